@@ -1,0 +1,114 @@
+"""One whole study: which cells, arms and fine-tuning runs its grids mean, and whether its names fit together."""
+
+from itertools import product
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from geoladder.config import (
+    Bench,
+    Block,
+    Cleaning,
+    Compute,
+    Corpus,
+    Earth,
+    Figures,
+    Finetune,
+    Fit,
+    Gates,
+    Pretrain,
+    Validation,
+    corpus_name,
+)
+from geoladder.suggest import nearest
+
+
+class Cell(NamedTuple):
+    """One pretraining run."""
+
+    corpus: str
+    architecture: str
+    size: str
+    seed: int
+
+
+class Arm(NamedTuple):
+    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
+
+    corpus: str
+    architecture: str
+    size: str
+
+
+class Point(NamedTuple):
+    """One fine-tuning run: one n of one curve."""
+
+    arm: Arm
+    task: str
+    seed: int
+    n: int
+
+
+SCRATCH = "scratch"
+PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
+
+
+class Study(Block):
+    """Everything one study runs."""
+
+    name: str = "study"
+    earth: Earth = Earth()
+    corpora: Annotated[dict[str, Corpus], Field(min_length=1)]
+    cleaning: Cleaning = Cleaning()
+    validation: Validation = Validation()
+    bench: Bench = Bench()
+    pretrain: Pretrain
+    finetune: Finetune
+    gates: Gates | None = Gates()
+    fit: Fit = Fit()
+    figures: Figures = Figures()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        wanted = {corpus_name(c) for block in self.pretrain.grid for c in block.corpora} | {
+            self.validation.corpus
+        }
+        for name in sorted(wanted - set(self.corpora)):
+            raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
+        if self.gates is not None and self.gates.n in self.finetune.n:
+            raise ValueError(
+                f"gates.n is {self.gates.n}, which is also in finetune.n; the gates train longer, so give them an n "
+                "of their own"
+            )
+        cells = set(self.cells())
+        for point in self.points():
+            needed = self.cell_of(point)
+            if needed is not None and needed not in cells:
+                raise ValueError(
+                    f"finetune needs the pretraining cell {'/'.join(map(str, needed))}, which pretrain.grid does not "
+                    "contain; add it there, or set finetune.pretrain_seed to a seed that is"
+                )
+        return self
+
+    def cells(self) -> list[Cell]:
+        """Pretraining cells, without repetition, in the order of the grid."""
+        blocks = (product(b.corpora, b.architectures, b.sizes, b.seeds) for b in self.pretrain.grid)
+        return list(dict.fromkeys(Cell(*values) for block in blocks for values in block))
+
+    def points(self) -> list[Point]:
+        """Fine-tuning runs without repetition: the grid's curves, the per-pixel baseline, the gates."""
+        blocks = (product(b.corpora, b.architectures, b.sizes) for b in self.finetune.grid)
+        arms = [Arm(*values) for block in blocks for values in block]
+        wanted = list(product([*arms, PIXEL_ARM], self.finetune.tasks, self.finetune.seeds, self.finetune.n))
+        if self.gates is not None:
+            arms = [Arm(SCRATCH, self.gates.architecture, self.gates.size), PIXEL_ARM]
+            wanted += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
+        return list(dict.fromkeys(Point(*values) for values in wanted))
+
+    def cell_of(self, point: Point) -> Cell | None:
+        """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""
+        if point.arm.corpus == SCRATCH:
+            return None
+        seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
+        return Cell(*point.arm, seed)
