@@ -1,0 +1,222 @@
+"""Mamba-UPerNet: selective state spaces (S6) swept over the rows and columns of the patch grid, and a small UPerNet.
+
+Unusual: the mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. One
+mixer reads the grid in one order; blocks take turns along rows and columns, each forwards and backwards, so that four
+blocks look in all directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order,
+and with one the model learned more slowly. What is read in which order is a `Sweep`, apart from the mixer: a sweep
+of several orders runs them through the same parameters and sums, as a cross-scan does.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geoladder.errors import GeoladderError
+from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.patches import PatchEmbedding
+from geoladder.models.scan import selective_scan
+from geoladder.models.upernet import GRID_MULTIPLE, UPerNet, tap_blocks
+
+Sweep = Callable[[int, int], list[list[int]]]
+"""From (rows, columns) to orders in which the tokens, numbered row by row, are read; their outputs are summed."""
+
+STEP_RANGE = (0.001, 0.1)
+"""Initial step sizes, log-uniform, as in Mamba."""
+KERNEL = 4
+"""Tokens under the causal convolution."""
+
+
+def rows_forward(rows: int, columns: int) -> list[list[int]]:
+    """Row by row from the first token."""
+    return [list(range(rows * columns))]
+
+
+def rows_backward(rows: int, columns: int) -> list[list[int]]:
+    """Row by row from the last token."""
+    return [list(reversed(range(rows * columns)))]
+
+
+def columns_forward(rows: int, columns: int) -> list[list[int]]:
+    """Column by column from the first token."""
+    return [[row * columns + column for column in range(columns) for row in range(rows)]]
+
+
+def columns_backward(rows: int, columns: int) -> list[list[int]]:
+    """Column by column from the last token."""
+    return [columns_forward(rows, columns)[0][::-1]]
+
+
+SWEEPS: tuple[Sweep, ...] = (rows_forward, rows_backward, columns_forward, columns_backward)
+"""Of block 0, 1, 2, 3, 4 (again the first), ..."""
+
+
+class Mixer(nn.Module):
+    """Mamba's S6 mixer (arXiv 2312.00752, figure 3), reading a grid of tokens along one sweep.
+
+    Parameters as `mamba_ssm.Mamba`: in_proj, conv1d, x_proj, dt_proj, A_log, D, out_proj.
+
+    Args:
+        dim: of a token.
+        d_state: states per channel.
+        expand: channels of the scan per token channel.
+        sweep: orders in which the tokens are read.
+    """
+
+    def __init__(self, dim: int, d_state: int, expand: int, sweep: Sweep) -> None:
+        super().__init__()
+        self.sweep, self.d_state = sweep, d_state
+        inner = expand * dim
+        self.dt_rank = math.ceil(dim / 16)
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv1d = nn.Conv1d(inner, inner, KERNEL, groups=inner, padding=KERNEL - 1)
+        self.x_proj = nn.Linear(inner, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def init_steps(self) -> None:
+        """Start `dt_proj` so that step sizes are log-uniform in STEP_RANGE, as Mamba does."""
+        low, high = (math.log(bound) for bound in STEP_RANGE)
+        with torch.no_grad():
+            step = torch.exp(low + (high - low) * torch.rand_like(self.dt_proj.bias))
+            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
+            nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, rows, columns, dim) to the same."""
+        _, rows, columns, _ = x.shape
+        orders = torch.tensor(self.sweep(rows, columns), device=x.device)  # (sweeps, tokens)
+        inputs, gate = self.in_proj(x.flatten(1, 2)).chunk(2, -1)
+        outputs = (
+            self._scan(inputs.index_select(1, order)).index_select(1, order.argsort()) for order in orders
+        )
+        return self.out_proj(sum(outputs) * functional.silu(gate)).view_as(x)
+
+    def _scan(self, sequence: Tensor) -> Tensor:
+        u = functional.silu(self._causal_convolution(sequence))
+        step, b, c = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], -1)
+        delta = functional.softplus(self.dt_proj(step))
+        rates = -torch.exp(self.A_log.float())
+        y = selective_scan(u.mT, delta.mT, rates, b.mT, c.mT, self.D)
+        return y.mT
+
+    def _causal_convolution(self, x: Tensor) -> Tensor:
+        """`conv1d` on (B, tokens, inner), as a convolution of images of one row: a layout torch is quick in."""
+        padded = functional.pad(x, (0, 0, KERNEL - 1, 0))
+        rows = padded.transpose(1, 2).unsqueeze(
+            2
+        )  # (B, inner, 1, tokens + KERNEL - 1), channels last in memory
+        weight = self.conv1d.weight.unsqueeze(2)
+        y = functional.conv2d(rows, weight, self.conv1d.bias, groups=weight.shape[0])
+        return y.squeeze(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """A ViT block with the attention replaced by a mixer, as in the authors' Mamba-UPerNet; on a grid of tokens."""
+
+    def __init__(self, dim: int, d_state: int, expand: int, mlp_ratio: int, sweep: Sweep) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.mixer = Mixer(dim, d_state, expand, sweep)
+        self.fc1 = nn.Linear(dim, mlp_ratio * dim)
+        self.fc2 = nn.Linear(mlp_ratio * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, rows, columns, dim) to the same."""
+        x = x + self.mixer(self.norm1(x))
+        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+
+
+class Encoder(nn.Module):
+    """Patches, blocks of alternating sweeps, final norm; pixels (B, bands, H, W) to four taps and a mean token."""
+
+    def __init__(
+        self,
+        bands: int,
+        width: int,
+        depth: int,
+        patch: int,
+        stem: int,
+        d_state: int,
+        expand: int,
+        mlp_ratio: int,
+    ) -> None:
+        super().__init__()
+        self.patches = PatchEmbedding(bands, width, patch, stem)
+        self.blocks = nn.ModuleList(
+            Block(width, d_state, expand, mlp_ratio, SWEEPS[i % len(SWEEPS)]) for i in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.taps = tap_blocks(depth)
+        self.apply(init_weights)
+        for layer in self.modules():
+            if isinstance(layer, Block):
+                layer.mixer.init_steps()
+                for last in (layer.mixer.out_proj, layer.fc2):  # so that depth does not grow the signal
+                    last.weight.data.mul_((2 * depth) ** -0.5)
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """Taps (B, width, rows, columns), the last one normalised, and the mean token (B, width)."""
+        x = self.patches(pixels, hidden)
+        taps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i == len(self.blocks) - 1:
+                x = self.norm(x)
+            if i in self.taps:
+                taps.append(x.permute(0, 3, 1, 2))
+        return taps, x.mean((1, 2))
+
+
+class MambaUPerNet(nn.Module):
+    """Mamba encoder and UPerNet decoder.
+
+    Args:
+        width: of a token; a multiple of 4.
+        depth: blocks; a multiple of 4.
+        patch: side of a patch in pixels; even.
+        decoder: channels of the UPerNet and of the dense features.
+        stem: channels before the patch embedding.
+        d_state: states per channel of a scan.
+        expand: channels of the scan per token channel.
+        mlp_ratio: hidden units of the MLP per token channel.
+        bands: of the image.
+
+    Raises:
+        GeoladderError: the arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        patch: int,
+        decoder: int,
+        stem: int,
+        d_state: int,
+        expand: int,
+        mlp_ratio: int = 4,
+        bands: int = 10,
+    ) -> None:
+        super().__init__()
+        if width % 4 or depth % 4 or patch % 2:
+            raise GeoladderError(
+                "a Mamba-UPerNet needs a width and a depth that are multiples of 4 and an even patch; "
+                f"got width {width}, depth {depth}, patch {patch}"
+            )
+        self.bands, self.stride = bands, patch * GRID_MULTIPLE
+        self.dense_channels, self.summary_dim = decoder, width
+        self.encoder = Encoder(bands, width, depth, patch, stem, d_state, expand, mlp_ratio)
+        self.decoder = UPerNet(width, decoder, patch, bands)
+        channels_last(self)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 2 patches."""
+        check_input(x, self.bands, self.stride)
+        pixels = torch.cat(hide(x, mask), 1).contiguous(memory_format=torch.channels_last)
+        taps, summary = self.encoder(pixels[:, : self.bands], mask)
+        return Features(self.decoder(taps, pixels), summary)

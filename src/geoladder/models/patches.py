@@ -1,0 +1,37 @@
+"""Pixels to tokens: a patch embedding with a small convolutional stem and a learned mask token.
+
+Unusual: a 4x4 convolution of stride 2 comes before the patches ("early convolutions", Xiao et al., 2021,
+arXiv 2106.14881), since a small model has only a few hundred steps to learn what one convolution knows. Hidden
+pixels are zero before it, so nothing leaks. Place is not coded here: a ViT needs it, a scan has its order.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class PatchEmbedding(nn.Module):
+    """(B, bands, H, W), zero where hidden, to tokens (B, rows, columns, dim).
+
+    Args:
+        bands: of the image.
+        dim: of a token.
+        patch: side of a patch in pixels; even.
+        stem: channels of the convolution before the patches, at half resolution.
+    """
+
+    def __init__(self, bands: int, dim: int, patch: int, stem: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.stem = nn.Conv2d(bands, stem, 4, stride=2, padding=1)
+        self.embed = nn.Conv2d(stem, dim, patch // 2, stride=patch // 2)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
+        """Tokens; a patch whose pixels are all `hidden` (B, 1, H, W bool) is the mask token."""
+        stem = functional.gelu(self.stem(pixels))
+        tokens: Tensor = self.embed(stem).permute(0, 2, 3, 1)
+        if hidden is not None:
+            whole = functional.max_pool2d((~hidden).to(pixels.dtype), self.patch)[:, 0, :, :, None] == 0
+            tokens = torch.where(whole, self.mask_token.to(tokens.dtype), tokens)
+        return tokens

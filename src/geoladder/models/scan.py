@@ -1,0 +1,175 @@
+"""The selective scan of Mamba (S6; Gu and Dao, arXiv 2312.00752, algorithm 2), by whichever backend is fastest here.
+
+Unusual: the plain loop is kept as `reference`, the oracle of the tests; nobody trains with it. Backends:
+
+- `numba`: compiled kernels with their own backward pass (geoladder.models.scan_cpu); CPU, and counting on `meta`
+- `torch`: chunks of a log-step scan in plain torch, any device; what a GPU without mamba-ssm gets
+- `mamba_ssm`: the fused CUDA kernel of the package mamba-ssm, where it is installed
+- `reference`: one token at a time
+
+`auto` picks among the first three by the device and logs the reason once.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from geoladder.errors import GeoladderError
+from geoladder.models.scan_cpu import scan_op
+
+log = logging.getLogger(__name__)
+
+Backend = Literal["auto", "numba", "torch", "mamba_ssm", "reference"]
+TORCH_CHUNK = 64
+"""Tokens the `torch` backend scans at once, in 6 doubling steps."""
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Run h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] u[t];  y[t] = C[t] . h[t] + D u[t], from h = 0.
+
+    Any strides. Half precision is computed in float32, and returned as given.
+
+    Args:
+        u: (B, D, L) inputs.
+        delta: (B, D, L) step sizes, positive (after softplus).
+        A: (D, N) decay rates, negative.
+        B: (B, N, L) input weights, by token.
+        C: (B, N, L) output weights, by token.
+        D: (D,) skip weights.
+        backend: see the module.
+
+    Returns:
+        y (B, D, L) in the dtype of `u`.
+
+    Raises:
+        GeoladderError: shapes that do not fit, an unknown backend, or one that cannot run on this device.
+    """
+    _check_shapes(u, delta, A, B, C, D)
+    name = choose_backend(u.device.type) if backend == "auto" else backend
+    if name not in BACKENDS:
+        raise GeoladderError(f"scan backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
+    if name == "numba" and u.device.type not in ("cpu", "meta"):
+        raise GeoladderError(
+            f"scan backend numba runs on the CPU, but the tensors are on {u.device}; use torch"
+        )
+    working = torch.float64 if u.dtype == torch.float64 else torch.float32
+    with torch.autocast(u.device.type if u.device.type != "meta" else "cpu", enabled=False):
+        y = BACKENDS[name](*(each.to(working) for each in (u, delta, A, B, C, D)))
+    return y.to(u.dtype)
+
+
+@cache
+def choose_backend(device_type: str) -> str:
+    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
+    if device_type in ("cpu", "meta"):
+        name, reason = "numba", f"tensors are on {device_type}"
+    elif device_type == "cuda" and find_spec("mamba_ssm") is not None:
+        name, reason = "mamba_ssm", "a GPU, and mamba-ssm is installed"
+        try:
+            _fused_kernel()
+        except ImportError as problem:
+            name, reason = "torch", f"a GPU, but mamba-ssm does not import ({problem})"
+    else:
+        name, reason = "torch", f"tensors are on {device_type}, and mamba-ssm is not installed"
+    log.info("selective scan by %s: %s", name, reason)
+    return name
+
+
+def warm_up() -> None:
+    """Compile the CPU kernels, or load them from numba's cache on disk, so that forked children need not."""
+    sizes = {"u": (1, 1, 1), "delta": (1, 1, 1), "A": (1, 1), "B": (1, 1, 1), "C": (1, 1, 1), "D": (1,)}
+    with torch.enable_grad():
+        inputs = {name: torch.ones(shape, requires_grad=True) for name, shape in sizes.items()}
+        selective_scan(**inputs, backend="numba").sum().backward()
+
+
+def _check_shapes(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> None:
+    shapes = [tuple(each.shape) for each in (u, delta, a, b, c, skip)]
+    if u.ndim == 3 and a.ndim == 2 and u.shape[2] >= 1:
+        (batch, channels, length), order = u.shape, a.shape[1]
+        token = (batch, order, length)
+        if shapes == [tuple(u.shape), tuple(u.shape), (channels, order), token, token, (channels,)]:
+            return
+    raise GeoladderError(
+        "selective scan needs u and delta (B, D, L), A (D, N), B and C (B, N, L), D (D,) with L at least 1; "
+        f"got {', '.join(map(str, shapes))}"
+    )
+
+
+def _numba(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
+    channels_last = [each.transpose(1, 2).contiguous() for each in (u, delta, b, c)]
+    u, delta, b, c = channels_last
+    y, _states = scan_op(u, delta, a.T.contiguous(), b, c, skip.contiguous())
+    return y.transpose(1, 2)
+
+
+def _reference(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
+    h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1])
+    outputs = []
+    for u_t, delta_t, b_t, c_t in zip(*(each.unbind(-1) for each in (u, delta, b, c)), strict=True):
+        h = torch.exp(delta_t[..., None] * a) * h + (delta_t * u_t)[..., None] * b_t[:, None]
+        outputs.append((h * c_t[:, None]).sum(-1))
+    return torch.stack(outputs, -1) + u * skip[:, None]
+
+
+def _chunked(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
+    """Chunk by chunk; in a chunk, states of all tokens at once by doubling (Hillis and Steele)."""
+    h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1], 1)
+    outputs = []
+    pieces = (each.split(TORCH_CHUNK, dim=-1) for each in (u, delta, b, c))
+    for u_k, delta_k, b_k, c_k in zip(*pieces, strict=True):
+        decay = torch.exp(delta_k[:, :, None] * a[:, :, None])  # (B, D, N, chunk)
+        state = (delta_k * u_k)[:, :, None] * b_k[:, None]
+        reach = 1
+        while reach < u_k.shape[-1]:
+            # Each token's pair (decay, state) absorbs that of the token `reach` before it; products of decays
+            # only shrink, so nothing overflows.
+            earlier, tail = slice(None, -reach), slice(reach, None)
+            state = torch.cat(
+                [state[..., :reach], state[..., tail] + decay[..., tail] * state[..., earlier]], -1
+            )
+            decay = torch.cat([decay[..., :reach], decay[..., tail] * decay[..., earlier]], -1)
+            reach *= 2
+        state = state + decay * h
+        h = state[..., -1:]
+        outputs.append((state * c_k[:, None]).sum(2))
+    return torch.cat(outputs, -1) + u * skip[:, None]
+
+
+def _fused_kernel() -> Callable[..., Any]:
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    kernel: Callable[..., Any] = selective_scan_fn
+    return kernel
+
+
+def _fused(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
+    try:
+        kernel = _fused_kernel()
+    except ImportError as problem:
+        raise GeoladderError(
+            f"scan backend mamba_ssm cannot be imported ({problem}); install mamba-ssm, or use torch"
+        ) from None
+    y: Tensor = kernel(u.contiguous(), delta.contiguous(), a, b.contiguous(), c.contiguous(), skip)
+    return y
+
+
+BACKENDS: dict[str, Callable[..., Tensor]] = {
+    "numba": _numba,
+    "torch": _chunked,
+    "mamba_ssm": _fused,
+    "reference": _reference,
+}

@@ -1,0 +1,201 @@
+"""The compiled scan and the chunked one against the plain loop: values, all gradients, any shape, any strides."""
+
+import logging
+import sys
+import types
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoladder.errors import GeoladderError
+from geoladder.models import scan
+from geoladder.models.scan import choose_backend, selective_scan, warm_up
+from geoladder.models.scan_cpu import scan_op
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+def example(batch, channels, length, order, dtype=torch.float64, seed=0, size=1.0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    return [
+        normal(batch, channels, length),
+        size * normal(batch, channels, length).abs(),
+        -normal(channels, order).abs(),
+        normal(batch, order, length),
+        normal(batch, order, length),
+        normal(channels),
+    ]
+
+
+def values_and_gradients(inputs, backend):
+    leaves = [each.clone().requires_grad_() for each in inputs]
+    y = selective_scan(*leaves, backend=backend)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y).sin()
+    return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
+
+
+def assert_same(inputs, backend):
+    expected = values_and_gradients([each.double() for each in inputs], "reference")
+    for got, want in zip(values_and_gradients(inputs, backend), expected, strict=True):
+        limit = TOLERANCE[inputs[0].dtype] * (1 + want.abs().max())
+        assert got.dtype == inputs[0].dtype
+        assert (got - want).abs().max() <= limit
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 33, 16, 8), (2, 70, 37, 3), (3, 32, 130, 16)])
+def test_equals_reference(shape, dtype, backend):
+    assert_same(example(*shape, dtype=dtype), backend)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 3), st.integers(1, 40), st.integers(1, 40), st.integers(1, 9),
+    st.sampled_from([torch.float32, torch.float64]), st.floats(0.01, 30.0), st.integers(0, 10**6),
+)  # fmt: skip
+def test_equals_reference_for_any_shape_and_step(batch, channels, length, order, dtype, size, seed):
+    assert_same(example(batch, channels, length, order, dtype, seed, size), "numba")
+
+
+def test_gradcheck():
+    leaves = [each.requires_grad_() for each in example(2, 3, 18, 2)]
+    assert torch.autograd.gradcheck(lambda *x: selective_scan(*x, backend="numba"), leaves)
+
+
+def test_operator_is_registered_soundly():
+    u, delta, a, b, c, skip = (each.float() for each in example(2, 5, 7, 3))
+    inputs = (
+        u.mT.contiguous(),
+        delta.mT.contiguous(),
+        a.T.contiguous(),
+        b.mT.contiguous(),
+        c.mT.contiguous(),
+        skip,
+    )
+    torch.library.opcheck(scan_op, [each.requires_grad_() for each in inputs])
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_any_strides(backend):
+    u, delta, a, b, c, skip = example(2, 6, 9, 4)
+    odd = [
+        u.mT.contiguous().mT,
+        delta.repeat(1, 2, 1)[:, ::2],
+        a.T.contiguous().T,
+        b.flip(1),
+        c[:1].expand(2, 4, 9),
+    ]
+    odd[1] = delta.repeat_interleave(2, 1)[:, ::2]
+    assert_same([*odd, skip[:1].expand(6)], backend)
+
+
+def test_zero_decay_sums_and_huge_steps_forget():
+    ones = torch.ones(1, 1, 5)
+    summed = selective_scan(ones, ones, torch.zeros(1, 1), ones, ones, torch.zeros(1), backend="numba")
+    assert summed.flatten().tolist() == [1, 2, 3, 4, 5]
+    forgotten = selective_scan(
+        ones, 100 * ones, -torch.ones(1, 1), ones, ones, torch.zeros(1), backend="numba"
+    )
+    assert torch.allclose(forgotten, 100 * ones)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2, 3, 4, 5])
+def test_a_nan_is_seen(which):
+    inputs = example(1, 2, 3, 2, torch.float32)
+    inputs[which].view(-1)[0] = float("nan")
+    assert selective_scan(*inputs, backend="numba").isnan().any()
+
+
+def test_no_gradient_wanted_and_some_wanted():
+    inputs = example(2, 3, 5, 2)
+    assert not selective_scan(*inputs, backend="numba").requires_grad
+    inputs[2].requires_grad_()
+    selective_scan(*inputs, backend="numba").sum().backward()
+    assert inputs[2].grad is not None
+
+
+def test_half_precision_is_computed_in_float32():
+    inputs = example(2, 8, 20, 4, torch.float32)
+    rounded = [each.bfloat16() for each in inputs]
+    want = selective_scan(*(each.float() for each in rounded), backend="numba").bfloat16()
+    got = selective_scan(*rounded, backend="numba")
+    assert got.dtype == torch.bfloat16
+    assert torch.equal(got, want)
+
+
+def test_meta_tensors_have_the_right_shape():
+    inputs = [each.to("meta") for each in example(2, 6, 9, 4)]
+    assert selective_scan(*inputs).shape == (2, 6, 9)
+
+
+def test_bits_do_not_change_from_run_to_run():
+    inputs = example(3, 40, 33, 8, torch.float32)
+    first, second = (values_and_gradients(inputs, "numba") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_bad_input_is_named():
+    u, delta, a, b, c, skip = example(2, 3, 4, 2)
+    with pytest.raises(GeoladderError, match=r"\(2, 2, 3\)"):
+        selective_scan(u, delta, a, b[..., :3], c, skip)
+    with pytest.raises(GeoladderError, match="L at least 1"):
+        selective_scan(u[..., :0], delta[..., :0], a, b[..., :0], c[..., :0], skip)
+    with pytest.raises(GeoladderError, match="'cuda' is unknown; use auto, numba"):
+        selective_scan(u, delta, a, b, c, skip, backend="cuda")
+
+
+def test_fused_backend_needs_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mamba_ssm", None)
+    with pytest.raises(GeoladderError, match="install mamba-ssm"):
+        selective_scan(*example(1, 2, 3, 2), backend="mamba_ssm")
+
+
+@pytest.fixture
+def fresh_choice():
+    choose_backend.cache_clear()
+    yield
+    choose_backend.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_choice")
+def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(scan, "find_spec", lambda _name: None)
+    assert [choose_backend("cpu"), choose_backend("cpu"), choose_backend("cuda")] == [
+        "numba",
+        "numba",
+        "torch",
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "selective scan by numba: tensors are on cpu",
+        "selective scan by torch: tensors are on cuda, and mamba-ssm is not installed",
+    ]
+
+
+@pytest.mark.usefixtures("fresh_choice")
+def test_fused_kernel_is_chosen_where_it_imports(monkeypatch):
+    monkeypatch.setattr(scan, "find_spec", lambda _name: object())
+    names = ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    assert choose_backend("cuda") == "torch"  # installed, but broken: no kernel in it
+    choose_backend.cache_clear()
+    sys.modules[names[-1]].selective_scan_fn = lambda *inputs: selective_scan(*inputs, backend="reference")
+    assert choose_backend("cuda") == "mamba_ssm"
+    inputs = example(1, 2, 3, 2)
+    got = selective_scan(*inputs, backend="mamba_ssm")
+    assert torch.allclose(got, selective_scan(*inputs, backend="reference").float().double())
+
+
+def test_warm_up_leaves_nothing_behind():
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        warm_up()
+    assert torch.equal(state, torch.get_rng_state())
