@@ -1,0 +1,63 @@
+"""Birth certificate of a result: from which commit, configuration, code, versions and device it came."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from geoladder import __version__
+from geoladder.code import code_fingerprint
+from geoladder.specs import FinetuneSpec, PretrainSpec, Spec
+
+PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the source tree; None where the package is not run from a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def _source_state() -> dict[str, Any]:
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "geoladder": __version__,
+        "commit": commit,
+        "dirty": bool(_git("status", "--porcelain", "--", "src")) if commit else None,
+    }
+
+
+def _device() -> str:
+    import torch
+
+    return (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or platform.machine()
+    )
+
+
+def birth_certificate(spec: Spec) -> dict[str, Any]:
+    """Provenance written into every result.
+
+    Keys: `geoladder`, `commit` and `dirty` (None outside a checkout), `fingerprint` of the spec, `code` (fingerprint
+    of the stage's code, for training runs), `versions` by package, `python`, `device`.
+    """
+    certificate = _source_state() | {
+        "fingerprint": spec.fingerprint,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "device": _device(),
+    }
+    if isinstance(spec, PretrainSpec | FinetuneSpec):
+        stage = "pretrain" if isinstance(spec, PretrainSpec) else "finetune"
+        certificate["code"] = code_fingerprint(stage, spec.architecture)
+    return certificate
