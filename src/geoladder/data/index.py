@@ -1,0 +1,182 @@
+"""The usable tiles of an archive, and a ledger of every row with the reason it was dropped.
+
+Unusual: decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline.
+Validation cells are chosen by a hash of the cell's name, so they are the same cells in every corpus.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geoladder.atomic import atomic_path
+from geoladder.data.bands import baseline, boa_offset_dn, offset_from_pixels
+from geoladder.data.majortom import MajorTom, UnreadableTileError
+from geoladder.data.split import is_validation
+from geoladder.data.targets import great_circle_km
+from geoladder.errors import GeoladderError
+from geoladder.specs import IndexSpec
+
+log = logging.getLogger(__name__)
+
+INDEX_COLUMNS = [
+    "grid_cell",
+    "product_id",
+    "timestamp",
+    "lat_deg",
+    "lon_deg",
+    "cloud_percent",
+    "nodata_share",
+    "epsg",
+    "baseline",
+    "offset_dn",
+    "part",
+    "row",
+    "split",
+]
+
+
+def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, ledger: Path) -> None:
+    """Decide which tiles of an archive are usable, for what, and with which DN offset.
+
+    Args:
+        spec: limits and switches of the study's `cleaning` and `validation`.
+        archive: MajorTOM folder.
+        bench_index: index.parquet of the bench, whose test locations validation keeps away from.
+        index: written, parquet: one row per usable tile (`INDEX_COLUMNS`; split is `train` or `val`).
+        ledger: written, CSV: one row per row of the archive: grid_cell, product_id, kept, reason.
+
+    Raises:
+        GeoladderError: metadata unusable, more unreadable rows than `max_corrupt_share`, or no usable tile left.
+    """
+    reader = MajorTom(archive)
+    rows = reader.metadata()
+    if rows.empty:
+        raise GeoladderError(f"{archive}/metadata.parquet lists no tile; fetch the archive again")
+    rows["split"] = [
+        "val" if is_validation(cell, spec.validation_share) else "train" for cell in rows["grid_cell"]
+    ]
+    reason = pd.Series("", index=rows.index)
+    problems = _check_identities(reader, rows, reason)
+    _mark(reason, rows["timestamp"].isna(), "bad timestamp")
+    _mark(reason, rows["epsg"] == 0, "bad crs")
+    _mark(reason, ~(rows["nodata_share"] <= spec.max_nodata_share), "nodata")
+    _mark(reason, ~(rows["cloud_percent"] <= spec.max_cloud_percent), "cloud")
+    problems += _set_offsets(reader, rows, reason, spec.harmonise)
+    _check_corrupt(reason, problems, spec.max_corrupt_share, archive)
+    _mark_duplicates(rows, reason, spec.one_product_per_cell)
+    if spec.bench_buffer_km > 0:
+        _mark(reason, _near_bench(rows, bench_index, spec.bench_buffer_km), "near bench test")
+    _log_summary(archive, rows, reason)
+    kept = rows[reason == ""]
+    if kept.empty:
+        raise GeoladderError(
+            f"no usable tile in {archive}: {_counts(reason)}. "
+            "Loosen the limits under `cleaning`, or check the archive"
+        )
+    with atomic_path(ledger) as path:
+        rows[["grid_cell", "product_id"]].assign(kept=reason == "", reason=reason).to_csv(path, index=False)
+    with atomic_path(index) as path:
+        kept[INDEX_COLUMNS].to_parquet(path, index=False)
+
+
+def _mark(reason: pd.Series, where: pd.Series, text: str) -> None:
+    """Give rows a reason, unless they have one: the first reason counts."""
+    reason[where & (reason == "")] = text
+
+
+def _check_identities(reader: MajorTom, rows: pd.DataFrame, reason: pd.Series) -> list[str]:
+    """Compare cell and product of each row in the images with the metadata; return what could not be read."""
+    problems = []
+    for part, of_part in rows.groupby("part", sort=True):
+        try:
+            found = reader.identities(str(part)).reindex(of_part["row"]).set_index(of_part.index)
+        except UnreadableTileError as problem:
+            problems.append(str(problem))
+            reason[of_part.index] = "unreadable"
+            continue
+        other = (found["grid_cell"] != of_part["grid_cell"]) | (found["product_id"] != of_part["product_id"])
+        reason[of_part.index[other]] = "metadata mismatch"
+    return problems
+
+
+def _set_offsets(reader: MajorTom, rows: pd.DataFrame, reason: pd.Series, harmonise: str) -> list[str]:
+    """Add `baseline` and `offset_dn` to `rows`; return what could not be read. Without harmonising, offsets are 0."""
+    rows["baseline"] = rows["product_id"].map(baseline)
+    rows["offset_dn"] = 0
+    if harmonise == "none":
+        return []
+    told = rows["product_id"].map(boa_offset_dn)
+    rows["offset_dn"] = told.fillna(0).astype(int)
+    problems = []
+    unknown = rows.loc[told.isna() & (reason == ""), ["part", "row"]]
+    for position, part, row in unknown.itertuples(name=None):
+        try:
+            tile = reader.read(part, row)
+        except UnreadableTileError as problem:
+            problems.append(str(problem))
+            reason[position] = "unreadable"
+            continue
+        rows.loc[position, "offset_dn"] = offset_from_pixels([*tile.dn10, *tile.dn20])
+    return problems
+
+
+def _check_corrupt(reason: pd.Series, problems: list[str], limit: float, archive: Path) -> None:
+    bad = int((reason == "unreadable").sum())
+    if bad > limit * len(reason):
+        raise GeoladderError(
+            f"{bad} of {len(reason)} rows of {archive} cannot be read, more than "
+            f"cleaning.max_corrupt_share = {limit}; the first: {problems[0]}"
+        )
+
+
+def _mark_duplicates(rows: pd.DataFrame, reason: pd.Series, one_product_per_cell: bool) -> None:
+    """Drop repetitions among usable rows; where a cell may have one product, its earliest stays."""
+    usable = rows[reason == ""].sort_values(["timestamp", "product_id"], kind="stable")
+    key = ["grid_cell"] if one_product_per_cell else ["grid_cell", "product_id"]
+    reason[usable.index[usable.duplicated(key)]] = (
+        "duplicate cell" if one_product_per_cell else "duplicate product"
+    )
+
+
+def _near_bench(rows: pd.DataFrame, bench_index: Path, buffer_km: float) -> pd.Series:
+    """Validation rows within `buffer_km` of the centre of a bench test tile."""
+    try:
+        bench = pd.read_parquet(bench_index, columns=["split", "lat_deg", "lon_deg"])
+    except (OSError, ValueError) as problem:
+        raise GeoladderError(
+            f"{bench_index} is no bench index ({problem}); write it with `geoladder bench-index`"
+        ) from None
+    tests = bench.loc[bench["split"] == "test", ["lat_deg", "lon_deg"]].drop_duplicates()
+    if tests.isna().any(axis=None):
+        log.warning(
+            "%s: some test files have no location, so validation cannot keep away from them", bench_index
+        )
+    validation = rows[rows["split"] == "val"]
+    nearest_km = np.full(len(validation), np.inf)
+    lat_deg, lon_deg = validation["lat_deg"].to_numpy(), validation["lon_deg"].to_numpy()
+    for test_lat_deg, test_lon_deg in tests.dropna().to_numpy():
+        nearest_km = np.minimum(nearest_km, great_circle_km(lat_deg, lon_deg, test_lat_deg, test_lon_deg))
+    near = pd.Series(False, index=rows.index)
+    near[validation.index] = nearest_km <= buffer_km
+    return near
+
+
+def _counts(reason: pd.Series) -> str:
+    counts = reason[reason != ""].value_counts()
+    return ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
+
+
+def _log_summary(archive: Path, rows: pd.DataFrame, reason: pd.Series) -> None:
+    kept = rows[reason == ""]
+    log.info(
+        "%s: %d rows, %d kept (%d train, %d val, %d with DN offset); dropped: %s",
+        archive,
+        len(rows),
+        len(kept),
+        (kept["split"] == "train").sum(),
+        (kept["split"] == "val").sum(),
+        (kept["offset_dn"] > 0).sum(),
+        _counts(reason),
+    )

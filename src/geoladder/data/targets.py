@@ -1,0 +1,99 @@
+"""What the heads learn: a place as four numbers, and WorldCover codes as classes.
+
+Unusual: latitude is encoded by sine and cosine at the full period of 360 degrees, which tells any two latitudes
+apart. The authors' released code uses a period of 180 degrees, which puts both poles on one point.
+"""
+
+import numpy as np
+
+from geoladder.errors import GeoladderError
+
+EARTH_RADIUS_KM = 6371.0088
+CLIMATE_CLASSES = 31
+"""Beck's Köppen-Geiger codes 1..30, and 0 for sea."""
+
+LANDCOVER = (
+    "tree",
+    "shrub",
+    "grass",
+    "crop",
+    "built",
+    "bare",
+    "snow",
+    "water",
+    "wetland",
+    "mangrove",
+    "moss",
+)
+WORLDCOVER_CODES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
+IGNORE_INDEX = 255
+
+
+def geo_encoding(lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
+    """Encode places as (sin lon, cos lon, sin lat, cos lat).
+
+    Args:
+        lat_deg: (N,) degrees north, -90..90.
+        lon_deg: (N,) degrees east, any turn.
+
+    Returns:
+        (N, 4) float32 in [-1, 1]; different places differ (but for the longitude of a pole).
+    """
+    lat, lon = np.radians(np.asarray(lat_deg, float)), np.radians(np.asarray(lon_deg, float))
+    return np.stack([np.sin(lon), np.cos(lon), np.sin(lat), np.cos(lat)], axis=-1).astype(np.float32)
+
+
+def decode_geo(encoding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest place to an encoding, which may be a prediction off the unit circles.
+
+    Args:
+        encoding: (N, 4), as from `geo_encoding`.
+
+    Returns:
+        lat_deg (N,) in [-90, 90] and lon_deg (N,) in [-180, 180]. A negative cosine of latitude counts as 0.
+    """
+    sin_lon, cos_lon, sin_lat, cos_lat = np.moveaxis(np.asarray(encoding, float), -1, 0)
+    lat = np.arctan2(sin_lat, np.maximum(cos_lat, 0.0))
+    return np.degrees(lat), np.degrees(np.arctan2(sin_lon, cos_lon))
+
+
+def great_circle_km(
+    lat_deg: np.ndarray | float,
+    lon_deg: np.ndarray | float,
+    other_lat_deg: np.ndarray | float,
+    other_lon_deg: np.ndarray | float,
+) -> np.ndarray:
+    """Distance on the sphere in km (haversine, mean Earth radius); arguments in degrees, broadcast together."""
+    lat, lon, other_lat, other_lon = (
+        np.radians(np.asarray(angle, float)) for angle in (lat_deg, lon_deg, other_lat_deg, other_lon_deg)
+    )
+    chord = (
+        np.sin((other_lat - lat) / 2) ** 2
+        + np.cos(lat) * np.cos(other_lat) * np.sin((other_lon - lon) / 2) ** 2
+    )
+    return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(chord, 0, 1))))
+
+
+def landcover_classes(codes: np.ndarray) -> np.ndarray:
+    """WorldCover codes as classes 0..10 (`LANDCOVER` order).
+
+    Args:
+        codes: any shape, integer or float; 0 and NaN are nodata.
+
+    Returns:
+        int64 of the same shape, with `IGNORE_INDEX` where there is no data.
+
+    Raises:
+        GeoladderError: a code that WorldCover does not have.
+    """
+    table = np.full(256, -1, np.int64)
+    table[0] = IGNORE_INDEX
+    table[list(WORLDCOVER_CODES)] = np.arange(len(WORLDCOVER_CODES))
+    whole = np.nan_to_num(codes, nan=0.0)
+    unknown = ~np.isin(whole, (0, *WORLDCOVER_CODES))
+    if unknown.any():
+        raise GeoladderError(
+            f"land cover code {whole[unknown][0]} is not of ESA WorldCover; "
+            f"allowed are 0 (nodata), {', '.join(map(str, WORLDCOVER_CODES))}"
+        )
+    return table[whole.astype(np.uint8)]
