@@ -1,0 +1,69 @@
+"""Labelled patches of the bench as a model sees them, and batches of them, turned and flipped."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from geoladder.data.bands import to_reflectance
+from geoladder.data.bench import Bench
+from geoladder.data.sampler import batch_at
+from geoladder.data.stats import BandStats
+from geoladder.specs import FinetuneSpec
+from geoladder.training.stream import CLIP_SIGMA
+
+TURNS = 8
+"""Symmetries of the square."""
+
+
+class Patches(NamedTuple):
+    """A labelled set.
+
+    Attributes:
+        pixels: (N, 10, P, P) float32 standardised reflectance.
+        labels: (N, P, P) float32 density, or int64 class with 255 to ignore.
+        buckets: (N,) name of the region bucket.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    buckets: np.ndarray
+
+
+def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: BandStats) -> Patches:
+    """Read rows of the bench's pool and standardise them once for the whole run."""
+    batch = bench.read(spec.task, rows)
+    reflectance = to_reflectance(batch.images, None, batch.offset_dn)
+    pixels = stats.standardise(reflectance, spec.transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
+    return Patches(pixels, torch.from_numpy(batch.labels), rows["bucket"].to_numpy())
+
+
+def patch_batches(patches: Patches, batch: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless batches of pixels and labels: each patch once per epoch, each turned at random.
+
+    Order and turns are functions of (seed, step), the same for every model trained on these patches.
+    """
+    step = 0
+    while True:
+        which = torch.from_numpy(batch_at(step, batch, len(patches.pixels), seed))
+        turns = np.random.default_rng([seed, step]).integers(TURNS, size=batch)
+        yield turned(patches.pixels[which], turns), turned(patches.labels[which], turns)
+        step += 1
+
+
+def turned(images: torch.Tensor, turns: np.ndarray) -> torch.Tensor:
+    """Each image under one of the eight symmetries of the square.
+
+    Args:
+        images: (N, ..., P, P), square.
+        turns: (N,) 0..7: quarter turns times 2, plus 1 for a flip after them.
+    """
+    result = torch.empty_like(images)
+    for kind in np.unique(turns):
+        which = torch.from_numpy(np.flatnonzero(turns == kind))
+        quarters, flip = divmod(int(kind), 2)
+        group = images[which].rot90(quarters, (-2, -1))
+        result[which] = group.flip(-1) if flip else group
+    return result

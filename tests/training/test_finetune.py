@@ -1,0 +1,306 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoladder.data.nshot import draw, test_rows
+from geoladder.data.stats import BandStats
+from geoladder.errors import GeoladderError
+from geoladder.training import finetune as stage
+from geoladder.training.dense_tasks import prediction, prior_bias, task_loss
+from geoladder.training.finetune import build_model, finetune, frozen_parts, logits_of, train_best
+from geoladder.training.patches import patch_batches, read_patches, turned
+from geoladder.training.pretrain import pretrain
+
+test_rows.__test__ = False  # a function of the package, not a test
+
+
+@pytest.fixture
+def run(bench, corpus, tmp_path):
+    def start(spec, checkpoint=None, name="n2.json"):
+        out = tmp_path / name
+        finetune(spec, bench / "archive", bench / "index.parquet", corpus / "stats.json", checkpoint, out)
+        return json.loads(out.read_text())
+
+    return start
+
+
+@pytest.fixture
+def sets(opened, corpus):
+    """Training and validation patches of a spec."""
+
+    def read(spec):
+        subset = draw(opened, spec.task, spec.n, spec.seed)
+        stats = BandStats.load(corpus / "stats.json")
+        return [read_patches(opened, rows, spec, stats) for rows in subset]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def pretrained(corpus, tmp_path_factory):
+    """Folder of a pretraining run of unet-xs, by a spec the tests can ask for."""
+    return tmp_path_factory.mktemp("pretrained")
+
+
+@pytest.fixture
+def checkpoint(pretrained, corpus, pretrain_spec):
+    spec = pretrain_spec()
+    if not (pretrained / "metrics.json").exists():
+        pretrain(spec, corpus / "chips", corpus / "chips", corpus / "stats.json", pretrained)
+    return pretrained, spec.fingerprint
+
+
+@pytest.mark.parametrize("task", ["roads", "buildings", "landcover"])
+def test_what_a_run_leaves(run, finetune_spec, tmp_path, task):
+    spec = finetune_spec(task=task)
+    result = run(spec)
+    assert result["fingerprint"] == spec.fingerprint
+    names = {"mse", "rmse", "mae", "r2", "legacy_rmse"}
+    if task == "landcover":
+        names = {"accuracy", "error", "miou", "macro_f1", "cross_entropy"}
+    assert set(result["metrics"]) == names
+    assert len(result["by_bucket"]) == 6
+    assert all(set(values) == names for values in result["by_bucket"].values())
+    assert (result["train_patches"], result["val_patches"], result["test_patches"]) == (12, 6, 40)
+    assert [entry["step"] for entry in result["validation"]] == [5, 10]
+    counted = result["parameters"]
+    assert counted["total"] == counted["encoder"] + counted["decoder"] + counted["heads"]
+    with np.load(tmp_path / "n2.npz") as shown:
+        assert shown["predicted"].shape == shown["label"].shape == (8, 16, 16)
+        assert (np.diff(shown["test_patch"]) > 0).all()
+        if task != "landcover":
+            assert shown["predicted"].min() >= 0
+            assert shown["predicted"].max() <= 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["n2.json", "n2.npz"]
+
+
+def test_shown_predictions_are_those_of_the_metrics(run, finetune_spec, tmp_path, opened):
+    spec = finetune_spec(test_patches=8)
+    result = run(spec)
+    with np.load(tmp_path / "n2.npz") as shown:
+        assert result["metrics"]["mse"] == pytest.approx(
+            np.mean((shown["predicted"] - shown["label"]) ** 2), rel=1e-5
+        )
+        rows = test_rows(opened, "roads", 8)
+        assert (opened.labels("roads", rows) == shown["label"]).all()
+
+
+@pytest.mark.parametrize("task", ["roads", "landcover"])
+def test_an_easy_task_is_learnt(run, finetune_spec, task):
+    spec = finetune_spec("pixel", "mlp", task=task, steps=100, n=8, lr=0.02)
+    result = run(spec)
+    losses = [entry["val_loss"] for entry in result["validation"]]
+    assert losses[-1] < losses[0]
+    assert result["metrics"]["r2" if task == "roads" else "accuracy"] > 0.7
+
+
+def test_the_same_numbers_twice_and_others_with_another_seed(run, finetune_spec):
+    torch.manual_seed(1)
+    first = run(finetune_spec())
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    second = run(finetune_spec())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (first["metrics"], first["validation"]) == (second["metrics"], second["validation"])
+    assert run(finetune_spec(seed=1))["metrics"] != first["metrics"]
+
+
+def test_a_pretrained_arm_starts_from_the_checkpoint(run, finetune_spec, checkpoint):
+    folder, fingerprint = checkpoint
+    spec = finetune_spec(corpus="majortom", pretrained=fingerprint)
+    assert run(spec, folder)["metrics"] != run(finetune_spec())["metrics"]
+
+
+def test_arms_differ_in_the_backbone_alone(finetune_spec, checkpoint, sets):
+    folder, fingerprint = checkpoint
+    scratch, warm = finetune_spec(), finetune_spec(corpus="majortom", pretrained=fingerprint)
+    (train, _), (same, _) = sets(scratch), sets(warm)
+    assert torch.equal(train.pixels, same.pixels)
+    for a, b in zip(*(_first_batches(spec, train) for spec in (scratch, warm)), strict=True):
+        assert torch.equal(a[0], b[0])
+        assert torch.equal(a[1], b[1])
+    models = build_model(scratch, None, train.labels), build_model(warm, folder, train.labels)
+    heads = [model.head.state_dict() for model in models]
+    assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
+    weights = [next(model.backbone.parameters()) for model in models]
+    assert not torch.equal(*weights)
+
+
+def _first_batches(spec, train):
+    batches = patch_batches(train, spec.batch, spec.seed)
+    return [next(batches) for _ in range(4)]
+
+
+def test_spec_and_checkpoint_must_agree(finetune_spec, checkpoint, sets):
+    folder, fingerprint = checkpoint
+    train, _ = sets(finetune_spec())
+    for spec, offered in ((finetune_spec(), folder), (finetune_spec(pretrained=fingerprint), None)):
+        with pytest.raises(GeoladderError, match="--checkpoint"):
+            build_model(spec, offered, train.labels)
+
+
+@pytest.mark.parametrize("task", ["roads", "landcover"])
+def test_the_first_prediction_is_the_training_mean(finetune_spec, sets, task):
+    spec = finetune_spec(task=task)
+    train, _ = sets(spec)
+    model = build_model(spec, None, train.labels)
+    torch.nn.init.zeros_(model.head.weight)
+    guess = prediction(task, logits_of(model, train.pixels))
+    if task == "roads":
+        assert guess.numpy() == pytest.approx(float(train.labels.mean()), rel=1e-4)
+    else:
+        counts = torch.bincount(train.labels[train.labels != 255], minlength=11) + 1
+        wanted = (counts / counts.sum()).view(1, 11, 1, 1).expand_as(guess)
+        assert torch.allclose(guess.exp(), wanted, atol=1e-5)
+
+
+def test_a_prior_exists_even_for_all_zero_or_all_one_labels():
+    assert prior_bias("roads", torch.zeros(2, 4, 4)) == pytest.approx([math.log(1e-4 / (1 - 1e-4))])
+    assert math.isfinite(prior_bias("roads", torch.ones(2, 4, 4))[0])
+    assert len(prior_bias("landcover", torch.full((2, 4, 4), 255))) == 11
+
+
+def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, monkeypatch):
+    """Validation losses are planted; the states at each validation are noted as they are."""
+    spec = finetune_spec(steps=12, validations=4, lr=0.05)
+    train, val = sets(spec)
+    model = build_model(spec, None, train.labels)
+    planted = iter([0.5, 0.2, 0.4, 0.3])
+    states = []
+    true_loss = stage.task_loss
+
+    def loss(task, logits, labels):
+        if labels is not val.labels:
+            return true_loss(task, logits, labels)
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        return next(planted)
+
+    monkeypatch.setattr(stage, "task_loss", loss)
+    curve = train_best(model, spec, train, val)
+    assert [entry["val_loss"] for entry in curve] == [0.5, 0.2, 0.4, 0.3]
+    restored = model.state_dict()
+    assert all(torch.equal(restored[name], value) for name, value in states[1].items())
+    assert not all(torch.equal(restored[name], value) for name, value in states[3].items())
+    assert not model.training
+
+
+def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
+    """Without planting losses: validation labels are inverted, so that training only makes them worse."""
+    spec = finetune_spec(steps=30, validations=10)
+    train, val = sets(spec)
+    val = val._replace(labels=0.9 - val.labels)
+    model = build_model(spec, None, train.labels)
+    losses = [entry["val_loss"] for entry in train_best(model, spec, train, val)]
+    assert min(losses) < losses[-1]
+    assert float(task_loss("roads", logits_of(model, val.pixels), val.labels)) == min(losses)
+
+
+class Drifting(torch.nn.Module):
+    """A backbone whose encoder has a batch norm, which drifts in training mode even without gradients."""
+
+    dense_channels = 10
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.BatchNorm2d(10)
+        self.decoder = torch.nn.Conv2d(10, 10, 1)
+
+    def forward(self, x, mask=None):
+        from geoladder.models.backbone import Features
+
+        return Features(self.decoder(self.encoder(x)), x.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("mode", ["full", "frozen", "probe"])
+def test_modes_change_what_they_say_and_nothing_else(finetune_spec, sets, monkeypatch, mode):
+    monkeypatch.setattr(stage, "build_backbone", lambda *_: Drifting())
+    spec = finetune_spec(mode=mode)
+    train, val = sets(spec)
+    model = build_model(spec, None, train.labels)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train_best(model, spec, train, val)
+    changed = {
+        name.split(".")[1] if name.startswith("backbone") else "head"
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    expected = {"full": {"encoder", "decoder", "head"}, "frozen": {"decoder", "head"}, "probe": {"head"}}
+    assert changed == expected[mode]
+
+
+@pytest.mark.parametrize("architecture", ["unet", "vit_upernet", "mamba_upernet", "pixel"])
+def test_every_architecture_has_an_encoder_to_freeze(finetune_spec, sets, architecture):
+    size = "mlp" if architecture == "pixel" else "xs"
+    spec = finetune_spec(architecture, size, mode="frozen", steps=2)
+    train, val = sets(spec)
+    model = build_model(spec, None, train.labels)
+    (encoder,) = frozen_parts(model, "frozen")
+    before = [value.clone() for value in encoder.state_dict().values()]
+    train_best(model, spec, train, val)
+    assert before
+    assert all(torch.equal(a, b) for a, b in zip(before, encoder.state_dict().values(), strict=True))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_nothing(run, finetune_spec, tmp_path):
+    with pytest.raises(
+        GeoladderError, match=r"unet-xs from scratch on roads \(n=2, seed 0\).*finetune\.lr\.unet"
+    ):
+        run(finetune_spec(lr=1e30))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_n_above_the_pool_is_refused_and_leaves_nothing(run, finetune_spec, tmp_path):
+    with pytest.raises(GeoladderError, match="25"):
+        run(finetune_spec(n=25, task="landcover"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_losses_by_hand():
+    logits = torch.tensor([0.0, 2.0]).view(1, 1, 1, 2)
+    labels = torch.tensor([0.25, 1.0]).view(1, 1, 2)
+    wanted = (math.log(2) + math.log(1 + math.exp(-2))) / 2
+    assert float(task_loss("roads", logits, labels)) == pytest.approx(wanted)
+    scores = torch.zeros(1, 11, 1, 2)
+    assert float(task_loss("landcover", scores, torch.tensor([[[3, 255]]]))) == pytest.approx(math.log(11))
+    assert float(task_loss("landcover", scores, torch.tensor([[[255, 255]]]))) == 0
+
+
+@given(st.integers(0, 7))
+def test_pixels_and_labels_turn_together(turn):
+    labels = torch.arange(16).view(1, 4, 4)
+    pixels = torch.stack([labels, labels + 100], dim=1)
+    turns = np.array([turn])
+    assert torch.equal(turned(pixels, turns)[:, 0], turned(labels, turns))
+    assert torch.equal(turned(pixels, turns)[:, 1], turned(labels, turns) + 100)
+
+
+def test_the_eight_turns_differ_and_each_image_has_its_own():
+    images = torch.arange(16).view(1, 4, 4).expand(8, 4, 4)
+    made = turned(images, np.arange(8))
+    assert len({tuple(image.flatten().tolist()) for image in made}) == 8
+    assert torch.equal(made[0], images[0])
+    assert torch.equal(made[2], images[0].rot90(1, (0, 1)))
+    assert torch.equal(made[1], images[0].flip(1))
+    assert all(sorted(image.flatten().tolist()) == list(range(16)) for image in made)
+
+
+def test_each_patch_comes_once_an_epoch(finetune_spec, sets):
+    spec = finetune_spec(batch=6)
+    train, _ = sets(spec)
+    batches = patch_batches(train, 6, 0)
+    seen = torch.cat([next(batches)[0] for _ in range(2)]).mean(dim=(1, 2, 3))
+    assert torch.allclose(seen.sort().values, train.pixels.mean(dim=(1, 2, 3)).sort().values, atol=1e-6)
+
+
+def test_subsets_of_a_seed_are_nested(opened):
+    def places(n):
+        return set(draw(opened, "landcover", n, 3).train_rows[["bucket", "position"]].itertuples(index=False))
+
+    assert places(1) < places(4) < places(16)
+    assert isinstance(draw(opened, "roads", 1, 0).val_rows, pd.DataFrame)
