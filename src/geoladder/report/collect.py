@@ -1,0 +1,98 @@
+"""All results in one tidy table, one row per run and metric; results of another configuration are refused."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from geoladder.atomic import atomic_path
+from geoladder.code import code_fingerprint
+from geoladder.errors import GeoladderError
+
+SHOWN = 20
+RUN_COLUMNS = [
+    "stage",
+    "corpus",
+    "fraction",
+    "architecture",
+    "size",
+    "task",
+    "seed",
+    "n",
+    "parameters_total",
+    "parameters_encoder",
+    "parameters_no_norm",
+    "unique_pixels",
+    "unique_chips",
+    "samples_seen",
+    "gflops_train",
+    "lr",
+    "steps",
+    "seconds",
+    "commit",
+    "dirty",
+    "fingerprint",
+    "code",
+    "older_code",
+]
+
+
+def collect(ledger: Path, out: Path, root: Path) -> None:
+    """Gather the results the ledger names.
+
+    Args:
+        ledger: JSON, result file (relative to `root`) to the fingerprint it must carry.
+        out: CSV with `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded.
+        root: the project's folder.
+
+    Raises:
+        GeoladderError: results are missing, or were made by another configuration; says how to make them again.
+    """
+    expected: dict[str, str] = json.loads(ledger.read_text())
+    missing = [file for file in expected if not (root / file).is_file()]
+    if missing:
+        raise GeoladderError(
+            f"{len(missing)} results are missing:\n{_listed(missing)}\nRun snakemake to make them."
+        )
+    results = {file: json.loads((root / file).read_text()) for file in expected}
+    stale = [file for file, result in results.items() if result["fingerprint"] != expected[file]]
+    if stale:
+        raise GeoladderError(
+            f"{len(stale)} results were made by another configuration (Snakemake's memory of them was lost):\n"
+            f"{_listed(stale)}\nMake them again with:\n"
+            f"  snakemake --cores all results/figures/scaling.pdf --forcerun {' '.join(stale)}"
+        )
+    rows = [row for file in sorted(results) for row in _rows(file.split("/")[1], results[file])]
+    with atomic_path(out) as path:
+        pd.DataFrame(rows, columns=[*RUN_COLUMNS, "bucket", "metric", "value"]).to_csv(path, index=False)
+
+
+def _listed(files: list[str]) -> str:
+    more = f"\n  ... and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    return "\n".join(f"  {file}" for file in files[:SHOWN]) + more
+
+
+def _rows(stage: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    run = _run(stage, result)
+    by_bucket = {"all": result["metrics"], **result.get("by_bucket", {})}
+    return [
+        {**run, "bucket": bucket, "metric": metric, "value": value}
+        for bucket, metrics in by_bucket.items()
+        for metric, value in metrics.items()
+    ]
+
+
+def _run(stage: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Columns that say which run a row is of."""
+    spec, born, counted = result["spec"], result["provenance"], result.get("parameters", {})
+    run = {name: result.get(name, spec.get(name)) for name in RUN_COLUMNS}
+    run |= {"stage": stage, "commit": born["commit"], "dirty": born["dirty"], "code": born.get("code")}
+    run["fraction"] = float(Fraction(spec["fraction"])) if "fraction" in spec else None
+    if counted:
+        run["parameters_total"] = counted["total"]
+        run["parameters_encoder"] = counted["encoder"]
+        run["parameters_no_norm"] = counted["total"] - counted["norm"]
+        run["older_code"] = run["code"] != code_fingerprint(stage, spec["architecture"])
+    return run

@@ -1,0 +1,64 @@
+"""Few-shot curves read from results.csv, and the effect of pretraining paired by seed."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+ERROR_METRIC = {"roads": "rmse", "buildings": "rmse", "landcover": "error"}
+"""What a curve shows: root mean squared error of density, or share of wrong pixels. Lower is better."""
+SKILL_METRIC = {"roads": "r2", "buildings": "r2", "landcover": "accuracy"}
+"""What the gates compare. Higher is better."""
+SCRATCH = "scratch"
+
+
+def runs(results: pd.DataFrame, metric: dict[str, str]) -> pd.DataFrame:
+    """Fine-tuning runs with one metric per task: task, corpus, architecture, size, seed, n, y."""
+    rows = results[(results.stage == "finetune") & (results.bucket == "all")]
+    rows = rows[rows.metric == rows.task.map(metric)]
+    return rows.rename(columns={"value": "y"})[["task", "corpus", "architecture", "size", "seed", "n", "y"]]
+
+
+def curves(results: pd.DataFrame) -> pd.DataFrame:
+    """Test error of every fine-tuning run: task, corpus, architecture, size, seed, n, y."""
+    return runs(results, ERROR_METRIC)
+
+
+def trivial(results: pd.DataFrame, predictor: str, metric: dict[str, str]) -> pd.DataFrame:
+    """A trivial predictor (`zero` or `mean`) on the same subsets: task, seed, n, y."""
+    rows = results[(results.stage == "trivial") & (results.bucket == "all")]
+    rows = rows[rows.metric == predictor + "_" + rows.task.map(metric)]
+    return rows.rename(columns={"value": "y"})[["task", "seed", "n", "y"]]
+
+
+def pretraining_effect(results: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Error of the pretrained minus error of the scratch arm on the same subset, paired by seed.
+
+    Returns:
+        task, corpus, architecture, size, n, seeds, effect (negative: pretraining helps), low, high (Student's t
+        interval of the paired mean; NaN for one seed), relative (effect / mean scratch error).
+    """
+    table = curves(results)
+    keys = ["task", "architecture", "size", "n", "seed"]
+    scratch = table[table.corpus == SCRATCH].set_index(keys).y
+    rows = []
+    pretrained = table[table.corpus != SCRATCH]
+    for names, arm in pretrained.groupby(["task", "corpus", "architecture", "size", "n"]):
+        own = arm.set_index(keys).y
+        difference = (own - scratch.reindex(own.index)).dropna().to_numpy()
+        if not difference.size:
+            continue
+        half = _half_width(difference, level)
+        effect = float(difference.mean())
+        rows.append(
+            dict(zip(("task", "corpus", "architecture", "size", "n"), names, strict=True))
+            | {"seeds": difference.size, "effect": effect, "low": effect - half, "high": effect + half}
+            | {"relative": effect / float(scratch.reindex(own.index).mean())}
+        )
+    return pd.DataFrame(rows)
+
+
+def _half_width(values: np.ndarray, level: float) -> float:
+    if values.size < 2:
+        return float("nan")
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    return float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)

@@ -1,0 +1,189 @@
+"""What is in a file: a text for the reader, and a quicklook where there is imagery.
+
+Knows MajorTOM parquet, our own parquet tables, chips and bench patches in npy, checkpoints and results.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+from safetensors import SafetensorError, safe_open
+
+from geoladder.data.bands import BANDS_10M, boa_offset_dn
+from geoladder.errors import GeoladderError
+from geoladder.report.quicklook import Panel, composites, draw
+
+LABEL_KINDS = {"roads": "density", "building": "density", "lc": "landcover"}
+SHOWN_ROWS = 5
+
+
+def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
+    """Describe a file, and draw one row, patch or chip of it if it holds imagery.
+
+    Args:
+        path: parquet, npy, json, safetensors, or the folder of a checkpoint.
+        png: where to draw; `<name>.png` in the current folder if None.
+        row: which row group, patch or chip.
+
+    Raises:
+        GeoladderError: the path is missing, damaged, of a kind not known here, or has no such row.
+    """
+    if not path.exists():
+        raise GeoladderError(f"{path} does not exist")
+    kind = "folder" if path.is_dir() else path.suffix
+    readers = {
+        ".parquet": _parquet,
+        ".npy": _npy,
+        ".json": _json,
+        ".safetensors": _weights,
+        "folder": _folder,
+    }
+    if kind not in readers:
+        raise GeoladderError(
+            f"{path}: do not know what a '{kind}' file is; known are .parquet, .npy, .json, .safetensors and the "
+            "folder of a checkpoint"
+        )
+    text, panels = readers[kind](path, row)
+    if not panels:
+        return text
+    target = png or Path(f"{path.stem}-{row}.png")
+    draw(panels, target)
+    return f"{text}\nquicklook: {target}"
+
+
+Found = tuple[str, list[Panel]]
+
+
+def _parquet(path: Path, row: int) -> Found:
+    try:
+        file = pq.ParquetFile(path)
+        if "B02" in file.schema_arrow.names:
+            return _tile(path, file, row)
+        table = file.read().to_pandas()
+    except (pa.ArrowException, OSError) as problem:
+        raise GeoladderError(
+            f"{path} is no readable parquet file ({problem}); fetch or make it again"
+        ) from None
+    head = table.head(SHOWN_ROWS).T.to_string()
+    return f"{path}: {len(table)} rows\n{table.dtypes.to_string()}\n\nfirst rows:\n{head}", []
+
+
+def _tile(path: Path, file: pq.ParquetFile, row: int) -> Found:
+    """One row of a MajorTOM part: every GeoTIFF in it, and its picture."""
+    _check_row(path, row, file.num_row_groups)
+    values = file.read_row_group(row).to_pylist()[0]
+    lines, bands = [f"{path}: MajorTOM part of {file.num_row_groups} rows; row {row}:"], {}
+    for name, value in values.items():
+        if not isinstance(value, bytes):
+            lines.append(f"  {name:<12} {value}")
+        elif name == "thumbnail":
+            lines.append(f"  {name:<12} {len(value):,} bytes")
+        else:
+            bands[name], where = _geotiff(value, f"{path} row {row} band {name}")
+            lines.append(f"  {name:<12} {_range(bands[name])}, {where}, {len(value):,} bytes")
+    offset = boa_offset_dn(values["product_id"])
+    lines.append(f"  DN offset    {'not told by the baseline' if offset is None else offset}")
+    panels = composites(bands)
+    if "cloud_mask" in bands:
+        panels.append(Panel("cloud mask (0 clear .. 3 shadow)", bands["cloud_mask"], "mask"))
+    return "\n".join(lines), panels
+
+
+def _geotiff(content: bytes, where: str) -> tuple[np.ndarray, str]:
+    try:
+        with MemoryFile(content) as memory, memory.open() as image:
+            return image.read(1), f"{image.crs}, {image.res[0]:g} m"
+    except RasterioError as problem:
+        raise GeoladderError(f"{where} is no readable GeoTIFF ({problem}); fetch the part again") from None
+
+
+def _npy(path: Path, row: int) -> Found:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as problem:
+        raise GeoladderError(f"{path} is no readable npy file ({problem}); fetch or make it again") from None
+    text = f"{path}: {array.dtype} array of shape {array.shape}"
+    if not array.ndim:
+        return f"{text}: {array}", []
+    _check_row(path, row, len(array))
+    text = f"{text}; entry {row}: {_range(np.asarray(array[row]))}"
+    if path.name.startswith("10m-"):
+        return text, composites(dict(zip(BANDS_10M, array[row], strict=True)))
+    if path.name.endswith("_s2.npy"):
+        return _patch(path, array, row, text)
+    label = path.stem.rpartition("_label_")[2]
+    if "_label_" in path.stem and label in LABEL_KINDS:
+        return text, [Panel(label, np.asarray(array[row, ..., 0]), LABEL_KINDS[label])]
+    return text, []
+
+
+def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Found:
+    """A bench patch with the labels found beside it."""
+    panels = composites({name: images[row, ..., k] for k, name in enumerate(BANDS_10M)})
+    for label, kind in LABEL_KINDS.items():
+        beside = path.with_name(path.name.replace("_s2.npy", f"_label_{label}.npy"))
+        if not beside.exists():
+            text += f"\n  no label {label}"
+            continue
+        values = np.asarray(np.load(beside, mmap_mode="r")[row, ..., 0])
+        text += f"\n  label {label}: {_range(values)}"
+        panels.append(Panel(label, values, kind))
+    return text, panels
+
+
+def _json(path: Path, _: int) -> Found:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as problem:
+        raise GeoladderError(f"{path} is not valid JSON ({problem})") from None
+    return f"{path}:\n{_summary(content)}", []
+
+
+def _summary(content: Any, depth: int = 1) -> str:  # noqa: ANN401  (any JSON)
+    """Nested keys, with long lists shortened."""
+    if not isinstance(content, dict):
+        text = json.dumps(content)
+        return text if len(text) < 200 else f"{text[:200]} ..."
+    pad = "  " * depth
+    return "\n".join(
+        f"{pad}{key}:\n{_summary(value, depth + 1)}"
+        if isinstance(value, dict)
+        else f"{pad}{key}: {_summary(value)}"
+        for key, value in content.items()
+    )
+
+
+def _weights(path: Path, _: int) -> Found:
+    try:
+        with safe_open(path, "numpy") as file:
+            names = list(file.keys())
+            sizes = {name: file.get_slice(name).get_shape() for name in names}
+    except (OSError, SafetensorError) as problem:
+        raise GeoladderError(f"{path} is no readable checkpoint ({problem}); train it again") from None
+    total = sum(int(np.prod(shape)) for shape in sizes.values())
+    listed = "\n".join(f"  {name} {tuple(shape)}" for name, shape in sizes.items())
+    return f"{path}: {len(names)} tensors, {total:,} numbers\n{listed}", []
+
+
+def _folder(path: Path, row: int) -> Found:
+    card, weights = path / "model.json", path / "model.safetensors"
+    if not card.exists() or not weights.exists():
+        raise GeoladderError(f"{path} is no checkpoint: model.json and model.safetensors belong in it")
+    return f"{_json(card, row)[0]}\n\n{_weights(weights, row)[0]}", []
+
+
+def _check_row(path: Path, row: int, rows: int) -> None:
+    if not 0 <= row < rows:
+        raise GeoladderError(f"{path} has entries 0..{rows - 1}, but --row {row} was asked for")
+
+
+def _range(values: np.ndarray) -> str:
+    if not np.issubdtype(values.dtype, np.number):
+        return f"{values.dtype} {values.shape}"
+    low, high, mean = np.nanmin(values), np.nanmax(values), np.nanmean(values)
+    return f"{values.dtype} {values.shape}, {low:g} .. {high:g}, mean {mean:g}"

@@ -1,0 +1,84 @@
+"""The study's laws: which runs they are fitted to, and what came out, as JSON.
+
+The law in N and D is fitted per architecture on the nested fractions of one corpus alone. Other corpora differ in
+kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, never fitted into it.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from geoladder.atomic import atomic_path
+from geoladder.config import Fit as FitSettings
+from geoladder.report.curves import ERROR_METRIC, curves
+from geoladder.scaling.fit import fit
+
+LOSS = "val_masked_mse"
+FEWEST_RUNS = 4
+"""Fewer runs of an architecture get no law at all."""
+FEWEST_LEVELS = 3
+PIXELS_PER_MEGAPIXEL = 1_000_000
+
+
+def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
+    """One row per pretraining run.
+
+    Args:
+        results: results.csv.
+        parameters: how N is counted: `total`, `encoder` or `no_norm`.
+
+    Returns:
+        corpus, fraction, architecture, size, seed, n (parameters), d (unique 10 m pixels), y (`val_masked_mse`).
+    """
+    rows = results[(results.stage == "pretrain") & (results.metric == LOSS) & (results.bucket == "all")]
+    points = rows.assign(n=rows[f"parameters_{parameters}"], d=rows.unique_pixels, y=rows.value)
+    return points[["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y"]].reset_index(
+        drop=True
+    )
+
+
+def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> None:
+    """Fit L(N, D) per architecture and error(n) per curve.
+
+    Args:
+        results: results.csv.
+        settings: how N is counted, bootstrap, interval, seed.
+        corpus: the corpus whose nested fractions are the data axis.
+        out: JSON: `settings`, `loss`, `pretraining` by architecture (law, null with
+            fewer than four runs; number of runs used; runs of other corpora left out), `curves`.
+    """
+    table = pd.read_csv(results)
+    points = pretrain_points(table, settings.parameters)
+    laws: dict[str, Any] = {}
+    for architecture, rows in points.groupby("architecture", sort=False):
+        used = rows[rows.corpus == corpus]
+        law = fit(
+            used, "chinchilla", bootstrap=settings.bootstrap, interval=settings.interval, rng=settings.seed
+        )
+        left_out = rows[rows.corpus != corpus].corpus.value_counts().to_dict()
+        laws[str(architecture)] = {"law": asdict(law), "runs": len(used), "left_out": left_out}
+    report = {
+        "settings": settings.model_dump(),
+        "loss": LOSS,
+        "corpus": corpus,
+        "pretraining": laws,
+        "curves": _curve_laws(table),
+    }
+    with atomic_path(out) as path:
+        path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Saturating law of the mean curve of each arm and task; few n leave it a description, and the status says so."""
+    mean = curves(table).groupby(["task", "corpus", "architecture", "size", "n"], as_index=False).y.mean()
+    found: list[dict[str, Any]] = []
+    for names, rows in mean.groupby(["task", "corpus", "architecture", "size"]):
+        if rows.n.nunique() < FEWEST_LEVELS:
+            continue
+        arm = dict(zip(("task", "corpus", "architecture", "size"), map(str, names), strict=True))
+        law = asdict(fit(pd.DataFrame(rows), "saturating", bootstrap=0))
+        found.append({**arm, "metric": ERROR_METRIC[arm["task"]], "law": law})
+    return found

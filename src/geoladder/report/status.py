@@ -1,0 +1,46 @@
+"""Which results exist, which were made by another configuration, and which by older code."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from geoladder.code import code_fingerprint
+from geoladder.nodes import Nodes
+from geoladder.study import Study
+
+
+def _state(file: Path, fingerprint: str, stage: str) -> str:
+    if not file.exists():
+        return "missing"
+    result = json.loads(file.read_text())
+    if result["fingerprint"] != fingerprint:
+        return "other configuration"
+    if stage == "trivial" or result["provenance"]["code"] == code_fingerprint(
+        stage, result["spec"]["architecture"]
+    ):
+        return "current"
+    return "older code"
+
+
+def status_table(study: Study, root: Path) -> str:
+    """Counts by stage and state; then every result that is not current, with its state.
+
+    States: `current`, `missing`, `other configuration` (reruns), `older code` (made by code that has changed
+    since; reruns only where the study's `code_changes` says so).
+    """
+    nodes = Nodes(study)
+    rows = [
+        {"stage": stage, "result": file, "state": _state(root / file, spec.fingerprint, stage)}
+        for stage, specs in (
+            ("pretrain", nodes.pretrain),
+            ("finetune", nodes.finetune),
+            ("trivial", nodes.trivial),
+        )
+        for file, spec in specs.items()
+    ]
+    table = pd.DataFrame(rows)
+    counts = table.groupby(["stage", "state"], sort=False).size().rename("results").reset_index()
+    stale = table[~table.state.isin(["current", "missing"])]
+    listed = "\n\n" + stale[["state", "result"]].to_string(index=False) if len(stale) else ""
+    return counts.to_string(index=False) + listed

@@ -1,0 +1,66 @@
+"""How figures look, in one place: sizes, fonts, colours, names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from geoladder.atomic import atomic_path
+from geoladder.config import Figures
+
+MM_PER_INCH = 25.4
+NAMES = {
+    "unet": "Geo-Aware U-Net",
+    "vit_upernet": "ViT-UPerNet",
+    "mamba_upernet": "Mamba-UPerNet",
+    "pixel": "per-pixel model",
+    "roads": "Roads",
+    "buildings": "Buildings",
+    "landcover": "Land cover",
+}
+
+
+@contextmanager
+def style(settings: Figures) -> Iterator[None]:
+    """Matplotlib settings of the study's figures while the block runs; fonts are embedded as text, not outlines."""
+    size = settings.font_pt
+    ours: dict[Any, Any] = {
+        "font.family": "DejaVu Sans",
+        "font.size": size,
+        "axes.titlesize": size,
+        "axes.labelsize": size,
+        "xtick.labelsize": size - 1,
+        "ytick.labelsize": size - 1,
+        "legend.fontsize": size - 1,
+        "axes.linewidth": 0.6,
+        "lines.linewidth": 1.0,
+        "lines.markersize": 3.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "pdf.fonttype": 42,
+        "figure.constrained_layout.use": True,
+    }
+    with mpl.rc_context(ours):
+        yield
+
+
+def palette(settings: Figures, count: int) -> list[tuple[float, float, float]]:
+    """The study's categorical colours."""
+    return list(sns.color_palette(settings.palette, count))
+
+
+def save(figure: Figure, numbers: pd.DataFrame, out: Path) -> None:
+    """Write the figure as `out` (PDF) and PNG at 300 dpi, and every number in it as CSV beside them.
+
+    The PDF carries no date, so that equal numbers give equal bytes.
+    """
+    for suffix, extra in ((".png", {"dpi": 300}), (".pdf", {"metadata": {"CreationDate": None}})):
+        with atomic_path(out.with_suffix(suffix)) as path:
+            figure.savefig(path, **extra)
+    with atomic_path(out.with_suffix(".csv")) as path:
+        numbers.to_csv(path, index=False)

@@ -1,0 +1,66 @@
+"""Tables of a study: its cells, its curves, and what pretraining changed."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from geoladder.atomic import atomic_path
+from geoladder.report.curves import curves, pretraining_effect
+
+CELL = ["corpus", "fraction", "architecture", "size"]
+
+
+def write_tables(results: Path, laws: Path, out: Path) -> None:
+    """Write `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
+
+    Args:
+        results: results.csv.
+        laws: laws.json.
+        out: folder.
+    """
+    table = pd.read_csv(results)
+    for name, content in (
+        ("curves", _curves(table)),
+        ("pretraining_effect", pretraining_effect(table)),
+        ("laws", _laws(laws)),
+        ("cells", _cells(table)),
+    ):
+        for suffix, write in ((".tex", content.to_latex), (".csv", content.to_csv)):
+            with atomic_path(out / f"{name}{suffix}") as path:
+                write(path, index=False)
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Pretraining cells: mean and standard deviation of every metric over the seeds."""
+    rows = table[(table.stage == "pretrain") & (table.bucket == "all")]
+    facts = rows.groupby(CELL, sort=False)[["parameters_total", "unique_pixels", "samples_seen"]].mean()
+    seeds = rows.groupby(CELL, sort=False).seed.nunique().rename("seeds")
+    values = rows.pivot_table(
+        index=CELL, columns="metric", values="value", aggfunc=["mean", "std"], sort=False
+    )
+    values.columns = pd.Index(values.columns.map(lambda names: f"{names[1]}_{names[0]}"))
+    return facts.join(seeds).join(values).reset_index()
+
+
+def _curves(table: pd.DataFrame) -> pd.DataFrame:
+    """Test error by arm and n: mean, standard deviation, smallest and largest over the seeds."""
+    keys = ["task", "corpus", "architecture", "size", "n"]
+    return curves(table).groupby(keys).y.agg(["mean", "std", "min", "max", "size"]).reset_index()
+
+
+def _laws(laws: Path) -> pd.DataFrame:
+    """Fitted parameters with their intervals, one row each."""
+    rows = []
+    for architecture, entry in json.loads(laws.read_text())["pretraining"].items():
+        law = entry["law"]
+        if law is None:
+            continue
+        intervals = law["intervals"].get("bootstrap", {})
+        for name, value in law["params"].items():
+            low, high = intervals.get(name, (None, None))
+            rows.append(
+                {"architecture": architecture, "parameter": name, "value": value, "low": low, "high": high}
+                | {"status": law["status"], "runs": entry["runs"]}
+            )
+    return pd.DataFrame(rows, columns=["architecture", "parameter", "value", "low", "high", "status", "runs"])
