@@ -1,0 +1,81 @@
+"""The real graph on the smallest study, run once; each test edits a copy of it and looks at what would run."""
+
+import copy
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TARGET = "results/figures/scaling.pdf"
+
+
+class Project:
+    """A folder with a study in it, driven through the real command line."""
+
+    def __init__(self, folder: Path, study: dict) -> None:
+        self.folder = folder
+        self.study = study
+
+    def write(self, comment: str = "") -> None:
+        text = comment + yaml.safe_dump(self.study, sort_keys=False)
+        (self.folder / "study.yaml").write_text(text)
+
+    def command(self, *options: str, target: str = TARGET) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(self.folder),
+            "--configfile",
+            str(self.folder / "study.yaml"),
+            "--cores",
+            "2",
+            *options,
+            "--",
+            target,
+        ]
+
+    def run(self, *options: str, target: str = TARGET) -> subprocess.CompletedProcess:
+        return subprocess.run(self.command(*options, target=target), capture_output=True, text=True)
+
+    def planned(self, target: str = TARGET) -> dict[str, list[str]]:
+        """Outputs that would be made, by rule."""
+        done = self.run("--dry-run", target=target)
+        assert done.returncode == 0, done.stdout + done.stderr
+        jobs: dict[str, list[str]] = {}
+        for rule, block in re.findall(
+            r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, re.M
+        ):
+            output = re.search(r"^    output: (.*)$", block, re.M)
+            jobs.setdefault(rule, []).append(output[1] if output else "")
+        return jobs
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which studies/ci.yaml has run to the figure."""
+    folder = tmp_path_factory.mktemp("study")
+    project = Project(folder, yaml.safe_load((ROOT / "studies/ci.yaml").read_text()))
+    project.write()
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    """A copy of the finished study, free to be edited."""
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder, symlinks=True, copy_function=shutil.copy2)
+    study = yaml.safe_load((ROOT / "studies/ci.yaml").read_text())
+    made = Project(folder, copy.deepcopy(study))
+    made.write()
+    return made

@@ -1,0 +1,112 @@
+"""What an edit of the study makes run again, on the real graph."""
+
+import csv
+import json
+
+ANALYSIS = {"collect", "fit", "gates", "figure_scaling"}
+
+
+def test_the_figure_its_numbers_and_every_result_are_there(project):
+    for suffix in ("pdf", "png", "csv"):
+        assert (project.folder / f"results/figures/scaling.{suffix}").stat().st_size > 1000
+    with (project.folder / "results/results.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["stage"] for row in rows} == {"pretrain", "finetune", "trivial"}
+    ledger = json.loads((project.folder / "results/ledger.json").read_text())
+    assert {row["fingerprint"] for row in rows} == set(ledger.values())
+
+
+def test_a_second_run_does_nothing(project):
+    assert project.planned() == {}
+
+
+def test_a_comment_reruns_nothing(project):
+    project.write(comment="# a remark\n")
+    assert project.planned() == {}
+
+
+def test_the_order_of_keys_reruns_nothing(project):
+    project.study = dict(reversed(project.study.items()))
+    project.write()
+    assert project.planned() == {}
+
+
+def test_one_rungs_learning_rate_reruns_its_cells_and_what_follows(project):
+    project.study["pretrain"]["rungs"] = {"unet-xs": {"lr": 0.003}}
+    project.write()
+    planned = project.planned()
+    assert set(planned) == {"pretrain", "finetune"} | ANALYSIS
+    assert len(planned["pretrain"]) == 2
+    assert all("/unet-xs/" in outputs for outputs in planned["pretrain"])
+    assert all(output.startswith("results/finetune/majortom/unet-xs/") for output in planned["finetune"])
+    assert len(planned["finetune"]) == 2 * 2
+
+
+def test_a_rung_nobody_starts_from_reruns_alone(project):
+    project.study["pretrain"]["rungs"] = {"unet-s": {"lr": 0.003}}
+    project.write()
+    planned = project.planned()
+    assert set(planned) == {"pretrain"} | ANALYSIS
+    assert all("/unet-s/" in outputs for outputs in planned["pretrain"])
+
+
+def test_a_new_n_runs_only_itself(project):
+    project.study["finetune"]["n"].append(4)
+    project.write()
+    planned = project.planned()
+    assert set(planned) == {"finetune", "trivial"} | ANALYSIS
+    assert all(output.endswith("/n4.json") for output in planned["finetune"] + planned["trivial"])
+
+
+def test_a_new_seed_runs_only_itself(project):
+    project.study["pretrain"]["grid"][0]["seeds"] = [0, 1]
+    project.study["finetune"]["seeds"] = [0, 1]
+    project.write()
+    planned = project.planned()
+    assert set(planned) == {"pretrain", "finetune", "trivial"} | ANALYSIS
+    runs = planned["pretrain"] + planned["finetune"] + planned["trivial"]
+    assert all("/seed1/" in outputs for outputs in runs)
+
+
+def test_a_plot_option_reruns_one_job(project):
+    project.study["figures"] = {"font_pt": 8}
+    project.write()
+    assert set(project.planned()) == {"figure_scaling"}
+
+
+def test_a_number_of_threads_or_gpus_reruns_nothing(project):
+    project.study["compute"] = {"threads": 2, "devices": 4, "strategy": "ddp"}
+    project.write()
+    assert project.planned() == {}
+
+
+def test_stale_results_are_refused_when_snakemakes_memory_is_lost(project):
+    """Without .snakemake/ Snakemake takes old results for current ones; the ledger does not."""
+    import shutil
+
+    shutil.rmtree(project.folder / ".snakemake")
+    project.study["pretrain"]["rungs"] = {"unet-s": {"lr": 0.003}}
+    project.write()
+    done = project.run()
+    assert done.returncode == 1
+    message = done.stdout + done.stderr
+    assert "--forcerun" in message
+    assert "results/pretrain/majortom/unet-s/seed0/metrics.json" in message
+
+
+def test_a_misspelt_key_stops_before_anything_runs(project):
+    project.study["pretrain"]["sampels"] = 3
+    project.write()
+    done = project.run("--dry-run")
+    assert done.returncode == 1
+    assert "did you mean 'samples'" in done.stdout + done.stderr
+
+
+def test_an_n_above_the_pool_says_how_many_there_are(project):
+    project.study["finetune"]["n"] = [100000]
+    project.write()
+    done = project.run()
+    assert done.returncode == 1
+    message = done.stdout + done.stderr
+    assert "100000" in message
+    assert "pool" in message

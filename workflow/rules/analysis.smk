@@ -1,0 +1,128 @@
+localrules:
+    collect,
+    fit,
+    tables,
+    gates,
+    figure_scaling,
+    figure_gates,
+
+
+GATES = ["results/tables/synthetic_gates.csv"] if study.gates else []
+TABLES = ["results/tables/cells.csv", *GATES]
+FIGURES = [
+    "results/figures/scaling.pdf",
+    *(["results/figures/synthetic_gates.pdf"] if study.gates else []),
+]
+
+
+# The ledger names every result and the fingerprint it must carry, so that a result made by another configuration
+# is refused even when Snakemake's own memory of it (.snakemake/) is lost.
+rule collect:
+    input:
+        PRETRAIN_RESULTS,
+        FINETUNE_RESULTS,
+        TRIVIAL_RESULTS,
+        ledger="results/ledger.json",
+    output:
+        "results/results.csv",
+    log:
+        "logs/collect.log",
+    message:
+        "Collecting all results"
+    shell:
+        "geoladder --log {log} collect --ledger {input.ledger} --out {output}"
+
+
+rule fit:
+    input:
+        "results/results.csv",
+    output:
+        "results/fits/laws.json",
+    log:
+        "logs/fit.log",
+    params:
+        spec=study.fit.canonical(),
+        corpus=WORLD_CORPUS,
+    message:
+        "Fitting scaling laws"
+    shell:
+        "geoladder --log {log} fit --spec {params.spec:q} --corpus {params.corpus} --results {input} --out {output}"
+
+
+rule tables:
+    input:
+        results="results/results.csv",
+        laws="results/fits/laws.json",
+    output:
+        "results/tables/cells.csv",
+    log:
+        "logs/tables.log",
+    params:
+        folder="results/tables",
+    message:
+        "Writing the tables"
+    shell:
+        "geoladder --log {log} tables --results {input.results} --laws {input.laws} --out {params.folder}"
+
+
+rule gates:
+    input:
+        "results/results.csv",
+    output:
+        "results/tables/synthetic_gates.csv",
+    log:
+        "logs/gates.log",
+    params:
+        spec=study.gates.canonical() if study.gates else None,
+        corpus=WORLD_CORPUS,
+    message:
+        "Checking what the synthetic Earth must show"
+    shell:
+        "geoladder --log {log} gates --spec {params.spec:q} --corpus {params.corpus} --results {input} --out {output}"
+
+
+rule figure_scaling:
+    input:
+        results="results/results.csv",
+        laws="results/fits/laws.json",
+        gates=GATES,
+    output:
+        report(
+            "results/figures/scaling.pdf",
+            caption="../report/scaling.rst",
+            category="Scaling",
+        ),
+        "results/figures/scaling.png",
+        "results/figures/scaling.csv",
+    log:
+        "logs/figure_scaling.log",
+    params:
+        spec=study.figures.canonical(),
+    message:
+        "Drawing the scaling figure"
+    shell:
+        "geoladder --log {log} figure-scaling --spec {params.spec:q} --results {input.results}"
+        " --laws {input.laws} --out {output[0]}"
+
+
+rule figure_gates:
+    input:
+        gates="results/tables/synthetic_gates.csv",
+        results="results/results.csv",
+    output:
+        report(
+            "results/figures/synthetic_gates.pdf",
+            caption="../report/synthetic_gates.rst",
+            category="Synthetic Earth",
+        ),
+        "results/figures/synthetic_gates.png",
+        "results/figures/synthetic_gates.csv",
+    log:
+        "logs/figure_gates.log",
+    params:
+        spec=study.figures.canonical(),
+    message:
+        "Drawing the gates of the synthetic Earth"
+    shell:
+        "geoladder --log {log} figure-gates --spec {params.spec:q} --gates {input.gates}"
+        " --results {input.results} --out {output[0]}"

@@ -1,0 +1,139 @@
+"""The study behind the graph: validated, frozen for queued jobs, and turned into one spec per node."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from geoladder.config import corpus_name
+from geoladder.errors import GeoladderError
+from geoladder.load import parse_study
+from geoladder.specs import (
+    ArchiveSpec,
+    BenchArchiveSpec,
+    ChipsSpec,
+    IndexSpec,
+    StatsSpec,
+    TrivialSpec,
+)
+from geoladder.nodes import Nodes
+
+# Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
+# not whatever config.yaml says by then: `sbatch` carries the variable to them.
+SNAPSHOT = "GEOLADDER_STUDY"
+if not workflow.is_main_process and SNAPSHOT in os.environ:
+    config.clear()
+    config.update(json.loads(Path(os.environ[SNAPSHOT]).read_text()))
+
+try:
+    study = parse_study(dict(config), source="the study")
+    nodes = Nodes(study)
+except GeoladderError as problem:
+    raise WorkflowError(str(problem)) from None
+
+if workflow.is_main_process:
+    os.environ[SNAPSHOT] = str(nodes.freeze(Path(".snakemake/geoladder").resolve()))
+    nodes.write_ledger(Path("results/ledger.json"))
+
+# Two jobs of one thread each on two cores; spinning threads would starve one another.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["OMP_NUM_THREADS"] = str(study.compute.threads)
+
+PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
+FINETUNE = "results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
+TRIVIAL = "results/trivial/{task}/seed{seed}/n{n}.json"
+PRETRAIN_RESULTS = list(nodes.pretrain)
+FINETUNE_RESULTS = list(nodes.finetune)
+TRIVIAL_RESULTS = list(nodes.trivial)
+WORLD_CORPUS = study.validation.corpus
+
+
+wildcard_constraints:
+    name=r"[a-z][a-z0-9_]*",
+    corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
+    architecture=r"[a-z0-9_]+",
+    size=r"[A-Za-z0-9]+",
+    task=r"[a-z]+",
+    seed=r"\d+",
+    n=r"\d+",
+
+
+def archive_folder(wildcards):
+    """Where the archive of a corpus is: the study's path, or our own synthetic one."""
+    return str(study.corpora[wildcards.name].path or f"data/{wildcards.name}/archive")
+
+
+def bench_folder():
+    """Where the bench is: the study's path, or our own synthetic one."""
+    return str(study.bench.path or "data/bench/archive")
+
+
+def archive_ready(wildcards):
+    """The file whose presence says that an archive is complete."""
+    return f"{archive_folder(wildcards)}/metadata.parquet"
+
+
+def bench_ready(_):
+    """The file whose presence says that the bench is complete; a real bench has nothing of the kind."""
+    return (
+        f"{bench_folder()}/metadata/tiles_metadata.json"
+        if study.bench.path is None
+        else []
+    )
+
+
+def chips_of(wildcards):
+    """The chips a cell trains on."""
+    return f"data/{corpus_name(wildcards.corpus)}/chips/manifest.parquet"
+
+
+def checkpoint_of(wildcards):
+    """The checkpoint a curve starts from; nothing for arms from scratch."""
+    cell = nodes.cell_behind(FINETUNE.format(**wildcards))
+    return f"{cell}/model.safetensors" if cell else []
+
+
+def checkpoint_option(wildcards):
+    """The checkpoint as an option of the command line."""
+    cell = nodes.cell_behind(FINETUNE.format(**wildcards))
+    return f"--checkpoint {cell}" if cell else ""
+
+
+def forget_dead_owner(owner, locks):
+    """Remove the locks of an earlier run on this machine that was killed; locks of a living run are left alone."""
+    if not owner.exists():
+        return
+    host, process = owner.read_text().split()
+    if host == platform.node() and not Path(f"/proc/{process}").exists():
+        for lock in locks.glob("*.lock"):
+            lock.unlink()
+        owner.unlink()
+
+
+OWNER = Path(".snakemake/geoladder/owner")
+if workflow.is_main_process and Path("/proc").exists():
+    forget_dead_owner(OWNER, Path(".snakemake/locks"))
+
+
+# Small cells would spend most of their time importing torch; on one machine they are forked from a warm worker.
+onstart:
+    if workflow.is_main_process and not workflow.dryrun:
+        OWNER.write_text(f"{platform.node()} {os.getpid()}")
+        if workflow.local_exec:
+            socket = str(Path(tempfile.mkdtemp(prefix="geoladder-")) / "worker")
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "geoladder.worker",
+                    socket,
+                    str(os.getpid()),
+                ],
+                start_new_session=True,
+            )
+            os.environ["GEOLADDER_WORKER"] = socket

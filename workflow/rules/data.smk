@@ -1,0 +1,115 @@
+rule archive:
+    output:
+        "data/{name}/archive/metadata.parquet",
+    log:
+        "logs/archive/{name}.log",
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=lambda wildcards: ArchiveSpec.of(study, wildcards.name).canonical(),
+        folder="data/{name}/archive",
+    message:
+        "Writing the synthetic archive {wildcards.name}"
+    shell:
+        "geoladder --log {log} make-archive --spec {params.spec:q} --threads {threads} --out {params.folder}"
+
+
+rule bench_archive:
+    output:
+        "data/bench/archive/metadata/tiles_metadata.json",
+    log:
+        "logs/bench_archive.log",
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=BenchArchiveSpec.of(study).canonical(),
+        folder="data/bench/archive",
+    message:
+        "Writing the synthetic PhilEO Bench"
+    shell:
+        "geoladder --log {log} make-bench --spec {params.spec:q} --threads {threads} --out {params.folder}"
+
+
+rule bench_index:
+    input:
+        bench_ready,
+    output:
+        "data/bench/index.parquet",
+    log:
+        "logs/bench_index.log",
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        spec=BenchArchiveSpec.of(study).canonical(),
+        folder=bench_folder(),
+    message:
+        "Indexing PhilEO Bench"
+    shell:
+        "geoladder --log {log} bench-index --bench {params.folder} --out {output}"
+
+
+rule index:
+    input:
+        archive=archive_ready,
+        bench="data/bench/index.parquet",
+    output:
+        index="data/{name}/index.parquet",
+        ledger="data/{name}/ledger.csv",
+    log:
+        "logs/index/{name}.log",
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        spec=lambda wildcards: IndexSpec.of(study, wildcards.name).canonical(),
+        folder=archive_folder,
+    message:
+        "Indexing the usable tiles of {wildcards.name}"
+    shell:
+        "geoladder --log {log} index --spec {params.spec:q} --archive {params.folder}"
+        " --bench-index {input.bench} --out {output.index} --ledger {output.ledger}"
+
+
+rule chips:
+    input:
+        index="data/{name}/index.parquet",
+    output:
+        "data/{name}/chips/manifest.parquet",
+    log:
+        "logs/chips/{name}.log",
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    params:
+        spec=lambda wildcards: ChipsSpec.of(study, wildcards.name).canonical(),
+        archive=archive_folder,
+        folder="data/{name}/chips",
+    message:
+        "Cutting {wildcards.name} into chips"
+    shell:
+        "geoladder --log {log} chips --spec {params.spec:q} --archive {params.archive}"
+        " --index {input.index} --out {params.folder}"
+
+
+rule stats:
+    input:
+        f"data/{WORLD_CORPUS}/chips/manifest.parquet",
+    output:
+        "data/stats.json",
+    log:
+        "logs/stats.log",
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=StatsSpec.of(study).canonical(),
+        folder=f"data/{WORLD_CORPUS}/chips",
+    message:
+        "Measuring band statistics"
+    shell:
+        "geoladder --log {log} stats --spec {params.spec:q} --chips {params.folder} --out {output}"

@@ -1,0 +1,42 @@
+rule finetune:
+    input:
+        bench="data/bench/index.parquet",
+        stats="data/stats.json",
+        checkpoint=checkpoint_of,
+    output:
+        FINETUNE,
+    log:
+        "logs/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.log",
+    threads: study.compute.threads
+    resources:
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),
+        folder=bench_folder(),
+        checkpoint=checkpoint_option,
+    message:
+        "Fine-tuning {wildcards.architecture}-{wildcards.size} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
+    shell:
+        "geoladder --log {log} finetune --spec {params.spec:q} --bench {params.folder}"
+        " --bench-index {input.bench} --stats {input.stats} {params.checkpoint} --threads {threads} --out {output}"
+
+
+rule trivial:
+    input:
+        bench="data/bench/index.parquet",
+    output:
+        TRIVIAL,
+    log:
+        "logs/trivial/{task}/seed{seed}/n{n}.log",
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
+        folder=bench_folder(),
+    message:
+        "Predicting zero and the mean on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
+    shell:
+        "geoladder --log {log} trivial --spec {params.spec:q} --bench {params.folder}"
+        " --bench-index {input.bench} --out {output}"
