@@ -255,6 +255,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_nothing(run, finetune
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_update_that_breaks_the_model_after_its_last_loss_is_noticed(run, finetune_spec, tmp_path):
+    with pytest.raises(GeoladderError, match=r"validation loss of unet-xs from scratch .* at step 1 of 1"):
+        run(finetune_spec(lr=1e30, steps=1, validations=1))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_n_above_the_pool_is_refused_and_leaves_nothing(run, finetune_spec, tmp_path):
     with pytest.raises(GeoladderError, match="25"):
         run(finetune_spec(n=25, task="landcover"))

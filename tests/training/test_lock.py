@@ -61,6 +61,20 @@ def test_a_job_that_ends_meanwhile_is_waited_for(tmp_path, monkeypatch):
         pass
 
 
+def test_a_folder_that_goes_at_the_last_moment_is_made_again(tmp_path, monkeypatch):
+    """The job before removes its folder, when done, between our making sure of it and our writing into it."""
+    folder, true_open = tmp_path / "run", os.open
+
+    def late(path, *arguments):
+        monkeypatch.setattr(locks.os, "open", true_open)
+        folder.rmdir()
+        return true_open(path, *arguments)
+
+    monkeypatch.setattr(locks.os, "open", late)
+    with only_job(folder):
+        assert (folder / "lock").exists()
+
+
 def test_a_dead_owner_loses_it(tmp_path, dead_process):
     owned_by(tmp_path, process=dead_process)
     with only_job(tmp_path):

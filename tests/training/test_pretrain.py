@@ -19,7 +19,7 @@ from geoladder.data.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
-from geoladder.training import journal
+from geoladder.training import journal, lock
 from geoladder.training.pretrain import pretrain
 from geoladder.training.resume import newest_checkpoint
 from geoladder.training.stream import validation_batches, validation_chips
@@ -123,6 +123,23 @@ def test_a_loss_that_is_no_number_stops_the_run(run, pretrain_spec, tmp_path):
         assert part in message
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
     assert not list(tmp_path.rglob("lock"))
+
+
+def test_an_update_that_breaks_the_model_after_its_last_loss_is_noticed(run, pretrain_spec, tmp_path):
+    with pytest.raises(GeoladderError, match=r"validation loss of unet-xs on majortom .* at step 1 of 1"):
+        run(pretrain_spec(samples=8, lr=1e30), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_second_job_is_refused_and_does_not_disturb_the_first(run, pretrain_spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.1)
+    spec = pretrain_spec()
+    state = tmp_path / "state" / spec.fingerprint
+    with lock.only_job(state), pytest.raises(GeoladderError, match="another job works on this run"):
+        run(spec, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert list(state.iterdir()) == []
+    assert run(spec, tmp_path)["steps"] == 12
 
 
 @pytest.mark.skipif(bool(find_spec("tensorboard")), reason="TensorBoard is installed")

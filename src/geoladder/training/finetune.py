@@ -182,13 +182,7 @@ class FinetuneModule(lightning.LightningModule):
         """Loss of one batch; raises GeoladderError when it is not finite."""
         pixels, labels = batch
         loss = task_loss(self.spec.task, self.model(pixels), labels)
-        if not torch.isfinite(loss):
-            spec = self.spec
-            raise GeoladderError(
-                f"the loss of {spec.architecture}-{spec.size} from {spec.corpus} on {spec.task} (n={spec.n}, seed "
-                f"{spec.seed}) became {float(loss.detach())} at step {self.global_step} of {spec.steps}; lower "
-                f"finetune.lr.{spec.architecture} (here {spec.lr:.3g})"
-            )
+        self._check_finite(float(loss.detach()), "loss")
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:  # noqa: ANN401
@@ -196,12 +190,23 @@ class FinetuneModule(lightning.LightningModule):
         if self.global_step not in self._checked:
             return
         val_loss = float(task_loss(self.spec.task, logits_of(self.model, self._val.pixels), self._val.labels))
+        self._check_finite(val_loss, "validation loss")
         self.curve.append(
             {"step": self.global_step, "train_loss": float(outputs["loss"]), "val_loss": val_loss}
         )
         if val_loss < self._best_loss:
             self.best, self._best_loss = copy.deepcopy(self.model.state_dict()), val_loss
         self.on_train_start()
+
+    def _check_finite(self, value: float, name: str) -> None:
+        if math.isfinite(value):
+            return
+        spec = self.spec
+        raise GeoladderError(
+            f"the {name} of {spec.architecture}-{spec.size} from {spec.corpus} on {spec.task} (n={spec.n}, seed "
+            f"{spec.seed}) became {value} at step {self.global_step} of {spec.steps}; lower "
+            f"finetune.lr.{spec.architecture} (here {spec.lr:.3g})"
+        )
 
 
 def logits_of(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:

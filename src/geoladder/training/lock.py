@@ -72,6 +72,8 @@ def _acquire(path: Path) -> Lock:
         path.parent.mkdir(parents=True, exist_ok=True)  # a job that ends removes it
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileNotFoundError:
+            continue  # the folder went between the two lines above
         except FileExistsError:
             found = _read(path)
             if not _is_alive(path, found):

@@ -98,6 +98,8 @@ def pretrain(
         fit(trainer, module, resumed)
         if trainer.is_global_zero:
             metrics = validate(module.model, val, spec.objective)
+            # The last update comes after the last loss, so it is judged here.
+            module.check_finite(metrics["val_loss"], "validation loss")
             facts = module.facts()
             save_model(module.model, _card(spec, band_stats) | facts, out)
             journal.write(out / "log.csv")
@@ -136,17 +138,19 @@ class PretrainModule(lightning.LightningModule):
         terms = pretrain_terms(self.model(batch.pixels, batch.mask), batch)
         loss = terms.total(self.spec.objective)
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            cell = f"{self.spec.architecture}-{self.spec.size}"
-            raise GeoladderError(
-                f"the loss of {cell} on {self.spec.corpus} (seed {self.spec.seed}) became {value} at step "
-                f"{self.global_step} of {self.steps} (last finite loss {self._last_finite:.4g}, learning rate "
-                f"{lr:.3g}); lower pretrain.rungs.{cell}.lr below {self.spec.lr:.3g}, or look for bad pixels with "
-                "`geoladder inspect`"
-            )
-        self._last_finite = value
+        self._last_finite = self.check_finite(float(loss.detach()), "loss")
         return {"loss": loss, "terms": PretrainTerms(*(term.detach() for term in terms)), "lr": lr}
+
+    def check_finite(self, value: float, name: str) -> float:
+        """Return the value of the loss called `name`; raise GeoladderError when it is not finite."""
+        if math.isfinite(value):
+            return value
+        cell = f"{self.spec.architecture}-{self.spec.size}"
+        raise GeoladderError(
+            f"the {name} of {cell} on {self.spec.corpus} (seed {self.spec.seed}) became {value} at step "
+            f"{self.global_step} of {self.steps} (last finite loss {self._last_finite:.4g}); lower "
+            f"pretrain.rungs.{cell}.lr below {self.spec.lr:.3g}, or look for bad pixels with `geoladder inspect`"
+        )
 
     def facts(self) -> dict[str, Any]:
         """What every result says of the run: identity, sizes, data and compute."""
