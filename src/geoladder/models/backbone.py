@@ -1,6 +1,6 @@
 """What every architecture is to the rest of the package: pixels in, dense features and one summary vector out.
 
-Unusual: hiding is the backbone's own work. It is given the true pixels and a mask, so that a U-Net can zero-fill
+Unusual: hiding is the backbone's own work. It is given the true pixels and a mask, so that a U-Net can fill
 and a token model can put a learned token, and no caller can forget one of the two.
 """
 
@@ -44,14 +44,19 @@ def module(backbone: Backbone) -> nn.Module:
 
 
 def hide(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Zero-fill hidden pixels (0 is the mean after standardisation).
+    """Replace hidden pixels by the image's mean over its visible ones, band by band.
+
+    With zeros (the mean of the whole Earth) every family first spends a good part of a short run on a plateau, which
+    seeds leave at different times; docs/synthetic_earth.md has the comparison. Nothing hidden is used.
 
     Returns:
-        x (B, bands, H, W) with zeros where hidden, and the mask as (B, 1, H, W) in the dtype of x.
+        x (B, bands, H, W) with hidden pixels filled, and the mask as (B, 1, H, W) in the dtype of x.
     """
     if mask is None:
         return x, torch.zeros_like(x[:, :1])
-    return x.masked_fill(mask, 0.0), mask.to(x.dtype)
+    visible = (~mask).to(x.dtype)
+    mean = (x * visible).sum((2, 3), keepdim=True) / visible.sum((2, 3), keepdim=True).clamp(min=1)
+    return torch.where(mask, mean, x), mask.to(x.dtype)
 
 
 def check_input(x: Tensor, bands: int, stride: int) -> None:

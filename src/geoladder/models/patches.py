@@ -2,7 +2,7 @@
 
 Unusual: a 4x4 convolution of stride 2 comes before the patches ("early convolutions", Xiao et al., 2021,
 arXiv 2106.14881), since a small model has only a few hundred steps to learn what one convolution knows. Hidden
-pixels are zero before it, so nothing leaks. Place is not coded here: a ViT needs it, a scan has its order.
+pixels are filled before it, so nothing leaks. Place is not coded here: a ViT needs it, a scan has its order.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class PatchEmbedding(nn.Module):
-    """(B, bands, H, W), zero where hidden, to tokens (B, rows, columns, dim).
+    """(B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim).
 
     Args:
         bands: of the image.

@@ -55,11 +55,13 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
     laws: dict[str, Any] = {}
     for architecture, rows in points.groupby("architecture", sort=False):
         used = rows[rows.corpus == corpus]
-        law = fit(
-            used, "chinchilla", bootstrap=settings.bootstrap, interval=settings.interval, rng=settings.seed
-        )
+        law = None
+        if len(used) >= FEWEST_RUNS:
+            law = asdict(
+                fit(used, bootstrap=settings.bootstrap, interval=settings.interval, rng=settings.seed)
+            )
         left_out = rows[rows.corpus != corpus].corpus.value_counts().to_dict()
-        laws[str(architecture)] = {"law": asdict(law), "runs": len(used), "left_out": left_out}
+        laws[str(architecture)] = {"law": law, "runs": len(used), "left_out": left_out}
     report = {
         "settings": settings.model_dump(),
         "loss": LOSS,

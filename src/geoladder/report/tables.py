@@ -46,7 +46,12 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
     """Test error by arm and n: mean, standard deviation, smallest and largest over the seeds."""
     keys = ["task", "corpus", "architecture", "size", "n"]
-    return curves(table).groupby(keys).y.agg(["mean", "std", "min", "max", "size"]).reset_index()
+    return (
+        curves(table)
+        .groupby(keys)
+        .y.agg(mean="mean", std="std", min="min", max="max", seeds="size")
+        .reset_index()
+    )
 
 
 def _laws(laws: Path) -> pd.DataFrame:

@@ -157,47 +157,27 @@ def _curve_panel(axis: Axes, table: pd.DataFrame, task: str, settings: Figures) 
     error = curves(table)
     error = error[error.task == task]
     # The gates' own runs, longer and of the scratch arms alone, are no point of these curves.
-    trained = error[error.corpus != SCRATCH] if (error.corpus != SCRATCH).any() else error
-    shown = sorted(trained.n.unique())
+    pretrained = error[error.corpus != SCRATCH]
+    shown = sorted((error if pretrained.empty else pretrained).n.unique())
     families = sorted(set(error.architecture) - {PIXEL})
     colours = dict(zip(families, palette(settings, len(families)), strict=True))
     base = trivial(table, "mean", ERROR_METRIC)
+    trained = error[error.architecture != PIXEL].groupby(["architecture", "corpus"])
     lines = [
-        Line(
-            str(architecture),
-            str(corpus),
-            rows,
-            colours[str(architecture)],
-            "--" if corpus == SCRATCH else "-",
-            "o",
-        )
-        for (architecture, corpus), rows in error[error.architecture != PIXEL].groupby(
-            ["architecture", "corpus"]
-        )
+        Line(str(name), str(corpus), rows, colours[str(name)], "--" if corpus == SCRATCH else "-", "o")
+        for (name, corpus), rows in trained
     ]
     lines.append(Line(PIXEL, SCRATCH, error[error.architecture == PIXEL], GREY, ":", "s"))
     lines.append(Line("predict mean", "", base[base.task == task], LIGHT_GREY, "-.", ""))
     parts = []
-    for shift, line in enumerate(lines):
-        seen = (
-            line.rows[line.rows.n.isin(shown)]
-            .groupby("n")
-            .y.agg(["mean", "min", "max", "size"])
-            .reset_index()
-        )
-        x = seen.n * 1.03 ** (shift - len(lines) / 2)  # side by side, so that bars do not hide one another
-        spread = [seen["mean"] - seen["min"], seen["max"] - seen["mean"]]
-        axis.errorbar(
-            x,
-            seen["mean"],
-            spread,
-            color=line.colour,
-            ls=line.dashes,
-            marker=line.marker,
-            ms=2.5,
-            elinewidth=0.7,
-        )
-        seen = seen.rename(columns={"n": "x", "mean": "y", "min": "low", "max": "high", "size": "seeds"})
+    for place, line in enumerate(lines):
+        by_n = line.rows[line.rows.n.isin(shown)].groupby("n").y
+        seen = by_n.agg(y="mean", low="min", high="max", seeds="size").reset_index()
+        x = seen.n * 1.03 ** (place - len(lines) / 2)  # side by side, so that bars do not hide one another
+        spread = [(seen.y - seen.low).clip(lower=0), (seen.high - seen.y).clip(lower=0)]
+        looks = {"color": line.colour, "ls": line.dashes, "marker": line.marker, "ms": 2.5, "elinewidth": 0.7}
+        axis.errorbar(x, seen.y, spread, **looks)
+        seen = seen.rename(columns={"n": "x"})
         parts.append(seen.assign(architecture=line.architecture, line=line.corpus, kind="curve"))
     axis.set_xscale("log", base=2)
     axis.set_xticks(shown)

@@ -1,0 +1,104 @@
+"""A small study's results, planted: losses follow a law, pretraining helps by a known amount."""
+
+import json
+
+import pytest
+
+BORN = {"commit": "abc", "dirty": False, "code": "c0de"}
+PARAMETERS = {"xs": 10_000, "s": 40_000, "m": 160_000}
+CHIPS = {"1/16": 64, "1/4": 256, "1": 1024}
+
+
+def pretrain_result(size: str, fraction: str, seed: int, loss: float, corpus: str = "majortom") -> dict:
+    total = PARAMETERS[size]
+    return {
+        "fingerprint": f"pre-{corpus}-{size}-{fraction}-{seed}",
+        "spec": {"corpus": corpus, "fraction": fraction, "architecture": "unet", "size": size, "seed": seed},
+        "provenance": BORN,
+        "parameters": {"total": total, "encoder": total // 2, "norm": total // 100},
+        "unique_pixels": CHIPS[fraction] * 1024,
+        "unique_chips": CHIPS[fraction],
+        "samples_seen": 512,
+        "steps": 32,
+        "lr": 0.01,
+        "seconds": 1.5,
+        "metrics": {"val_masked_mse": loss, "val_loss": loss + 0.1},
+    }
+
+
+def finetune_result(
+    corpus: str, architecture: str, size: str, task: str, seed: int, n: int, skill: float
+) -> dict:
+    metrics = {"r2": skill, "rmse": 1 - skill} if task == "roads" else {"accuracy": skill, "error": 1 - skill}
+    return {
+        "fingerprint": f"fine-{corpus}-{architecture}-{task}-{seed}-{n}",
+        "spec": {
+            "corpus": corpus,
+            "architecture": architecture,
+            "size": size,
+            "task": task,
+            "seed": seed,
+            "n": n,
+        },
+        "provenance": BORN,
+        "parameters": {"total": 5000, "encoder": 4000, "norm": 100},
+        "metrics": metrics,
+        "by_bucket": {"japan": metrics},
+    }
+
+
+def trivial_result(task: str, seed: int, n: int) -> dict:
+    metrics = (
+        {"mean_r2": -0.01, "mean_rmse": 1.01}
+        if task == "roads"
+        else {"mean_accuracy": 0.2, "mean_error": 0.8}
+    )
+    return {
+        "fingerprint": f"trivial-{task}-{seed}-{n}",
+        "spec": {"task": task, "seed": seed, "n": n},
+        "provenance": BORN,
+        "metrics": metrics,
+    }
+
+
+def law(size: str, fraction: str) -> float:
+    return 0.02 + 2 * PARAMETERS[size] ** -0.4 + 5 * (CHIPS[fraction] * 1024) ** -0.4
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Writes result files and their ledger; returns (root, ledger path). Change `files` and call `write`."""
+    files: dict[str, dict] = {}
+    for size in PARAMETERS:
+        for fraction in CHIPS:
+            for seed in (0, 1):
+                slug = "majortom" if fraction == "1" else f"majortom@{fraction.replace('/', '-')}"
+                files[f"results/pretrain/{slug}/unet-{size}/seed{seed}/metrics.json"] = pretrain_result(
+                    size, fraction, seed, law(size, fraction) * (1 + 0.001 * seed)
+                )
+    files["results/pretrain/globe/unet-s/seed0/metrics.json"] = pretrain_result("s", "1", 0, 0.3, "globe")
+    for task in ("roads", "landcover"):
+        for seed in (0, 1, 2):
+            for n in (4, 16, 64, 256):
+                base = 0.1 * n**0.2 + 0.01 * seed
+                for corpus, architecture, size, skill in (
+                    ("scratch", "unet", "s", base),
+                    ("majortom", "unet", "s", base + 0.05),
+                    ("scratch", "pixel", "mlp", base - 0.08),
+                ):
+                    if n == 256 and corpus == "majortom":
+                        continue
+                    name = f"results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
+                    files[name] = finetune_result(corpus, architecture, size, task, seed, n, skill)
+                files[f"results/trivial/{task}/seed{seed}/n{n}.json"] = trivial_result(task, seed, n)
+    return write(tmp_path, files)
+
+
+def write(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    ledger = root / "results/ledger.json"
+    ledger.write_text(json.dumps({name: content["fingerprint"] for name, content in files.items()}))
+    return root, ledger

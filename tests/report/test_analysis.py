@@ -1,0 +1,163 @@
+"""From result files to tables and figures, on planted results."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from geoladder.config import Figures, Fit, Gates
+from geoladder.errors import GeoladderError
+from geoladder.report.collect import collect
+from geoladder.report.curves import pretraining_effect
+from geoladder.report.figures.gates import draw_gates
+from geoladder.report.figures.scaling import draw_scaling
+from geoladder.report.gates import write_gates
+from geoladder.report.laws import fit_laws
+from geoladder.report.tables import write_tables
+
+
+@pytest.fixture
+def table(results):
+    root, ledger = results
+    collect(ledger, root / "results.csv", root)
+    return root / "results.csv"
+
+
+@pytest.fixture
+def laws(table):
+    out = table.with_name("laws.json")
+    fit_laws(table, Fit(bootstrap=50), "majortom", out)
+    return out
+
+
+def test_every_metric_of_every_run_is_a_row(results, table):
+    _, ledger = results
+    rows = pd.read_csv(table)
+    assert set(rows.fingerprint) == set(json.loads(ledger.read_text()).values())
+    one = rows[(rows.fingerprint == "pre-majortom-xs-1/4-1") & (rows.metric == "val_masked_mse")].iloc[0]
+    assert one.fraction == 0.25
+    assert one.parameters_no_norm == 9900
+    assert one.older_code
+    assert one.seed == 1
+    buckets = rows[rows.fingerprint == "fine-scratch-unet-roads-0-4"].bucket
+    assert sorted(set(buckets)) == ["all", "japan"]
+
+
+def test_values_are_not_rounded(results, table):
+    root, _ = results
+    file = root / "results/pretrain/majortom@1-16/unet-m/seed1/metrics.json"
+    exact = json.loads(file.read_text())["metrics"]["val_masked_mse"]
+    rows = pd.read_csv(table)
+    assert exact in set(rows.value)
+
+
+def test_stale_results_are_refused_with_the_command_that_mends_them(results):
+    root, ledger = results
+    file = "results/pretrain/majortom/unet-s/seed0/metrics.json"
+    expected = json.loads(ledger.read_text()) | {file: "another"}
+    ledger.write_text(json.dumps(expected))
+    with pytest.raises(GeoladderError, match=f"--forcerun {file}"):
+        collect(ledger, root / "results.csv", root)
+    assert not (root / "results.csv").exists()
+
+
+def test_missing_results_are_named(results):
+    root, ledger = results
+    (root / "results/trivial/roads/seed0/n4.json").unlink()
+    with pytest.raises(GeoladderError, match=r"results/trivial/roads/seed0/n4\.json"):
+        collect(ledger, root / "results.csv", root)
+
+
+def test_laws_are_fitted_to_the_nested_corpus_alone(laws):
+    entry = json.loads(laws.read_text())["pretraining"]["unet"]
+    assert entry["runs"] == 18
+    assert entry["left_out"] == {"globe": 1}
+    assert entry["law"]["params"]["alpha"] == pytest.approx(0.4, abs=0.05)
+    assert entry["law"]["params"]["beta"] == pytest.approx(0.4, abs=0.05)
+    curve = next(c for c in json.loads(laws.read_text())["curves"] if c["task"] == "roads")
+    assert curve["metric"] == "rmse"
+
+
+def test_the_effect_of_pretraining_is_paired_by_seed(table):
+    effect = pretraining_effect(pd.read_csv(table))
+    assert len(effect) == 2 * 3
+    assert effect.seeds.eq(3).all()
+    assert effect.effect.to_numpy() == pytest.approx(
+        -0.05
+    )  # every seed gains .05, whatever the seed's own level
+    assert (effect.high - effect.low).to_numpy() == pytest.approx(0.0, abs=1e-9)
+
+
+def gates_of(table, **settings):
+    out = table.with_name("gates.csv")
+    write_gates(table, Gates(size="s", n=256, seeds=[0, 1, 2], **settings), "majortom", out)
+    return pd.read_csv(out)
+
+
+def test_gates_pass_on_a_world_that_has_what_they_ask(table):
+    gates = gates_of(table)
+    assert gates.passed.all()
+    assert set(gates.gate) == {
+        "context beats pixels",
+        "curve beats mean",
+        "loss falls with data",
+        "loss falls with size",
+    }
+    context = gates[gates.gate == "context beats pixels"]
+    assert context.value.to_numpy() == pytest.approx(0.08)
+
+
+def test_each_gate_can_fail(results):
+    root, ledger = results
+    flat = root / "results/pretrain/majortom/unet-m/seed0/metrics.json"
+    content = json.loads(flat.read_text())
+    content["metrics"]["val_masked_mse"] = 0.9
+    flat.write_text(json.dumps(content))
+    poor = root / "results/finetune/scratch/unet-s/roads/seed1/n256.json"
+    content = json.loads(poor.read_text())
+    content["metrics"]["r2"] = -0.5
+    poor.write_text(json.dumps(content))
+    collect(ledger, root / "results.csv", root)
+    gates = gates_of(root / "results.csv")
+    failed = gates[~gates.passed]
+    assert set(failed.gate) == {
+        "context beats pixels",
+        "curve beats mean",
+        "loss falls with data",
+        "loss falls with size",
+    }
+    assert "roads" in set(failed[failed.gate == "context beats pixels"].subject)
+
+
+def test_tables_hold_means_over_seeds(table, laws, tmp_path):
+    write_tables(table, laws, tmp_path / "tables")
+    cells = pd.read_csv(tmp_path / "tables/cells.csv")
+    assert cells.set_index(["corpus", "fraction", "size"]).loc[("majortom", 1.0, "xs"), "seeds"] == 2
+    for name in ("curves", "laws", "pretraining_effect"):
+        assert (tmp_path / f"tables/{name}.csv").exists()
+        assert "tabular" in (tmp_path / f"tables/{name}.tex").read_text()
+
+
+def test_figures_come_as_pdf_png_and_numbers_and_repeat_to_the_byte(table, laws, tmp_path):
+    for folder in ("one", "two"):
+        draw_scaling(table, laws, Figures(), tmp_path / folder / "scaling.pdf")
+    for suffix in ("pdf", "csv"):
+        first, second = ((tmp_path / folder / f"scaling.{suffix}").read_bytes() for folder in ("one", "two"))
+        assert first == second
+    numbers = pd.read_csv(tmp_path / "one/scaling.csv")
+    assert set(numbers.kind) == {"law", "run", "curve"}
+    assert (tmp_path / "one/scaling.png").stat().st_size > 10_000
+    gates_of(table)
+    draw_gates(table.with_name("gates.csv"), table, Figures(), tmp_path / "gates.pdf")
+    assert (tmp_path / "gates.png").stat().st_size > 10_000
+
+
+def test_an_architecture_with_few_runs_is_drawn_without_a_law(results, tmp_path):
+    root, ledger = results
+    expected = json.loads(ledger.read_text())
+    kept = [f for f in expected if "pretrain" not in f or ("unet-s" in f and "@" not in f)]
+    ledger.write_text(json.dumps({file: expected[file] for file in kept}))
+    collect(ledger, root / "results.csv", root)
+    fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
+    assert json.loads((root / "laws.json").read_text())["pretraining"]["unet"]["law"] is None
+    draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
