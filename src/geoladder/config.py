@@ -185,18 +185,18 @@ class Cells(Block):
 class PretrainRates(Block):
     """Peak learning rates at each family's base width; other widths follow geoladder.training.schedule."""
 
-    unet: Positive = 0.01
-    vit_upernet: Positive = 0.003
-    mamba_upernet: Positive = 0.004
+    unet: Positive = 0.008
+    vit_upernet: Positive = 0.006
+    mamba_upernet: Positive = 0.006
 
 
 class FinetuneRates(Block):
     """Peak learning rates of fine-tuning at each family's base width; the same for pretrained and scratch."""
 
-    unet: Positive = 0.004
-    vit_upernet: Positive = 0.002
-    mamba_upernet: Positive = 0.002
-    pixel: Positive = 0.01
+    unet: Positive = 0.012
+    vit_upernet: Positive = 0.008
+    mamba_upernet: Positive = 0.008
+    pixel: Positive = 0.012
 
 
 class Rung(Block):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoladder import __version__
-from geoladder.code import code_fingerprint
+from geoladder.code import ARCHITECTURE_FILES, STAGE_FILES, code_fingerprint
 from geoladder.specs import FinetuneSpec, PretrainSpec, Spec
 
 PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
@@ -35,6 +35,20 @@ def _source_state() -> dict[str, Any]:
     }
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+def warm_up() -> None:
+    """Find out now what every certificate of this process and its forks will say."""
+    _source_state()
+    _versions()
+    for stage in STAGE_FILES:
+        for architecture in ARCHITECTURE_FILES:
+            code_fingerprint(stage, architecture)
+
+
 def _device() -> str:
     import torch
 
@@ -54,7 +68,7 @@ def birth_certificate(spec: Spec) -> dict[str, Any]:
     certificate = _source_state() | {
         "fingerprint": spec.fingerprint,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": _versions(),
         "device": _device(),
     }
     if isinstance(spec, PretrainSpec | FinetuneSpec):

@@ -93,17 +93,19 @@ def _alive(process: int) -> bool:
 
 
 def _import_heavy_modules() -> None:
-    """Everything the verbs import, and compiled kernels, paid for once."""
+    """Everything the verbs import, compiled kernels and what is known of the source, paid for once."""
     import torch
 
     torch.set_num_threads(1)
     import geoladder.data.chips
     import geoladder.models.scan
+    import geoladder.provenance
     import geoladder.report.figures.scaling
     import geoladder.training.finetune
     import geoladder.training.pretrain
 
     geoladder.models.scan.warm_up()
+    geoladder.provenance.warm_up()
 
 
 def _child(connection: socket.socket) -> None:
