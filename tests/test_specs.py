@@ -21,7 +21,7 @@ def changed(edit) -> set[str]:
 
 def test_order_of_keys_and_spelling_of_numbers_change_nothing():
     def edit(raw):
-        raw["pretrain"] = dict(reversed(raw["pretrain"].items())) | {"lr": {"unet": 1e-2}, "samples": 8192}
+        raw["pretrain"] = dict(reversed(raw["pretrain"].items())) | {"lr": {"unet": 8e-3}, "samples": 8192}
 
     assert changed(edit) == set()
 

@@ -256,7 +256,7 @@ class Finetune(Block):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     validations: Count = Field(
-        5, description="evaluations on the val patches, evenly spaced; the best one is tested"
+        4, description="evaluations on the val patches, evenly spaced; the best one is tested"
     )
     mode: Literal["full", "frozen", "probe"] = "full"
     test_patches: Count = Field(512, description="at most so many at natural density, drawn once")
