@@ -1,7 +1,6 @@
 """The worker is tested as a process, with verbs that need no data."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ GEOLADDER = [sys.executable, "-m", "geoladder.cli"]
 @pytest.fixture
 def worker(tmp_path):
     socket = tmp_path / "worker"
-    process = subprocess.Popen([sys.executable, "-m", "geoladder.worker", str(socket), str(os.getpid())])
+    process = subprocess.Popen([sys.executable, "-m", "geoladder.worker", str(socket)], stdin=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not socket.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -59,13 +58,8 @@ def test_without_a_worker_the_job_runs_in_its_own_process(tmp_path):
     assert "no-such-folder" in done.stderr
 
 
-def test_the_worker_leaves_with_its_parent(tmp_path):
-    parent = subprocess.Popen(["sleep", "60"])
-    socket = tmp_path / "worker"
-    process = subprocess.Popen([sys.executable, "-m", "geoladder.worker", str(socket), str(parent.pid)])
-    while not socket.exists():
-        time.sleep(0.05)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
+def test_the_worker_leaves_when_its_parent_does(worker):
+    process, environment = worker
+    process.stdin.close()
     assert process.wait(timeout=60) == 0
-    assert not Path(socket).exists()
+    assert not Path(environment["GEOLADDER_WORKER"]).exists()

@@ -3,7 +3,8 @@
 Importing torch and Lightning takes seconds, more than many cells of a laptop study. The workflow starts one worker
 per run; `geoladder <verb>` hands its arguments, environment, folder and open files to it over a Unix socket, and a
 forked child does the work as if it had been started by the caller. Death travels both ways: a child whose caller
-vanishes gets SIGTERM, a caller whose child vanishes exits with a message. The worker itself leaves with its parent.
+vanishes gets SIGTERM, a caller whose child vanishes exits with a message. The worker itself leaves with its parent,
+which holds the other end of its standard input.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import struct
@@ -63,33 +65,21 @@ def call(arguments: list[str], path: str) -> int:
             ) from None
 
 
-def serve(path: str, parent: int) -> None:
-    """Listen at `path` and fork a child per request until process `parent` is gone."""
+def serve(path: str) -> None:
+    """Listen at `path` and fork a child per request until standard input ends, as it does when the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
-        listener.settimeout(1.0)
         _import_heavy_modules()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps; a child answers its caller itself
-        while _alive(parent):
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
                 _child(connection)
             connection.close()
     Path(path).unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _import_heavy_modules() -> None:
@@ -114,7 +104,6 @@ def _child(connection: socket.socket) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        connection.settimeout(None)
         _, files, _, _ = socket.recv_fds(connection, 1, 3)
         size = struct.unpack("!I", _receive_exactly(connection, 4))[0]
         request = json.loads(_receive_exactly(connection, size))
@@ -152,6 +141,4 @@ def _obey(connection: socket.socket) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("socket")
-    parser.add_argument("parent", type=int)
-    options = parser.parse_args()
-    serve(options.socket, options.parent)
+    serve(parser.parse_args().socket)

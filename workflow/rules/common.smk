@@ -126,14 +126,13 @@ onstart:
         OWNER.write_text(f"{platform.node()} {os.getpid()}")
         if workflow.local_exec:
             socket = str(Path(tempfile.mkdtemp(prefix="geoladder-")) / "worker")
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "geoladder.worker",
-                    socket,
-                    str(os.getpid()),
-                ],
-                start_new_session=True,
-            )
+            # The pipe ends with this process, and the worker with the pipe; it keeps none of our own files open.
+            with Path(".snakemake/geoladder/worker.log").open("w") as worker_log:
+                WORKER = subprocess.Popen(
+                    [sys.executable, "-m", "geoladder.worker", socket],
+                    stdin=subprocess.PIPE,
+                    stdout=worker_log,
+                    stderr=worker_log,
+                    start_new_session=True,
+                )
             os.environ["GEOLADDER_WORKER"] = socket
