@@ -42,6 +42,7 @@ def finetune_result(
         },
         "provenance": BORN,
         "parameters": {"total": 5000, "encoder": 4000, "norm": 100},
+        "samples_seen": 9000 if n == 256 else 1600,
         "metrics": metrics,
         "by_bucket": {"japan": metrics},
     }

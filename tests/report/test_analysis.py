@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from geoladder.config import Figures, Fit, Gates
 from geoladder.errors import GeoladderError
 from geoladder.report.collect import collect
-from geoladder.report.curves import pretraining_effect
+from geoladder.report.curves import EFFECT, curves, pretraining_effect
 from geoladder.report.figures.gates import draw_gates
 from geoladder.report.figures.scaling import draw_scaling
 from geoladder.report.gates import write_gates
@@ -71,11 +72,83 @@ def test_missing_results_are_named(results):
 def test_laws_are_fitted_to_the_nested_corpus_alone(laws):
     entry = json.loads(laws.read_text())["pretraining"]["unet"]
     assert entry["runs"] == 18
-    assert entry["left_out"] == {"globe": 1}
+    assert len(entry["used"]) == 18
+    assert [run["fingerprint"] for run in entry["left_out"]] == ["pre-globe-s-1-0"]
     assert entry["law"]["params"]["alpha"] == pytest.approx(0.4, abs=0.05)
     assert entry["law"]["params"]["beta"] == pytest.approx(0.4, abs=0.05)
     curve = next(c for c in json.loads(laws.read_text())["curves"] if c["task"] == "roads")
     assert curve["metric"] == "rmse"
+
+
+def test_the_gates_longer_runs_are_no_points_of_the_curves(table, laws):
+    for curve in json.loads(laws.read_text())["curves"]:
+        assert curve["law"]["n_points"] == 3
+    assert set(curves(pd.read_csv(table)).n) == {4, 16, 64}
+
+
+def test_two_data_sizes_give_no_exponent_even_if_each_seed_draws_other_cells(results, tmp_path):
+    root, ledger = results
+    expected = json.loads(ledger.read_text())
+    kept = {file: mark for file, mark in expected.items() if "@1-16" not in file}
+    for place, file in enumerate(f for f in kept if "@1-4" in f):
+        content = json.loads((root / file).read_text())
+        content["unique_pixels"] += 1024 * place
+        (root / file).write_text(json.dumps(content))
+    ledger.write_text(json.dumps(kept))
+    collect(ledger, root / "results.csv", root)
+    fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", tmp_path / "laws.json")
+    law = json.loads((tmp_path / "laws.json").read_text())["pretraining"]["unet"]["law"]
+    assert law["status"] == "not_identified"
+    assert law["levels"] == {"n": 3, "d": 2}
+
+
+def test_damaged_results_are_named(results):
+    root, ledger = results
+    file = root / "results/trivial/roads/seed0/n4.json"
+    for content, words in (
+        ('{"fing', "no readable result"),
+        ("{}", "lacks fingerprint"),
+        ("3", "no readable"),
+    ):
+        file.write_text(content)
+        with pytest.raises(GeoladderError, match=rf"n4\.json.*{words}"):
+            collect(ledger, root / "results.csv", root)
+
+
+def test_a_cell_run_once_is_judged_by_the_seed_spread_of_its_architecture(results):
+    root, ledger = results
+    expected = json.loads(ledger.read_text())
+    single = {f: m for f, m in expected.items() if not ("seed1" in f and "unet-m" in f and "pretrain" in f)}
+    ledger.write_text(json.dumps(single))
+    collect(ledger, root / "results.csv", root)
+    steps = gates_of(root / "results.csv").query(
+        "gate == 'loss falls with data' and subject == 'unet, size m'"
+    )
+    losses = [
+        json.loads((root / f"results/pretrain/majortom@1-{share}/unet-m/seed0/metrics.json").read_text())[
+            "metrics"
+        ]["val_masked_mse"]
+        for share in (16, 4)
+    ]
+    relative = np.log(1.001) / np.sqrt(2)
+    assert steps.threshold.to_numpy() == pytest.approx([relative * loss for loss in losses], rel=1e-3)
+    ledger.write_text(json.dumps({f: m for f, m in expected.items() if "seed1" not in f or "fine" in f}))
+    collect(ledger, root / "results.csv", root)
+    gates = gates_of(root / "results.csv")
+    assert not gates[gates.gate.str.startswith("loss")].passed.any()  # nothing repeated, nothing shown
+
+
+def test_a_study_without_pretrained_arms_has_tables_with_columns(results, tmp_path):
+    root, ledger = results
+    expected = json.loads(ledger.read_text())
+    ledger.write_text(
+        json.dumps({f: m for f, m in expected.items() if not f.startswith("results/finetune/maj")})
+    )
+    collect(ledger, root / "results.csv", root)
+    fit_laws(root / "results.csv", Fit(bootstrap=10), "majortom", tmp_path / "laws.json")
+    write_tables(root / "results.csv", tmp_path / "laws.json", tmp_path / "tables")
+    assert list(pd.read_csv(tmp_path / "tables/pretraining_effect.csv")) == EFFECT
+    draw_scaling(root / "results.csv", tmp_path / "laws.json", Figures(), tmp_path / "scaling.pdf")
 
 
 def test_the_effect_of_pretraining_is_paired_by_seed(table):
@@ -113,10 +186,11 @@ def test_each_gate_can_fail(results):
     content = json.loads(flat.read_text())
     content["metrics"]["val_masked_mse"] = 0.9
     flat.write_text(json.dumps(content))
-    poor = root / "results/finetune/scratch/unet-s/roads/seed1/n256.json"
-    content = json.loads(poor.read_text())
-    content["metrics"]["r2"] = -0.5
-    poor.write_text(json.dumps(content))
+    for n in (64, 256):
+        poor = root / f"results/finetune/scratch/unet-s/roads/seed1/n{n}.json"
+        content = json.loads(poor.read_text())
+        content["metrics"]["r2"] = -0.5
+        poor.write_text(json.dumps(content))
     collect(ledger, root / "results.csv", root)
     gates = gates_of(root / "results.csv")
     failed = gates[~gates.passed]
@@ -150,6 +224,33 @@ def test_figures_come_as_pdf_png_and_numbers_and_repeat_to_the_byte(table, laws,
     gates_of(table)
     draw_gates(table.with_name("gates.csv"), table, Figures(), tmp_path / "gates.pdf")
     assert (tmp_path / "gates.png").stat().st_size > 10_000
+
+
+def test_sizes_and_corpora_are_lines_of_their_own_and_never_averaged(results, tmp_path):
+    root, ledger = results
+    expected = json.loads(ledger.read_text())
+    for old in [f for f in expected if f.startswith("results/finetune/majortom/unet-s/")]:
+        for corpus, size, worse in (("majortom", "m", 0.5), ("globe", "s", 0.25)):
+            content = json.loads((root / old).read_text())
+            content["spec"] |= {"corpus": corpus, "size": size}
+            content["metrics"] = {name: value + worse for name, value in content["metrics"].items()}
+            content["fingerprint"] = f"{corpus}{size}{old}"
+            new = root / old.replace("majortom/unet-s", f"{corpus}/unet-{size}")
+            new.parent.mkdir(parents=True, exist_ok=True)
+            new.write_text(json.dumps(content))
+            expected[new.relative_to(root).as_posix()] = content["fingerprint"]
+    ledger.write_text(json.dumps(expected))
+    collect(ledger, root / "results.csv", root)
+    fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
+    draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
+    drawn = pd.read_csv(tmp_path / "scaling.csv").query(
+        "kind == 'curve' and x == 4 and architecture == 'unet'"
+    )
+    at = drawn.set_index(["panel", "line"]).y
+    small = at["roads against n, size s", "majortom"]
+    assert at["roads against n, size m", "majortom"] == pytest.approx(small + 0.5)
+    assert at["roads against n, size s", "globe"] == pytest.approx(small + 0.25)
+    assert (drawn.seeds == 3).all()
 
 
 def test_an_architecture_with_few_runs_is_drawn_without_a_law(results, tmp_path):

@@ -45,6 +45,35 @@ def test_a_bench_patch_comes_with_its_labels(tmp_path):
     assert (tmp_path / "look.png").exists()
 
 
+def bench(folder, images=(3, 16, 16, 10), labels=(3, 16, 16, 1)):
+    np.save(folder / "japan_0_train_s2.npy", np.ones(images, np.uint16))
+    np.save(folder / "japan_0_train_label_roads.npy", np.ones(labels, np.float32))
+    return folder / "japan_0_train_s2.npy"
+
+
+def test_wrong_band_counts_and_labels_that_do_not_fit_are_named(tmp_path):
+    with pytest.raises(GeoladderError, match=r"\(3, 16, 16, 3\).*10 bands"):
+        inspect(bench(tmp_path, images=(3, 16, 16, 3)), tmp_path / "look.png")
+    with pytest.raises(GeoladderError, match=r"label_roads\.npy has shape \(1, 16, 16, 1\)"):
+        inspect(bench(tmp_path, labels=(1, 16, 16, 1)), tmp_path / "look.png")
+    patch = bench(tmp_path)
+    (tmp_path / "japan_0_train_label_roads.npy").write_bytes(b"no")
+    with pytest.raises(GeoladderError, match=r"label_roads\.npy is no readable npy"):
+        inspect(patch, tmp_path / "look.png")
+    np.save(tmp_path / "10m-00000.npy", np.ones((3, 2, 8, 8), np.uint16))
+    with pytest.raises(GeoladderError, match="4 bands on axis 1"):
+        inspect(tmp_path / "10m-00000.npy", tmp_path / "look.png")
+    assert not (tmp_path / "look.png").exists()
+
+
+@real
+def test_a_row_without_a_band_is_named(tmp_path):
+    table = pq.ParquetFile(SAMPLE).read_row_group(0)
+    pq.write_table(table.drop_columns(["B04", "product_id"]), tmp_path / "part.parquet")
+    with pytest.raises(GeoladderError, match="row 0 lacks product_id, B04"):
+        inspect(tmp_path / "part.parquet")
+
+
 def test_chips_are_drawn_and_tables_are_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("10m-00000.npy", np.ones((2, 4, 8, 8), np.uint16))

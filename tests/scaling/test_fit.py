@@ -54,6 +54,31 @@ def test_two_sizes_do_not_identify_an_exponent_and_the_fit_says_so():
     assert "n takes 2 values" in found.reasons[0]
 
 
+def test_a_noisy_curve_that_has_reached_its_floor_is_no_bound_and_its_interval_holds_the_floor():
+    held = 0
+    for draw in range(30):
+        n = np.repeat([4, 16, 64, 256, 1024, 4096.0], 3)
+        noise = np.exp(0.01 * np.random.default_rng(draw).standard_normal(len(n)))
+        curve = pd.DataFrame({"n": n, "y": (0.5 + 0.4 * n**-0.9) * noise})
+        found = fit(curve, "saturating", bootstrap=200, rng=draw)
+        assert found.status == "converged"
+        low, high = found.intervals["bootstrap"]["E"]
+        held += low <= 0.5 <= high
+    assert held >= 25
+
+
+def test_planned_levels_count_not_the_wobble_about_them():
+    rng = np.random.default_rng(0)
+    data = points(sizes=[(n, d) for n, d in SIZES if d < 2e6], noise=0.01, seeds=3)
+    data["fraction"] = data.d
+    data["d"] *= np.exp(0.05 * rng.standard_normal(len(data)))
+    found = fit(data, bootstrap=0, levels={"d": "fraction"})
+    assert found.levels == {"n": 4, "d": 2}
+    assert found.status == "not_identified"
+    with pytest.raises(GeoladderError, match="no column share"):
+        fit(data, levels={"d": "share"})
+
+
 def test_a_floor_the_data_does_not_show_is_reported_as_a_bound():
     found = fit(points(E=1e-9, noise=0.0), bootstrap=0)
     assert found.status == "at_bound"

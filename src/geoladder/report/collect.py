@@ -56,7 +56,7 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
         raise GeoladderError(
             f"{len(missing)} results are missing:\n{_listed(missing)}\nRun snakemake to make them."
         )
-    results = {file: json.loads((root / file).read_text()) for file in expected}
+    results = {file: _read(root / file) for file in expected}
     stale = [file for file, result in results.items() if result["fingerprint"] != expected[file]]
     if stale:
         raise GeoladderError(
@@ -67,6 +67,17 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
     rows = [row for file in sorted(results) for row in _rows(file.split("/")[1], results[file])]
     with atomic_path(out) as path:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, "bucket", "metric", "value"]).to_csv(path, index=False)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = json.loads(file.read_text())
+        missing = {"fingerprint", "spec", "provenance", "metrics"} - set(result)
+    except (ValueError, TypeError) as problem:
+        raise GeoladderError(f"{file} is no readable result ({problem}); delete it and run again") from None
+    if missing:
+        raise GeoladderError(f"{file} lacks {', '.join(sorted(missing))}; delete it and run again")
+    return result
 
 
 def _listed(files: list[str]) -> str:

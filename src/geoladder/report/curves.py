@@ -9,18 +9,25 @@ ERROR_METRIC = {"roads": "rmse", "buildings": "rmse", "landcover": "error"}
 SKILL_METRIC = {"roads": "r2", "buildings": "r2", "landcover": "accuracy"}
 """What the gates compare. Higher is better."""
 SCRATCH = "scratch"
+RUN = ["task", "corpus", "architecture", "size", "seed", "n", "samples_seen"]
+EFFECT = ["task", "corpus", "architecture", "size", "n", "seeds", "effect", "low", "high", "relative"]
 
 
 def runs(results: pd.DataFrame, metric: dict[str, str]) -> pd.DataFrame:
-    """Fine-tuning runs with one metric per task: task, corpus, architecture, size, seed, n, y."""
+    """Fine-tuning runs with one metric per task: `RUN` columns and y."""
     rows = results[(results.stage == "finetune") & (results.bucket == "all")]
     rows = rows[rows.metric == rows.task.map(metric)]
-    return rows.rename(columns={"value": "y"})[["task", "corpus", "architecture", "size", "seed", "n", "y"]]
+    return rows.rename(columns={"value": "y"})[[*RUN, "y"]].reset_index(drop=True)
 
 
 def curves(results: pd.DataFrame) -> pd.DataFrame:
-    """Test error of every fine-tuning run: task, corpus, architecture, size, seed, n, y."""
-    return runs(results, ERROR_METRIC)
+    """Test error of every run of a few-shot curve: `RUN` columns and y."""
+    return on_curves(runs(results, ERROR_METRIC))
+
+
+def on_curves(found: pd.DataFrame) -> pd.DataFrame:
+    """Runs without the gates' own, which see more samples: the runs with the most common `samples_seen`."""
+    return found[found.samples_seen.isin(found.samples_seen.mode()[:1])]
 
 
 def trivial(results: pd.DataFrame, predictor: str, metric: dict[str, str]) -> pd.DataFrame:
@@ -54,7 +61,7 @@ def pretraining_effect(results: pd.DataFrame, level: float = 0.95) -> pd.DataFra
             | {"seeds": difference.size, "effect": effect, "low": effect - half, "high": effect + half}
             | {"relative": effect / float(scratch.reindex(own.index).mean())}
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=EFFECT)
 
 
 def _half_width(values: np.ndarray, level: float) -> float:

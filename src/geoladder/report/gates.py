@@ -7,14 +7,16 @@ not a gate but a result; it is reported in `pretraining_effect.csv`.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoladder.atomic import atomic_path
 from geoladder.config import Gates
-from geoladder.report.curves import SKILL_METRIC, runs, trivial
+from geoladder.report.curves import SKILL_METRIC, on_curves, runs, trivial
 from geoladder.report.laws import pretrain_points
 
 PIXEL = "pixel"
+COLUMNS = ["gate", "subject", "value", "threshold", "passed", "detail"]
 
 
 def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
@@ -29,7 +31,7 @@ def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
     table = pd.read_csv(results)
     rows = [*_context_gates(table, settings), *_curve_gates(table), *_law_gates(table, corpus)]
     with atomic_path(out) as path:
-        pd.DataFrame(rows).to_csv(path, index=False)
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
 
 
 def _gate(gate: str, subject: str, value: float, threshold: float, detail: str) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def _context_gates(table: pd.DataFrame, settings: Gates) -> list[dict[str, Any]]
 
 def _curve_gates(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The top of each architecture's curve from scratch must lie above predict-mean."""
-    skill, mean = runs(table, SKILL_METRIC), trivial(table, "mean", SKILL_METRIC)
+    skill, mean = on_curves(runs(table, SKILL_METRIC)), trivial(table, "mean", SKILL_METRIC)
     scratch = skill[(skill.corpus == "scratch") & (skill.architecture != PIXEL)]
     rows = []
     for (task, architecture), arm in scratch.groupby(["task", "architecture"]):
@@ -81,30 +83,43 @@ def _law_gates(table: pd.DataFrame, corpus: str) -> list[dict[str, Any]]:
     points = points[points.corpus == corpus]
     rows = []
     for architecture, arm in points.groupby("architecture"):
+        pooled = _seed_spread(arm)
         for along, across in (("fraction", "size"), ("size", "fraction")):
             rows += [
                 row
                 for level, line in arm.groupby(across)
-                for row in _steps(f"{architecture}, {across} {_short(level)}", along, line)
+                for row in _steps(f"{architecture}, {across} {_short(level)}", along, line, pooled)
             ]
     return rows
 
 
-def _steps(subject: str, along: str, line: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each step of one line of the grid; its seed spread is the larger standard deviation of the two ends."""
+def _seed_spread(arm: pd.DataFrame) -> float:
+    """Relative standard deviation over seeds, pooled over the cells that have several; NaN if none has."""
+    logs = np.log(arm.y).groupby([arm["size"], arm.fraction])
+    freedom = logs.size() - 1
+    return float(np.sqrt((logs.var() * freedom).sum() / freedom.sum())) if freedom.sum() else float("nan")
+
+
+def _steps(subject: str, along: str, line: pd.DataFrame, pooled: float) -> list[dict[str, Any]]:
+    """Each step of one line of the grid, against the larger seed spread of its two ends.
+
+    A cell of a single run is given the pooled relative spread of its architecture. Where no cell at all was
+    repeated the threshold is NaN, which nothing passes.
+    """
     key = "d" if along == "fraction" else "n"
     cells = line.groupby(along).agg(x=(key, "mean"), mean=("y", "mean"), sd=("y", "std"), seeds=("y", "size"))
     cells = cells.sort_values("x").reset_index()
+    cells["sd"] = cells.sd.fillna(pooled * cells["mean"])
     rows = []
     for (_, small), (_, large) in zip(cells[:-1].iterrows(), cells[1:].iterrows(), strict=True):
-        spread = pd.Series([small["sd"], large["sd"]]).max()  # NaN, for single runs, does not count
         detail = (
             f"{_short(small[along])} to {_short(large[along])}: {small['mean']:.4f} to {large['mean']:.4f}; "
             f"{int(small['seeds'])} and {int(large['seeds'])} seeds"
         )
+        spread = max(small["sd"], large["sd"])
         fall = small["mean"] - large["mean"]
         name = "loss falls with data" if along == "fraction" else "loss falls with size"
-        rows.append(_gate(name, subject, fall, 0.0 if pd.isna(spread) else spread, detail))
+        rows.append(_gate(name, subject, fall, spread, detail))
     return rows
 
 

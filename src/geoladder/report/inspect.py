@@ -14,11 +14,13 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from safetensors import SafetensorError, safe_open
 
-from geoladder.data.bands import BANDS_10M, boa_offset_dn
+from geoladder.data.bands import BANDS, BANDS_10M, boa_offset_dn
 from geoladder.errors import GeoladderError
 from geoladder.report.quicklook import Panel, composites, draw
 
 LABEL_KINDS = {"roads": "density", "building": "density", "lc": "landcover"}
+TILE_COLUMNS = ("product_id", "B02", "B03", "B04", "B08")
+"""What a row of a MajorTOM part must hold to be described and drawn."""
 SHOWN_ROWS = 5
 
 
@@ -77,6 +79,9 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> Found:
     """One row of a MajorTOM part: every GeoTIFF in it, and its picture."""
     _check_row(path, row, file.num_row_groups)
     values = file.read_row_group(row).to_pylist()[0]
+    lacking = [name for name in TILE_COLUMNS if values.get(name) is None]
+    if lacking:
+        raise GeoladderError(f"{path} row {row} lacks {', '.join(lacking)}; fetch the part again")
     lines, bands = [f"{path}: MajorTOM part of {file.num_row_groups} rows; row {row}:"], {}
     for name, value in values.items():
         if not isinstance(value, bytes):
@@ -102,17 +107,23 @@ def _geotiff(content: bytes, where: str) -> tuple[np.ndarray, str]:
         raise GeoladderError(f"{where} is no readable GeoTIFF ({problem}); fetch the part again") from None
 
 
-def _npy(path: Path, row: int) -> Found:
+def _array(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as problem:
         raise GeoladderError(f"{path} is no readable npy file ({problem}); fetch or make it again") from None
+    return array
+
+
+def _npy(path: Path, row: int) -> Found:
+    array = _array(path)
     text = f"{path}: {array.dtype} array of shape {array.shape}"
     if not array.ndim:
         return f"{text}: {array}", []
     _check_row(path, row, len(array))
     text = f"{text}; entry {row}: {_range(np.asarray(array[row]))}"
     if path.name.startswith("10m-"):
+        _check_bands(path, array, 1, len(BANDS_10M))
         return text, composites(dict(zip(BANDS_10M, array[row], strict=True)))
     if path.name.endswith("_s2.npy"):
         return _patch(path, array, row, text)
@@ -124,13 +135,20 @@ def _npy(path: Path, row: int) -> Found:
 
 def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Found:
     """A bench patch with the labels found beside it."""
+    _check_bands(path, images, 3, len(BANDS))
     panels = composites({name: images[row, ..., k] for k, name in enumerate(BANDS_10M)})
     for label, kind in LABEL_KINDS.items():
         beside = path.with_name(path.name.replace("_s2.npy", f"_label_{label}.npy"))
         if not beside.exists():
             text += f"\n  no label {label}"
             continue
-        values = np.asarray(np.load(beside, mmap_mode="r")[row, ..., 0])
+        labels = _array(beside)
+        if labels.shape != (*images.shape[:3], 1):
+            raise GeoladderError(
+                f"{beside} has shape {labels.shape}; beside images of shape {images.shape} it must be "
+                f"{(*images.shape[:3], 1)}"
+            )
+        values = np.asarray(labels[row, ..., 0])
         text += f"\n  label {label}: {_range(values)}"
         panels.append(Panel(label, values, kind))
     return text, panels
@@ -175,6 +193,13 @@ def _folder(path: Path, row: int) -> Found:
     if not card.exists() or not weights.exists():
         raise GeoladderError(f"{path} is no checkpoint: model.json and model.safetensors belong in it")
     return f"{_json(card, row)[0]}\n\n{_weights(weights, row)[0]}", []
+
+
+def _check_bands(path: Path, array: np.ndarray, axis: int, bands: int) -> None:
+    if array.ndim != 4 or array.shape[axis] != bands:
+        raise GeoladderError(
+            f"{path} has shape {array.shape}; images by this name have four axes and {bands} bands on axis {axis}"
+        )
 
 
 def _check_row(path: Path, row: int, rows: int) -> None:

@@ -21,6 +21,9 @@ FEWEST_RUNS = 4
 """Fewer runs of an architecture get no law at all."""
 FEWEST_LEVELS = 3
 PIXELS_PER_MEGAPIXEL = 1_000_000
+POINT = ["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y", "fingerprint"]
+PLANNED = {"n": "size", "d": "fraction"}
+"""A fraction keeps a random share of the grid cells, so its pixels differ from seed to seed; its level does not."""
 
 
 def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
@@ -31,13 +34,11 @@ def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
         parameters: how N is counted: `total`, `encoder` or `no_norm`.
 
     Returns:
-        corpus, fraction, architecture, size, seed, n (parameters), d (unique 10 m pixels), y (`val_masked_mse`).
+        `POINT` columns: n are parameters, d unique 10 m pixels, y is `val_masked_mse`.
     """
     rows = results[(results.stage == "pretrain") & (results.metric == LOSS) & (results.bucket == "all")]
     points = rows.assign(n=rows[f"parameters_{parameters}"], d=rows.unique_pixels, y=rows.value)
-    return points[["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y"]].reset_index(
-        drop=True
-    )
+    return points[POINT].reset_index(drop=True)
 
 
 def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> None:
@@ -48,7 +49,7 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
         settings: how N is counted, bootstrap, interval, seed.
         corpus: the corpus whose nested fractions are the data axis.
         out: JSON: `settings`, `loss`, `pretraining` by architecture (law, null with
-            fewer than four runs; number of runs used; runs of other corpora left out), `curves`.
+            fewer than four runs; fingerprints of the runs used; runs left out, with the reason), `curves`.
     """
     table = pd.read_csv(results)
     points = pretrain_points(table, settings.parameters)
@@ -58,10 +59,23 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
         law = None
         if len(used) >= FEWEST_RUNS:
             law = asdict(
-                fit(used, bootstrap=settings.bootstrap, interval=settings.interval, rng=settings.seed)
+                fit(
+                    used,
+                    levels=PLANNED,
+                    bootstrap=settings.bootstrap,
+                    interval=settings.interval,
+                    rng=settings.seed,
+                )
             )
-        left_out = rows[rows.corpus != corpus].corpus.value_counts().to_dict()
-        laws[str(architecture)] = {"law": law, "runs": len(used), "left_out": left_out}
+        laws[str(architecture)] = {
+            "law": law,
+            "runs": len(used),
+            "used": used.fingerprint.tolist(),
+            "left_out": [
+                {"fingerprint": run, "reason": f"{other} is another archive, not a share of {corpus}"}
+                for run, other in rows.loc[rows.corpus != corpus, ["fingerprint", "corpus"]].to_numpy()
+            ],
+        }
     report = {
         "settings": settings.model_dump(),
         "loss": LOSS,

@@ -1,6 +1,6 @@
 """How figures look, in one place: sizes, fonts, colours, names."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,12 @@ def style(settings: Figures) -> Iterator[None]:
     }
     with mpl.rc_context(ours):
         yield
+
+
+def ordered(architectures: Collection[str]) -> list[str]:
+    """Architectures in the order of `NAMES`; others after them."""
+    known = [name for name in NAMES if name in architectures]
+    return [*known, *sorted(set(architectures) - set(known))]
 
 
 def palette(settings: Figures, count: int) -> list[tuple[float, float, float]]:

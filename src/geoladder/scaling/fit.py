@@ -5,6 +5,7 @@ sqrt(M / (M - P)) for the parameters spent, are dealt anew to the fitted points.
 seeds it covers better than resampling runs, which forgets that every cell of the grid was planned.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ class Fit:
         objective: sum of squared log residuals.
         intervals: `{"bootstrap": {name: (low, high)}}`; empty when no bootstrap was asked for.
         n_points: points used.
-        levels: distinct values of each variable.
+        levels: distinct values of each variable, or planned levels where the design names them.
         starts: number of starts of the global search.
         reached: share of them that ended at the optimum.
         resamples: bootstrap parameters by name, (R,) each, for bands.
@@ -85,6 +86,7 @@ def fit(
     n: str = "n",
     d: str = "d",
     y: str = "y",
+    levels: dict[str, str] | None = None,
     bootstrap: int = 400,
     interval: float = 0.95,
     rng: int = 42,
@@ -97,6 +99,8 @@ def fit(
         n: column of the first variable.
         d: column of the second variable, where the form has one.
         y: column of the error.
+        levels: column that names the planned level of a variable (`{"d": "fraction"}`), for a variable that wobbles
+            about its plan; without it, distinct values count.
         bootstrap: resamples; 0 for none.
         interval: level of the intervals.
         rng: seed of the bootstrap.
@@ -106,15 +110,17 @@ def fit(
     """
     law = _form(form)
     columns = dict(zip(law.variables, (n, d), strict=False))
+    planned = {**columns, **(levels or {})}
     x, values = _checked(points, list(columns.values()), y, law)
+    _has_columns(points, planned.values())
     centre = np.log(x).mean(axis=1)
     log_x = np.log(x) - centre[:, None]
     low, high = bounds(law, values)
     tried, costs = refine(law, starts(law, log_x, values), log_x, np.log(values), low, high)
     best = tried[[costs.argmin()]]
     reached = float((costs <= costs.min() * (1 + SAME_OPTIMUM) + 1e-15).mean())
-    levels = {role: int(np.unique(row).size) for role, row in zip(law.variables, x, strict=True)}
-    status, reasons = _verdict(law, best[0], low, high, levels, len(values))
+    counted = {role: int(points[planned[role]].nunique()) for role in law.variables}
+    status, reasons = _verdict(law, best[0], low, high, counted, len(values))
     resamples = {}
     if bootstrap and len(values) > len(law.parameters):
         drawn = _resampled(law, best, log_x, np.log(values), bootstrap, rng)
@@ -131,7 +137,7 @@ def fit(
         objective=float(costs.min()),
         intervals={"bootstrap": limits} if limits else {},
         n_points=len(values),
-        levels=levels,
+        levels=counted,
         starts=len(costs),
         reached=reached,
         resamples=resamples,
@@ -149,12 +155,16 @@ def _form(name: str) -> Form:
     return FORMS[name]
 
 
-def _checked(points: pd.DataFrame, variables: list[str], y: str, law: Form) -> tuple[Array, Array]:
-    missing = [name for name in (*variables, y) if name not in points]
+def _has_columns(points: pd.DataFrame, names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in points]
     if missing:
         raise GeoladderError(
             f"no column {', '.join(missing)}; there are: {', '.join(map(str, points.columns))}"
         )
+
+
+def _checked(points: pd.DataFrame, variables: list[str], y: str, law: Form) -> tuple[Array, Array]:
+    _has_columns(points, (*variables, y))
     numbers = points[[*variables, y]].to_numpy(dtype=np.float64)
     bad = ~np.isfinite(numbers) | (numbers <= 0)
     if bad.any():

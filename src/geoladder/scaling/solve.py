@@ -30,10 +30,13 @@ def starts(form: Form, log_x: Array, y: Array) -> Array:
 
 
 def bounds(form: Form, y: Array) -> tuple[Array, Array]:
-    """Lowest and highest admissible parameters, each (1 + 2K,)."""
+    """Lowest and highest admissible parameters, each (1 + 2K,).
+
+    The floor E may lie above the smallest y: noise puts half of a saturated curve below it.
+    """
     count = len(form.variables)
     low = [np.log(SMALLEST_TERM * y.min())] * (1 + count) + [EXPONENT_BOUNDS[0]] * count
-    high = [np.log(y.min()), *[np.log(1e6 * y.max())] * count] + [EXPONENT_BOUNDS[1]] * count
+    high = [np.log(y.max()), *[np.log(1e6 * y.max())] * count] + [EXPONENT_BOUNDS[1]] * count
     return np.array(low), np.array(high)
 
 

@@ -48,10 +48,11 @@ def _panel(axis: Axes, rows: pd.DataFrame, kind: str, good: tuple, bad: tuple) -
         places, [s if ok else f"{s}  FAILS" for s, ok in zip(rows.subject, rows.passed, strict=True)]
     )
     axis.set_ylim(places.min() - 0.7, 0.7)
-    for place, value, detail in zip(places, rows.value, rows.detail, strict=True):
+    ends = rows[["value", "threshold"]].max(axis=1).clip(lower=0)
+    for place, end, detail in zip(places, ends, rows.detail, strict=True):
         axis.annotate(
             detail,
-            (max(value, 0), place),
+            (end, place),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",

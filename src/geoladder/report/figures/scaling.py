@@ -1,44 +1,41 @@
 """The study's figure: pretraining loss against parameters and data, and test error against labels.
 
-Rows: loss against parameters (one line per amount of data), loss against unique data (one line per size), error
-against n (one line per architecture). Everything drawn comes from results.csv and laws.json and goes to the CSV.
+Rows: loss against parameters (one line per amount of data), loss against unique data (one line per size), and for
+each fine-tuned size error against n (one line per architecture and start). Everything drawn comes from results.csv
+and laws.json and goes to the CSV.
 """
 
 import json
+from fractions import Fraction
+from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from string import ascii_lowercase
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from geoladder.config import Figures
-from geoladder.report.curves import ERROR_METRIC, SCRATCH, curves, trivial
+from geoladder.report.curves import ERROR_METRIC, curves
+from geoladder.report.figures.curve_panels import PIXEL, arm_looks, curve_legend, curve_panel
 from geoladder.report.laws import PIXELS_PER_MEGAPIXEL, pretrain_points
-from geoladder.report.style import MM_PER_INCH, NAMES, palette, save, style
+from geoladder.report.style import MM_PER_INCH, NAMES, ordered, save, style
 from geoladder.scaling.fit import Fit, from_dict
 
 mpl.use("Agg")
 LINE_POINTS = 60
-ERROR_LABEL = {"rmse": "Test RMSE (density)", "error": "Test error (share of pixels)"}
-PIXEL = "pixel"
-GREY, LIGHT_GREY = "0.45", "0.7"
-
-
-class Line(NamedTuple):
-    """One line of a panel of test errors."""
-
-    architecture: str
-    corpus: str
-    rows: pd.DataFrame
-    colour: Any
-    dashes: str
-    marker: str
+ROW_SHARE = 0.34
+"""Height of a row of panels as a share of the figure's width."""
+OTHER_LEVEL = {"n": "fraction", "d": "size"}
+"""What tells the lines apart of a panel against parameters, and of one against data."""
+SHIFT_MARKERS = ("x", "+", "1", "2")
+LEGEND_COLUMNS = 7
 
 
 def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> None:
@@ -52,23 +49,40 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
     """
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     points = pretrain_points(table, fitted["settings"]["parameters"])
-    architectures = list(fitted["pretraining"])
-    tasks = [task for task in ERROR_METRIC if task in set(table.task.dropna())]
-    columns = max(len(architectures), len(tasks))
+    architectures = ordered(fitted["pretraining"])
+    error = curves(table)
+    tasks = [task for task in ERROR_METRIC if task in set(error.task)]
+    sizes = _sizes(error, table)
+    looks = arm_looks(error, settings)
     drawn: list[pd.DataFrame] = []
     with style(settings):
         width = settings.width_mm / MM_PER_INCH
-        figure = Figure(figsize=(width, 0.98 * width))
-        axes = np.asarray(figure.subplots(3, columns, squeeze=False))
-        for column, architecture in enumerate(architectures):
-            law = _law_of(fitted, architecture)
-            runs = points[points.architecture == architecture]
-            for row, along in enumerate(("n", "d")):
-                drawn.append(_law_panel(axes[row, column], runs, law, along, fitted))
-        _align(axes[:2, : len(architectures)])
-        drawn += [_curve_panel(axes[2, column], table, task, settings) for column, task in enumerate(tasks)]
-        _finish(figure, axes, len(architectures), len(tasks), settings)
+        figure = Figure(figsize=(width, ROW_SHARE * (2 + len(sizes)) * width))
+        rows = np.asarray(figure.subfigures(2 + len(sizes), 1, squeeze=False))[:, 0]
+        panels = [np.atleast_1d(row.subplots(1, len(architectures))) for row in rows[:2]]
+        for along, row, axes in zip(("n", "d"), rows, panels, strict=False):
+            for axis, architecture in zip(axes, architectures, strict=True):
+                runs = points[points.architecture == architecture]
+                drawn.append(_law_panel(axis, runs, _law_of(fitted, architecture), along, fitted))
+            _legend(row, _law_legend(points, along, fitted))
+        _align(np.array(panels))
+        for size, row in zip(sizes, rows[2:], strict=True):
+            shown = error[error["size"].eq(size) | error.architecture.eq(PIXEL)]
+            panels.append(np.atleast_1d(row.subplots(1, len(tasks))))
+            name = f", size {size}" if len(sizes) > 1 else ""
+            for axis, task in zip(panels[-1], tasks, strict=True):
+                drawn.append(curve_panel(axis, table, shown, task, name, looks))
+            _legend(row, curve_legend(shown, looks))
+        for letter, axis in zip(ascii_lowercase, (axis for axes in panels for axis in axes), strict=False):
+            axis.set_title(letter, loc="left", fontweight="bold")
         save(figure, pd.concat(drawn, ignore_index=True), out)
+
+
+def _sizes(error: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """Fine-tuned sizes, smallest first; the per-pixel model is beside them all."""
+    sizes = set(error[error.architecture != PIXEL]["size"])
+    counts = table[table["size"].isin(sizes)].groupby("size").parameters_total.mean()
+    return [str(size) for size in counts.sort_values().index]
 
 
 def _law_of(fitted: dict[str, Any], architecture: str) -> Fit | None:
@@ -88,35 +102,35 @@ def _law_panel(
 ) -> pd.DataFrame:
     """Loss against n or d: runs as points, seed means joined by the law and its band; other corpora as crosses."""
     other = "d" if along == "n" else "n"
-    nested = runs[runs.corpus == fitted["corpus"]]
-    shift = runs[runs.corpus != fitted["corpus"]]
-    level = "fraction" if along == "n" else "size"
-    order = nested.groupby(level)[other].mean().sort_values().index
-    colours = sns.color_palette("viridis", len(order) + 1)[:-1]
+    nested, shift = _nested(runs, fitted)
+    level = OTHER_LEVEL[along]
     scale = 1 if along == "n" else PIXELS_PER_MEGAPIXEL
     parts = []
-    for colour, value in zip(colours, order, strict=True):
+    for value, colour in _colours(nested, along).items():
         line = nested[nested[level] == value]
-        held = float(line[other].mean())
-        label = f"{held / PIXELS_PER_MEGAPIXEL:.2g} Mpx" if along == "n" else f"{value} ({_count(held)})"
         if law is not None:
             grid = np.geomspace(runs[along].min() / 1.15, runs[along].max() * 1.15, LINE_POINTS)
-            drawn = _law_line(law, grid, along, held, fitted["settings"]["interval"])
+            drawn = _law_line(law, grid, along, float(line[other].mean()), fitted["settings"]["interval"])
             axis.fill_between(grid / scale, drawn.low, drawn.high, color=colour, alpha=0.18, lw=0)
             axis.plot(grid / scale, drawn.y, color=colour)
-            parts.append(drawn.assign(line=label))
+            parts.append(drawn.assign(line=value))
         axis.scatter(line[along] / scale, line.y, s=7, color=colour, alpha=0.9, lw=0, zorder=3)
-        axis.plot([], [], color=colour, marker="o", label=label)
-        parts.append(_dots(line, along, label))
-    for marker, (corpus, line) in zip(("x", "+", "1", "2"), shift.groupby("corpus"), strict=False):
+        parts.append(_dots(line, along, value))
+    for marker, (corpus, line) in zip(cycle(SHIFT_MARKERS), shift.groupby("corpus"), strict=False):
         axis.scatter(line[along] / scale, line.y, marker=marker, s=16, lw=0.8, color="k", zorder=4)
-        axis.plot([], [], color="k", ls="", marker=marker, label=str(corpus))
         parts.append(_dots(line, along, str(corpus)))
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_xlabel("Parameters" if along == "n" else "Unique pretraining data (megapixels)")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _count(x) if along == "n" else f"{x:g}"))
-    axis.legend(frameon=False, handlelength=1.2, labelspacing=0.2, borderaxespad=0.1)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    if along == "n":
+        axis.set_xlabel("Parameters")
+        counts = sorted(runs.n.unique())
+        axis.set_xticks(counts, [_count(count) for count in counts])
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        axis.set_xlabel("Unique pretraining data (megapixels)")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     architecture = runs.architecture.iloc[0]
     axis.set_title(f"{NAMES.get(architecture, architecture)}\n{_exponents(law, along)}")
     return pd.concat(parts, ignore_index=True).assign(
@@ -124,7 +138,42 @@ def _law_panel(
     )
 
 
-def _dots(runs: pd.DataFrame, along: str, line: str) -> pd.DataFrame:
+def _nested(runs: pd.DataFrame, fitted: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs on nested shares of the law's corpus, and those on other archives."""
+    inside = runs.corpus == fitted["corpus"]
+    return runs[inside], runs[~inside]
+
+
+def _colours(nested: pd.DataFrame, along: str) -> dict[Any, Any]:
+    """A colour for each level of the variable that a panel holds, from least to most."""
+    other = "d" if along == "n" else "n"
+    order = nested.groupby(OTHER_LEVEL[along])[other].mean().sort_values().index
+    return dict(zip(order, sns.color_palette("viridis", len(order) + 1), strict=False))
+
+
+def _legend(row: SubFigure, handles: list[Line2D]) -> None:
+    """One legend below a row of panels, in as few equal lines as its width allows."""
+    lines = -(-len(handles) // LEGEND_COLUMNS)
+    columns = -(-len(handles) // lines)
+    row.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.2)
+
+
+def _law_legend(points: pd.DataFrame, along: str, fitted: dict[str, Any]) -> list[Line2D]:
+    nested, shift = _nested(points, fitted)
+    handles = []
+    for value, colour in _colours(nested, along).items():
+        label = f"size {value}"
+        if along == "n":
+            pixels = nested[nested.fraction == value].d.mean() / PIXELS_PER_MEGAPIXEL
+            share = "all" if value == 1 else str(Fraction(value).limit_denominator(10_000))
+            label = f"{share} of {fitted['corpus']} ({pixels:.2g} Mpx)"
+        handles.append(Line2D([], [], color=colour, marker="o", label=label))
+    for marker, corpus in zip(cycle(SHIFT_MARKERS), sorted(set(shift.corpus)), strict=False):
+        handles.append(Line2D([], [], color="k", ls="", marker=marker, label=f"{corpus} (not fitted)"))
+    return handles
+
+
+def _dots(runs: pd.DataFrame, along: str, line: object) -> pd.DataFrame:
     """Single runs, as they go to the CSV."""
     return pd.DataFrame({"x": runs[along], "y": runs.y, "seed": runs.seed, "kind": "run", "line": line})
 
@@ -147,74 +196,8 @@ def _align(axes: np.ndarray) -> None:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.xaxis.set_minor_formatter(NullFormatter())
     for axis in axes[:, 0]:
         axis.set_ylabel("Masked validation MSE\n(standardised reflectance²)")
-
-
-def _curve_panel(axis: Axes, table: pd.DataFrame, task: str, settings: Figures) -> pd.DataFrame:
-    """Error against n: mean over seeds, bars from the smallest to the largest; pretrained solid, scratch dashed."""
-    error = curves(table)
-    error = error[error.task == task]
-    # The gates' own runs, longer and of the scratch arms alone, are no point of these curves.
-    pretrained = error[error.corpus != SCRATCH]
-    shown = sorted((error if pretrained.empty else pretrained).n.unique())
-    families = sorted(set(error.architecture) - {PIXEL})
-    colours = dict(zip(families, palette(settings, len(families)), strict=True))
-    base = trivial(table, "mean", ERROR_METRIC)
-    trained = error[error.architecture != PIXEL].groupby(["architecture", "corpus"])
-    lines = [
-        Line(str(name), str(corpus), rows, colours[str(name)], "--" if corpus == SCRATCH else "-", "o")
-        for (name, corpus), rows in trained
-    ]
-    lines.append(Line(PIXEL, SCRATCH, error[error.architecture == PIXEL], GREY, ":", "s"))
-    lines.append(Line("predict mean", "", base[base.task == task], LIGHT_GREY, "-.", ""))
-    parts = []
-    for place, line in enumerate(lines):
-        by_n = line.rows[line.rows.n.isin(shown)].groupby("n").y
-        seen = by_n.agg(y="mean", low="min", high="max", seeds="size").reset_index()
-        x = seen.n * 1.03 ** (place - len(lines) / 2)  # side by side, so that bars do not hide one another
-        spread = [(seen.y - seen.low).clip(lower=0), (seen.high - seen.y).clip(lower=0)]
-        looks = {"color": line.colour, "ls": line.dashes, "marker": line.marker, "ms": 2.5, "elinewidth": 0.7}
-        axis.errorbar(x, seen.y, spread, **looks)
-        seen = seen.rename(columns={"n": "x"})
-        parts.append(seen.assign(architecture=line.architecture, line=line.corpus, kind="curve"))
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(shown)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axis.set_xlabel("Labelled patches per region bucket, n")
-    axis.set_ylabel(ERROR_LABEL[ERROR_METRIC[task]])
-    axis.set_title(NAMES.get(task, task))
-    return pd.concat(parts, ignore_index=True).assign(panel=f"{task} against n")
-
-
-def _finish(figure: Figure, axes: np.ndarray, laws: int, tasks: int, settings: Figures) -> None:
-    """Panel letters, one legend for the curves, no empty panels."""
-    for row, used in ((0, laws), (1, laws), (2, tasks)):
-        for axis in axes[row, used:]:
-            axis.set_visible(False)
-    visible = [axis for axis in axes.flat if axis.get_visible()]
-    for letter, axis in zip("abcdefghijkl", visible, strict=False):
-        axis.set_title(letter, loc="left", fontweight="bold")
-    families = [name for name in NAMES if name in _families(axes[0, :laws])]
-    handles = [
-        Line2D([], [], color=colour, label=NAMES[name])
-        for name, colour in zip(sorted(families), palette(settings, len(families)), strict=True)
-    ]
-    handles += [
-        Line2D([], [], color="k", marker="o", ms=2.5, label="pretrained"),
-        Line2D([], [], color="k", ls="--", marker="o", ms=2.5, label="from scratch"),
-        Line2D([], [], color=GREY, ls=":", marker="s", ms=2.5, label="per-pixel model"),
-        Line2D([], [], color=LIGHT_GREY, ls="-.", label="predict mean"),
-    ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, columnspacing=1.2
-    )
-
-
-def _families(axes: np.ndarray) -> set[str]:
-    titles = {axis.get_title().splitlines()[0] for axis in axes}
-    return {key for key, name in NAMES.items() if name in titles}
 
 
 def _count(value: float) -> str:
