@@ -47,15 +47,14 @@ class Project:
         return subprocess.run(self.command(*options, target=target), capture_output=True, text=True)
 
     def planned(self, target: str = TARGET) -> dict[str, list[str]]:
-        """Outputs that would be made, by rule."""
-        done = self.run("--dry-run", target=target)
-        assert done.returncode == 0, done.stdout + done.stderr
+        """Log files of the jobs that would run, by verb; a job's log is named like its output."""
+        done = self.run("--dry-run", "--printshellcmds", target=target)
+        text = done.stdout + done.stderr
+        assert done.returncode == 0, text
         jobs: dict[str, list[str]] = {}
-        for rule, block in re.findall(
-            r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, re.M
-        ):
-            output = re.search(r"^    output: (.*)$", block, re.M)
-            jobs.setdefault(rule, []).append(output[1] if output else "")
+        for log, verb in re.findall(r"geoladder --log (\S+) ([a-z-]+)", text):
+            jobs.setdefault(verb, []).append(log)
+        assert jobs or "Nothing to be done" in text, text
         return jobs
 
 

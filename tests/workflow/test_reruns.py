@@ -2,8 +2,9 @@
 
 import csv
 import json
+import shutil
 
-ANALYSIS = {"collect", "fit", "gates", "figure_scaling"}
+ANALYSIS = {"collect", "fit", "gates", "figure-scaling"}
 
 
 def test_the_figure_its_numbers_and_every_result_are_there(project):
@@ -37,8 +38,8 @@ def test_one_rungs_learning_rate_reruns_its_cells_and_what_follows(project):
     planned = project.planned()
     assert set(planned) == {"pretrain", "finetune"} | ANALYSIS
     assert len(planned["pretrain"]) == 2
-    assert all("/unet-xs/" in outputs for outputs in planned["pretrain"])
-    assert all(output.startswith("results/finetune/majortom/unet-xs/") for output in planned["finetune"])
+    assert all("/unet-xs/" in log for log in planned["pretrain"])
+    assert all(log.startswith("logs/finetune/majortom/unet-xs/") for log in planned["finetune"])
     assert len(planned["finetune"]) == 2 * 2
 
 
@@ -47,7 +48,7 @@ def test_a_rung_nobody_starts_from_reruns_alone(project):
     project.write()
     planned = project.planned()
     assert set(planned) == {"pretrain"} | ANALYSIS
-    assert all("/unet-s/" in outputs for outputs in planned["pretrain"])
+    assert all("/unet-s/" in log for log in planned["pretrain"])
 
 
 def test_a_new_n_runs_only_itself(project):
@@ -55,7 +56,7 @@ def test_a_new_n_runs_only_itself(project):
     project.write()
     planned = project.planned()
     assert set(planned) == {"finetune", "trivial"} | ANALYSIS
-    assert all(output.endswith("/n4.json") for output in planned["finetune"] + planned["trivial"])
+    assert all(log.endswith("/n4.log") for log in planned["finetune"] + planned["trivial"])
 
 
 def test_a_new_seed_runs_only_itself(project):
@@ -65,13 +66,13 @@ def test_a_new_seed_runs_only_itself(project):
     planned = project.planned()
     assert set(planned) == {"pretrain", "finetune", "trivial"} | ANALYSIS
     runs = planned["pretrain"] + planned["finetune"] + planned["trivial"]
-    assert all("/seed1/" in outputs for outputs in runs)
+    assert all("/seed1" in log for log in runs)
 
 
 def test_a_plot_option_reruns_one_job(project):
     project.study["figures"] = {"font_pt": 8}
     project.write()
-    assert set(project.planned()) == {"figure_scaling"}
+    assert set(project.planned()) == {"figure-scaling"}
 
 
 def test_a_number_of_threads_or_gpus_reruns_nothing(project):
@@ -82,8 +83,6 @@ def test_a_number_of_threads_or_gpus_reruns_nothing(project):
 
 def test_stale_results_are_refused_when_snakemakes_memory_is_lost(project):
     """Without .snakemake/ Snakemake takes old results for current ones; the ledger does not."""
-    import shutil
-
     shutil.rmtree(project.folder / ".snakemake")
     project.study["pretrain"]["rungs"] = {"unet-s": {"lr": 0.003}}
     project.write()
