@@ -139,8 +139,8 @@ def test_mamba_flops_by_hand(px):
 def test_unet_flops_by_hand():
     width, dense, px = 16, rung("unet", "s").kwargs["dense"], 32
     areas = [(px // 2**level) ** 2 for level in (1, 2, 3)]
-    want = convolution(11, width, 2, areas[0]) + convolution(11, dense, 1, px**2) + 2 * (4 * width) ** 2
-    want += convolution(width, dense, 2, areas[0])
+    want = convolution(11, width, 2, areas[0]) + convolution(11, dense, 3, px**2) + 2 * (4 * width) ** 2
+    want += convolution(width, dense, 2, areas[0]) + convolution(dense, dense, 3, px**2)
     for level, blocks in enumerate((1 + 1, 1 + 1, 2)):  # encoder and decoder
         want += blocks * convolution(width * 2**level, width * 2**level, 3, areas[level])
     for level in (0, 1):
