@@ -57,12 +57,10 @@ rule tables:
         "results/tables/cells.csv",
     log:
         "logs/tables.log",
-    params:
-        folder="results/tables",
     message:
         "Writing the tables"
     shell:
-        "geoladder --log {log} tables --results {input.results} --laws {input.laws} --out {params.folder}"
+        "geoladder --log {log} tables --results {input.results} --laws {input.laws} --out $(dirname {output})"
 
 
 rule gates:
@@ -87,13 +85,13 @@ rule figure_scaling:
         laws="results/fits/laws.json",
         gates=GATES,
     output:
-        report(
+        pdf=report(
             "results/figures/scaling.pdf",
             caption="../report/scaling.rst",
             category="Scaling",
         ),
-        "results/figures/scaling.png",
-        "results/figures/scaling.csv",
+        png="results/figures/scaling.png",
+        csv="results/figures/scaling.csv",
     log:
         "logs/figure_scaling.log",
     params:
@@ -102,7 +100,7 @@ rule figure_scaling:
         "Drawing the scaling figure"
     shell:
         "geoladder --log {log} figure-scaling --spec {params.spec:q} --results {input.results}"
-        " --laws {input.laws} --out {output[0]}"
+        " --laws {input.laws} --out {output.pdf}"
 
 
 rule figure_gates:
@@ -110,13 +108,13 @@ rule figure_gates:
         gates="results/tables/synthetic_gates.csv",
         results="results/results.csv",
     output:
-        report(
+        pdf=report(
             "results/figures/synthetic_gates.pdf",
             caption="../report/synthetic_gates.rst",
             category="Synthetic Earth",
         ),
-        "results/figures/synthetic_gates.png",
-        "results/figures/synthetic_gates.csv",
+        png="results/figures/synthetic_gates.png",
+        csv="results/figures/synthetic_gates.csv",
     log:
         "logs/figure_gates.log",
     params:
@@ -125,4 +123,4 @@ rule figure_gates:
         "Drawing the gates of the synthetic Earth"
     shell:
         "geoladder --log {log} figure-gates --spec {params.spec:q} --gates {input.gates}"
-        " --results {input.results} --out {output[0]}"
+        " --results {input.results} --out {output.pdf}"

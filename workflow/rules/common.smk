@@ -2,10 +2,6 @@
 
 import json
 import os
-import platform
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -22,13 +18,15 @@ from geoladder.specs import (
     TrivialSpec,
 )
 from geoladder.nodes import Nodes
+from geoladder.session import claim, export, forget_dead_owner, start_worker
 
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
 # not whatever config.yaml says by then: `sbatch` carries the variable to them.
 SNAPSHOT = "GEOLADDER_STUDY"
-if not workflow.is_main_process and SNAPSHOT in os.environ:
+OWN = Path(".snakemake/geoladder").resolve()
+if not workflow.is_main_process and os.getenv(SNAPSHOT):
     config.clear()
-    config.update(json.loads(Path(os.environ[SNAPSHOT]).read_text()))
+    config.update(json.loads(Path(os.getenv(SNAPSHOT)).read_text()))
 
 try:
     study = parse_study(dict(config), source="the study")
@@ -37,12 +35,11 @@ except GeoladderError as problem:
     raise WorkflowError(str(problem)) from None
 
 if workflow.is_main_process:
-    os.environ[SNAPSHOT] = str(nodes.freeze(Path(".snakemake/geoladder").resolve()))
+    export(**{SNAPSHOT: str(nodes.freeze(OWN))})
     nodes.write_ledger(Path("results/ledger.json"))
 
 # Two jobs of one thread each on two cores; spinning threads would starve one another.
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-os.environ["OMP_NUM_THREADS"] = str(study.compute.threads)
+export(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(study.compute.threads))
 
 PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
 FINETUNE = "results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
@@ -104,35 +101,13 @@ def checkpoint_option(wildcards):
     return f"--checkpoint {cell}" if cell else ""
 
 
-def forget_dead_owner(owner, locks):
-    """Remove the locks of an earlier run on this machine that was killed; locks of a living run are left alone."""
-    if not owner.exists():
-        return
-    host, process = owner.read_text().split()
-    if host == platform.node() and not Path(f"/proc/{process}").exists():
-        for lock in locks.glob("*.lock"):
-            lock.unlink()
-        owner.unlink()
-
-
-OWNER = Path(".snakemake/geoladder/owner")
-if workflow.is_main_process and Path("/proc").exists():
-    forget_dead_owner(OWNER, Path(".snakemake/locks"))
+if workflow.is_main_process:
+    forget_dead_owner(OWN / "owner", Path(".snakemake/locks"))
 
 
 # Small cells would spend most of their time importing torch; on one machine they are forked from a warm worker.
 onstart:
     if workflow.is_main_process and not workflow.dryrun:
-        OWNER.write_text(f"{platform.node()} {os.getpid()}")
+        claim(OWN / "owner")
         if workflow.local_exec:
-            socket = str(Path(tempfile.mkdtemp(prefix="geoladder-")) / "worker")
-            # The pipe ends with this process, and the worker with the pipe; it keeps none of our own files open.
-            with Path(".snakemake/geoladder/worker.log").open("w") as worker_log:
-                WORKER = subprocess.Popen(
-                    [sys.executable, "-m", "geoladder.worker", socket],
-                    stdin=subprocess.PIPE,
-                    stdout=worker_log,
-                    stderr=worker_log,
-                    start_new_session=True,
-                )
-            os.environ["GEOLADDER_WORKER"] = socket
+            worker = start_worker(OWN)

@@ -9,11 +9,10 @@ rule archive:
         runtime=60,
     params:
         spec=lambda wildcards: ArchiveSpec.of(study, wildcards.name).canonical(),
-        folder="data/{name}/archive",
     message:
         "Writing the synthetic archive {wildcards.name}"
     shell:
-        "geoladder --log {log} make-archive --spec {params.spec:q} --threads {threads} --out {params.folder}"
+        "geoladder --log {log} make-archive --spec {params.spec:q} --threads {threads} --out $(dirname {output})"
 
 
 rule bench_archive:
@@ -27,11 +26,10 @@ rule bench_archive:
         runtime=60,
     params:
         spec=BenchArchiveSpec.of(study).canonical(),
-        folder="data/bench/archive",
     message:
         "Writing the synthetic PhilEO Bench"
     shell:
-        "geoladder --log {log} make-bench --spec {params.spec:q} --threads {threads} --out {params.folder}"
+        "geoladder --log {log} make-bench --spec {params.spec:q} --threads {threads} --out $(dirname $(dirname {output}))"
 
 
 rule bench_index:
@@ -88,12 +86,11 @@ rule chips:
     params:
         spec=lambda wildcards: ChipsSpec.of(study, wildcards.name).canonical(),
         archive=archive_folder,
-        folder="data/{name}/chips",
     message:
         "Cutting {wildcards.name} into chips"
     shell:
         "geoladder --log {log} chips --spec {params.spec:q} --archive {params.archive}"
-        " --index {input.index} --out {params.folder}"
+        " --index {input.index} --out $(dirname {output})"
 
 
 rule stats:
@@ -108,8 +105,7 @@ rule stats:
         runtime=60,
     params:
         spec=StatsSpec.of(study).canonical(),
-        folder=f"data/{WORLD_CORPUS}/chips",
     message:
         "Measuring band statistics"
     shell:
-        "geoladder --log {log} stats --spec {params.spec:q} --chips {params.folder} --out {output}"
+        "geoladder --log {log} stats --spec {params.spec:q} --chips $(dirname {input}) --out {output}"

@@ -22,10 +22,9 @@ rule pretrain:
         ].canonical(),
         chips=lambda wildcards, input: str(Path(input.chips).parent),
         validation=lambda wildcards, input: str(Path(input.validation).parent),
-        folder=PRETRAIN,
     message:
         "Pretraining {wildcards.architecture}-{wildcards.size} on {wildcards.corpus}, seed {wildcards.seed}"
     shell:
         "geoladder --log {log} pretrain --spec {params.spec:q} --chips {params.chips}"
         " --validation {params.validation} --stats {input.stats} --threads {threads}"
-        " --devices {resources.devices} --strategy {resources.strategy} --out {params.folder}"
+        " --devices {resources.devices} --strategy {resources.strategy} --out $(dirname {output.metrics})"
