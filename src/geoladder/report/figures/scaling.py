@@ -74,7 +74,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
                 drawn.append(curve_panel(axis, table, shown, task, name, looks))
             _legend(row, curve_legend(shown, looks))
         for letter, axis in zip(ascii_lowercase, (axis for axes in panels for axis in axes), strict=False):
-            axis.set_title(letter, loc="left", fontweight="bold")
+            axis.text(-0.16, 1.07, letter, transform=axis.transAxes, fontweight="bold", va="bottom")
         save(figure, pd.concat(drawn, ignore_index=True), out)
 
 
