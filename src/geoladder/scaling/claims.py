@@ -1,0 +1,189 @@
+"""Verdicts on claims: a list of sentences about runs, put to one table of runs and answered together.
+
+Both one-sided hypotheses of every claim (see `claim_tests`) make one Holm family, two a claim: with probability
+`level` at least, no `holds` and no `fails` of a call is wrong, however the claims depend on one another. That is for
+normal log ratios; that `most` counts more than half is a description on top, not a test. Intervals are of single
+claims, unadjusted, so one may exclude zero where the verdict is `undecided`.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from geoladder.atomic import atomic_path
+from geoladder.errors import GeoladderError
+from geoladder.scaling.claim_language import Claim, load_claims
+from geoladder.scaling.claim_pairs import Comparison, Runs, comparisons, load_runs, read_runs, unmatched
+from geoladder.scaling.claim_tests import Tested, as_claimed, counted, examine, holm
+
+__all__ = ["Claim", "Verdict", "evaluate", "load_claims", "load_runs", "run_claims", "verdict_table"]
+log = logging.getLogger(__name__)
+
+Answer = Literal["holds", "fails", "undecided", "untested"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say of one claim.
+
+    Attributes:
+        id: of the claim.
+        text: of the claim.
+        verdict: holds, fails, undecided, or untested where no runs match.
+        as_plotted: how many comparisons point the claimed way, noise or not.
+        comparisons: pairs of arms at one task and n.
+        seeds: fewest that a test of this claim rests on.
+        effect_percent: mean relative difference of error; negative favours the claim. Of `best`: against the rival
+            that comes closest.
+        low_percent: lower end of its interval at the level asked for, unadjusted; None without enough seeds.
+        high_percent: upper end.
+        p: the smaller of the two one-sided p-values, for and against.
+        p_adjusted: the same by Holm over both p-values of all claims of the call.
+        reason: what decided, or what is missing.
+        details: the comparisons.
+    """
+
+    id: str
+    text: str
+    verdict: Answer
+    as_plotted: str
+    comparisons: int
+    seeds: int
+    effect_percent: float | None
+    low_percent: float | None
+    high_percent: float | None
+    p: float | None
+    p_adjusted: float | None
+    reason: str
+    details: tuple[Comparison, ...] = ()
+
+
+def evaluate(claims: Sequence[Claim], table: pd.DataFrame, level: float = 0.95) -> list[Verdict]:
+    """Answer claims from a table of runs: task, corpus, architecture, size, n, seed, y and perhaps metric.
+
+    Args:
+        claims: to be tested together; their p-values are adjusted for one another.
+        table: one row a run; y is an error, lower is better; an empty seed is a run without repeats.
+        level: of the intervals, and one minus the chance of any wrong verdict among all.
+
+    Raises:
+        GeoladderError: a level outside (0, 1), or a bad table (see `claim_pairs.read_runs`).
+    """
+    if not 0 < level < 1:
+        raise GeoladderError(f"level must lie between 0 and 1, got {level}")
+    runs = read_runs(table)
+    pairs = [(claim, comparisons(claim, runs)) for claim in claims]
+    tested = [examine(claim, found, level) if found else None for claim, found in pairs]
+    adjusted = iter(holm([p for t in tested if t and t.p for p in t.p]))
+    verdicts = []
+    for claim, t in zip(claims, tested, strict=True):
+        if t is None:
+            verdicts.append(_untested(claim, runs))
+        else:
+            verdicts.append(_verdict(t, (next(adjusted), next(adjusted)) if t.p else None, 1 - level))
+    return verdicts
+
+
+def _untested(claim: Claim, runs: Runs) -> Verdict:
+    reason = unmatched(claim, runs)
+    return Verdict(claim.id, claim.text, "untested", "", 0, 0, None, None, None, None, None, reason)
+
+
+def _verdict(tested: Tested, adjusted: tuple[float, float] | None, alpha: float) -> Verdict:
+    claim, found, mean = tested.claim, tested.found, tested.mean
+    answer: Answer = "undecided"
+    reason, p, p_adjusted = tested.obstacle, None, None
+    if tested.p is not None and adjusted is not None:
+        side = 0 if tested.p[0] <= tested.p[1] else 1
+        p, p_adjusted = tested.p[side], adjusted[side]
+        answer, reason = _decide(tested, side == 0, p_adjusted <= alpha)
+    return Verdict(
+        claim.id,
+        claim.text,
+        answer,
+        _as_plotted(claim, found),
+        len(found),
+        tested.seeds,
+        _percent(mean.effect),
+        _percent(mean.low) if mean.low is not None else None,
+        _percent(mean.high) if mean.high is not None else None,
+        p,
+        p_adjusted,
+        reason,
+        tuple(found),
+    )
+
+
+def _decide(tested: Tested, favoured: bool, significant: bool) -> tuple[Answer, str]:
+    """The answer and its reason, once the direction with the smaller p is known."""
+    claim, found = tested.claim, tested.found
+    extreme = max(found, key=lambda c: c.effect)
+    shown = f"{extreme} ({_percent(extreme.effect):+.2g} %)"
+    if not significant:
+        return "undecided", tested.obstacle or "no significant difference in either direction"
+    if claim.scope == "every":
+        return ("holds", f"weakest at {shown}") if favoured else ("fails", f"worst at {shown}")
+    hits, total = _hits(claim, found)
+    if claim.scope == "most" and favoured != (2 * hits > total):
+        return "undecided", "the mean and the count of comparisons disagree"
+    return ("holds", "the mean is as claimed") if favoured else ("fails", "the mean is the opposite")
+
+
+def _hits(claim: Claim, found: list[Comparison]) -> tuple[int, int]:
+    """Comparisons (of `best`: tasks and n, against all rivals) that point the claimed way, and how many there are."""
+    groups = counted(claim, found)
+    return sum(all(as_claimed(claim, c) for c in group) for group in groups), len(groups)
+
+
+def _as_plotted(claim: Claim, found: list[Comparison]) -> str:
+    hits, total = _hits(claim, found)
+    ties = sum(abs(c.effect) <= 1e-12 for c in found)
+    tied = f" ({ties} equal)" if ties else ""
+    if claim.margin is not None:
+        better = sum(c.effect < -1e-12 for c in found)
+        within = f"{hits}/{total} not worse by more than {100 * claim.margin:g} %"
+        return f"{within} (better {better}, equal {ties}, worse {len(found) - better - ties})"
+    if claim.best:
+        return f"best in {hits}/{total}{tied}"
+    return f"{hits}/{total} comparisons in the claimed direction{tied}"
+
+
+def _percent(log_ratio: float) -> float:
+    return float(100 * np.expm1(log_ratio))
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One row a claim, in the order given, with every field of `Verdict` but `details`."""
+    columns = [field.name for field in fields(Verdict) if field.name != "details"]
+    rows = [[getattr(verdict, column) for column in columns] for verdict in verdicts]
+    table = pd.DataFrame(rows, columns=columns)
+    numbers = [c for c in columns if c.endswith("percent") or c.startswith("p")]
+    return table.astype(dict.fromkeys(numbers, float))
+
+
+def run_claims(claims: Path, table: Path, out: Path, level: float = 0.95) -> list[Verdict]:
+    """Answer the claims of a YAML file from a CSV table of runs; write the verdicts as .csv or .json.
+
+    Raises:
+        GeoladderError: `out` has another suffix, or bad input (see `load_claims`, `load_runs`, `evaluate`).
+    """
+    if out.suffix not in {".csv", ".json"}:
+        raise GeoladderError(f"verdicts are written as .csv or .json, not to {out}")
+    stated, runs = load_claims(claims), load_runs(table)
+    try:
+        verdicts = evaluate(stated, runs, level)
+    except GeoladderError as problem:
+        raise GeoladderError(f"{claims} on {table}: {problem}") from None
+    found = verdict_table(verdicts)
+    with atomic_path(out) as temporary:
+        if out.suffix == ".csv":
+            found.to_csv(temporary, index=False)
+        else:
+            temporary.write_text(found.to_json(orient="records", indent=1, force_ascii=False) + "\n")
+    log.info("%s: %s", out, ", ".join(f"{v.id} {v.verdict}" for v in verdicts))
+    return verdicts
