@@ -186,8 +186,8 @@ class PretrainRates(Block):
     """Peak learning rates at each family's base width; other widths follow geoladder.training.schedule."""
 
     unet: Positive = 0.008
-    vit_upernet: Positive = 0.006
-    mamba_upernet: Positive = 0.006
+    vit_upernet: Positive = 0.011
+    mamba_upernet: Positive = 0.009
 
 
 class FinetuneRates(Block):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoladder.data.split import cell_hash, in_fraction, is_validation
+from geoladder.data.split import cell_hash, is_validation, nested_cells
 
 cells = st.builds(
     "{}{}_{}{}".format,
@@ -17,11 +17,13 @@ fractions = st.fractions(0, 1)
 CELLS = [f"{row}U_{column}R" for row in range(100) for column in range(100)]
 
 
-@given(cells, fractions, fractions, st.integers(0, 1000))
-def test_smaller_fraction_lies_inside_larger(cell, a, b, seed):
-    small, large = sorted((a, b))
-    assert in_fraction(cell, large, seed) or not in_fraction(cell, small, seed)
-    assert in_fraction(cell, Fraction(1), seed) and not in_fraction(cell, Fraction(0), seed)
+@given(st.sets(cells, min_size=1, max_size=40), fractions, fractions, st.integers(0, 1000))
+def test_smaller_fraction_lies_inside_larger_and_is_an_exact_share(corpus, a, b, seed):
+    small, large = (nested_cells(corpus, f, seed) for f in sorted((a, b)))
+    assert small == large[: len(small)]
+    assert abs(len(small) - min(a, b) * len(corpus)) <= 0.5
+    assert set(nested_cells(corpus, Fraction(1), seed)) == corpus
+    assert small == nested_cells(sorted(corpus), min(a, b), seed)
 
 
 @given(cells, st.integers(0, 1000))
@@ -38,9 +40,8 @@ def test_hash_never_changes():
 
 def test_shares_are_met_and_validation_is_independent_of_fractions_and_seeds():
     held = np.array([is_validation(cell, 0.15) for cell in CELLS])
-    half = np.array([in_fraction(cell, Fraction(1, 2), seed=0) for cell in CELLS])
-    other = np.array([in_fraction(cell, Fraction(1, 2), seed=1) for cell in CELLS])
+    half, other = (np.isin(CELLS, nested_cells(CELLS, Fraction(1, 2), seed)) for seed in (0, 1))
     assert abs(held.mean() - 0.15) < 0.015
-    assert abs(half.mean() - 0.5) < 0.02
+    assert half.mean() == 0.5
     assert abs((held & half).mean() - 0.075) < 0.01
     assert abs((half & other).mean() - 0.25) < 0.02

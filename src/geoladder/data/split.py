@@ -1,11 +1,13 @@
 """Which grid cells are held out for validation, and which belong to a nested fraction of a corpus.
 
-Unusual: nothing is drawn. Both answers are stable hashes of the cell's name, so they are the same for every corpus,
-machine and order of reading: a validation cell is in no training set, and 1/16 lies inside 1/4 inside 1.
+Unusual: nothing is drawn. Both answers come from stable hashes of the cells' names, so they are the same on every
+machine and for every order of reading: a validation cell is in no training set, and 1/16 lies inside 1/4 inside 1.
 """
 
 import hashlib
+from collections.abc import Iterable
 from fractions import Fraction
+from math import floor
 
 
 def _uniform(text: str, stream: str) -> float:
@@ -24,10 +26,16 @@ def is_validation(grid_cell: str, share: float) -> bool:
     return _uniform(grid_cell, "validation") < share
 
 
-def in_fraction(grid_cell: str, fraction: Fraction | float, seed: int) -> bool:
-    """Whether a cell belongs to the nested fraction of a corpus.
+def nested_cells(grid_cells: Iterable[str], fraction: Fraction | float, seed: int) -> list[str]:
+    """The cells of a nested fraction of a corpus: those with the smallest hashes, an exact share to half a cell.
 
     For one seed, the cells of a smaller fraction are among those of a larger one, and fraction 1 has them all.
     Independent of `is_validation`.
+
+    Args:
+        grid_cells: the corpus's cells, each once.
+        fraction: share to keep, in [0, 1].
+        seed: draws the order of the cells.
     """
-    return cell_hash(grid_cell, seed) < fraction
+    order = sorted(grid_cells, key=lambda cell: (cell_hash(cell, seed), cell))
+    return order[: floor(len(order) * fraction + Fraction(1, 2))]

@@ -4,9 +4,9 @@ Unusual: importing it costs no torch, since the workflow reads it whenever it dr
 dial, its width w; the rest follows by the rule beside the family, unless a rung says otherwise:
 
 - `unet`: w, 2w, 4w channels at 1/2, 1/4, 1/8 resolution; 1, 1, 2 encoder convolutions (most weights where pixels
-  are few, so that parameters cost the least time); dense features w/2 (at least 8), summary 4w
+  are few, so that parameters cost the least time); dense features w/2 (at least 4), summary 4w
 - `vit_upernet`: tokens of w channels in 4 blocks, heads of at least 32 channels, patch 4, stem w/2, decoder w/4 (at
-  least 8)
+  least 4)
 - `mamba_upernet`: as the ViT, a mixer (w channels of 8 states) in place of attention
 - `pixel`: w units in 2 hidden layers
 """
@@ -34,7 +34,7 @@ class Rung:
 
 
 def _unet(width: int, depths: tuple[int, ...] = (1, 1, 2)) -> Kwargs:
-    return {"width": width, "depths": list(depths), "dense": max(8, width // 2)}
+    return {"width": width, "depths": list(depths), "dense": max(4, width // 2)}
 
 
 def _vit(width: int, depth: int = 4, heads: int | None = None, patch: int = 4) -> Kwargs:
@@ -43,7 +43,7 @@ def _vit(width: int, depth: int = 4, heads: int | None = None, patch: int = 4) -
         "depth": depth,
         "heads": heads or max(1, width // 32),
         "patch": patch,
-        "decoder": max(8, width // 4),
+        "decoder": max(4, width // 4),
         "stem": width // 2,
     }
 
@@ -53,7 +53,7 @@ def _mamba(width: int, depth: int = 4, patch: int = 4, d_state: int = 8, expand:
         "width": width,
         "depth": depth,
         "patch": patch,
-        "decoder": max(8, width // 4),
+        "decoder": max(4, width // 4),
         "stem": width // 2,
         "d_state": d_state,
         "expand": expand,

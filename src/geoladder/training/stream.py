@@ -14,7 +14,7 @@ from geoladder.config import Objective
 from geoladder.data.bands import to_reflectance
 from geoladder.data.chips import ChipStore, DNBatch
 from geoladder.data.sampler import batch_at
-from geoladder.data.split import in_fraction
+from geoladder.data.split import nested_cells
 from geoladder.data.stats import BandStats, Transform
 from geoladder.data.targets import geo_encoding
 from geoladder.errors import GeoladderError
@@ -76,7 +76,7 @@ def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
     store = ChipStore(folder)
     training = store.manifest["split"] == "train"
     cells = store.manifest.loc[training, "grid_cell"].unique()
-    kept = [cell for cell in cells if in_fraction(cell, spec.fraction, spec.seed)]
+    kept = nested_cells(cells, spec.fraction, spec.seed)
     rows = np.flatnonzero(training & store.manifest["grid_cell"].isin(kept))
     if not rows.size:
         raise GeoladderError(
