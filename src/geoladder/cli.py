@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoladder.errors import GeoladderError
+from geoladder.scaling.verbs import add_verbs
 from geoladder.worker import SOCKET_VARIABLE, call
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from geoladder.data.synth.earth import EarthConfig
 
 Options = argparse.Namespace
-PEOPLE = {"cells", "status", "inspect"}
+PEOPLE = {"cells", "status", "inspect", "fit", "predict", "compare", "frontier", "claims"}
+"""Verbs that run here even where a worker waits for jobs."""
 
 
 def _earth(settings: "Earth | None") -> "EarthConfig":
@@ -142,7 +144,7 @@ def _collect(options: Options) -> None:
     collect(options.ledger, options.out, Path.cwd())
 
 
-def _fit(options: Options) -> None:
+def _laws(options: Options) -> None:
     from geoladder.config import Fit
     from geoladder.report.laws import fit_laws
 
@@ -208,7 +210,7 @@ NODES: dict[str, tuple[Callable[[Options], None], str, tuple[str, ...]]] = {
     "finetune": (_finetune, "fine-tune at one n of one curve", ("bench", "bench-index", "stats", "out")),
     "trivial": (_trivial, "predict-zero and predict-mean baselines", ("bench", "bench-index", "out")),
     "collect": (_collect, "gather all results into one table", ("ledger", "out")),
-    "fit": (_fit, "fit scaling laws", ("results", "out")),
+    "laws": (_laws, "fit the study's scaling laws", ("results", "out")),
     "tables": (_tables, "write the tables", ("results", "laws", "out")),
     "gates": (_gates, "check the synthetic Earth's gates", ("results", "out")),
     "figure-scaling": (_figure_scaling, "draw the scaling figure", ("results", "laws", "out")),
@@ -231,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--row", type=int, default=0, help="row, patch or chip to draw (default 0)")
     verb.add_argument("--png", type=Path, help="where to draw it (default: beside the working folder's name)")
     verb.set_defaults(run=_inspect)
+    add_verbs(verbs)
     for name, (function, text, paths) in NODES.items():
         verb = verbs.add_parser(name, help=text)
         verb.set_defaults(run=function)

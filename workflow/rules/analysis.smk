@@ -46,7 +46,7 @@ rule fit:
     message:
         "Fitting scaling laws"
     shell:
-        "geoladder --log {log} fit --spec {params.spec:q} --corpus {params.corpus} --results {input} --out {output}"
+        "geoladder --log {log} laws --spec {params.spec:q} --corpus {params.corpus} --results {input} --out {output}"
 
 
 rule tables:

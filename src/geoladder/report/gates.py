@@ -78,48 +78,62 @@ def _curve_gates(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _law_gates(table: pd.DataFrame, corpus: str) -> list[dict[str, Any]]:
-    """Loss must fall from each step of data, and of size, to the next by more than the seeds spread."""
+    """Loss must fall from the least to the most data, and from the smallest to the largest model.
+
+    By more than the seeds spread, that is; a step between neighbours must only not rise by more.
+    """
     points = pretrain_points(table, "total")
     points = points[points.corpus == corpus]
     rows = []
     for architecture, arm in points.groupby("architecture"):
-        pooled = _seed_spread(arm)
+        spread = _seed_spread(arm)
         for along, across in (("fraction", "size"), ("size", "fraction")):
-            rows += [
-                row
-                for level, line in arm.groupby(across)
-                for row in _steps(f"{architecture}, {across} {_short(level)}", along, line, pooled)
-            ]
+            for level, line in arm.groupby(across):
+                rows += _falls(f"{architecture}, {across} {_short(level)}", along, line, spread)
     return rows
 
 
-def _seed_spread(arm: pd.DataFrame) -> float:
-    """Relative standard deviation over seeds, pooled over the cells that have several; NaN if none has."""
-    logs = np.log(arm.y).groupby([arm["size"], arm.fraction])
-    freedom = logs.size() - 1
-    return float(np.sqrt((logs.var() * freedom).sum() / freedom.sum())) if freedom.sum() else float("nan")
+def _seed_spread(arm: pd.DataFrame) -> "pd.Series[float]":
+    """Relative standard deviation over seeds by fraction, pooled over the sizes with several; NaN where none has.
 
-
-def _steps(subject: str, along: str, line: pd.DataFrame, pooled: float) -> list[dict[str, Any]]:
-    """Each step of one line of the grid, against the larger seed spread of its two ends.
-
-    A cell of a single run is given the pooled relative spread of its architecture. Where no cell at all was
-    repeated the threshold is NaN, which nothing passes.
+    By fraction, because a seed also draws the fraction: of little data one draw is worse than another.
     """
-    key = "d" if along == "fraction" else "n"
-    cells = line.groupby(along).agg(x=(key, "mean"), mean=("y", "mean"), sd=("y", "std"), seeds=("y", "size"))
+    logs = np.log(arm.y).groupby([arm.fraction, arm["size"]])
+    freedom = logs.size() - 1
+    squares = (logs.var() * freedom).groupby(level="fraction").sum()
+    return np.sqrt(squares / freedom.groupby(level="fraction").sum())
+
+
+def _falls(subject: str, along: str, line: pd.DataFrame, spread: "pd.Series[float]") -> list[dict[str, Any]]:
+    """One line of the grid: the fall over its whole range, and the rise allowed at each step.
+
+    The threshold is the larger seed spread of the two ends. A cell of a single run is given the relative spread of
+    its architecture at its fraction; where no cell was repeated the threshold is NaN, which nothing passes.
+    """
+    key, what = ("d", "data") if along == "fraction" else ("n", "size")
+    cells = line.groupby(along).agg(
+        x=(key, "mean"),
+        mean=("y", "mean"),
+        sd=("y", "std"),
+        seeds=("y", "size"),
+        fraction=("fraction", "mean"),
+    )
+    cells = cells.drop(columns="fraction") if along == "fraction" else cells
     cells = cells.sort_values("x").reset_index()
-    cells["sd"] = cells.sd.fillna(pooled * cells["mean"])
+    cells["sd"] = cells.sd.fillna(cells.fraction.map(spread) * cells["mean"])
     rows = []
-    for (_, small), (_, large) in zip(cells[:-1].iterrows(), cells[1:].iterrows(), strict=True):
+    pairs = [(0, len(cells) - 1), *((k, k + 1) for k in range(len(cells) - 1))] if len(cells) > 1 else []
+    for place, (first, last) in enumerate(pairs):
+        small, large = cells.iloc[first], cells.iloc[last]
         detail = (
             f"{_short(small[along])} to {_short(large[along])}: {small['mean']:.4f} to {large['mean']:.4f}; "
             f"{int(small['seeds'])} and {int(large['seeds'])} seeds"
         )
-        spread = max(small["sd"], large["sd"])
-        fall = small["mean"] - large["mean"]
-        name = "loss falls with data" if along == "fraction" else "loss falls with size"
-        rows.append(_gate(name, subject, fall, spread, detail))
+        noise = max(small["sd"], large["sd"])
+        name, floor = (
+            (f"loss falls with {what}", noise) if place == 0 else (f"no step back in {what}", -noise)
+        )
+        rows.append(_gate(name, subject, small["mean"] - large["mean"], floor, detail))
     return rows
 
 

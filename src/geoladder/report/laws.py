@@ -5,25 +5,29 @@ kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, n
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoladder.atomic import atomic_path
 from geoladder.config import Fit as FitSettings
+from geoladder.report.answers import across, per_law
 from geoladder.report.curves import ERROR_METRIC, curves
-from geoladder.scaling.fit import fit
+from geoladder.scaling import record
+from geoladder.scaling.fit import Fit, Settings, fit_points
+from geoladder.scaling.forms import form_of
+from geoladder.scaling.points import Points, Refusal, read_points
 
 LOSS = "val_masked_mse"
-FEWEST_RUNS = 4
-"""Fewer runs of an architecture get no law at all."""
+FORM = "chinchilla"
 FEWEST_LEVELS = 3
 PIXELS_PER_MEGAPIXEL = 1_000_000
 POINT = ["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y", "fingerprint"]
 PLANNED = {"n": "size", "d": "fraction"}
 """A fraction keeps a random share of the grid cells, so its pixels differ from seed to seed; its level does not."""
+COLUMNS = {"n": "n", "d": "d"}
 
 
 def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
@@ -42,33 +46,35 @@ def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
 
 
 def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> None:
-    """Fit L(N, D) per architecture and error(n) per curve.
+    """Fit L(N, D) per architecture and error(n) per curve, and answer what a study asks of them.
 
     Args:
         results: results.csv.
         settings: how N is counted, bootstrap, interval, seed.
         corpus: the corpus whose nested fractions are the data axis.
-        out: JSON: `settings`, `loss`, `pretraining` by architecture (law, null with
-            fewer than four runs; fingerprints of the runs used; runs left out, with the reason), `curves`.
+        out: JSON: `settings`, `loss`, `pretraining` by architecture (law, null with a `refusal` where the runs cannot
+            carry one; answers; fingerprints of the runs used; runs left out, with the reason), `across`
+            architectures, `curves`.
     """
     table = pd.read_csv(results)
     points = pretrain_points(table, settings.parameters)
+    chosen = Settings(bootstrap=settings.bootstrap, level=settings.interval, rng=settings.seed)
     laws: dict[str, Any] = {}
+    fitted: dict[str, tuple[Fit, Points]] = {}
     for architecture, rows in points.groupby("architecture", sort=False):
         used = rows[rows.corpus == corpus]
-        law = None
-        if len(used) >= FEWEST_RUNS:
-            law = asdict(
-                fit(
-                    used,
-                    levels=PLANNED,
-                    bootstrap=settings.bootstrap,
-                    interval=settings.interval,
-                    rng=settings.seed,
-                )
-            )
+        law, answers, refusal = None, None, None
+        try:
+            read = read_points(used, form_of(FORM), COLUMNS, "y", seed="seed", planned=PLANNED)
+            found = fit_points(form_of(FORM), read, chosen)
+            fitted[str(architecture)] = (found, read)
+            law, answers = record.to_json(found), per_law(found, read, used, chosen)
+        except Refusal as problem:
+            refusal = str(problem)
         laws[str(architecture)] = {
             "law": law,
+            "refusal": refusal,
+            "answers": answers,
             "runs": len(used),
             "used": used.fingerprint.tolist(),
             "left_out": [
@@ -81,10 +87,20 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
         "loss": LOSS,
         "corpus": corpus,
         "pretraining": laws,
+        "across": across(fitted, settings.interval),
         "curves": _curve_laws(table),
     }
     with atomic_path(out) as path:
-        path.write_text(json.dumps(report, indent=1) + "\n")
+        path.write_text(json.dumps(_finite(report), indent=1) + "\n")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    """JSON has no infinity and no NaN: null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -95,6 +111,8 @@ def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
         if rows.n.nunique() < FEWEST_LEVELS:
             continue
         arm = dict(zip(("task", "corpus", "architecture", "size"), map(str, names), strict=True))
-        law = asdict(fit(pd.DataFrame(rows), "saturating", bootstrap=0))
+        form = form_of("saturating")
+        read = read_points(pd.DataFrame(rows), form, {"n": "n"}, "y")
+        law = record.to_json(fit_points(form, read, Settings(bootstrap=0)))
         found.append({**arm, "metric": ERROR_METRIC[arm["task"]], "law": law})
     return found

@@ -7,12 +7,17 @@ import pandas as pd
 
 from geoladder.atomic import atomic_path
 from geoladder.report.curves import curves, pretraining_effect
+from geoladder.report.fit_report import write_fit_report
 
 CELL = ["corpus", "fraction", "architecture", "size"]
+LAW = [
+    "architecture", "parameter", "value", "profile_low", "profile_high", "bootstrap_low", "bootstrap_high",
+    "status", "verdict", "runs",
+]  # fmt: skip
 
 
 def write_tables(results: Path, laws: Path, out: Path) -> None:
-    """Write `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
+    """Write `fit_report.md`, then `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
 
     Args:
         results: results.csv.
@@ -20,6 +25,7 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
         out: folder.
     """
     table = pd.read_csv(results)
+    write_fit_report(results, laws, out / "fit_report.md")
     for name, content in (
         ("curves", _curves(table)),
         ("pretraining_effect", pretraining_effect(table)),
@@ -55,17 +61,25 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _laws(laws: Path) -> pd.DataFrame:
-    """Fitted parameters with their intervals, one row each."""
+    """Fitted parameters with their intervals, one row each; an open end of an interval is empty."""
     rows = []
     for architecture, entry in json.loads(laws.read_text())["pretraining"].items():
         law = entry["law"]
         if law is None:
             continue
-        intervals = law["intervals"].get("bootstrap", {})
         for name, value in law["params"].items():
-            low, high = intervals.get(name, (None, None))
+            ends = {
+                f"{kind}_{side}": law["intervals"].get(kind, {}).get(name, (None, None))[k]
+                for kind in ("profile", "bootstrap")
+                for k, side in enumerate(("low", "high"))
+            }
             rows.append(
-                {"architecture": architecture, "parameter": name, "value": value, "low": low, "high": high}
-                | {"status": law["status"], "runs": entry["runs"]}
+                {"architecture": architecture, "parameter": name, "value": value}
+                | ends
+                | {
+                    "status": law["status"],
+                    "verdict": law["identifiability"]["verdict"],
+                    "runs": entry["runs"],
+                }
             )
-    return pd.DataFrame(rows, columns=["architecture", "parameter", "value", "low", "high", "status", "runs"])
+    return pd.DataFrame(rows, columns=LAW)

@@ -1,82 +1,132 @@
-"""Fitting a law to points: one call in, parameters, intervals and a verdict out.
+"""Fitting a law to runs: one call in; optimum, intervals and a verdict on what the data can say out."""
 
-The fit minimises squared residuals of log y. Intervals come from a residual bootstrap: log residuals, inflated by
-sqrt(M / (M - P)) for the parameters spent, are dealt anew to the fitted points. On small designed grids with few
-seeds it covers better than resampling runs, which forgets that every cell of the grid was planned.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from geoladder.errors import GeoladderError
-from geoladder.scaling.forms import FORMS, Array, Form
-from geoladder.scaling.solve import bounds, refine, starts
+from geoladder.scaling import predict
+from geoladder.scaling.curves import Array
+from geoladder.scaling.forms import Form, form_of
+from geoladder.scaling.identify import Identifiability, design_verdict, fit_verdict
+from geoladder.scaling.loss import Kind as LossKind
+from geoladder.scaling.loss import Loss
+from geoladder.scaling.points import Points, read_points
+from geoladder.scaling.problem import Problem, lay_out
+from geoladder.scaling.profile import Interval, Profiler
+from geoladder.scaling.resample import Kind, bca, jackknife, percentile, reach, resample
+from geoladder.scaling.search import Minimum, Optimum, named, search
 
-Status = Literal["converged", "at_bound", "not_identified"]
-SAME_OPTIMUM = 1e-6
-MIN_LEVELS = 3
-"""E, a coefficient and an exponent need three values of a variable to be told apart."""
+REDUCED = {"chinchilla": "product", "chinchilla_tied": "product", "saturating": "power"}
+"""The law with straight lines in logarithms that two levels of a size can still carry."""
+AT_BOUND = 1e-6
+MANY_POINTS = 10
+"""Points per parameter above which points are redrawn, not residuals."""
+
+
+class Status(StrEnum):
+    """How a fit ended."""
+
+    CONVERGED = "converged"
+    AT_BOUND = "at_bound"
+    NOT_CONVERGED = "not_converged"
+    NOT_IDENTIFIED = "not_identified"
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """What was redrawn: kind, number of resamples, seed, and the sum of their objectives."""
+
+    kind: Kind
+    resamples: int
+    rng: int
+    objective_sum: float
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted law.
+    """A fitted law, or a refusal to fit one.
 
     Attributes:
         form: the law's name.
         equation: for people.
-        status: `converged`; `at_bound` (a parameter rests on a bound: its value is a limit, not an estimate);
-            `not_identified` (the design cannot tell the parameters apart: see `reasons`).
-        reasons: why the status is not `converged`, and what to beware of.
-        params: by name, in the units of the data.
-        objective: sum of squared log residuals.
-        intervals: `{"bootstrap": {name: (low, high)}}`; empty when no bootstrap was asked for.
+        status: `converged`; `at_bound`: a parameter rests on a bound; `not_converged`; `not_identified`: the design
+            cannot tell the parameters apart, and no parameter is given.
+        identifiability: the verdict with its reasons.
+        loss: what was minimised.
+        params: by name, in the units of the data; empty when not identified.
+        objective: sum of squares, or of Huber losses; None when not identified.
+        intervals: by kind (`profile`, `bootstrap`, `bca`) and parameter: (low, high); None where open.
         n_points: points used.
-        levels: distinct values of each variable, or planned levels where the design names them.
-        starts: number of starts of the global search.
+        starts: starts of the global search.
         reached: share of them that ended at the optimum.
-        resamples: bootstrap parameters by name, (R,) each, for bands.
+        minima: other minima whose objective is within 1 %.
+        noise: standard deviation of the residuals on the scale of the loss (relative, for losses on logarithms).
+        ranges: smallest and largest value of each variable.
+        bootstrap: what was redrawn; None without.
+        draws: bootstrap parameters by name, (B,) each.
+        residuals: (M,) residuals on the scale of the loss, fit minus data.
+        reduced: the law the design can carry, when this one is refused.
     """
 
     form: str
     equation: str
     status: Status
-    reasons: list[str]
+    identifiability: Identifiability
+    loss: Loss
     params: dict[str, float]
-    objective: float
-    intervals: dict[str, dict[str, tuple[float, float]]]
+    objective: float | None
+    intervals: dict[str, dict[str, Interval]]
     n_points: int
-    levels: dict[str, int]
-    starts: int
-    reached: float
-    resamples: dict[str, list[float]]
+    starts: int = 0
+    reached: float = 0.0
+    minima: list[Minimum] = field(default_factory=list)
+    noise: float | None = None
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    bootstrap: Bootstrap | None = None
+    draws: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
+    residuals: Array = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    reduced: "Fit | None" = None
 
-    def predict(self, **variables: Array) -> Array:
-        """Y at given values of the law's variables (`n=`, `d=`)."""
-        return evaluate(FORMS[self.form], {k: np.array([v]) for k, v in self.params.items()}, variables)[0]
+    def predict(self, **x: Array) -> Array:
+        """The law at given sizes, (M,)."""
+        return predict.curve(self, x)
 
-    def band(self, level: float = 0.95, **variables: Array) -> tuple[Array, Array]:
-        """Pointwise bootstrap interval of the law (not of a new run); raises GeoladderError without a bootstrap."""
-        if not self.resamples:
-            raise GeoladderError("this fit has no bootstrap; fit again with fit.bootstrap above 0")
-        drawn = {name: np.array(values) for name, values in self.resamples.items()}
-        curves = evaluate(FORMS[self.form], drawn, variables)
-        low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return low, high
+    def band(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
+        """Pointwise bootstrap interval of the law (not of a new run)."""
+        return predict.band(self, x, level)
+
+    def prediction(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
+        """Pointwise interval of one new run."""
+        return predict.prediction(self, x, level)
 
 
-def evaluate(form: Form, params: dict[str, Array], variables: dict[str, Array]) -> Array:
-    """The law for R sets of parameters, (R,) each, at M values of its variables, (M,) each: (R, M)."""
-    total = params["E"][:, None]
-    for role, coefficient, exponent in zip(form.variables, form.coefficients, form.exponents, strict=True):
-        total = (
-            total + params[coefficient][:, None] * np.asarray(variables[role]) ** -params[exponent][:, None]
-        )
-    return total
+@dataclass(frozen=True)
+class Settings:
+    """How to fit.
+
+    Attributes:
+        loss: what is minimised.
+        bootstrap: resamples; 0 for none.
+        kind: what is redrawn; None: `cell` where seeds repeat cells, else `case` for many points, `residual` for
+            few.
+        profile: whether profile intervals are wanted; without them open intervals go unnoticed.
+        level: of all intervals.
+        rng: seed of the bootstrap.
+        fixed: parameters held at values, in the units of the data.
+    """
+
+    loss: Loss = field(default_factory=Loss)
+    bootstrap: int = 400
+    kind: Kind | None = None
+    profile: bool = True
+    level: float = 0.95
+    rng: int = 42
+    fixed: Mapping[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -84,126 +134,173 @@ def fit(
     form: str = "chinchilla",
     *,
     n: str = "n",
-    d: str = "d",
+    d: str | None = "d",
+    u: str | None = "u",
     y: str = "y",
-    levels: dict[str, str] | None = None,
-    bootstrap: int = 400,
-    interval: float = 0.95,
-    rng: int = 42,
+    seed: str | None = None,
+    sd: str | None = None,
+    levels: Mapping[str, str] | None = None,
+    loss: LossKind = "log_squared",
+    delta: float | None = None,
+    **settings: Any,  # noqa: ANN401
 ) -> Fit:
-    """Fit a law by least squares on log residuals.
+    """Fit a law to a table of runs.
 
     Args:
         points: one row per run.
-        form: `chinchilla` or `saturating`.
-        n: column of the first variable.
-        d: column of the second variable, where the form has one.
-        y: column of the error.
-        levels: column that names the planned level of a variable (`{"d": "fraction"}`), for a variable that wobbles
-            about its plan; without it, distinct values count.
-        bootstrap: resamples; 0 for none.
-        interval: level of the intervals.
-        rng: seed of the bootstrap.
+        form: name of the law, see `geoladder.scaling.forms.FORMS`.
+        n: column of the first size.
+        d: column of the second size, used where the law has one.
+        u: column of unique data, used by `data_constrained`.
+        y: column of the error, positive.
+        seed: column of seeds; runs of one cell with different seeds are repeated measures.
+        sd: column of standard errors of y.
+        levels: column with the planned level of a size that wobbles about its plan (`{"d": "fraction"}`).
+        loss: `log_squared`, `huber`, `squared` or `log1p_squared`.
+        delta: of the Huber loss.
+        settings: fields of `Settings` but `loss`.
 
     Raises:
-        GeoladderError: unknown form, missing columns, values that are not positive, or too few points.
+        Refusal: the table cannot be fitted, with the reason.
     """
-    law = _form(form)
-    columns = dict(zip(law.variables, (n, d), strict=False))
-    planned = {**columns, **(levels or {})}
-    x, values = _checked(points, list(columns.values()), y, law)
-    _has_columns(points, planned.values())
-    centre = np.log(x).mean(axis=1)
-    log_x = np.log(x) - centre[:, None]
-    low, high = bounds(law, values)
-    tried, costs = refine(law, starts(law, log_x, values), log_x, np.log(values), low, high)
-    best = tried[[costs.argmin()]]
-    reached = float((costs <= costs.min() * (1 + SAME_OPTIMUM) + 1e-15).mean())
-    counted = {role: int(points[planned[role]].nunique()) for role in law.variables}
-    status, reasons = _verdict(law, best[0], low, high, counted, len(values))
-    resamples = {}
-    if bootstrap and len(values) > len(law.parameters):
-        drawn = _resampled(law, best, log_x, np.log(values), bootstrap, rng)
-        again, _ = refine(law, np.repeat(best, bootstrap, axis=0), log_x, drawn, low, high)
-        resamples = {name: row.tolist() for name, row in law.named(again, centre).items()}
-    tails = [(1 - interval) / 2, (1 + interval) / 2]
-    limits = {name: tuple(np.quantile(row, tails).tolist()) for name, row in resamples.items()}
+    law = form_of(form)
+    columns = {role: name for role, name in (("n", n), ("d", d), ("u", u)) if name and role in law.variables}
+    chosen = Settings(loss=Loss(loss, float("inf") if delta is None else delta), **settings)
+    read = read_points(points, law, columns or {"n": n}, y, seed=seed, sd=sd, planned=levels)
+    return fit_points(law, read, chosen)
+
+
+def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
+    """Fit a law to checked runs; see `fit`."""
+    verdict = design_verdict(law, read.x, read.levels, len(settings.fixed))
+    if verdict.verdict == "not_identified":
+        return _refused(law, read, settings, verdict)
+    problem = _holding(lay_out(law, read.x), settings.fixed)
+    optimum = search(problem, read.y, settings.loss, read.weight, settings.fixed)
+    profiles: dict[str, Interval] = {}
+    if settings.profile and optimum.objective > 0:
+        optimum, profiles = _profiles(problem, optimum, read, settings)
+    theta = optimum.theta
+    value, _ = problem.evaluate(theta[None], problem.x)
+    residuals = settings.loss.target(value[0]) - settings.loss.target(read.y)
+    free = int((optimum.low < optimum.high).sum())
+    intervals: dict[str, dict[str, Interval]] = {"profile": profiles} if profiles else {}
+    drawn: dict[str, Array] = {}
+    record = None
+    if settings.bootstrap:
+        record, drawn, found = _bootstrap(problem, optimum, read, settings)
+        intervals |= found
+    resting = _resting(law, optimum)
+    verdict = fit_verdict(verdict, problem, theta, resting, _open(profiles, settings.fixed), read.weight)
+    huber = settings.loss.kind == "huber"
     return Fit(
         form=law.name,
         equation=law.equation,
-        status=status,
-        reasons=reasons,
-        params={name: float(value[0]) for name, value in law.named(best, centre).items()},
-        objective=float(costs.min()),
-        intervals={"bootstrap": limits} if limits else {},
-        n_points=len(values),
-        levels=counted,
-        starts=len(costs),
-        reached=reached,
-        resamples=resamples,
+        status=_status(optimum, resting),
+        identifiability=verdict,
+        loss=settings.loss,
+        params=named(problem, theta),
+        objective=optimum.objective * (1 if huber else 2),
+        intervals=intervals,
+        n_points=len(read.y),
+        starts=optimum.starts,
+        reached=optimum.reached,
+        minima=optimum.minima,
+        noise=float(np.sqrt((read.weight * residuals**2).sum() / max(len(residuals) - free, 1))),
+        ranges={role: (float(v.min()), float(v.max())) for role, v in read.x.items()},
+        bootstrap=record,
+        draws=drawn,
+        residuals=residuals,
     )
 
 
-def from_dict(raw: dict[str, Any]) -> Fit:
-    """A fit read back from JSON."""
-    return Fit(**raw)
+def _refused(law: Form, read: Points, settings: Settings, verdict: Identifiability) -> Fit:
+    other = REDUCED.get(law.name)
+    reduced = None
+    if other is not None:
+        trial = fit_points(form_of(other), read, dataclasses.replace(settings, fixed={}))
+        reduced = None if trial.status is Status.NOT_IDENTIFIED else trial
+    return Fit(
+        form=law.name,
+        equation=law.equation,
+        status=Status.NOT_IDENTIFIED,
+        identifiability=verdict,
+        loss=settings.loss,
+        params={},
+        objective=None,
+        intervals={},
+        n_points=len(read.y),
+        ranges={role: (float(v.min()), float(v.max())) for role, v in read.x.items()},
+        reduced=reduced,
+    )
 
 
-def _form(name: str) -> Form:
-    if name not in FORMS:
-        raise GeoladderError(f"unknown law '{name}'; allowed are: {', '.join(FORMS)}")
-    return FORMS[name]
+def _holding(problem: Problem, fixed: Mapping[str, float]) -> Problem:
+    for name in fixed:
+        problem = problem.holding(name)
+    return problem
 
 
-def _has_columns(points: pd.DataFrame, names: Iterable[str]) -> None:
-    missing = [name for name in names if name not in points]
-    if missing:
-        raise GeoladderError(
-            f"no column {', '.join(missing)}; there are: {', '.join(map(str, points.columns))}"
-        )
+def _profiles(
+    problem: Problem, optimum: Optimum, read: Points, settings: Settings
+) -> tuple[Optimum, dict[str, Interval]]:
+    """Profile every parameter; begin again if a profile finds a better optimum than the search did."""
+    for _ in range(3):
+        profiler = Profiler(problem, optimum, read.y, settings.loss, read.weight, settings.level)
+        found = {name: profiler.interval(name) for name in problem.form.parameters}
+        if profiler.better is None:
+            break
+        optimum = search(problem, read.y, settings.loss, read.weight, settings.fixed, profiler.better[None])
+    return optimum, found
 
 
-def _checked(points: pd.DataFrame, variables: list[str], y: str, law: Form) -> tuple[Array, Array]:
-    _has_columns(points, (*variables, y))
-    numbers = points[[*variables, y]].to_numpy(dtype=np.float64)
-    bad = ~np.isfinite(numbers) | (numbers <= 0)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        name = [*variables, y][column]
-        raise GeoladderError(
-            f"row {row}: {name} is {numbers[row, column]}; sizes and errors must be positive numbers"
-        )
-    if len(numbers) < len(law.variables) + 2:
-        raise GeoladderError(f"{len(numbers)} points are too few for {law.equation}")
-    return numbers[:, :-1].T, numbers[:, -1]
+def _bootstrap(
+    problem: Problem, optimum: Optimum, read: Points, settings: Settings
+) -> tuple[Bootstrap, dict[str, Array], dict[str, dict[str, Interval]]]:
+    kind = settings.kind or _suitable(read, len(problem.form.parameters))
+    common = (problem, optimum, read.y, settings.loss, read.weight)
+    drawn = resample(*common, read.cells, kind, settings.bootstrap, settings.rng)
+    natural, names = problem.natural(drawn.theta), problem.form.parameters
+    left_out = jackknife(*common, read.cells if read.repeated else np.arange(len(read.y)))
+    best = problem.natural(optimum.theta[None])[0]
+    free = optimum.low < optimum.high
+    z = reach(settings.level, None if kind == "case" else max(len(read.y) - int(free.sum()), 1))
+    plain: dict[str, Interval] = {}
+    corrected: dict[str, Interval] = {}
+    for k, name in enumerate(names):
+        if free[k]:
+            plain[name] = percentile(natural[:, k], z)
+            corrected[name] = bca(natural[:, k], best[k], left_out[:, k], z)
+    scale = 1 if settings.loss.kind == "huber" else 2
+    record = Bootstrap(kind, settings.bootstrap, settings.rng, float(drawn.objective.sum()) * scale)
+    draws = {name: natural[:, k] for k, name in enumerate(names)}
+    return record, draws, {"bootstrap": plain, "bca": corrected}
 
 
-def _verdict(
-    law: Form, theta: Array, low: Array, high: Array, levels: dict[str, int], points: int
-) -> tuple[Status, list[str]]:
-    reasons = [
-        f"{role} takes {count} values; E, {law.coefficients[k]} and {law.exponents[k]} need at least {MIN_LEVELS}"
-        for k, (role, count) in enumerate(levels.items())
-        if count < MIN_LEVELS
-    ]
-    if points <= len(law.parameters):
-        reasons.append(
-            f"{points} points for {len(law.parameters)} parameters: the curve passes through the noise"
-        )
-    if reasons:
-        return "not_identified", reasons
-    resting = [
-        f"{name} rests on its bound"
-        for name, value, floor, ceiling in zip(law.parameters, theta, low, high, strict=True)
-        if value <= floor + 1e-9 or value >= ceiling - 1e-9
-    ]
-    return ("at_bound", resting) if resting else ("converged", [])
+def _suitable(read: Points, parameters: int) -> Kind:
+    """What to redraw: points when there are many; on a small designed grid every point was planned."""
+    if read.repeated:
+        return "cell"
+    return "case" if len(read.y) >= MANY_POINTS * parameters else "residual"
 
 
-def _resampled(law: Form, best: Array, log_x: Array, log_y: Array, count: int, rng: int) -> Array:
-    """(count, M) logarithms of resampled errors."""
-    fitted = np.log(law.terms(best, log_x).sum(axis=1))[0]
-    points, parameters = len(log_y), len(law.parameters)
-    residual = (log_y - fitted) * np.sqrt(points / (points - parameters))
-    which = np.random.default_rng(rng).integers(points, size=(count, points))
-    return fitted + (residual - residual.mean())[which]
+def _resting(law: Form, optimum: Optimum) -> list[str]:
+    free = optimum.low < optimum.high
+    near = (optimum.theta <= optimum.low + AT_BOUND) | (optimum.theta >= optimum.high - AT_BOUND)
+    return [name for name, rests in zip(law.parameters, free & near, strict=True) if rests]
+
+
+def _open(profiles: Mapping[str, Interval], fixed: Mapping[str, float]) -> list[str]:
+    sentences = []
+    for name, (low, high) in profiles.items():
+        if name in fixed or (low is not None and high is not None):
+            continue
+        side = "on both sides" if low is None and high is None else "below" if low is None else "above"
+        sentences.append(f"the profile interval of {name} is open {side}")
+    return sentences
+
+
+def _status(optimum: Optimum, resting: list[str]) -> Status:
+    if not optimum.settled:
+        return Status.NOT_CONVERGED
+    return Status.AT_BOUND if resting else Status.CONVERGED

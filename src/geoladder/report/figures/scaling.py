@@ -26,7 +26,8 @@ from geoladder.report.curves import ERROR_METRIC, curves
 from geoladder.report.figures.curve_panels import PIXEL, arm_looks, curve_legend, curve_panel
 from geoladder.report.laws import PIXELS_PER_MEGAPIXEL, pretrain_points
 from geoladder.report.style import MM_PER_INCH, NAMES, ordered, save, style
-from geoladder.scaling.fit import Fit, from_dict
+from geoladder.scaling.fit import Fit
+from geoladder.scaling.record import from_json
 
 mpl.use("Agg")
 LINE_POINTS = 60
@@ -87,13 +88,13 @@ def _sizes(error: pd.DataFrame, table: pd.DataFrame) -> list[str]:
 
 def _law_of(fitted: dict[str, Any], architecture: str) -> Fit | None:
     raw = fitted["pretraining"][architecture]["law"]
-    return None if raw is None else from_dict(raw)
+    return None if raw is None or raw["status"] == "not_identified" else from_json(raw)
 
 
 def _law_line(law: Fit, grid: np.ndarray, along: str, held: float, level: float) -> pd.DataFrame:
     """The law along one axis, the other variable held, with its band where there is a bootstrap."""
     at = {along: grid, "d" if along == "n" else "n": np.full_like(grid, held)}
-    low, high = law.band(level, **at) if law.resamples else (grid * np.nan, grid * np.nan)
+    low, high = law.band(level, **at) if law.draws else (grid * np.nan, grid * np.nan)
     return pd.DataFrame({"x": grid, "y": law.predict(**at), "low": low, "high": high, "kind": "law"})
 
 
@@ -179,13 +180,13 @@ def _dots(runs: pd.DataFrame, along: str, line: object) -> pd.DataFrame:
 
 
 def _exponents(law: Fit | None, along: str) -> str:
-    """The exponent of one axis with its interval, or why there is none."""
+    """The exponent of one axis with its profile interval; an end the data leave open says so."""
     name, symbol = ("alpha", "α") if along == "n" else ("beta", "β")
-    if law is None or law.status == "not_identified":
+    if law is None:
         return f"{symbol} not identified"
-    low, high = law.intervals.get("bootstrap", {}).get(name, (np.nan, np.nan))
-    floor = "" if law.status == "converged" else ", floor at bound"
-    return f"{symbol} = {law.params[name]:.2f} [{low:.2f}, {high:.2f}]{floor}"
+    ends = law.intervals.get("profile", {}).get(name, (None, None))
+    low, high = ("open" if end is None else f"{end:.2f}" for end in ends)
+    return f"{symbol} = {law.params[name]:.2f} [{low}, {high}]"
 
 
 def _align(axes: np.ndarray) -> None:

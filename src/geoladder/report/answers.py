@@ -1,0 +1,114 @@
+"""What a study asks of its laws: trends, held-out runs, seeds, other laws, other losses, other architectures."""
+
+import dataclasses
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoladder.errors import GeoladderError
+from geoladder.scaling.compare import compare, shared_exponents, verdict
+from geoladder.scaling.crossover import crossover
+from geoladder.scaling.extrapolate import hold_out
+from geoladder.scaling.fit import Fit, Settings, fit_points
+from geoladder.scaling.forms import form_of
+from geoladder.scaling.frontier import worth_of_decade
+from geoladder.scaling.loss import Loss
+from geoladder.scaling.points import Points, Refusal
+from geoladder.scaling.repeats import components
+from geoladder.scaling.trend import lack_of_fit, trend
+
+FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
+HELD_OUT = ("chinchilla", "product")
+"""Laws tested on hidden runs; of three levels the largest is hidden, and the two left only `product` can use."""
+FEWEST_DRAWS = 200
+"""Prediction intervals of hidden runs need a bootstrap even where the study asks for none."""
+LOSSES = {"log_squared": Loss(), "huber 1e-3": Loss("huber", 1e-3), "squared": Loss("squared")}
+COLUMNS = {"n": "n", "d": "d"}
+PLANNED = {"n": "size", "d": "fraction"}
+
+
+def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    """Answers for one architecture.
+
+    Args:
+        fit: its law.
+        read: the runs it was fitted to.
+        table: the same runs as a table with `n`, `d`, `y`, `seed`, `size` and `fraction`.
+        settings: how the law was fitted.
+
+    Returns:
+        JSON values by question; a question that cannot be answered holds its reason as text.
+    """
+    quick = dataclasses.replace(settings, bootstrap=0, profile=False)
+    blind = dataclasses.replace(settings, bootstrap=max(settings.bootstrap, FEWEST_DRAWS), profile=False)
+    answers: dict[str, Any] = {
+        "trend": {role: dataclasses.asdict(trend(read, role, settings.level)) for role in read.x},
+        "held_out": [
+            {
+                "form": form,
+                "along": role,
+                **dataclasses.asdict(
+                    hold_out(
+                        table, form, COLUMNS, "y", role, blind, rolling=True, seed="seed", planned=PLANNED
+                    )
+                ),
+            }
+            for form in HELD_OUT
+            for role in read.x
+        ],
+    }  # fmt: skip
+    candidates = compare(read, FORMS, quick)
+    answers["forms"] = {
+        "verdict": verdict(candidates),
+        "laws": [
+            {"form": c.form, "aicc": c.aicc, "delta": c.delta, "weight": c.weight, "reason": c.reason}
+            for c in candidates
+        ],
+    }
+    if not fit.params:
+        return answers
+    answers["lack_of_fit"] = dataclasses.asdict(lack_of_fit(fit, read, settings.level))
+    try:
+        answers["seeds"] = dataclasses.asdict(components(fit, read))
+    except Refusal as problem:
+        answers["seeds"] = str(problem)
+    answers["sensitivity"] = {
+        name: fit_points(form_of(fit.form), read, dataclasses.replace(quick, loss=loss)).params
+        for name, loss in LOSSES.items()
+    } | {"E held at 0": fit_points(form_of(fit.form), read, _without_floor(quick, read)).params}
+    centre = {role: float(np.exp(np.log(values).mean())) for role, values in read.x.items()}
+    answers["data_worth_of_a_decade_of_parameters"] = {
+        "at": centre,
+        **dataclasses.asdict(worth_of_decade(fit, centre["n"], centre["d"], settings.level)),
+    }
+    return answers
+
+
+def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, Any]:
+    """Answers about several architectures: shared exponents, and where each pair crosses along n and d."""
+    answers: dict[str, Any] = {"shared_exponents": None, "crossovers": []}
+    usable = {name: pair for name, pair in fitted.items() if pair[0].params}
+    if len(usable) < 2:
+        return answers
+    try:
+        shared = shared_exponents("chinchilla", {name: read for name, (_, read) in usable.items()}, level)
+        answers["shared_exponents"] = dataclasses.asdict(shared)
+    except Refusal as problem:
+        answers["shared_exponents"] = str(problem)
+    for (a, (first, _)), (b, (second, _)) in combinations(usable.items(), 2):
+        for along, other in (("n", "d"), ("d", "n")):
+            held = {other: min(first.ranges[other][1], second.ranges[other][1])}
+            try:
+                found = dataclasses.asdict(crossover(first, second, along, held, level=level))
+            except GeoladderError as problem:
+                found = {"verdict": str(problem)}
+            answers["crossovers"].append({"first": a, "second": b, "held": held, **found})
+    return answers
+
+
+def _without_floor(settings: Settings, read: Points) -> Settings:
+    """E cannot be held at 0 as a logarithm; a billionth of the smallest error is nothing."""
+    return dataclasses.replace(settings, fixed={"E": 1e-9 * float(read.y.min())})

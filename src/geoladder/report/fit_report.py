@@ -1,0 +1,167 @@
+"""The reporting checklist of a scaling-law fit, filled from the study itself, as Markdown.
+
+The questions are those reviews of scaling-law papers find unanswered (Li et al. 2025, arXiv 2502.18969).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from geoladder.atomic import atomic_path
+
+Report = dict[str, Any]
+
+
+def write_fit_report(results: Path, laws: Path, out: Path) -> None:
+    """Write the checklist.
+
+    Args:
+        results: results.csv.
+        laws: laws.json.
+        out: Markdown file.
+    """
+    table, report = pd.read_csv(results), json.loads(laws.read_text())
+    runs = table[(table.stage == "pretrain") & (table.metric == report["loss"]) & (table.bucket == "all")]
+    parts = ["# Fit report", _study(runs, report)]
+    for architecture, entry in report["pretraining"].items():
+        parts += [f"## {architecture}", _law(entry)]
+    parts += ["## Between architectures", _across(report["across"]), "## Data and code", _provenance(runs)]
+    with atomic_path(out) as path:
+        path.write_text("\n\n".join(parts) + "\n")
+
+
+def _study(runs: pd.DataFrame, report: Report) -> str:
+    sizes = runs.groupby(["architecture", "size"]).parameters_total.mean().sort_values()
+    ladder = "; ".join(
+        f"{architecture}: "
+        + ", ".join(f"{size} {count:,.0f}" for size, count in rows.droplevel("architecture").items())
+        for architecture, rows in sizes.groupby("architecture")
+    )
+    own = runs[runs.corpus == report["corpus"]]
+    fractions = ", ".join(
+        f"{fraction:.4g} ({rows.unique_pixels.mean() / 1e6:.3g} Mpx)"
+        for fraction, rows in own.groupby("fraction")
+    )
+    seeds = own.groupby(["architecture", "size", "fraction"]).seed.nunique()
+    return _bullets(
+        {
+            "What the law predicts": f"`{report['loss']}`: squared error on hidden pixels of the one validation set, "
+            "standardised reflectance, final weights (no checkpoint is selected)",
+            "N": f"parameters counted as `{report['settings']['parameters']}`. {ladder}",
+            "D": f"unique 10 m pixels of nested shares of {report['corpus']}: {fractions}",
+            "Samples seen": f"{runs.samples_seen.min():,.0f} to {runs.samples_seen.max():,.0f} per run, whatever its "
+            "corpus: D is unique data, repeated as needed",
+            "Seeds": f"{seeds.min()} to {seeds.max()} per cell; a seed draws weights, masks, order and the share",
+            "Tuning": "one learning rate per architecture, scaled with width, unless the study says otherwise",
+            "Intervals": f"{report['settings']['interval']:.0%}; profile likelihood (an end may be open), and "
+            f"{report['settings']['bootstrap']} resamples that keep every cell, seed {report['settings']['seed']}",
+        }
+    )
+
+
+def _law(entry: Report) -> str:
+    law = entry["law"]
+    if law is None:
+        return f"No law: {entry['refusal']}"
+    refused = law["status"] == "not_identified"
+    facts = {
+        "Law": f"`{law['equation']}`, {law['n_points']} runs, {len(entry['left_out'])} left out"
+        + (f" ({entry['left_out'][0]['reason']}, ...)" if entry["left_out"] else ""),
+        "Verdict": f"{law['status']}, {law['identifiability']['verdict'].replace('_', ' ')}"
+        + "".join(f"; {reason}" for reason in law["identifiability"]["reasons"]),
+    }
+    if not refused:
+        facts |= {
+            "Objective": f"{law['loss']['kind']}, {law['objective']:.6g}; scatter about the law {law['noise']:.2%}",
+            "Optimiser": f"damped Newton from {law['starts']} starts on a grid of exponents; {law['reached']:.0%} "
+            f"reached the optimum; {len(law['minima'])} other minima within 1 %",
+        }
+    body = _bullets(facts)
+    if not refused:
+        body += "\n\n" + _parameters(law)
+    return body + "\n\n" + _answers(entry["answers"])
+
+
+def _parameters(law: Report) -> str:
+    kinds = list(law["intervals"])
+    rows = [
+        "| parameter | value |" + "".join(f" {kind} |" for kind in kinds),
+        "|---|---|" + "---|" * len(kinds),
+    ]
+    for name, value in law["params"].items():
+        cells = "".join(f" {_ends(law['intervals'][kind][name])} |" for kind in kinds)
+        rows.append(f"| {name} | {value:.4g} |{cells}")
+    return "\n".join(rows)
+
+
+def _answers(answers: Report) -> str:
+    facts = {f"Trend in {role}": found["verdict"] for role, found in answers["trend"].items()}
+    for held in answers["held_out"]:
+        if held["runs"]:
+            hits = sum(run["hit"] for run in held["runs"])
+            errors = ", ".join(f"{100 * run['error']:+.1f} %" for run in held["runs"])
+            facts[f"`{held['form']}` on larger {held['along']} than fitted"] = (
+                f"{hits} of {len(held['runs'])} runs inside the prediction interval, errors {errors}"
+            )
+        else:
+            facts[f"`{held['form']}` on larger {held['along']} than fitted"] = "; ".join(held["skipped"])
+    facts["Other laws"] = answers["forms"]["verdict"]
+    if "lack_of_fit" in answers:
+        facts["Lack of fit"] = answers["lack_of_fit"]["verdict"]
+        seeds = answers["seeds"]
+        facts["Variance"] = (
+            seeds
+            if isinstance(seeds, str)
+            else f"between seeds {seeds['sigma_seed']:.2%}, between cells beyond that {seeds['sigma_cell']:.2%}; "
+            + "standard errors with the cell's share (without): "
+            + ", ".join(
+                f"{name} {seeds['mixed'][name]:.2g} ({seeds['plain'][name]:.2g})"
+                for name in ("alpha", "beta")
+                if name in seeds["mixed"]
+            )
+        )
+        facts["Sensitivity"] = "; ".join(
+            f"{name}: alpha {params['alpha']:.3g}, beta {params['beta']:.3g}, E {params['E']:.3g}"
+            for name, params in answers["sensitivity"].items()
+        )
+        worth = answers["data_worth_of_a_decade_of_parameters"]
+        facts["A decade of parameters is worth"] = (
+            f"{_number(worth['value'])} times the unique data {_ends((worth['low'], worth['high']))} at "
+            f"N = {worth['at']['n']:.3g}, D = {worth['at']['d']:.3g}"
+        )
+    return _bullets(facts)
+
+
+def _across(across: Report) -> str:
+    shared = across["shared_exponents"]
+    facts = {}
+    if shared is not None:
+        facts["Exponents"] = shared if isinstance(shared, str) else shared["verdict"]
+    for found in across["crossovers"]:
+        held = ", ".join(f"{role} = {value:.3g}" for role, value in found["held"].items())
+        facts[f"{found['first']} (1) and {found['second']} (2) at {held}"] = found["verdict"]
+    return _bullets(facts) if facts else "Fewer than two architectures have a law."
+
+
+def _provenance(runs: pd.DataFrame) -> str:
+    facts = {
+        "Runs": f"{len(runs)}, each with fingerprint, commit and seed in `results/results.csv`",
+        "Commits": ", ".join(sorted({str(commit)[:12] for commit in runs.commit.dropna()}))
+        or "none recorded",
+    }
+    return _bullets(facts)
+
+
+def _bullets(facts: dict[str, str]) -> str:
+    return "\n".join(f"- **{name}**: {text}" for name, text in facts.items())
+
+
+def _number(value: float | None) -> str:
+    return "unboundedly many" if value is None else f"{value:.3g}"
+
+
+def _ends(ends: Any) -> str:  # noqa: ANN401
+    low, high = ("open" if end is None else f"{end:.3g}" for end in ends)
+    return f"[{low}, {high}]"

@@ -1,0 +1,84 @@
+"""What a fit minimises, and how far its objective may rise before a parameter is no longer believable.
+
+The objective is a sum over points (never a mean: optimisers that stop on an absolute gradient stop early on a mean).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from geoladder.errors import GeoladderError
+
+Kind = Literal["log_squared", "huber", "squared", "log1p_squared"]
+LOG, RAW, LOG1P = 0, 1, 2
+_SCALE = {"log_squared": LOG, "huber": LOG, "squared": RAW, "log1p_squared": LOG1P}
+CONTINUATION = (10.0, 3.0, 1.0)
+"""Multiples of delta a Huber fit passes through."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Sum over points of w rho(r), rho(r) = r^2 / 2 within delta and delta (|r| - delta / 2) beyond.
+
+    Attributes:
+        kind: `log_squared`: r = log fit - log y, delta infinite; `huber`: the same with `delta`; `squared`: r = fit
+            - y; `log1p_squared`: r = log(1 + fit) - log(1 + y), as Caballero et al. 2023 (arXiv 2210.14891) fit.
+        delta: where the Huber loss turns linear; relative error, since r is a difference of logarithms.
+    """
+
+    kind: Kind = "log_squared"
+    delta: float = float("inf")
+
+    def __post_init__(self) -> None:
+        """Raises GeoladderError: unknown kind, or a delta that does not go with it."""
+        if self.kind not in _SCALE:
+            raise GeoladderError(f"unknown loss '{self.kind}'; allowed are: {', '.join(_SCALE)}")
+        if (self.kind == "huber") != np.isfinite(self.delta) or self.delta <= 0:
+            raise GeoladderError(
+                f"loss {self.kind} with delta {self.delta}: huber takes a positive delta (such as 0.001), "
+                "the other losses take none"
+            )
+
+    @property
+    def scale(self) -> int:
+        """Where residuals are taken: LOG, RAW or LOG1P."""
+        return _SCALE[self.kind]
+
+    @property
+    def deltas(self) -> np.ndarray:
+        """Stages of the continuation, the last one is `delta`."""
+        return np.array([c * self.delta for c in CONTINUATION] if self.kind == "huber" else [np.inf])
+
+    def target(self, y: np.ndarray) -> np.ndarray:
+        """Y on the scale of the residuals."""
+        return np.log(y) if self.scale == LOG else np.log1p(y) if self.scale == LOG1P else np.asarray(y)
+
+    def value(self, u: np.ndarray) -> np.ndarray:
+        """The inverse of `target`."""
+        return np.exp(u) if self.scale == LOG else np.expm1(u) if self.scale == LOG1P else np.asarray(u)
+
+    def ceiling(self, objective: float, residuals: np.ndarray, parameters: int, level: float) -> float:
+        """Objective up to which a profile stays inside its interval.
+
+        The rise of a sum of losses is F-distributed with (1, dof) degrees of freedom, times kappa / 2 with
+        kappa = E psi^2 / E psi' (psi the slope of the loss; Huber & Ronchetti 2009, Robust statistics, section 13.6).
+        A squared loss gives the exact interval S (1 + F / dof). For Huber both expectations are taken under normal
+        residuals: counting the few residuals within delta is hopeless on small designs.
+
+        Args:
+            objective: at the optimum.
+            residuals: (M,) weighted residuals at the optimum.
+            parameters: number of free parameters.
+            level: such as 0.95.
+        """
+        dof = len(residuals) - parameters
+        sigma = float(np.sqrt((residuals**2).sum() / dof))
+        kappa = sigma**2
+        if self.kind == "huber" and sigma > 0:
+            z = self.delta / sigma
+            inside = 1 - 2 * stats.norm.sf(z)
+            clipped = sigma**2 * (inside - 2 * z * stats.norm.pdf(z)) + self.delta**2 * (1 - inside)
+            kappa = clipped / inside
+        return objective + 0.5 * float(stats.f.ppf(level, 1, dof) * kappa)

@@ -1,0 +1,155 @@
+"""The verbs that work on any CSV: fit, predict, compare, frontier, claims. They know nothing of studies."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoladder.errors import GeoladderError
+from geoladder.scaling.options import (
+    Options,
+    add_points_options,
+    columns_of,
+    points_of,
+    provenance,
+    settings_of,
+    table_of,
+)
+
+if TYPE_CHECKING:
+    from geoladder.scaling.frontier import Estimate
+
+LAWS = "constant,product,chinchilla_tied,chinchilla"
+
+
+def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is private
+    """Add the parsers of these verbs to the command line's."""
+    parser = verbs.add_parser("fit", help="fit a scaling law to a CSV of runs")
+    add_points_options(parser, loss="huber")
+    parser.add_argument("--form", default="chinchilla", help="the law (default chinchilla)")
+    parser.add_argument("--bootstrap-kind", choices=("case", "cell", "residual"), help="what is redrawn")
+    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.set_defaults(run=_fit)
+    parser = verbs.add_parser("predict", help="what a fitted law says of a run not made")
+    parser.add_argument("fit", type=Path, help="JSON written by `geoladder fit`")
+    for role, text in (("n", "first size"), ("d", "second size"), ("u", "unique data")):
+        parser.add_argument(f"--{role}", type=float, help=text)
+    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
+    parser.set_defaults(run=_predict)
+    parser = verbs.add_parser("compare", help="which law fits best, and does it predict the largest runs?")
+    add_points_options(parser, loss="log_squared")
+    parser.add_argument("--forms", default=LAWS, help=f"laws, separated by commas (default {LAWS})")
+    parser.add_argument("--by", help="column of groups: do they share the exponents of the last law?")
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.set_defaults(run=_compare)
+    parser = verbs.add_parser("frontier", help="best N and D for a budget, from a fitted law")
+    parser.add_argument("fit", type=Path, help="JSON written by `geoladder fit`")
+    parser.add_argument("--flops", type=float, nargs="+", required=True, help="budgets C")
+    parser.add_argument("--flops-per", type=float, default=6.0, help="C / (N D); default 6, dense training")
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.set_defaults(run=_frontier)
+    parser = verbs.add_parser("claims", help="judge claims on a table of few-shot runs")
+    parser.add_argument("claims", type=Path, help="YAML of claims, such as studies/claims/paper.yaml")
+    parser.add_argument("table", type=Path, help="CSV with task, corpus, architecture, size, n, seed, y")
+    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
+    parser.add_argument("--out", type=Path, required=True, help="CSV or JSON to write")
+    parser.set_defaults(run=_claims)
+
+
+def _fit(options: Options) -> None:
+    from geoladder.scaling import record
+    from geoladder.scaling.fit import Status, fit_points
+    from geoladder.scaling.forms import form_of
+    from geoladder.scaling.points import Refusal
+    from geoladder.scaling.summary import summary
+
+    law = form_of(options.form)
+    table, excluded = table_of(options)
+    found = fit_points(law, points_of(options, table, options.form), settings_of(options))
+    record.write(found, options.out, excluded=excluded, provenance=provenance(options))
+    print(summary(found))  # noqa: T201
+    if found.status is Status.NOT_IDENTIFIED:
+        raise Refusal(f"{law.equation} was not fitted; {options.out} holds the reasons and no parameters")
+
+
+def _predict(options: Options) -> None:
+    import numpy as np
+
+    from geoladder.scaling import record
+    from geoladder.scaling.forms import form_of
+    from geoladder.scaling.predict import extrapolated
+
+    fit = record.read(options.fit)
+    at: dict[str, np.ndarray] = {
+        role: np.array([value])
+        for role in ("n", "d", "u")
+        if (value := getattr(options, role)) is not None and role in form_of(fit.form).variables
+    }
+    if fit.params and set(form_of(fit.form).variables) - set(at):
+        raise GeoladderError(f"{fit.equation} needs --{' and --'.join(form_of(fit.form).variables)}")
+    line = f"y = {fit.predict(**at)[0]:.6g}"
+    if fit.draws:
+        law, run = fit.band(options.level, **at), fit.prediction(options.level, **at)
+        line += f"; the law [{law[0][0]:.6g}, {law[1][0]:.6g}], a new run [{run[0][0]:.6g}, {run[1][0]:.6g}]"
+    decades = extrapolated(fit, at)[0]
+    if decades > 0:
+        line += f"; {decades:.1f} decades outside the sizes fitted"
+    print(line)  # noqa: T201
+
+
+def _compare(options: Options) -> None:
+    from geoladder.scaling.compare import shared_exponents
+    from geoladder.scaling.contest import contest
+    from geoladder.scaling.forms import form_of
+
+    table, excluded = table_of(options)
+    forms = [name.strip() for name in options.forms.split(",")]
+    richest = max(forms, key=lambda name: len(form_of(name).variables))
+    read, settings = points_of(options, table, richest), settings_of(options)
+    found = contest(table, read, forms, columns_of(options, richest), options.y, settings, options.seed_col)
+    lines, shared = found.lines(), None
+    if options.by:
+        if options.by not in table:
+            raise GeoladderError(f"no column {options.by}; there are: {', '.join(map(str, table.columns))}")
+        groups = {str(k): points_of(options, rows, forms[-1]) for k, rows in table.groupby(options.by)}
+        shared = shared_exponents(forms[-1], groups, settings.level)
+        lines.append(shared.verdict)
+    print("\n".join(lines))  # noqa: T201
+    if options.out:
+        also = None if shared is None else dataclasses.asdict(shared)
+        _write(options, found.to_json() | {"shared_exponents": also, "excluded": excluded})
+
+
+def _frontier(options: Options) -> None:
+    from geoladder.scaling import record
+    from geoladder.scaling.frontier import allocate
+
+    fit = record.read(options.fit)
+    found = [allocate(fit, flops, options.flops_per) for flops in options.flops]
+    for best in found:
+        far = f"; {' and '.join(best.outside)} outside the sizes fitted" if best.outside else ""
+        print(f"C = {best.flops:.3g}: N = {_said(best.n)}, D = {_said(best.d)}, y = {_said(best.y)}{far}")  # noqa: T201
+    print(f"N* grows as C^{_said(found[0].exponent)}")  # noqa: T201
+    if options.out:
+        _write(options, {"allocations": [dataclasses.asdict(a) for a in found]})
+
+
+def _claims(options: Options) -> None:
+    from geoladder.scaling.claims import run_claims
+
+    for verdict in run_claims(options.claims, options.table, options.out, options.level):
+        print(f"{verdict.id}: {verdict.verdict}. {verdict.as_plotted}. {verdict.reason}".strip())  # noqa: T201
+
+
+def _said(estimate: "Estimate") -> str:
+    if estimate.low is None:
+        return f"{estimate.value:.3g}"
+    high = "unbounded" if estimate.high is None else f"{estimate.high:.3g}"
+    return f"{estimate.value:.3g} [{estimate.low:.3g}, {high}]"
+
+
+def _write(options: Options, content: dict[str, Any]) -> None:
+    from geoladder.atomic import atomic_path
+
+    with atomic_path(options.out) as path:
+        path.write_text(json.dumps(content | {"provenance": provenance(options)}, indent=1) + "\n")

@@ -1,0 +1,207 @@
+"""What a study asks: trends, held-out runs, seeds, which law, crossovers, compute, each against a planted answer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize
+
+from geoladder.errors import GeoladderError
+from geoladder.scaling.compare import aicc, compare, shared_exponents, verdict
+from geoladder.scaling.crossover import crossover
+from geoladder.scaling.extrapolate import hold_out
+from geoladder.scaling.fit import Settings, fit, fit_points
+from geoladder.scaling.forms import form_of
+from geoladder.scaling.frontier import allocate, envelope, isoflop_minima, power_line, worth_of_decade
+from geoladder.scaling.loss import Loss
+from geoladder.scaling.points import Refusal, read_points
+from geoladder.scaling.repeats import components
+from geoladder.scaling.trend import lack_of_fit, trend
+
+COLUMNS = {"n": "n", "d": "d"}
+SIZES, DATA = np.geomspace(1e5, 1e8, 5), np.geomspace(1e6, 1e9, 5)
+
+
+def runs(A=30.0, alpha=0.35, B=60.0, beta=0.3, E=0.1, noise=0.003, cell=0.0, seeds=1, rng=0, sizes=SIZES):
+    rng = np.random.default_rng(rng)
+    rows = pd.MultiIndex.from_product([sizes, DATA, range(seeds)], names=["n", "d", "seed"]).to_frame(
+        index=False
+    )
+    shared = np.repeat(
+        rng.normal(0, cell, len(rows) // seeds) if cell else np.zeros(len(rows) // seeds), seeds
+    )
+    clean = E + A * rows.n**-alpha + B * rows.d**-beta
+    return rows.assign(y=clean * np.exp(shared + rng.normal(0, noise, len(rows))))
+
+
+def read(table, form="chinchilla", **more):
+    return read_points(table, form_of(form), COLUMNS, "y", **more)
+
+
+def test_a_falling_error_is_seen_and_a_flat_one_is_not():
+    assert trend(read(runs()), "n").direction == "falls"
+    assert trend(read(runs(A=1e-12)), "n").verdict.startswith("no scaling seen in n")
+    assert trend(read(runs(A=1e-12)), "d").direction == "falls"
+    rising = runs().assign(y=lambda t: 1 / t.y)
+    found = trend(read(rising), "n")
+    assert found.direction == "rises" and found.worst_rise > 0
+
+
+def test_a_flat_error_is_called_scaling_about_as_rarely_as_promised():
+    seen = sum(
+        trend(read(runs(A=1e-12, noise=0.02, rng=k)), "n").direction != "no scaling seen" for k in range(200)
+    )
+    assert seen <= 20
+
+
+def test_lack_of_fit_is_seen_where_the_law_is_wrong_and_needs_repeats():
+    table = runs(seeds=3, noise=0.002)
+    good = fit_points(form_of("chinchilla"), read(table, seed="seed"), Settings(bootstrap=0, profile=False))
+    assert lack_of_fit(good, read(table, seed="seed")).p > 0.01
+    bad = fit_points(
+        form_of("product"), read(table, "product", seed="seed"), Settings(bootstrap=0, profile=False)
+    )
+    assert lack_of_fit(bad, read(table, seed="seed")).p < 1e-6
+    single = read(runs())
+    assert (
+        lack_of_fit(fit_points(form_of("chinchilla"), single, Settings(bootstrap=0, profile=False)), single).p
+        is None
+    )
+
+
+def test_variance_components_are_recovered_and_inflate_the_errors():
+    found = []
+    for k in range(12):
+        table = runs(seeds=4, noise=0.01, cell=0.02, rng=k)
+        points = read(table, seed="seed")
+        found.append(
+            components(
+                fit_points(form_of("chinchilla"), points, Settings(bootstrap=0, profile=False)), points
+            )
+        )
+    assert np.mean([c.sigma_seed for c in found]) == pytest.approx(0.01, rel=0.1)
+    assert np.mean([c.sigma_cell for c in found]) == pytest.approx(0.02, rel=0.2)
+    assert all(c.mixed["alpha"] > 1.3 * c.plain["alpha"] for c in found)
+    with pytest.raises(Refusal, match="more than one seed"):
+        components(fit(runs(), bootstrap=0, profile=False), read(runs()))
+
+
+def test_the_planted_law_wins_and_criteria_that_do_not_exist_are_not_given():
+    best = compare(
+        read(runs()),
+        ["constant", "product", "chinchilla_tied", "chinchilla"],
+        Settings(bootstrap=0, profile=False),
+    )
+    assert best[0].form == "chinchilla"
+    assert sum(c.weight for c in best) == pytest.approx(1)
+    assert verdict(best) == "chinchilla is best by at least 2 units of AICc"
+    few = compare(
+        read(runs().iloc[[0, 6, 12, 18, 24, 3]]),
+        ["product", "chinchilla"],
+        Settings(bootstrap=0, profile=False),
+    )
+    assert next(c for c in few if c.form == "chinchilla").aicc is None
+    with pytest.raises(Refusal, match="log_squared"):
+        compare(read(runs()), ["product"], Settings(loss=Loss("huber", 1e-3)))
+    assert aicc(0.5, 10, 3) == pytest.approx(10 * np.log(0.05) + 8 + 2 * 4 * 5 / 5)
+    assert aicc(0.5, 5, 3) is None
+
+
+def test_shared_exponents_are_kept_when_true_and_rejected_when_false():
+    same = {"a": read(runs(A=20, rng=1)), "b": read(runs(A=40, E=0.2, rng=2))}
+    found = shared_exponents("chinchilla", same)
+    assert found.p > 0.01
+    assert found.exponents == pytest.approx({"alpha": 0.35, "beta": 0.3}, abs=0.02)
+    other = shared_exponents("chinchilla", {**same, "c": read(runs(alpha=0.5, A=300, rng=3))})
+    assert other.p < 1e-6 and other.verdict.startswith("exponents differ")
+    assert other.aicc_shared > other.aicc_separate
+
+
+def test_hidden_runs_of_a_true_law_are_hit_and_those_of_a_wrong_law_are_missed_with_their_sign():
+    table = runs(seeds=2, noise=0.01)
+    settings = Settings(bootstrap=200, profile=False)
+    held = hold_out(table, "chinchilla", COLUMNS, "y", "n", settings, seed="seed")
+    assert len(held.runs) == 10 and sum(run.hit for run in held.runs) >= 8
+    assert held.runs[0].decades == pytest.approx(0.75, abs=0.01)
+    wrong = hold_out(runs(E=0.6), "product", COLUMNS, "y", "n", settings)
+    assert np.mean([run.error for run in wrong.runs]) < 0  # a law without a floor promises too much
+    rolling = hold_out(table, "chinchilla", COLUMNS, "y", "n", settings, rolling=True, seed="seed")
+    assert len(rolling.runs) == 20 and len(rolling.skipped) == 2
+    assert "n takes 2 distinct values" in rolling.skipped[1]
+
+
+def fitted(**planted):
+    return fit(runs(**planted), bootstrap=200, profile=False)
+
+
+def test_a_crossover_is_found_where_planted_and_not_where_there_is_none():
+    steep, shallow = fitted(A=60.0, alpha=0.45, noise=0.002), fitted(A=6.0, alpha=0.25, noise=0.002, rng=1)
+    planted = optimize.brentq(lambda n: 60 * n**-0.45 - 6 * n**-0.25, 1e3, 1e7)
+    found = crossover(steep, shallow, "n", {"d": 1e9}, decades=2)
+    assert found.at[0] == pytest.approx(planted, rel=0.3)
+    assert found.interval[0] < planted < found.interval[1]
+    assert found.better_below == 2
+    apart = crossover(fitted(E=0.1), fitted(E=0.5, rng=1), "n", {"d": 1e9}, decades=0)
+    assert apart.at == [] and apart.interval is None and apart.never == 1.0
+    assert apart.verdict.startswith("no crossover along n: law 1 is lower")
+    twin = crossover(fitted(noise=0.02), fitted(noise=0.02, rng=7), "n", {"d": 1e9})
+    assert twin.interval is None or None in twin.interval
+    with pytest.raises(GeoladderError, match="bootstrap draws"):
+        crossover(fit(runs(), bootstrap=0, profile=False), steep, "n", {"d": 1e9})
+
+
+def test_the_best_split_of_compute_agrees_with_a_search():
+    law = fitted()
+    best = allocate(law, 1e15)
+
+    def loss(log_n):
+        n = np.exp(log_n)
+        return law.predict(n=[n], d=[1e15 / 6 / n])[0]
+
+    searched = optimize.minimize_scalar(
+        loss, bounds=(np.log(1e4), np.log(1e9)), method="bounded", options={"xatol": 1e-9}
+    )
+    assert best.n.value == pytest.approx(np.exp(searched.x), rel=1e-4)
+    assert best.y.value == pytest.approx(searched.fun, rel=1e-9)
+    assert best.n.value * best.d.value * 6 == pytest.approx(1e15)
+    assert best.n.low < best.n.value < best.n.high and best.outside == []
+    assert allocate(law, 1e21).outside == ["n", "d"]
+    with pytest.raises(GeoladderError, match="not product"):
+        allocate(fit(runs(), "product", bootstrap=0, profile=False), 1e15)
+
+
+def test_what_a_decade_of_parameters_is_worth_lowers_the_error_as_much():
+    law = fitted()
+    worth = worth_of_decade(law, 1e6, 1e7)
+    assert law.predict(n=[1e6], d=[1e7 * worth.value])[0] == pytest.approx(law.predict(n=[1e7], d=[1e7])[0])
+    assert worth.low < worth.value < worth.high
+    assert worth_of_decade(law, 1e4, 1e9).value == np.inf
+
+
+def test_isoflop_minima_lie_at_the_bottom_and_lines_have_their_slope():
+    budgets = np.geomspace(1e12, 1e15, 4)
+    rows = [
+        {"c": c, "n": n, "y": 1 + 0.02 * (np.log(n) - 0.5 * np.log(c)) ** 2}
+        for c in budgets
+        for n in c**0.5 * np.array([0.2, 0.6, 1.5, 4])
+    ]
+    minima = isoflop_minima(pd.DataFrame(rows), "c", "n", "y")
+    assert all(m.inside for m in minima)
+    line = power_line([m.flops for m in minima], [m.n for m in minima])
+    assert (line.slope, line.r2) == pytest.approx((0.5, 1.0))
+    with pytest.raises(Refusal, match="three sizes"):
+        isoflop_minima(pd.DataFrame(rows).iloc[:2], "c", "n", "y")
+
+
+def test_weights_and_noise_of_a_line():
+    x, sd = np.geomspace(1, 1e4, 9), np.array([0.01] * 8 + [5.0])
+    y = 3 * x**0.7
+    y[-1] *= 10
+    line = power_line(x, y, sd, draws=500)
+    assert line.slope == pytest.approx(0.7, abs=1e-4)
+    assert line.low < 0.7 < line.high
+    assert power_line(x, y).slope > 0.75
+
+
+def test_an_envelope_keeps_the_best_of_each_bin():
+    x, y = envelope(np.array([1, 2, 90, 100.0]), np.array([0.9, 0.7, 0.5, 0.6]), 2)
+    assert y.tolist() == [0.7, 0.5] and x.size == 2

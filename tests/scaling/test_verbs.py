@@ -1,0 +1,137 @@
+"""The command line on any CSV: what it writes, what it prints, what it refuses."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoladder.cli import main
+
+
+@pytest.fixture
+def runs(tmp_path):
+    rng = np.random.default_rng(1)
+    grid = pd.MultiIndex.from_product(
+        [np.geomspace(1e6, 1e9, 5), np.geomspace(1e8, 1e11, 5), [0, 1]], names=["params", "tokens", "seed"]
+    ).to_frame(index=False)
+    clean = 1.7 + 400 * grid.params**-0.34 + 1500 * grid.tokens**-0.36
+    grid["loss"] = clean * np.exp(rng.normal(0, 0.003, len(grid)))
+    grid["family"] = np.where(grid.index % 4 < 2, "a", "b")
+    file = tmp_path / "runs.csv"
+    grid.to_csv(file, index=False)
+    return file
+
+
+COLUMNS = ["--n", "params", "--d", "tokens", "--y", "loss"]
+
+
+def test_fit_writes_what_it_promises_and_says_it_shortly(runs, tmp_path, capsys):
+    out = tmp_path / "fit.json"
+    options = [*COLUMNS, "--seed-col", "seed", "--loss", "huber", "--delta", "1e-3", "--bootstrap", "100"]
+    assert main(["fit", str(runs), *options, "--rng", "42", "--exclude", "loss > 8", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["form"] == "chinchilla" and found["status"] == "converged"
+    assert found["params"]["alpha"] == pytest.approx(0.34, abs=0.02)
+    for kind in ("profile", "bootstrap"):
+        low, high = found["intervals"][kind]["alpha"]
+        assert low < 0.34 < high
+    assert found["identifiability"] | {"condition": 0} == {
+        "verdict": "identified",
+        "reasons": [],
+        "levels": {"n": 5, "d": 5},
+        "rank": 5,
+        "condition": 0,
+    }
+    assert found["n_points"] + len(found["excluded"]) == 50
+    assert all(row["reason"] == "loss > 8" for row in found["excluded"])
+    assert found["minima"] == [] and found["bootstrap"]["kind"] == "cell"
+    assert len(found["provenance"]["sha256"]) == 64
+    assert found["provenance"]["settings"]["rng"] == 42
+    printed = capsys.readouterr().out
+    assert "y = E + A n^-alpha + B d^-beta" in printed and "converged; identified" in printed
+    assert len(printed.splitlines()) <= 10
+
+
+def test_predict_and_frontier_read_the_fit(runs, tmp_path, capsys):
+    fit = tmp_path / "fit.json"
+    assert (
+        main(["fit", str(runs), *COLUMNS, "--loss", "log_squared", "--bootstrap", "50", "--out", str(fit)])
+        == 0
+    )
+    capsys.readouterr()
+    assert main(["predict", str(fit), "--n", "1e10", "--d", "1e11"]) == 0
+    line = capsys.readouterr().out
+    value = float(line.split()[2].rstrip(";"))
+    assert value == pytest.approx(1.7 + 400 * 1e10**-0.34 + 1500 * 1e11**-0.36, rel=0.01)
+    assert "a new run [" in line and "1.0 decades outside" in line
+    out = tmp_path / "frontier.json"
+    assert main(["frontier", str(fit), "--flops", "1e19", "1e30", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "n and d outside the sizes fitted" in printed and "N* grows as C^0.5" in printed
+    best = json.loads(out.read_text())["allocations"][0]
+    assert best["n"]["value"] * best["d"]["value"] * 6 == pytest.approx(1e19)
+    assert main(["predict", str(fit), "--n", "1e10"]) == 1
+    assert "needs --n and --d" in capsys.readouterr().err
+
+
+def test_compare_names_the_law_and_tests_it(runs, tmp_path, capsys):
+    out = tmp_path / "compare.json"
+    options = [*COLUMNS, "--seed-col", "seed", "--bootstrap", "50", "--by", "family", "--out", str(out)]
+    assert main(["compare", str(runs), *options]) == 0
+    found = json.loads(out.read_text())
+    assert found["laws"][0]["form"] == "chinchilla"
+    assert {t["direction"] for t in found["trends"]} == {"falls"}
+    assert len(found["held_out"]["n"]["runs"]) == 10
+    assert found["shared_exponents"]["p"] > 0.001
+    assert "chinchilla is best by at least 2 units" in capsys.readouterr().out
+    assert main(["compare", str(runs), *COLUMNS, "--loss", "huber"]) == 1
+    assert "log_squared" in capsys.readouterr().err
+
+
+def test_two_sizes_are_refused_without_a_number_that_looks_like_an_answer(runs, tmp_path, capsys):
+    table = pd.read_csv(runs)
+    table[table.params < 1e7].to_csv(runs, index=False)
+    out = tmp_path / "fit.json"
+    assert main(["fit", str(runs), *COLUMNS, "--bootstrap", "50", "--out", str(out)]) == 1
+    found = json.loads(out.read_text())
+    assert found["status"] == "not_identified"
+    assert found["identifiability"]["verdict"] == "not_identified"
+    assert "n takes 2 distinct values" in found["identifiability"]["reasons"][0]
+    assert set(found["params"].values()) == {None} and found["objective"] is None
+    assert all(ends == [None, None] for kind in found["intervals"].values() for ends in kind.values())
+    assert found["reduced"]["form"] == "product"
+    told = capsys.readouterr()
+    assert "add runs at another n" in told.out and "was not fitted" in told.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--n", "size", "--d", "tokens", "--y", "loss"], "no column size"),
+        ([*COLUMNS, "--form", "cubic"], "unknown law 'cubic'"),
+        ([*COLUMNS, "--loss", "absolute"], "unknown loss"),
+        ([*COLUMNS, "--fix", "E"], "write NAME=VALUE"),
+        ([*COLUMNS, "--fix", "G=1"], "no parameter 'G'"),
+        ([*COLUMNS, "--exclude", "loss >"], "cannot be evaluated"),
+        ([*COLUMNS, "--exclude", "loss > 0"], "points for the 5 parameters"),
+        ([*COLUMNS, "--bootstrap", "-1"], "resamples are 0 or more"),
+        (["--n", "params", "--y", "loss"], "needs a column for d"),
+    ],
+)
+def test_bad_options_end_in_one_line_and_no_file(runs, tmp_path, capsys, options, message):
+    out = tmp_path / "fit.json"
+    assert main(["fit", str(runs), *options, "--out", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert message in told and "Traceback" not in told
+    assert not out.exists()
+
+
+def test_files_that_are_no_tables_are_named(tmp_path, capsys):
+    assert main(["fit", str(tmp_path / "none.csv"), "--out", str(tmp_path / "fit.json")]) == 1
+    assert "none.csv cannot be read as CSV" in capsys.readouterr().err
+    (tmp_path / "empty.csv").write_text("")
+    assert main(["fit", str(tmp_path / "empty.csv"), "--out", str(tmp_path / "fit.json")]) == 1
+    assert "empty.csv cannot be read as CSV" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "none.json"), "--n", "1"]) == 1
+    assert "cannot be read as a fit" in capsys.readouterr().err
