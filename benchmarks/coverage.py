@@ -41,9 +41,9 @@ def covered(design: tuple[int, int, int], loss: str, draws: int, bootstrap: int)
         if law.status is Status.NOT_IDENTIFIED:
             refused += 1
             continue
-        for kind, rows in found.items():
+        for kind in law.intervals:
             low, high = law.intervals[kind]["alpha"]
-            rows.append((-np.inf if low is None else low, np.inf if high is None else high))
+            found[kind].append((-np.inf if low is None else low, np.inf if high is None else high))
     return [
         {
             "design": "x".join(map(str, design)),
@@ -56,6 +56,7 @@ def covered(design: tuple[int, int, int], loss: str, draws: int, bootstrap: int)
             "median_width": float(np.median([b - a for a, b in rows])) if rows else np.nan,
         }
         for kind, rows in found.items()
+        if rows or kind == "profile"
     ]
 
 

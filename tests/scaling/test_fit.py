@@ -101,6 +101,17 @@ def test_planned_levels_count_not_the_wobble_about_them():
     found = fit(data, bootstrap=0, levels={"d": "fraction"})
     assert found.identifiability.levels == {"n": 4, "d": 2}
     assert found.status is Status.NOT_IDENTIFIED
+    luck = points(seeds=3)
+    luck["fraction"] = luck.d
+    least = luck.seed.where(luck.d == luck.d.min(), 1)
+    luck["d"] *= 1 + 0.1 * (least - 1)  # of little data, seeds with more of it are by luck better, too
+    luck["y"] *= 1 - 0.15 * (least - 1)
+    steady, bent = (
+        fit(luck, seed="seed", bootstrap=0, profile=False, levels=levels).params["beta"]
+        for levels in ({"d": "fraction"}, None)
+    )
+    assert steady == pytest.approx(0.4, abs=0.05)
+    assert bent > 0.48
     with pytest.raises(Refusal, match="no column share"):
         fit(data, levels={"d": "share"})
 

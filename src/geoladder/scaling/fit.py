@@ -261,7 +261,11 @@ def _bootstrap(
     common = (problem, optimum, read.y, settings.loss, read.weight)
     drawn = resample(*common, read.cells, kind, settings.bootstrap, settings.rng)
     natural, names = problem.natural(drawn.theta), problem.form.parameters
-    left_out = jackknife(*common, read.cells if read.repeated else np.arange(len(read.y)))
+    smooth = (
+        settings.loss.kind != "huber" or kind == "case"
+    )  # the jackknife of a nearly absolute loss is none
+    groups = read.cells if read.repeated else np.arange(len(read.y))
+    left_out = jackknife(*common, groups) if smooth else None
     best = problem.natural(optimum.theta[None])[0]
     free = optimum.low < optimum.high
     z = reach(settings.level, None if kind == "case" else max(len(read.y) - int(free.sum()), 1))
@@ -270,11 +274,12 @@ def _bootstrap(
     for k, name in enumerate(names):
         if free[k]:
             plain[name] = percentile(natural[:, k], z)
-            corrected[name] = bca(natural[:, k], best[k], left_out[:, k], z)
+            if left_out is not None:
+                corrected[name] = bca(natural[:, k], best[k], left_out[:, k], z)
     scale = 1 if settings.loss.kind == "huber" else 2
     record = Bootstrap(kind, settings.bootstrap, settings.rng, float(drawn.objective.sum()) * scale)
     draws = {name: natural[:, k] for k, name in enumerate(names)}
-    return record, draws, {"bootstrap": plain, "bca": corrected}
+    return record, draws, {"bootstrap": plain} | ({"bca": corrected} if smooth else {})
 
 
 def _suitable(read: Points, parameters: int) -> Kind:

@@ -56,7 +56,9 @@ def read_points(
         y: column of the error.
         seed: column that names repeats of a cell.
         sd: column with the standard error of y (from a test set or from seeds); points weigh (y / sd)^2.
-        planned: column with the planned level of a variable that wobbles about its plan.
+        planned: column with the planned level of a variable that wobbles about its plan. All runs of a level are
+            given its geometric mean: which data a seed happened to draw matters more than how many, and a law free
+            to read the wobble bends to the seeds' luck.
 
     Raises:
         Refusal: missing or non-numeric columns, values that are not positive, doubled rows, a constant y, a variable
@@ -91,6 +93,9 @@ def read_points(
         )
         for role in used
     }
+    for role in planned or {}:
+        logs = np.bincount(levels[role], weights=np.log(x[role])) / np.bincount(levels[role])
+        x[role] = np.exp(logs)[levels[role]]
     for role in form.variables:
         if np.unique(levels[role]).size < 2:
             raise Refusal(

@@ -18,7 +18,7 @@ from geoladder.scaling.kernel import minimise
 from geoladder.scaling.lm import descend
 from geoladder.scaling.loss import Loss
 
-EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 2.0)
+EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.9, 1.6, 3.5)
 """Grid of exponents the global search starts from, as many for each exponent of the law."""
 RISING_EXPONENTS = (-0.3, 0.0, 0.05, 0.2, 0.5, 1.0)
 
