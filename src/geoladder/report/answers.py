@@ -2,22 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from geoladder.errors import GeoladderError
 from geoladder.scaling.compare import compare, shared_exponents, verdict
-from geoladder.scaling.crossover import crossover
+from geoladder.scaling.crossover import crossovers
 from geoladder.scaling.extrapolate import hold_out
-from geoladder.scaling.fit import Fit, Settings, fit_points
+from geoladder.scaling.fit import Settings, fit_points
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.frontier import worth_of_decade
 from geoladder.scaling.loss import Loss
 from geoladder.scaling.points import Points, Refusal
 from geoladder.scaling.repeats import components
+from geoladder.scaling.result import Fit
 from geoladder.scaling.trend import lack_of_fit, trend
 
 FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
@@ -98,14 +97,8 @@ def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, 
         answers["shared_exponents"] = dataclasses.asdict(shared)
     except Refusal as problem:
         answers["shared_exponents"] = str(problem)
-    for (a, (first, _)), (b, (second, _)) in combinations(usable.items(), 2):
-        for along, other in (("n", "d"), ("d", "n")):
-            held = {other: min(first.ranges[other][1], second.ranges[other][1])}
-            try:
-                found = dataclasses.asdict(crossover(first, second, along, held, level=level))
-            except GeoladderError as problem:
-                found = {"verdict": str(problem)}
-            answers["crossovers"].append({"first": a, "second": b, "held": held, **found})
+    found = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
+    answers["crossovers"] = [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in found]
     return answers
 
 

@@ -16,9 +16,10 @@ from geoladder.config import Fit as FitSettings
 from geoladder.report.answers import across, per_law
 from geoladder.report.curves import ERROR_METRIC, curves
 from geoladder.scaling import record
-from geoladder.scaling.fit import Fit, Settings, fit_points
+from geoladder.scaling.fit import Settings, fit_points
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.points import Points, Refusal, read_points
+from geoladder.scaling.result import Fit
 
 LOSS = "val_masked_mse"
 FORM = "chinchilla"

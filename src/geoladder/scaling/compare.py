@@ -7,11 +7,12 @@ import numpy as np
 from scipy import optimize, stats
 
 from geoladder.scaling.curves import Array
-from geoladder.scaling.fit import Fit, Settings, Status, fit_points
+from geoladder.scaling.fit import Settings, fit_points
 from geoladder.scaling.forms import PowerSum, form_of
 from geoladder.scaling.loss import Loss
 from geoladder.scaling.points import Points, Refusal
 from geoladder.scaling.problem import lay_out
+from geoladder.scaling.result import Fit, Status
 from geoladder.scaling.search import hold
 
 UNDECIDED = 2.0

@@ -11,16 +11,18 @@ from geoladder.scaling.extrapolate import Held, hold_out
 from geoladder.scaling.fit import Settings
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.points import Points
+from geoladder.scaling.repeats import Components, components
 from geoladder.scaling.trend import Trend, trend
 
 
 @dataclasses.dataclass(frozen=True)
 class Contest:
-    """Laws best first; trend of each size; the best law's runs held out along each of its sizes."""
+    """Laws best first; trend of each size; the best law's runs held out along each of its sizes; its seeds."""
 
     candidates: list[Candidate]
     trends: list[Trend]
     held_out: dict[str, Held]
+    seeds: Components | None
 
     def lines(self) -> list[str]:
         """For people."""
@@ -35,6 +37,15 @@ class Contest:
             errors = ", ".join(f"{100 * run.error:+.2f} %" for run in held.runs[:6])
             tail = f"{hits} of {len(held.runs)} hidden runs inside the prediction interval; errors {errors}"
             rows.append(head + (tail if held.runs else "; ".join(held.skipped)))
+        if self.seeds:
+            errors = ", ".join(
+                f"{name} {self.seeds.mixed[name]:.2g} ({self.seeds.plain[name]:.2g})"
+                for name in self.seeds.mixed
+            )
+            rows.append(
+                f"scatter between seeds {self.seeds.sigma_seed:.2%}, between cells {self.seeds.sigma_cell:.2%}; "
+                f"standard errors with the cells' share (without): {errors}"
+            )
         return rows
 
     def to_json(self) -> dict[str, Any]:
@@ -48,6 +59,7 @@ class Contest:
             "verdict": verdict(self.candidates),
             "trends": [dataclasses.asdict(t) for t in self.trends],
             "held_out": {role: dataclasses.asdict(held) for role, held in self.held_out.items()},
+            "seeds": None if self.seeds is None else dataclasses.asdict(self.seeds),
         }
 
 
@@ -76,4 +88,6 @@ def contest(
     own = {role: columns[role] for role in best.variables}
     blind = dataclasses.replace(settings, profile=False)
     held = {role: hold_out(table, best.name, own, y, role, blind, seed=seed) for role in own}
-    return Contest(candidates, [trend(read, role, settings.level) for role in read.x], held)
+    winner = candidates[0].fit
+    seeds = components(winner, read) if read.repeated and winner is not None and winner.params else None
+    return Contest(candidates, [trend(read, role, settings.level) for role in read.x], held, seeds)

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.curves import Array
-from geoladder.scaling.fit import Fit
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.predict import law
+from geoladder.scaling.result import Fit
 
 GRID = 400
 
@@ -20,6 +21,7 @@ class Crossover:
 
     Attributes:
         along: the variable.
+        held: values of the others.
         at: crossings of the fitted laws within the searched range, smallest first; empty when one law stays below.
         interval: of the first crossing over the bootstrap draws; its ends are None where draws without a crossing
             leave it unbounded. None when fewer than half of the draws cross at all.
@@ -31,6 +33,7 @@ class Crossover:
     """
 
     along: str
+    held: dict[str, float]
     at: list[float]
     interval: tuple[float | None, float | None] | None
     never: float
@@ -84,9 +87,24 @@ def crossover(
         <= min(first.ranges[along][1], second.ranges[along][1])
     )
     return Crossover(
-        along, at, interval, never, better, (float(grid[0]), float(grid[-1])), outside,
+        along, dict(held), at, interval, never, better, (float(grid[0]), float(grid[-1])), outside,
         _sentence(along, at, interval, never, better, outside),
     )  # fmt: skip
+
+
+def crossovers(fits: Mapping[str, Fit], level: float = 0.95) -> list[tuple[str, str, Crossover]]:
+    """Every pair of laws along every variable they share, the others at the largest value both were fitted to.
+
+    Laws that were refused, or have no bootstrap, are left out.
+    """
+    usable = {name: fit for name, fit in fits.items() if fit.params and fit.draws}
+    found = []
+    for (a, first), (b, second) in combinations(usable.items(), 2):
+        shared = [v for v in form_of(first.form).variables if v in form_of(second.form).variables]
+        for along in shared:
+            held = {v: min(first.ranges[v][1], second.ranges[v][1]) for v in shared if v != along}
+            found.append((a, b, crossover(first, second, along, held, level=level)))
+    return found
 
 
 def _log_gap(first: Fit, second: Fit, x: Mapping[str, Array], *, fitted: bool) -> Array:

@@ -1,4 +1,4 @@
-"""Laws that are no sum of powers: each a class with its value, its derivatives, its starts and its bounds."""
+"""Laws in one size that are no sum of powers: each with its value, its derivatives, its starts and its bounds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 Array = np.ndarray
+LEVEL_RATIO = 1.1
+"""Sizes within 10 % are one level: parameter counts that differ by a head are no third size."""
 Points = Mapping[str, Array]
 Evaluated = tuple[Array, Array]
 """Values (R, M) and derivatives by the fitted parameters (R, M, P)."""
@@ -26,6 +28,7 @@ class Curve:
         starts: (x, y (M,)) -> (S, P) starts.
         bounds: (x, y) -> lowest and highest parameters, (P,) each.
         rising: whether y may rise with the size.
+        level_ratio: values within this ratio count as one level of the design.
     """
 
     name: str
@@ -38,9 +41,11 @@ class Curve:
     starts: Callable[[Points, Array], Array]
     bounds: Callable[[Points, Array], tuple[Array, Array]]
     rising: bool = False
+    level_ratio: float = LEVEL_RATIO
 
 
-def _grid(*axes: list[float] | Array) -> Array:
+def grid_of(*axes: list[float] | Array) -> Array:
+    """All combinations of the axes' values, one row each."""
     return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
 
 
@@ -135,11 +140,11 @@ def _m4(theta: Array, x: Points) -> Evaluated:
 
 def _m4_starts(x: Points, y: Array) -> Array:
     found = []
-    for floor in (1e-6, 0.5, 0.9):
+    for floor in (1e-6, 0.8):
         for top in (1.02, 1.5):
             low, high = floor * y.min(), min(top * y.max(), _m4_top(y))
             high = max(high, y.max() * (1 + 1e-6))
-            for alpha in (0.2, 1.0):
+            for alpha in (0.3,):
                 left = np.log(y - low) - alpha * np.log(high - y)
                 slope, level = np.polyfit(np.log(x["n"]), left, 1)
                 found.append([np.log(low), np.log(high), alpha, level, max(-slope, 1e-3)])
@@ -191,7 +196,7 @@ def _broken(theta: Array, x: Points) -> Evaluated:
 def _broken_starts(x: Points, y: Array) -> Array:
     log_n = np.log(x["n"])
     found = []
-    for at, width, floor, c1 in _grid([0.2, 0.5, 0.8], [0.03, 0.3], [1e-4, 0.5, 0.9], [0.3, 2.0]):
+    for at, width, floor, c1 in grid_of([0.2, 0.5, 0.8], [0.03, 0.3], [1e-4, 0.5, 0.9], [0.3, 2.0]):
         log_d = log_n.min() + at * np.ptp(log_n)
         a = floor * y.min()
         left = np.log(y - a) + c1 * width * np.logaddexp(0, (log_n - log_d) / width)
@@ -244,60 +249,5 @@ ERROR_LAW = Curve(
     _error_law_starts,
     lambda x, y: (np.full(3, -60.0), np.array([np.log(y.max()) + 5, 100.0, 12.0])),
     rising=True,
+    level_ratio=1.001,  # losses lie close together
 )
-
-
-def _repeated(theta: Array, x: Points) -> Evaluated:
-    """Derivatives by complex steps: exact to rounding, where the smaller of N and its optimum does not switch."""
-    step = 1e-30
-    value = _repeated_value(theta.astype(complex), x).real
-    rows = []
-    for p in range(theta.shape[1]):
-        moved = theta.astype(complex)
-        moved[:, p] += 1j * step
-        rows.append(_repeated_value(moved, x).imag / step)
-    return value, np.stack(rows, axis=2)
-
-
-def _repeated_value(theta: Array, x: Points) -> Array:
-    e, a, b, rd, rn = (theta[:, k, None] for k in (0, 1, 2, 5, 6))
-    alpha, beta = theta[:, 3, None], theta[:, 4, None]
-    log_n, log_d, log_u = np.log(x["n"]), np.log(x["d"]), np.log(x["u"])
-    log_g = (np.log(alpha) + a - np.log(beta) - b) / (alpha + beta)
-    optimal = log_g + beta / alpha * (log_u + log_g)
-    base_n = np.where(optimal.real < log_n, optimal, log_n + 0j)
-    effective_d = log_u + np.log1p(np.exp(rd) * -_expm1(-_expm1(log_d - log_u) * np.exp(-rd)))
-    effective_n = base_n + np.log1p(np.exp(rn) * -_expm1(-_expm1(log_n - base_n) * np.exp(-rn)))
-    return np.exp(e) + np.exp(a - alpha * effective_n) + np.exp(b - beta * effective_d)
-
-
-def _expm1(z: Array) -> Array:
-    return np.expm1(z)
-
-
-def _repeated_starts(x: Points, y: Array) -> Array:
-    log_n, log_d = np.log(x["n"]), np.log(x["d"])
-    found = []
-    for floor, p, rd, rn in _grid([0.3, 0.7], [0.2, 0.45], np.log([2.0, 15.0, 100.0]), np.log([1.5, 6.0])):
-        rest = np.log((1 - floor) * y.min() / 2)
-        found.append(
-            [np.log(floor * y.min()), rest + p * log_n.mean(), rest + p * log_d.mean(), p, p, rd, rn]
-        )
-    return np.array(found)
-
-
-DATA_CONSTRAINED = Curve(
-    "data_constrained",
-    ("n", "d", "u"),
-    ("E", "A", "B", "alpha", "beta", "R_D", "R_N"),
-    ("E", "A", "B", "R_D", "R_N"),
-    "y = E + A n'^-alpha + B d'^-beta, d' = u (1 + R_D (1 - exp(-(d/u - 1)/R_D))), n' likewise with R_N",
-    "Muennighoff et al. 2023, arXiv 2305.16264, equations 5-7: d seen, u unique",
-    _repeated,
-    _repeated_starts,
-    lambda x, y: (
-        np.array([np.log(y.min()) - 20, -40.0, -40.0, 1e-3, 1e-3, -3.0, -3.0]),
-        np.array([np.log(y.max()), 60.0, 60.0, 3.0, 3.0, 14.0, 14.0]),
-    ),
-)
-CURVES = (LOG_LINEAR, M3, M4, BROKEN, ERROR_LAW, DATA_CONSTRAINED)

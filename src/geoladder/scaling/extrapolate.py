@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from geoladder.scaling import predict
-from geoladder.scaling.fit import Settings, Status, fit_points
+from geoladder.scaling.fit import Settings, fit_points
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.points import Refusal, read_points
+from geoladder.scaling.result import Status
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.curves import CURVES, Array, Curve
+from geoladder.scaling.curves import BROKEN, ERROR_LAW, LEVEL_RATIO, LOG_LINEAR, M3, M4, Array, Curve
+from geoladder.scaling.repeated_data import DATA_CONSTRAINED
 
 SMALLEST_TERM = 1e-9
 """A term below this share of the smallest y counts as zero."""
@@ -40,6 +41,7 @@ class PowerSum:
         equation: for people.
         source: where it comes from.
         rising: whether exponents may be negative, so that y may rise.
+        level_ratio: values within this ratio count as one level of the design.
     """
 
     name: str
@@ -47,6 +49,7 @@ class PowerSum:
     equation: str
     source: str
     rising: bool = False
+    level_ratio: float = LEVEL_RATIO
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -108,6 +111,7 @@ TIED = PowerSum(
     "y = E + A n^-alpha + B d^-alpha",
     "Gadre et al. 2024, arXiv 2403.08540, equation 4, written in tokens d = M n",
 )
+CURVES = (LOG_LINEAR, M3, M4, BROKEN, ERROR_LAW, DATA_CONSTRAINED)
 FORMS: dict[str, Form] = {
     form.name: form for form in (CONSTANT, POWER, PRODUCT, SATURATING, CHINCHILLA, TIED, *CURVES)
 } | {"m1": POWER, "m2": SATURATING}
@@ -126,8 +130,8 @@ class Design:
     """A sum of powers at given points, as the kernel takes it.
 
     Attributes:
-        index: (T, M, K) parameter at play, ascending, then -1.
-        value: (T, M, K) its multiplier in the logarithm of the term.
+        index: (T, K) parameters at play in a term, ascending, then -1.
+        value: (T, K, M) their multipliers in the logarithm of the term.
         centre: mean logarithm of each variable, subtracted before fitting: a coefficient and its exponent are then
             nearly uncorrelated.
     """
@@ -144,10 +148,10 @@ def design(form: PowerSum, x: Mapping[str, Array], centre: Mapping[str, float] |
     points = len(next(iter(x.values())))
     factors = 1 + max(len(term.powers) for term in form.terms)
     names = form.parameters
-    index = np.full((len(form.terms), points, factors), -1, dtype=np.int64)
-    value = np.zeros(index.shape)
+    index = np.full((len(form.terms), factors), -1, dtype=np.int64)
+    value = np.zeros((len(form.terms), factors, points))
     for t, term in enumerate(form.terms):
-        index[t, :, 0], value[t, :, 0] = names.index(term.coefficient), 1.0
+        index[t, 0], value[t, 0] = names.index(term.coefficient), 1.0
         for k, (variable, exponent) in enumerate(term.powers, start=1):
-            index[t, :, k], value[t, :, k] = names.index(exponent), middle[variable] - logs[variable]
+            index[t, k], value[t, k] = names.index(exponent), middle[variable] - logs[variable]
     return Design(index, value, middle)

@@ -7,8 +7,8 @@ import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.curves import Array
-from geoladder.scaling.fit import Fit
 from geoladder.scaling.points import Refusal
+from geoladder.scaling.result import Fit
 
 FLOPS_PER_PARAMETER_AND_SAMPLE = 6.0
 """C = 6 N D: two operations forward and four backward per parameter and token (Kaplan et al. 2020, section 2.1)."""

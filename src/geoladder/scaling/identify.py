@@ -4,7 +4,7 @@ With two sizes the exponent, coefficient and floor of E + A n^-alpha see two num
 through them, while a bootstrap reports a tight interval around an arbitrary one. No number of seeds helps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +15,6 @@ from geoladder.scaling.forms import Form, PowerSum
 from geoladder.scaling.problem import Problem, lay_out
 
 Verdict = Literal["identified", "weak", "not_identified"]
-LEVEL_RATIO = 1.1
-"""Values within 10 % above the smallest of a level count as that level."""
 RANK_TOLERANCE = 1e-7
 CONDITION_LIMIT = 1e4
 FLAT_SHARE = 1e-3
@@ -42,20 +40,20 @@ class Identifiability:
     condition: float | None
 
 
-def levels_of(values: Array) -> Array:
-    """Number of the level of each value: a new level starts where a value exceeds the level's smallest by 10 %."""
+def levels_of(values: Array, ratio: float) -> Array:
+    """Number of the level of each value: a new level starts where a value exceeds `ratio` times the level's least."""
     order = np.argsort(values)
     level = np.empty(len(values), dtype=np.int64)
     current, start = 0, values[order[0]]
     for k in order:
-        if values[k] > start * LEVEL_RATIO:
+        if values[k] > start * ratio:
             current, start = current + 1, values[k]
         level[k] = current
     return level
 
 
 def design_verdict(
-    form: Form, x: Mapping[str, Array], levels: Mapping[str, Array], held: int = 0
+    form: Form, x: Mapping[str, Array], levels: Mapping[str, Array], held: Collection[str] = ()
 ) -> Identifiability:
     """Judge a design before anything is fitted.
 
@@ -63,11 +61,11 @@ def design_verdict(
         form: the law.
         x: (M,) values by variable.
         levels: (M,) number of the level by variable, from the plan or from `levels_of`.
-        held: number of parameters held fixed.
+        held: names of parameters held fixed.
     """
     counts = {variable: int(np.unique(levels[variable]).size) for variable in form.variables}
     points = len(next(iter(levels.values()))) if levels else len(next(iter(x.values())))
-    needed = len(form.parameters) - held
+    needed = len(form.parameters) - len(held)
     reasons = []
     rank = needed
     if isinstance(form, PowerSum) and form.variables:
@@ -75,8 +73,8 @@ def design_verdict(
             v: np.exp((np.bincount(levels[v], weights=np.log(x[v])) / np.bincount(levels[v]))[levels[v]])
             for v in form.variables
         }
-        rank = _generic_rank(form, middle)
-        if rank < len(form.parameters) and held == 0:
+        rank = _generic_rank(form, middle, held)
+        if rank < needed:
             reasons += _shortage(form, counts)
     elif isinstance(form, Curve):
         distinct = len(np.unique(np.stack([levels[v] for v in form.variables]), axis=1).T)
@@ -92,13 +90,14 @@ def design_verdict(
     return Identifiability("not_identified" if reasons else "identified", reasons, counts, rank, None)
 
 
-def _generic_rank(form: PowerSum, x: Mapping[str, Array]) -> int:
+def _generic_rank(form: PowerSum, x: Mapping[str, Array], held: Collection[str]) -> int:
     """Rank of the Jacobian at a law whose terms are of equal size: what the design alone allows."""
     problem = lay_out(form, x)
     theta = np.zeros(len(form.parameters))
     theta[len(form.coefficients) :] = 0.3 + 0.1 * np.arange(len(form.exponents))
     value, rows = problem.evaluate(theta[None], x)
-    scaled = rows[0] / value[0][:, None]
+    free = [k for k, name in enumerate(form.parameters) if name not in held]
+    scaled = rows[0][:, free] / value[0][:, None]
     lengths = np.linalg.norm(scaled, axis=0)
     if not (lengths > 0).all():
         return int((lengths > 0).sum())

@@ -16,11 +16,12 @@ ROUNDS = 400
 """Newton steps per stage of the continuation; a fit that needs more is reported as not converged."""
 GAIN = 1e-12
 """Relative decrease of the objective below which a stage ends."""
+MOST_DAMPING = 1e12
 REORDER = {"reassoc", "contract", "arcp", "nsz"}
 
 
 @njit(cache=True, fastmath=REORDER)
-def _evaluate(  # noqa: C901 - one pass over the points; a call per part would cost a third of the time
+def _evaluate(
     theta: Array,
     index: Array,
     value: Array,
@@ -31,61 +32,93 @@ def _evaluate(  # noqa: C901 - one pass over the points; a call per part would c
     slope: Array,
     curve: Array,
 ) -> float:
-    """Objective; fills gradient `slope` (P,) and Hessian `curve` (P, P) unless `curve` is empty."""
-    terms, points, factors = index.shape
-    size = theta.size
-    second = curve.size > 0
-    share = np.empty(terms)
-    row = np.empty(size)
+    """Objective; fills gradient `slope` (P,) and the lower triangle of the Hessian `curve` (P, P)."""
+    terms, factors, points = value.shape
+    row = np.empty((terms, factors, points))
+    pull, spread = np.empty(points), np.empty(points)
+    total = _rows(theta, index, value, target, weight, scale, delta, row, pull, spread)
+    slope[:] = 0.0
+    curve[:] = 0.0
+    # Sums run over points, innermost and contiguous, so that the compiler takes several at once.
+    for t in range(terms):
+        for k in range(factors):
+            a = index[t, k]
+            if a < 0:
+                break
+            slope[a] += _sum2(pull, row[t, k])
+            for m in range(k + 1):
+                curve[a, index[t, m]] += _sum3(pull, row[t, k], value[t, m])
+            for other in range(terms):
+                for m in range(factors):
+                    b = index[other, m]
+                    if 0 <= b <= a:
+                        curve[a, b] += _sum3(spread, row[t, k], row[other, m])
+    return total
+
+
+@njit(cache=True, fastmath=REORDER)
+def _sum2(a: Array, b: Array) -> float:
     total = 0.0
-    if second:
-        slope[:] = 0.0
-        curve[:] = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True, fastmath=REORDER)
+def _sum3(a: Array, b: Array, c: Array) -> float:
+    total = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i] * c[i]
+    return total
+
+
+@njit(cache=True, fastmath=REORDER)
+def _rows(  # noqa: C901 - one pass over the points
+    theta: Array,
+    index: Array,
+    value: Array,
+    target: Array,
+    weight: Array,
+    scale: int,
+    delta: float,
+    row: Array,
+    pull: Array,
+    spread: Array,
+) -> float:
+    """Objective; fills share times multiplier (T, K, M), and what weighs first and second derivatives (M,)."""
+    terms, factors, points = value.shape
+    moving = np.empty(terms, np.bool_)
+    share = np.empty(terms)
+    for t in range(terms):
+        moving[t] = factors > 1 and index[t, 1] >= 0
+        share[t] = np.exp(theta[index[t, 0]])  # of a constant term, the same at every point
+    total = 0.0
     for i in range(points):
         y = 0.0
         for t in range(terms):
-            if i == 0 or factors == 1 or index[t, i, 1] >= 0 or index[t, i, 0] != index[t, i - 1, 0]:
-                e = theta[index[t, i, 0]]
+            if moving[t]:
+                e = theta[index[t, 0]]
                 for k in range(1, factors):
-                    if index[t, i, k] < 0:
-                        break
-                    e += theta[index[t, i, k]] * value[t, i, k]
-                share[t] = np.exp(e)  # a constant term is the same at every point
+                    if index[t, k] >= 0:
+                        e += theta[index[t, k]] * value[t, k, i]
+                share[t] = np.exp(e)
             y += share[t]
-        w = weight[i]
-        if scale == LOG:
-            r, q, kappa = np.log(y) - target[i], 1.0, 1.0
-        elif scale == RAW:
-            r, q, kappa = y - target[i], y, 0.0
-        else:
-            r, q, kappa = np.log1p(y) - target[i], y / (1.0 + y), 1.0
-        if abs(r) <= delta:
-            total += w * 0.5 * r * r
-            first, bend = w * r, w
-        else:
-            total += w * delta * (abs(r) - 0.5 * delta)
-            first, bend = (w * delta if r > 0 else -w * delta), 0.0
-        if not second:
-            continue
-        for p in range(size):
-            row[p] = 0.0
-        pull, inverse = first * q, 1.0 / y
         for t in range(terms):
-            s = share[t] * inverse
             for k in range(factors):
-                a = index[t, i, k]
-                if a < 0:
-                    break
-                sx = s * value[t, i, k]
-                row[a] += sx
-                for m in range(k + 1):
-                    curve[a, index[t, i, m]] += pull * sx * value[t, i, m]
-        outer = bend * q * q - kappa * first * q * q if scale != LOG else bend - first
-        for a in range(size):
-            slope[a] += pull * row[a]
-            ra = outer * row[a]
-            for b in range(a + 1):
-                curve[a, b] += ra * row[b]
+                row[t, k, i] = share[t] / y * value[t, k, i]
+        if scale == LOG:
+            r, q, bent = np.log(y) - target[i], 1.0, 1.0
+        elif scale == RAW:
+            r, q, bent = y - target[i], y, 0.0
+        else:
+            r, q, bent = np.log1p(y) - target[i], y / (1.0 + y), 1.0
+        if abs(r) <= delta:
+            total += weight[i] * 0.5 * r * r
+            first, second = weight[i] * r, weight[i]
+        else:
+            total += weight[i] * delta * (abs(r) - 0.5 * delta)
+            first, second = (weight[i] * delta if r > 0 else -weight[i] * delta), 0.0
+        pull[i], spread[i] = first * q, (second - bent * first) * q * q
     return total
 
 
@@ -158,8 +191,12 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
                 free[p] = low[p] < high[p] and not (
                     (theta[p] <= low[p] and slope[p] > 0) or (theta[p] >= high[p] and slope[p] < 0)
                 )
-            while not _step(curve, slope, free, damping, chol, step):
+            solved = _step(curve, slope, free, damping, chol, step)
+            while not solved and damping < MOST_DAMPING:
                 damping = max(4.0 * damping, 1e-3)
+                solved = _step(curve, slope, free, damping, chol, step)
+            if not solved:  # the start overflows: nothing can be done from here
+                break
             promise = 0.0
             for p in range(size):
                 trial[p] = min(max(theta[p] - step[p], low[p]), high[p])
@@ -180,11 +217,11 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
                     break
             else:
                 damping = max(4.0 * damping, 1e-3)
-                if damping > 1e12:
+                if damping > MOST_DAMPING:
                     done = True
                     break
         settled = settled and done
-    return now, rounds, settled
+    return now if now < np.inf else np.inf, rounds, settled  # NaN is no objective
 
 
 @njit(cache=True)
@@ -205,8 +242,8 @@ def minimise(
         theta: (R, P) starts; replaced by the minimisers.
         low: (R, P) or (1, P) lower bounds; equal to `high` where a parameter is held.
         high: (R, P) or (1, P) upper bounds.
-        index: (T, M, K) int64, the parameters at play in a term at a point, ascending, then -1 for none.
-        value: (T, M, K) what each is multiplied by in the term's logarithm; 1 for the first, a coefficient.
+        index: (T, K) int64, the parameters at play in a term, ascending, then -1 for none.
+        value: (T, K, M) what each is multiplied by in the term's logarithm; 1 for the first, a coefficient.
         target: (R, M) or (1, M) errors on the scale of the loss.
         weight: (R, M) or (1, M) weight of each point; points of weight 0 cost no time.
         scale: LOG, RAW or LOG1P.
@@ -215,19 +252,18 @@ def minimise(
     Returns:
         (R,) objectives, (R,) Newton steps, (R,) whether the fit settled.
     """
-    runs, points = theta.shape[0], index.shape[1]
+    runs, points = theta.shape[0], value.shape[2]
     objective, rounds, settled = np.empty(runs), np.empty(runs, np.int64), np.empty(runs, np.bool_)
     for r in range(runs):
         w = weight[r if weight.shape[0] > 1 else 0]
         u = target[r if target.shape[0] > 1 else 0]
         kept = np.nonzero(w)[0]
         if kept.size < points:
-            where = (np.ascontiguousarray(index[:, kept]), np.ascontiguousarray(value[:, kept]))
-            goal = (u[kept], w[kept])
+            at, goal, heavy = np.ascontiguousarray(value[:, :, kept]), u[kept], w[kept]
         else:
-            where, goal = (index, value), (u.copy(), w.copy())
+            at, goal, heavy = value, u.copy(), w.copy()
         b = r if low.shape[0] > 1 else 0
         objective[r], rounds[r], settled[r] = _descend(
-            theta[r], low[b], high[b], where[0], where[1], goal[0], goal[1], scale, deltas
+            theta[r], low[b], high[b], index, at, goal, heavy, scale, deltas
         )
     return objective, rounds, settled

@@ -10,8 +10,8 @@ import numpy as np
 from geoladder.scaling.curves import Array, Evaluated
 from geoladder.scaling.loss import LOG, RAW, Loss
 
-ITERATIONS = 300
-GAIN = 1e-12
+ITERATIONS = 400
+GAIN = 1e-10
 
 
 def descend(
@@ -39,6 +39,9 @@ def descend(
     Returns:
         (R, P) minimisers, (R,) objectives, (R,) whether each settled.
     """
+    runs, points = len(theta), np.shape(target)[-1]
+    low, high = (np.broadcast_to(bound, theta.shape) for bound in (low, high))
+    target, weight = (np.broadcast_to(np.atleast_2d(v), (runs, points)) for v in (target, weight))
     theta = np.clip(np.array(theta, dtype=np.float64), low, high)
     settled = np.ones(len(theta), dtype=bool)
     cost = np.full(len(theta), np.inf)
@@ -58,21 +61,14 @@ def _stage(
     loss: Loss,
     delta: float,
 ) -> tuple[Array, Array, Array]:
-    damping = np.full(len(theta), 1e-2)
+    """One stage of the continuation; rows that have settled drop out, so late steps cost only what is left."""
+    ends, costs, settled = theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool)
+    left = np.arange(len(theta))
+    damping, still = np.full(len(theta), 1e-2), np.zeros(len(theta), dtype=np.int64)
     residual, jacobian = _residuals(evaluate, theta, target, loss)
     cost = _cost(residual, weight, delta)
-    still = np.zeros(len(theta), dtype=np.int64)
     for _ in range(ITERATIONS):
-        heavy = weight * _reweight(residual, delta)
-        weighted = jacobian * heavy[:, :, None]
-        normal = np.matmul(weighted.transpose(0, 2, 1), jacobian)
-        gradient = np.matmul(weighted.transpose(0, 2, 1), residual[..., None])[..., 0]
-        # A parameter that rests on a bound and wants out stays there; the others are solved for without it.
-        free = ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
-        normal *= free[:, :, None] & free[:, None, :]
-        diagonal = np.einsum("rpp->rp", normal)
-        diagonal += damping[:, None] * diagonal + np.where(free, 1e-14 + 1e-12 * diagonal.max(), 1.0)
-        step = np.linalg.solve(normal, (gradient * free)[..., None])[..., 0]
+        step = _step(theta, low, high, residual, jacobian, weight * _reweight(residual, delta), damping)
         trial = np.clip(theta - step, low, high)
         trial_residual, trial_jacobian = _residuals(evaluate, trial, target, loss)
         trial_cost = _cost(trial_residual, weight, delta)
@@ -85,9 +81,39 @@ def _stage(
         damping = np.clip(np.where(better, damping / 6, damping * 5), 1e-13, 1e13)
         quiet = (gained <= GAIN * cost + 1e-40) & (better | (damping > 1e8))
         still = np.where(quiet, still + 1, 0)
-        if (still >= 2).all():
+        ends[left], costs[left], settled[left] = theta, cost, still >= 1
+        going = still < 2
+        if not going.any():
             break
-    return theta, cost, still >= 1
+        if not going.all():
+            left, theta, cost, damping, still = (
+                left[going],
+                theta[going],
+                cost[going],
+                damping[going],
+                still[going],
+            )
+            low, high, target, weight = low[going], high[going], target[going], weight[going]
+            residual, jacobian = residual[going], jacobian[going]
+    return ends, costs, settled
+
+
+def _step(
+    theta: Array, low: Array, high: Array, residual: Array, jacobian: Array, heavy: Array, damping: Array
+) -> Array:
+    """The damped Gauss-Newton step (R, P).
+
+    A parameter that rests on a bound and wants out stays there; the others are solved for without it.
+    """
+    weighted = (jacobian * heavy[:, :, None]).transpose(0, 2, 1)
+    normal = np.matmul(weighted, jacobian)
+    gradient = np.matmul(weighted, residual[..., None])[..., 0]
+    free = ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
+    normal *= free[:, :, None] & free[:, None, :]
+    diagonal = np.einsum("rpp->rp", normal)
+    least = 1e-14 + 1e-12 * diagonal.max(axis=1, keepdims=True)
+    diagonal += damping[:, None] * diagonal + np.where(free, least, 1.0)
+    return np.linalg.solve(normal, (gradient * free)[..., None])[..., 0]
 
 
 def _reweight(residual: Array, delta: float) -> Array:

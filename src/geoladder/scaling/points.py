@@ -89,7 +89,7 @@ def read_points(
         role: (
             pd.factorize(table[planned[role]])[0].astype(np.int64)
             if planned and role in planned
-            else levels_of(x[role])
+            else levels_of(x[role], form.level_ratio)
         )
         for role in used
     }

@@ -10,7 +10,7 @@ from geoladder.scaling.curves import Array, Curve
 from geoladder.scaling.forms import Form, form_of
 
 if TYPE_CHECKING:
-    from geoladder.scaling.fit import Fit
+    from geoladder.scaling.result import Fit
 
 NOISE_SEED = 0
 NOISE_DRAWS = 4000

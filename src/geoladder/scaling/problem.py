@@ -20,6 +20,7 @@ from geoladder.scaling.loss import Loss
 
 EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.9, 1.6, 3.5)
 """Grid of exponents the global search starts from, as many for each exponent of the law."""
+CURVE_STARTS = 8
 RISING_EXPONENTS = (-0.3, 0.0, 0.05, 0.2, 0.5, 1.0)
 
 
@@ -54,8 +55,9 @@ class PowerProblem:
         grid = RISING_EXPONENTS if self.form.rising else EXPONENTS
         for exponents in product(grid, repeat=len(self.form.exponents)):
             theta = np.array([*np.zeros(len(coefficients)), *exponents])
-            powers = np.exp((np.where(plan.index >= 0, theta[plan.index], 0.0) * plan.value).sum(axis=2))
-            owner = plan.index[:, 0, 0]
+            factors = np.where(plan.index >= 0, theta[plan.index], 0.0)[..., None]
+            powers = np.exp((factors * plan.value).sum(axis=1))
+            owner = plan.index[:, 0]
             columns = np.stack([powers[owner == k].sum(axis=0) for k in range(len(coefficients))], axis=1)
             linear, _ = nnls(columns / y[:, None], np.ones_like(y))
             theta[: len(coefficients)] = np.log(np.maximum(linear, floor))
@@ -119,15 +121,14 @@ class PowerProblem:
     def evaluate(self, theta: Array, x: Mapping[str, Array]) -> tuple[Array, Array]:
         """Values (R, M) and derivatives (R, M, P) of the law at other points."""
         plan = design(self.form, x, self.centre)
-        used = plan.index >= 0
-        multiplied = np.where(used, theta[:, np.where(used, plan.index, 0)] * plan.value, 0.0)
-        terms = np.exp(multiplied.sum(axis=3))
+        factors = np.where(plan.index >= 0, theta[:, plan.index], 0.0)[..., None]
+        terms = np.exp((factors * plan.value).sum(axis=2))
         rows = np.zeros((*terms.shape[::2], theta.shape[1]))
         for t in range(terms.shape[1]):
-            for k in range(plan.index.shape[2]):
-                p = plan.index[t, 0, k]
+            for k in range(plan.index.shape[1]):
+                p = plan.index[t, k]
                 if p >= 0:
-                    rows[:, :, p] += terms[:, t] * plan.value[t, :, k]
+                    rows[:, :, p] += terms[:, t] * plan.value[t, k]
         return terms.sum(axis=1), rows
 
     def natural(self, theta: Array) -> Array:
@@ -170,8 +171,12 @@ class CurveProblem:
     x: Mapping[str, Array]
 
     def starts(self, y: Array) -> Array:
-        """(S, P): the curve's own."""
-        return self.form.starts(self.x, y)
+        """(S, P): the best few of the curve's own, by squared log residuals."""
+        low, high = self.bounds(y)
+        theta = np.clip(self.form.starts(self.x, y), low, high)
+        with np.errstate(all="ignore"):
+            miss = np.log(self.form.evaluate(theta, self.x)[0]) - np.log(y)
+        return theta[np.argsort(np.nan_to_num((miss**2).sum(axis=1), nan=np.inf))[:CURVE_STARTS]]
 
     def bounds(self, y: Array) -> tuple[Array, Array]:
         """The curve's own."""

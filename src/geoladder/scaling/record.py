@@ -9,10 +9,10 @@ import numpy as np
 
 from geoladder.atomic import atomic_path
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit import Bootstrap, Fit, Status
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.identify import Identifiability
 from geoladder.scaling.loss import Loss
+from geoladder.scaling.result import Bootstrap, Fit, Status
 from geoladder.scaling.search import Minimum
 
 KEPT_DRAWS = 400

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoladder.scaling.curves import Array
-from geoladder.scaling.fit import Fit
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.points import Points, Refusal
 from geoladder.scaling.problem import lay_out
+from geoladder.scaling.result import Fit
 
 
 @dataclass(frozen=True)

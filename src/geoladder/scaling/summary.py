@@ -1,7 +1,7 @@
 """A fit in a few lines a person can read."""
 
-from geoladder.scaling.fit import Fit, Status
 from geoladder.scaling.profile import Interval
+from geoladder.scaling.result import Fit, Status
 
 
 def summary(fit: Fit) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 
 from geoladder.scaling.curves import Array
-from geoladder.scaling.fit import Fit
 from geoladder.scaling.points import Points
+from geoladder.scaling.result import Fit
 
 Direction = Literal["falls", "rises", "no scaling seen"]
 

@@ -39,7 +39,9 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
     parser = verbs.add_parser("compare", help="which law fits best, and does it predict the largest runs?")
     add_points_options(parser, loss="log_squared")
     parser.add_argument("--forms", default=LAWS, help=f"laws, separated by commas (default {LAWS})")
-    parser.add_argument("--by", help="column of groups: do they share the exponents of the last law?")
+    parser.add_argument(
+        "--by", help="column of groups: do they share the last law's exponents, where do they cross?"
+    )
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.set_defaults(run=_compare)
     parser = verbs.add_parser("frontier", help="best N and D for a budget, from a fitted law")
@@ -58,9 +60,10 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
 
 def _fit(options: Options) -> None:
     from geoladder.scaling import record
-    from geoladder.scaling.fit import Status, fit_points
+    from geoladder.scaling.fit import fit_points
     from geoladder.scaling.forms import form_of
     from geoladder.scaling.points import Refusal
+    from geoladder.scaling.result import Status
     from geoladder.scaling.summary import summary
 
     law = form_of(options.form)
@@ -100,6 +103,8 @@ def _predict(options: Options) -> None:
 def _compare(options: Options) -> None:
     from geoladder.scaling.compare import shared_exponents
     from geoladder.scaling.contest import contest
+    from geoladder.scaling.crossover import crossovers
+    from geoladder.scaling.fit import fit_points
     from geoladder.scaling.forms import form_of
 
     table, excluded = table_of(options)
@@ -107,17 +112,23 @@ def _compare(options: Options) -> None:
     richest = max(forms, key=lambda name: len(form_of(name).variables))
     read, settings = points_of(options, table, richest), settings_of(options)
     found = contest(table, read, forms, columns_of(options, richest), options.y, settings, options.seed_col)
-    lines, shared = found.lines(), None
+    lines, shared, crossings = found.lines(), None, []
     if options.by:
         if options.by not in table:
             raise GeoladderError(f"no column {options.by}; there are: {', '.join(map(str, table.columns))}")
         groups = {str(k): points_of(options, rows, forms[-1]) for k, rows in table.groupby(options.by)}
         shared = shared_exponents(forms[-1], groups, settings.level)
-        lines.append(shared.verdict)
+        crossings = crossovers({k: fit_points(form_of(forms[-1]), g, settings) for k, g in groups.items()})
+        lines += [shared.verdict, *(f"{a} (1) and {b} (2): {found.verdict}" for a, b, found in crossings)]
     print("\n".join(lines))  # noqa: T201
     if options.out:
-        also = None if shared is None else dataclasses.asdict(shared)
-        _write(options, found.to_json() | {"shared_exponents": also, "excluded": excluded})
+        also = {
+            "shared_exponents": None if shared is None else dataclasses.asdict(shared),
+            "crossovers": [
+                {"first": a, "second": b, **dataclasses.asdict(found)} for a, b, found in crossings
+            ],
+        }
+        _write(options, found.to_json() | also | {"excluded": excluded})
 
 
 def _frontier(options: Options) -> None:

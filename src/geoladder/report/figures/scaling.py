@@ -26,8 +26,8 @@ from geoladder.report.curves import ERROR_METRIC, curves
 from geoladder.report.figures.curve_panels import PIXEL, arm_looks, curve_legend, curve_panel
 from geoladder.report.laws import PIXELS_PER_MEGAPIXEL, pretrain_points
 from geoladder.report.style import MM_PER_INCH, NAMES, ordered, save, style
-from geoladder.scaling.fit import Fit
 from geoladder.scaling.record import from_json
+from geoladder.scaling.result import Fit
 
 mpl.use("Agg")
 LINE_POINTS = 60
