@@ -2,7 +2,7 @@
 
 Truth: the law of the Chinchilla fit with alpha .34 over two decades of N and D; log-normal noise. Writes a table:
 
-    python benchmarks/coverage.py --draws 400 --out results/reference/coverage.csv
+    python benchmarks/coverage.py --draws 300 --out results/reference/coverage.csv
 """
 
 import argparse
@@ -63,7 +63,7 @@ def covered(design: tuple[int, int, int], loss: str, draws: int, bootstrap: int)
 def main() -> None:
     """Simulate every design and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("--bootstrap", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path("results/reference/coverage.csv"))
     options = parser.parse_args()

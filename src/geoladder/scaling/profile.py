@@ -16,6 +16,8 @@ Interval = tuple[float | None, float | None]
 LADDER = (np.array([0.4, 0.8, 1.2, 1.7, 2.5]), np.array([4.0, 7.0, 12.0, 25.0, 60.0, 150.0, 400.0]))
 """Distances at which a profile is looked at, in half-widths of the local quadratic interval: near ones first."""
 FINE = 5
+LOG_LIMIT = 700.0
+"""A logarithm beyond this is no number; the end counts as open."""
 
 
 class Profiler:
@@ -49,7 +51,7 @@ class Profiler:
         low[fixed] = high[fixed] = centre[fixed]
         ends = [self._end(held, k, centre, low, high, side) for side in (-1.0, 1.0)]
         if held.is_log(name):
-            ends = [None if end is None else float(np.exp(end)) for end in ends]
+            ends = [None if end is None or abs(end) > LOG_LIMIT else float(np.exp(end)) for end in ends]
         return ends[0], ends[1]
 
     def _end(
