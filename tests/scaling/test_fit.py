@@ -132,6 +132,23 @@ def test_a_huber_loss_shrugs_off_an_outlier():
     assert found.params["beta"] == pytest.approx(0.4, abs=0.03)
 
 
+def test_a_law_of_one_term_under_a_narrow_huber_loss_is_an_absolute_loss_and_still_solved():
+    n = np.repeat(np.geomspace(1, 1e4, 8), 2)
+    y = 0.9 * n**-0.2 * np.exp(0.05 * np.random.default_rng(0).standard_normal(n.size))
+    found = fit(pd.DataFrame({"n": n, "y": y}), "power", loss="huber", delta=1e-3, bootstrap=100)
+    lines = [  # an absolute loss is least on a line through two of the points
+        np.polyfit(np.log(n[[i, j]]), np.log(y[[i, j]]), 1)
+        for i in range(16)
+        for j in range(i)
+        if n[i] != n[j]
+    ]
+    best = min(np.abs(np.polyval(line, np.log(n)) - np.log(y)).sum() for line in lines)
+    assert found.objective <= 1e-3 * best
+    assert found.reached == 1.0
+    low, high = found.intervals["bootstrap"]["alpha"]
+    assert 0.01 < high - low < 0.1
+
+
 def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
     data = points(noise=0.01, seeds=2)
     first, again, other = (fit(data, seed="seed", bootstrap=50, rng=rng) for rng in (1, 1, 2))

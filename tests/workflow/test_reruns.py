@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 
-ANALYSIS = {"collect", "fit", "gates", "figure-scaling"}
+ANALYSIS = {"collect", "laws", "gates", "figure-scaling"}
 
 
 def test_the_figure_its_numbers_and_every_result_are_there(project):

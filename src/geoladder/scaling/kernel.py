@@ -16,7 +16,7 @@ ROUNDS = 400
 """Newton steps per stage of the continuation; a fit that needs more is reported as not converged."""
 GAIN = 1e-12
 """Relative decrease of the objective below which a stage ends."""
-MOST_DAMPING = 1e12
+LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e12
 REORDER = {"reassoc", "contract", "arcp", "nsz"}
 
 
@@ -35,8 +35,8 @@ def _evaluate(
     """Objective; fills gradient `slope` (P,) and the lower triangle of the Hessian `curve` (P, P)."""
     terms, factors, points = value.shape
     row = np.empty((terms, factors, points))
-    pull, spread = np.empty(points), np.empty(points)
-    total = _rows(theta, index, value, target, weight, scale, delta, row, pull, spread)
+    pull, spread, heavy = np.empty(points), np.empty(points), np.empty(points)
+    total = _rows(theta, index, value, target, weight, scale, delta, row, pull, spread, heavy)
     slope[:] = 0.0
     curve[:] = 0.0
     # Sums run over points, innermost and contiguous, so that the compiler takes several at once.
@@ -54,6 +54,37 @@ def _evaluate(
                     if 0 <= b <= a:
                         curve[a, b] += _sum3(spread, row[t, k], row[other, m])
     return total
+
+
+@njit(cache=True, fastmath=REORDER)
+def _metric(
+    theta: Array,
+    index: Array,
+    value: Array,
+    target: Array,
+    weight: Array,
+    scale: int,
+    delta: float,
+    metric: Array,
+) -> None:
+    """Fills the lower triangle of the reweighted Gauss-Newton matrix (P, P): positive where the Hessian may vanish.
+
+    Beyond delta a Huber loss is straight, and a law of one term is straight in its parameters: then there is no
+    curvature at all, and a residual r weighs delta / |r|.
+    """
+    terms, factors, points = value.shape
+    row = np.empty((terms, factors, points))
+    pull, spread, heavy = np.empty(points), np.empty(points), np.empty(points)
+    _rows(theta, index, value, target, weight, scale, delta, row, pull, spread, heavy)
+    metric[:] = 0.0
+    for t in range(terms):
+        for k in range(factors):
+            a = index[t, k]
+            for other in range(terms):
+                for m in range(factors):
+                    b = index[other, m]
+                    if 0 <= b <= a:
+                        metric[a, b] += _sum3(heavy, row[t, k], row[other, m])
 
 
 @njit(cache=True, fastmath=REORDER)
@@ -84,8 +115,9 @@ def _rows(  # noqa: C901 - one pass over the points
     row: Array,
     pull: Array,
     spread: Array,
+    heavy: Array,
 ) -> float:
-    """Objective; fills share times multiplier (T, K, M), and what weighs first and second derivatives (M,)."""
+    """Objective; fills share times multiplier (T, K, M), and (M,) what weighs slopes, curvatures and the metric."""
     terms, factors, points = value.shape
     moving = np.empty(terms, np.bool_)
     share = np.empty(terms)
@@ -115,23 +147,28 @@ def _rows(  # noqa: C901 - one pass over the points
         if abs(r) <= delta:
             total += weight[i] * 0.5 * r * r
             first, second = weight[i] * r, weight[i]
+            heavy[i] = weight[i] * q * q
         else:
             total += weight[i] * delta * (abs(r) - 0.5 * delta)
             first, second = (weight[i] * delta if r > 0 else -weight[i] * delta), 0.0
+            heavy[i] = weight[i] * delta / abs(r) * q * q
         pull[i], spread[i] = first * q, (second - bent * first) * q * q
     return total
 
 
 @njit(cache=True)
 def _step(  # noqa: C901 - Cholesky of a few rows, written out: LAPACK's call costs more than its work
-    curve: Array, slope: Array, free: Array, damping: float, chol: Array, step: Array
+    curve: Array, metric: Array, slope: Array, free: Array, damping: float, chol: Array, step: Array
 ) -> bool:
-    """Solve (H + damping diag|H|) step = slope on the free parameters by Cholesky; False unless positive definite."""
+    """Solve (H + damping (G + diag|H|)) step = slope by Cholesky on the free parameters; False unless possible."""
     size = slope.size
     for a in range(size):
         for b in range(a + 1):
-            chol[a, b] = curve[a, b] if free[a] and free[b] else 0.0
-        chol[a, a] = chol[a, a] + damping * abs(curve[a, a]) + 1e-300 if free[a] else 1.0
+            chol[a, b] = curve[a, b] + damping * metric[a, b] if free[a] and free[b] else 0.0
+        # G itself may be singular (a term that has vanished): a little more on its diagonal.
+        chol[a, a] = (
+            chol[a, a] + damping * (abs(curve[a, a]) + 1e-9 * metric[a, a] + 1e-30) if free[a] else 1.0
+        )
     for a in range(size):
         for b in range(a + 1):
             s = chol[a, b]
@@ -174,7 +211,7 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
         objective, Newton steps taken, and whether every stage ended by itself.
     """
     size = theta.size
-    slope, curve = np.empty(size), np.empty((size, size))
+    slope, curve, metric = np.empty(size), np.empty((size, size)), np.zeros((size, size))
     trial_slope, trial_curve = np.empty(size), np.empty((size, size))
     chol, step, trial = np.empty((size, size)), np.empty(size), np.empty(size)
     free = np.empty(size, np.bool_)
@@ -183,25 +220,27 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
     settled, rounds, now = True, 0, 0.0
     for delta in deltas:
         now = _evaluate(theta, index, value, target, weight, scale, delta, slope, curve)
-        damping = 0.0
-        done = False
+        damping, known, done = 0.0, False, False
         for _ in range(ROUNDS):
             rounds += 1
             for p in range(size):
                 free[p] = low[p] < high[p] and not (
                     (theta[p] <= low[p] and slope[p] > 0) or (theta[p] >= high[p] and slope[p] < 0)
                 )
-            solved = _step(curve, slope, free, damping, chol, step)
+            solved = _step(curve, metric, slope, free, damping, chol, step)
             while not solved and damping < MOST_DAMPING:
-                damping = max(4.0 * damping, 1e-3)
-                solved = _step(curve, slope, free, damping, chol, step)
+                if not known:
+                    _metric(theta, index, value, target, weight, scale, delta, metric)
+                    known = True
+                damping = max(4.0 * damping, LEAST_DAMPING)
+                solved = _step(curve, metric, slope, free, damping, chol, step)
             if not solved:  # the start overflows: nothing can be done from here
                 break
             promise = 0.0
             for p in range(size):
                 trial[p] = min(max(theta[p] - step[p], low[p]), high[p])
                 promise += 0.5 * slope[p] * step[p] if free[p] else 0.0
-            if promise <= GAIN * now + 1e-40:
+            if promise * (1.0 + damping) <= GAIN * now + 1e-40:
                 done = True
                 break
             then = _evaluate(trial, index, value, target, weight, scale, delta, trial_slope, trial_curve)
@@ -211,12 +250,16 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
                 slope, trial_slope = trial_slope, slope
                 curve, trial_curve = trial_curve, curve
                 now = then
-                damping = damping * 0.1 if damping > 1e-9 else 0.0
+                damping = damping * 0.1 if damping > LEAST_DAMPING else 0.0
+                known = False
                 if gained <= GAIN * now and damping == 0.0:
                     done = True
                     break
             else:
-                damping = max(4.0 * damping, 1e-3)
+                if not known:
+                    _metric(theta, index, value, target, weight, scale, delta, metric)
+                    known = True
+                damping = max(4.0 * damping, LEAST_DAMPING)
                 if damping > MOST_DAMPING:
                     done = True
                     break
