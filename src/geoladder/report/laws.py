@@ -4,14 +4,12 @@ The law in N and D is fitted per architecture on the nested fractions of one cor
 kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, never fitted into it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from geoladder.atomic import atomic_path
+from geoladder.atomic import write_json
 from geoladder.config import Fit as FitSettings
 from geoladder.report.answers import across, per_law
 from geoladder.report.curves import ERROR_METRIC, curves
@@ -91,17 +89,7 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
         "across": across(fitted, settings.interval),
         "curves": _curve_laws(table),
     }
-    with atomic_path(out) as path:
-        path.write_text(json.dumps(_finite(report), indent=1) + "\n")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    """JSON has no infinity and no NaN: null."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    write_json(out, report)
 
 
 def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geoladder.atomic import atomic_path
+from geoladder.atomic import write_json
 from geoladder.errors import GeoladderError
 from geoladder.scaling.forms import form_of
 from geoladder.scaling.identify import Identifiability
@@ -98,8 +98,7 @@ def from_json(raw: dict[str, Any]) -> Fit:
 
 def write(fit: Fit, out: Path, **more: Any) -> None:  # noqa: ANN401
     """Write a fit, with further keys such as `provenance`, at once or not at all."""
-    with atomic_path(out) as path:
-        path.write_text(json.dumps(to_json(fit) | more, indent=1) + "\n")
+    write_json(out, to_json(fit) | more)
 
 
 def read(path: Path) -> Fit:

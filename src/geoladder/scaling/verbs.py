@@ -1,7 +1,6 @@
 """The verbs that work on any CSV: fit, predict, compare, frontier, claims. They know nothing of studies."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +159,6 @@ def _said(estimate: "Estimate") -> str:
 
 
 def _write(options: Options, content: dict[str, Any]) -> None:
-    from geoladder.atomic import atomic_path
+    from geoladder.atomic import write_json
 
-    with atomic_path(options.out) as path:
-        path.write_text(json.dumps(content | {"provenance": provenance(options)}, indent=1) + "\n")
+    write_json(options.out, content | {"provenance": provenance(options)})

@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from geoladder.atomic import atomic_path
+from geoladder.atomic import atomic_path, write_json
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, module
 from geoladder.models.heads import PretrainModel
@@ -30,8 +30,7 @@ def save_model(model: PretrainModel, card: dict[str, Any], folder: Path) -> None
         save_file(
             weights, path, metadata={"format": "pt", "architecture": f"{card['architecture']}-{card['size']}"}
         )
-    with atomic_path(folder / "model.json") as path:
-        path.write_text(json.dumps(card, indent=1) + "\n")
+    write_json(folder / "model.json", card)
 
 
 def load_card(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ turns and, for one architecture, the same initial head at the same seed.
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoladder.atomic import atomic_path
+from geoladder.atomic import atomic_path, write_json
 from geoladder.cost.params import count_parameters, gflops_fwd
 from geoladder.data.bench import Bench
 from geoladder.data.nshot import draw, test_rows
@@ -224,5 +223,4 @@ def _write(result: dict[str, Any], predicted: torch.Tensor, labels: torch.Tensor
         np.savez_compressed(
             path, test_patch=shown, predicted=maps[shown].numpy(), label=labels[shown].numpy()
         )
-    with atomic_path(out) as path:
-        path.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(out, result)

@@ -5,7 +5,6 @@ checkpoint and ends with the same numbers, bit for bit, as one that was not. Che
 `state/<fingerprint>/` beside the results, where the workflow does not delete them, and go when the run is done.
 """
 
-import json
 import logging
 import math
 import shutil
@@ -20,7 +19,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from geoladder.atomic import atomic_path
+from geoladder.atomic import write_json
 from geoladder.cost.params import count_parameters, gflops_fwd
 from geoladder.data.bands import BANDS
 from geoladder.data.stats import BandStats
@@ -195,5 +194,4 @@ def _card(spec: PretrainSpec, stats: BandStats) -> dict[str, Any]:
 
 
 def _write_metrics(facts: dict[str, Any], metrics: dict[str, float], seconds: float, out: Path) -> None:
-    with atomic_path(out / "metrics.json") as path:
-        path.write_text(json.dumps(facts | {"metrics": metrics, "seconds": seconds}, indent=1) + "\n")
+    write_json(out / "metrics.json", facts | {"metrics": metrics, "seconds": seconds})

@@ -1,12 +1,11 @@
 """Predictors that look at no pixel: what every curve must beat."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from geoladder.atomic import atomic_path
+from geoladder.atomic import write_json
 from geoladder.data.bench import Bench
 from geoladder.data.nshot import draw, test_rows
 from geoladder.data.targets import IGNORE_INDEX, LANDCOVER
@@ -50,8 +49,7 @@ def trivial(spec: TrivialSpec, bench: Path, index: Path, out: Path) -> None:
         "train_patches": len(training),
         "test_patches": len(rows),
     }
-    with atomic_path(out) as path:
-        path.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(out, result)
 
 
 def _zero(task: str) -> np.ndarray:
