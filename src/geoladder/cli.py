@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geoladder.data.fetch import verb as fetch_verb
 from geoladder.errors import GeoladderError
 from geoladder.scaling.verbs import add_verbs
 from geoladder.worker import SOCKET_VARIABLE, call
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from geoladder.data.synth.earth import EarthConfig
 
 Options = argparse.Namespace
-PEOPLE = {"cells", "status", "inspect", "fit", "predict", "compare", "frontier", "claims"}
+PEOPLE = {"cells", "status", "inspect", "fetch", "fit", "predict", "compare", "frontier", "claims"}
 """Verbs that run here even where a worker waits for jobs."""
 
 
@@ -178,6 +179,14 @@ def _figure_gates(options: Options) -> None:
     draw_gates(options.gates, options.results, Figures.model_validate_json(options.spec), options.out)
 
 
+def _figure_coverage(options: Options) -> None:
+    from geoladder.config import Figures
+    from geoladder.report.figures.coverage import draw_coverage
+
+    settings = Figures.model_validate_json(options.spec or "{}")
+    draw_coverage(options.ledger, settings, options.out)
+
+
 def _cells(options: Options) -> None:
     from geoladder.load import load_study
     from geoladder.report.cells import cells_table
@@ -214,6 +223,7 @@ NODES: dict[str, tuple[Callable[[Options], None], str, tuple[str, ...]]] = {
     "tables": (_tables, "write the tables", ("results", "laws", "out")),
     "gates": (_gates, "check the synthetic Earth's gates", ("results", "out")),
     "figure-scaling": (_figure_scaling, "draw the scaling figure", ("results", "laws", "out")),
+    "figure-coverage": (_figure_coverage, "draw kept and dropped tiles on a map", ("ledger", "out")),
     "figure-gates": (_figure_gates, "draw the gates figure", ("gates", "results", "out")),
 }
 
@@ -233,6 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--row", type=int, default=0, help="row, patch or chip to draw (default 0)")
     verb.add_argument("--png", type=Path, help="where to draw it (default: beside the working folder's name)")
     verb.set_defaults(run=_inspect)
+    fetch_verb.add_verb(verbs)
     add_verbs(verbs)
     for name, (function, text, paths) in NODES.items():
         verb = verbs.add_parser(name, help=text)

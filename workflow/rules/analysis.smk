@@ -5,6 +5,7 @@ localrules:
     gates,
     figure_scaling,
     figure_gates,
+    figure_coverage,
 
 
 GATES = ["results/tables/synthetic_gates.csv"] if study.gates else []
@@ -124,3 +125,21 @@ rule figure_gates:
     shell:
         "geoladder --log {log} figure-gates --spec {params.spec:q} --gates {input.gates}"
         " --results {input.results} --out {output.pdf}"
+
+
+# Drawn when asked for: `snakemake results/figures/coverage_majortom.pdf`.
+rule figure_coverage:
+    input:
+        "data/{name}/ledger.csv",
+    output:
+        pdf="results/figures/coverage_{name}.pdf",
+        png="results/figures/coverage_{name}.png",
+        csv="results/figures/coverage_{name}.csv",
+    log:
+        "logs/figure_coverage_{name}.log",
+    params:
+        spec=study.figures.canonical(),
+    message:
+        "Drawing the kept and dropped tiles of {wildcards.name}"
+    shell:
+        "geoladder --log {log} figure-coverage --spec {params.spec:q} --ledger {input} --out {output.pdf}"

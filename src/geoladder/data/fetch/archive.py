@@ -1,0 +1,201 @@
+"""Fetches the parts of a MajorTOM archive a selection needs: N at a time, interruptible, verified.
+
+Unusual: `metadata.parquet` is written last and lists only the selected tiles, so the folder is an archive for every
+other verb exactly when it is complete. Until then all state is in `source/`. Several jobs may each fetch a group of
+parts into one folder.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from threading import Event
+
+import pyarrow.parquet as pq
+
+from geoladder.atomic import atomic_path
+from geoladder.data.fetch.file import DiskError, fetch_file, readable_disk_errors, sha256, unfinished
+from geoladder.data.fetch.http import Server, resolve
+from geoladder.data.fetch.plan import FetchPlan, Part, Selection, human, plan_fetch, select
+from geoladder.data.fetch.progress import progress_bar
+from geoladder.data.fetch.records import (
+    SOURCE,
+    read_plan,
+    read_record,
+    write_manifest,
+    write_plan,
+    write_record,
+)
+from geoladder.data.fetch.retry import DEFAULT, Patience, StoppedError
+from geoladder.data.majortom import MajorTom
+from geoladder.errors import GeoladderError
+
+log = logging.getLogger(__name__)
+
+METADATA = "metadata.parquet"
+
+
+def prepare(
+    url: str,
+    selection: Selection,
+    folder: Path,
+    connections: int = 4,
+    patience: Patience = DEFAULT,
+    again: bool = False,
+) -> FetchPlan:
+    """Plan a selection from the server's metadata; reuse the plan a folder has for the same selection.
+
+    Args:
+        url: `https://host/folder` or `hf://datasets/owner/name@revision`.
+        selection: which tiles.
+        folder: where the archive will be; receives source/metadata.parquet and source/plan.json.
+        connections: most at one time.
+        patience: timeouts and retries.
+        again: ask the server again for all sizes; its metadata is fetched again if its size or checksum changed.
+
+    Raises:
+        GeoladderError: the address is no archive, the folder belongs to another one, nothing is selected, or the
+            server or the disk refuses.
+    """
+    _check_connections(connections)
+    source, found = resolve(url), read_plan(folder)
+    if found and found.source != source:
+        raise GeoladderError(f"{folder} holds {found.source}, not {source}; choose another --out")
+    if found and not again and found.selection == selection:
+        return found
+    server = Server(source, patience, connections)
+    with readable_disk_errors(folder):
+        _fetch_metadata(server, folder, again)
+        rows = MajorTom(folder / SOURCE).metadata()
+        plan = plan_fetch(source, rows, selection, server.list_files)
+        write_plan(folder, plan)
+    return plan
+
+
+def _fetch_metadata(server: Server, folder: Path, again: bool) -> None:
+    path = folder / SOURCE / METADATA
+    if path.exists() and not again:
+        return
+    listed = server.list_files([METADATA])
+    if METADATA not in listed:
+        raise GeoladderError(
+            f"{server.folder_url} has no {METADATA}; give the folder that holds it and images/"
+        )
+    file = listed[METADATA]
+    if path.exists() and path.stat().st_size == file.size_bytes and file.sha256 in (None, sha256(path)):
+        return
+    log.info("fetching %s (%s)", METADATA, human(file.size_bytes))
+    fetch_file(server, file, path, Event())
+
+
+def fetch(
+    plan: FetchPlan,
+    folder: Path,
+    connections: int = 4,
+    group: tuple[int, int] | None = None,
+    patience: Patience = DEFAULT,
+    bar: bool = False,
+) -> Path:
+    """Fetch what is missing of a plan, or of one group of its parts.
+
+    Args:
+        plan: result of `prepare` for the same folder.
+        folder: receives images/, and at the end manifest.json and metadata.parquet (a group: manifest-1-of-8.json).
+        connections: most at one time.
+        group: (i, n): only every n-th part, beginning with the i-th, from 1. A last call without it checks that
+            all are there and completes the archive.
+        patience: timeouts and retries.
+        bar: draw a progress bar, if this is a terminal.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        GeoladderError: some parts could not be fetched (the others were), or the disk refuses. Nothing that came is
+            lost; the same call continues.
+    """
+    _check_connections(connections)
+    parts = plan.group(*group) if group else plan.parts
+    manifest = folder / (f"manifest-{group[0]}-of-{group[1]}.json" if group else "manifest.json")
+    with readable_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = [part for part in parts if read_record(folder, part.file) is None]
+        _check_room(folder, missing)
+        _fetch_parts(Server(plan.source, patience, connections), missing, folder, bar)
+        write_manifest(manifest, plan, parts, folder)
+        if not group:
+            _write_metadata(folder, plan.selection)
+    return manifest
+
+
+def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool) -> None:
+    """Fetch parts; one that fails for good does not keep the others from coming, a full disk does."""
+    stop, failed = Event(), []
+    with progress_bar(sum(part.file.size_bytes for part in parts), bar) as advance:
+        threads = ThreadPoolExecutor(server.connections)
+        try:
+            running = [threads.submit(_fetch_part, server, part, folder, stop, advance) for part in parts]
+            for finished, future in enumerate(as_completed(running), 1):
+                try:
+                    log.info("%s (%d of %d)", future.result(), finished, len(parts))
+                except DiskError:
+                    raise
+                except StoppedError:
+                    continue  # the reason is still to come
+                except GeoladderError as problem:
+                    log.warning("%s", problem)
+                    failed.append(problem)
+        finally:
+            stop.set()
+            threads.shutdown(cancel_futures=True)
+    if failed:
+        raise GeoladderError(
+            f"{len(failed)} of {len(parts)} parts could not be fetched, the others were; the first: {failed[0]}"
+        )
+
+
+def _fetch_part(server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]) -> str:
+    """Fetch one part and remember it; return a line for the log."""
+    if stop.is_set():
+        raise StoppedError(part.file.name)
+    path, begun = folder / part.file.name, time.monotonic()
+    if path.is_file() and path.stat().st_size == part.file.size_bytes:
+        digest = sha256(path)  # complete, but its job was killed before it wrote the record
+        if part.file.sha256 in (None, digest):
+            advance(part.file.size_bytes)
+            write_record(folder, part.file, digest)
+            return f"{part.file.name} was there"
+    try:
+        digest = fetch_file(server, part.file, path, stop, advance)
+        write_record(folder, part.file, digest)
+    except DiskError:
+        stop.set()
+        raise
+    return f"{part.file.name} {human(part.file.size_bytes)} in {time.monotonic() - begun:.1f} s"
+
+
+def _write_metadata(folder: Path, selection: Selection) -> None:
+    """Keep the rows of the server's metadata that are selected, with all their columns."""
+    wanted = select(MajorTom(folder / SOURCE).metadata(), selection)
+    with atomic_path(folder / METADATA) as path:
+        pq.write_table(pq.read_table(folder / SOURCE / METADATA).filter(wanted), path)
+
+
+def _check_room(folder: Path, parts: Sequence[Part]) -> None:
+    """Refuse to begin what cannot fit. Unfinished parts count with what they lack."""
+    paths = [folder / part.file.name for part in parts]
+    there = sum(path.stat().st_size for path in (*paths, *map(unfinished, paths)) if path.is_file())
+    needed = sum(part.file.size_bytes for part in parts) - there
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskError(
+            f"{folder} has room for {human(free)}, but {human(needed)} are still to fetch; make room, choose another "
+            "--out, or a smaller --fraction or --box"
+        )
+
+
+def _check_connections(connections: int) -> None:
+    if connections < 1:
+        raise GeoladderError(f"connections {connections} must be at least 1")

@@ -1,0 +1,163 @@
+"""Where the tiles of a corpus lie, which were dropped, and why, over the climates of the Earth.
+
+Unusual: positions come from the names of the grid cells, since a ledger has nothing else. A tile whose cell is no
+cell of the grid has no place on the map; it is counted in the legend all the same.
+"""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from geoladder.config import Figures
+from geoladder.data.climate import CLASSES, koppen_map
+from geoladder.data.grid import centre_of
+from geoladder.errors import GeoladderError
+from geoladder.report.style import MM_PER_INCH, palette, save, style
+
+mpl.use("Agg")
+COLUMNS = ["grid_cell", "product_id", "kept", "reason"]
+SEA = "#f4f7fa"
+CLIMATES = {
+    "A": ("tropical", "#cfe3c4"),
+    "B": ("arid", "#f3e2bd"),
+    "C": ("temperate", "#e0ebc9"),
+    "D": ("continental", "#d5dde9"),
+    "E": ("polar", "#e3e3e6"),
+}
+"""Köppen-Geiger main groups by first letter: name and a colour pale enough to lie behind dots."""
+MARKERS = "XsD^vPp*h"
+MAP_STEP = 2  # pixels of 1/9 degree: finer than a figure of 180 mm shows at 300 dpi is not needed
+
+
+def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
+    """Draw one dot per row of a ledger at the centre of its grid cell: kept, or by the reason it was dropped.
+
+    Args:
+        ledger: ledger.csv of a corpus.
+        settings: how it looks.
+        out: the PDF; PNG and CSV (the ledger with lat_deg and lon_deg, empty where a cell has no place) go beside it.
+
+    Raises:
+        GeoladderError: the file is no ledger, or lists no tile.
+    """
+    tiles = read_ledger(ledger)
+    with style(settings):
+        width = settings.width_mm / MM_PER_INCH
+        figure = Figure(figsize=(width, 0.6 * width))
+        axis = figure.subplots()
+        _draw_climates(axis)
+        legend = _draw_tiles(axis, tiles, settings)
+        _furnish(figure, axis, legend, tiles)
+        save(figure, tiles, out)
+
+
+def read_ledger(path: Path) -> pd.DataFrame:
+    """Ledger of a corpus with positions.
+
+    Returns:
+        grid_cell, product_id (str), kept (bool), reason (str, empty where kept), lat_deg, lon_deg (cell centre; NaN
+        where the cell is none of the grid).
+
+    Raises:
+        GeoladderError: the file is no ledger, or lists no tile.
+    """
+    try:
+        tiles = pd.read_csv(path, usecols=COLUMNS, dtype=str, keep_default_na=False)[COLUMNS]
+    except (OSError, ValueError) as problem:
+        raise GeoladderError(
+            f"{path} is no ledger ({problem}); `geoladder index` writes one with {', '.join(COLUMNS)}"
+        ) from None
+    strange = sorted(set(tiles["kept"]) - {"True", "False"})
+    if strange:
+        raise GeoladderError(f"{path}: column kept holds '{strange[0]}'; True or False is expected")
+    if tiles.empty:
+        raise GeoladderError(f"{path} lists no tile; write it again with `geoladder index`")
+    places = {cell: _place(cell) for cell in tiles["grid_cell"].unique()}
+    tiles["kept"] = tiles["kept"] == "True"
+    return tiles.assign(
+        lat_deg=[places[cell][0] for cell in tiles["grid_cell"]],
+        lon_deg=[places[cell][1] for cell in tiles["grid_cell"]],
+    )
+
+
+def _place(cell: str) -> tuple[float, float]:
+    try:
+        lat_deg, lon_deg = centre_of(cell)
+    except GeoladderError:
+        return np.nan, np.nan
+    return lat_deg, (lon_deg + 180) % 360 - 180
+
+
+def _draw_climates(axis: Axes) -> None:
+    groups = [0, *("ABCDE".index(name[0]) + 1 for name in CLASSES[1:])]
+    image = np.array(groups, np.uint8)[koppen_map()[::MAP_STEP, ::MAP_STEP]]
+    axis.imshow(
+        image,
+        cmap=ListedColormap([SEA, *(colour for _, colour in CLIMATES.values())]),
+        vmin=0,
+        vmax=len(CLIMATES),
+        extent=(-180, 180, -90, 90),
+        interpolation="nearest",
+    )
+
+
+def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line2D]:
+    """Draw the dots, rare reasons over frequent ones; return one legend entry per colour."""
+    area = float(np.clip(4000 / len(tiles), 0.15, 7))
+    counts = tiles.loc[~tiles["kept"], "reason"].value_counts()
+    groups = [
+        ("kept", tiles["kept"]),
+        *((name, ~tiles["kept"] & (tiles["reason"] == name)) for name in counts.index),
+    ]
+    colours = palette(settings, len(groups))
+    legend = []
+    for order, ((name, where), colour) in enumerate(zip(groups, colours, strict=True)):
+        marker = "o" if order == 0 else MARKERS[(order - 1) % len(MARKERS)]
+        axis.scatter(
+            tiles.loc[where, "lon_deg"],
+            tiles.loc[where, "lat_deg"],
+            s=area if order == 0 else 1.6 * area,
+            color=[colour],
+            marker=marker,
+            edgecolors="white",
+            linewidths=0.25 if area > 2 else 0,
+            zorder=2 + order,
+            rasterized=len(tiles) > 20_000,
+        )
+        text = f"{name} ({where.sum():,})"
+        legend.append(
+            Line2D([], [], ls="", marker=marker, color=colour, mec="white", mew=0.25, ms=4, label=text)
+        )
+    return legend
+
+
+def _furnish(figure: Figure, axis: Axes, legend: list[Line2D], tiles: pd.DataFrame) -> None:
+    axis.set(xlim=(-180, 180), ylim=(-90, 90), xlabel="Longitude", ylabel="Latitude", aspect="equal")
+    axis.set_xticks(range(-180, 181, 60), ["180°", "120° W", "60° W", "0°", "60° E", "120° E", "180°"])
+    axis.set_yticks(range(-90, 91, 30), ["90° S", "60° S", "30° S", "0°", "30° N", "60° N", "90° N"])
+    kept = int(tiles["kept"].sum())
+    axis.set_title(f"{kept:,} of {len(tiles):,} tiles kept ({100 * kept / len(tiles):.1f} %)", loc="left")
+    lost = int(tiles["lat_deg"].isna().sum())
+    if lost:
+        legend = [*legend, Line2D([], [], ls="", label=f"not on the grid: {lost:,} of these")]
+    climates = [Patch(fc=SEA, ec="0.8", lw=0.4, label="sea")]
+    climates += [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in CLIMATES.values()]
+    shared = {"frameon": False, "borderaxespad": 0.3, "columnspacing": 1.2, "handletextpad": 0.5}
+    figure.legend(
+        handles=legend, loc="outside lower left", ncols=4, title="Tiles", alignment="left", **shared
+    )
+    figure.legend(
+        handles=climates,
+        loc="outside lower right",
+        ncols=3,
+        title="Climate (Köppen-Geiger)",
+        alignment="left",
+        **shared,
+    )
