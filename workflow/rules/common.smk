@@ -51,7 +51,7 @@ WORLD_CORPUS = study.validation.corpus
 
 
 wildcard_constraints:
-    name=r"[a-z][a-z0-9_]*",
+    name="|".join(study.corpora),  # and not the bench, whose folder lies beside theirs
     corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
     architecture=r"[a-z0-9_]+",
     size=r"[A-Za-z0-9]+",
