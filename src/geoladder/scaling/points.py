@@ -93,7 +93,7 @@ def read_points(
         )
         for role in used
     }
-    for role in planned or {}:
+    for role in used.keys() & (planned or {}).keys():
         logs = np.bincount(levels[role], weights=np.log(x[role])) / np.bincount(levels[role])
         x[role] = np.exp(logs)[levels[role]]
     for role in form.variables:

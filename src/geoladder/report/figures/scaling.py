@@ -194,7 +194,7 @@ def _align(axes: np.ndarray) -> None:
     limits = np.array([axis.get_ylim() for axis in axes.flat])
     for axis in axes.flat:
         axis.set_ylim(limits[:, 0].min(), limits[:, 1].max())
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
     for axis in axes[:, 0]:
