@@ -119,9 +119,9 @@ def _m4(theta: Array, x: Points) -> Evaluated:
         tail = np.log(span) - np.logaddexp(0, t)  # ln(high - y)
         miss = t + (1 - alpha) * tail - goal
         slope = np.maximum(1 - (1 - alpha) / (1 + np.exp(-t)), 1e-12)
-        move = miss / slope
-        t = np.clip(t - np.clip(move, -20, 20), -600, 600)
-        if np.abs(move).max() < 1e-12:
+        move = np.maximum(np.minimum(miss / slope, 20), -20)
+        t = t - move
+        if np.abs(move).max() < 1e-10:
             break
     t = np.clip(t, -30, 30)  # nearer to a bound than rounding can tell
     tail = np.log(span) - np.logaddexp(0, t)
