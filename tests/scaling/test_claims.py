@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.claim_tests import holm
-from geoladder.scaling.claims import evaluate, load_claims, load_runs, run_claims, verdict_table
+from geoladder.scaling.claims.inference import holm
+from geoladder.scaling.claims.verdicts import evaluate, load_claims, load_runs, run_claims, verdict_table
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT.parent / "shared" / "published" / "results.csv"

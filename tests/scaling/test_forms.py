@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from geoladder.scaling.derivatives import evaluate
 from geoladder.scaling.fit import Status, fit
 from geoladder.scaling.forms import FORMS, form_of
-from geoladder.scaling.kernel import _evaluate
 from geoladder.scaling.loss import Loss
 from geoladder.scaling.predict import law
 from geoladder.scaling.problem import lay_out
@@ -83,7 +83,7 @@ def test_the_kernels_gradient_and_hessian_agree_with_differences(name, loss):
 
     def at(point):
         slope, curve = np.empty(size), np.empty((size, size))
-        total = _evaluate(
+        total = evaluate(
             point,
             plan.index,
             plan.value,

@@ -145,7 +145,7 @@ def _frontier(options: Options) -> None:
 
 
 def _claims(options: Options) -> None:
-    from geoladder.scaling.claims import run_claims
+    from geoladder.scaling.claims.verdicts import run_claims
 
     for verdict in run_claims(options.claims, options.table, options.out, options.level):
         print(f"{verdict.id}: {verdict.verdict}. {verdict.as_plotted}. {verdict.reason}".strip())  # noqa: T201

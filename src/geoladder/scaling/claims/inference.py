@@ -25,8 +25,8 @@ from math import log1p
 import numpy as np
 from scipy import special
 
-from geoladder.scaling.claim_language import Arm, Claim
-from geoladder.scaling.claim_pairs import Cell, Comparison, absent
+from geoladder.scaling.claims.language import Arm, Claim
+from geoladder.scaling.claims.pairs import Cell, Comparison, absent
 
 ENOUGH = 3
 """Seeds an interval needs: the t quantile of two is 12.7, which says nothing about any effect of interest."""

@@ -1,6 +1,6 @@
 """Verdicts on claims: a list of sentences about runs, put to one table of runs and answered together.
 
-Both one-sided hypotheses of every claim (see `claim_tests`) make one Holm family, two a claim: with probability
+Both one-sided hypotheses of every claim (see `inference`) make one Holm family, two a claim: with probability
 `level` at least, no `holds` and no `fails` of a call is wrong, however the claims depend on one another. That is for
 normal log ratios; that `most` counts more than half is a description on top, not a test. Intervals are of single
 claims, unadjusted, so one may exclude zero where the verdict is `undecided`.
@@ -17,9 +17,9 @@ import pandas as pd
 
 from geoladder.atomic import atomic_path
 from geoladder.errors import GeoladderError
-from geoladder.scaling.claim_language import Claim, load_claims
-from geoladder.scaling.claim_pairs import Comparison, Runs, comparisons, load_runs, read_runs, unmatched
-from geoladder.scaling.claim_tests import Tested, as_claimed, counted, examine, holm
+from geoladder.scaling.claims.inference import Tested, as_claimed, counted, examine, holm
+from geoladder.scaling.claims.language import Claim, load_claims
+from geoladder.scaling.claims.pairs import Comparison, Runs, comparisons, load_runs, read_runs, unmatched
 
 __all__ = ["Claim", "Verdict", "evaluate", "load_claims", "load_runs", "run_claims", "verdict_table"]
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def evaluate(claims: Sequence[Claim], table: pd.DataFrame, level: float = 0.95) 
         level: of the intervals, and one minus the chance of any wrong verdict among all.
 
     Raises:
-        GeoladderError: a level outside (0, 1), or a bad table (see `claim_pairs.read_runs`).
+        GeoladderError: a level outside (0, 1), or a bad table (see `pairs.read_runs`).
     """
     if not 0 < level < 1:
         raise GeoladderError(f"level must lie between 0 and 1, got {level}")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.claim_language import Arm, Claim, no_such
+from geoladder.scaling.claims.language import Arm, Claim, no_such
 
 REQUIRED = ["task", *Arm._fields, "n", "seed", "y"]
 Cell = tuple[str, str, int]
