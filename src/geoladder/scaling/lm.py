@@ -12,6 +12,8 @@ from geoladder.scaling.loss import LOG, RAW, Loss
 
 ITERATIONS = 400
 GAIN = 1e-10
+TRIAL, RIVAL = 40, 1.05
+"""Rival starts of one problem that after so many steps are worse than the best by this factor are given up."""
 
 
 def descend(
@@ -23,6 +25,8 @@ def descend(
     weight: Array,
     loss: Loss,
     deltas: Array,
+    *,
+    rivals: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Minimise R objectives.
 
@@ -35,6 +39,7 @@ def descend(
         weight: weights of the points, shaped as `target`.
         loss: what is summed.
         deltas: stages of the Huber continuation.
+        rivals: whether the rows are starts of one problem, of which only the best matters.
 
     Returns:
         (R, P) minimisers, (R,) objectives, (R,) whether each settled.
@@ -46,7 +51,7 @@ def descend(
     settled = np.ones(len(theta), dtype=bool)
     cost = np.full(len(theta), np.inf)
     for delta in deltas:
-        theta, cost, done = _stage(evaluate, theta, low, high, target, weight, loss, float(delta))
+        theta, cost, done = _stage(evaluate, theta, low, high, target, weight, loss, float(delta), rivals)
         settled &= done
     return theta, cost, settled
 
@@ -60,6 +65,7 @@ def _stage(
     weight: Array,
     loss: Loss,
     delta: float,
+    rivals: bool,
 ) -> tuple[Array, Array, Array]:
     """One stage of the continuation; rows that have settled drop out, so late steps cost only what is left."""
     ends, costs, settled = theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool)
@@ -67,7 +73,7 @@ def _stage(
     damping, still = np.full(len(theta), 1e-2), np.zeros(len(theta), dtype=np.int64)
     residual, jacobian = _residuals(evaluate, theta, target, loss)
     cost = _cost(residual, weight, delta)
-    for _ in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
         step = _step(theta, low, high, residual, jacobian, weight * _reweight(residual, delta), damping)
         trial = np.clip(theta - step, low, high)
         trial_residual, trial_jacobian = _residuals(evaluate, trial, target, loss)
@@ -83,6 +89,8 @@ def _stage(
         still = np.where(quiet, still + 1, 0)
         ends[left], costs[left], settled[left] = theta, cost, still >= 1
         going = still < 2
+        if rivals and iteration >= TRIAL:
+            going &= cost <= RIVAL * costs.min()
         if not going.any():
             break
         if not going.all():

@@ -193,10 +193,18 @@ class CurveProblem:
         *,
         warm: bool = False,
     ) -> Solution:
-        """Refine starts (R, P) by batched Levenberg-Marquardt."""
+        """Refine starts (R, P) by batched Levenberg-Marquardt; those that are not `warm` are rivals."""
         deltas = loss.deltas[-1:] if warm else loss.deltas
         found = descend(
-            lambda t: self.form.evaluate(t, self.x), theta, low, high, target, weight, loss, deltas
+            lambda t: self.form.evaluate(t, self.x),
+            theta,
+            low,
+            high,
+            target,
+            weight,
+            loss,
+            deltas,
+            rivals=not warm,
         )
         return Solution(*found)
 
