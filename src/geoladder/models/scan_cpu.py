@@ -3,24 +3,22 @@
 Unusual: time is the outer loop and channels the inner one, so that a block of neighbouring channels fills the vector
 units while each recurrence stays sequential. Inner loops run over a constant number of channels, padded by zeros:
 loops of unknown length cost twice as much. The forward pass keeps one state in `CHUNK` tokens; the backward pass
-recomputes the states of a chunk from it, so memory stays near that of the inputs. The float32 exponential is our own
-(range reduction and a polynomial, within 2 units in the last place), since a call to libm would undo the vectors.
+recomputes the states of a chunk from it, so memory stays near that of the inputs.
 
 No compiler is needed on the user's machine. Compiled code is cached on disk by numba: beside this file, in the user's
 cache folder where that is read-only, or in NUMBA_CACHE_DIR. The kernels run on one thread and hold no lock.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba import njit
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
+
+from geoladder.models.exp_cpu import exp
 
 Array = np.ndarray
 Kernel = Callable[..., None]
@@ -31,51 +29,6 @@ BLOCK = 32
 """Channels worked on together; widths that are multiples of it waste nothing."""
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 """NaN and infinity keep their meaning, so that a diverged run is seen."""
-
-LOG2_E = np.float32(1.4426950408889634)
-LN2_HIGH = np.float32(0.693359375)
-LN2_LOW = np.float32(-2.12194440e-4)
-EXP_LOWEST = np.float32(-87.0)
-EXP_HIGHEST = np.float32(88.0)
-
-
-@intrinsic
-def _two_to(typingctx: Any, exponent: Any) -> Any:  # noqa: ANN401 - numba's types
-    """2**exponent as float32, for an int32 exponent in -126..127, by writing the bits of the exponent."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
-        integer = ir.IntType(32)
-        bits = builder.shl(builder.add(args[0], ir.Constant(integer, 127)), ir.Constant(integer, 23))
-        return builder.bitcast(bits, ir.FloatType())
-
-    return types.float32(types.int32), codegen
-
-
-def _exp(x: float) -> float:
-    """Exponential; the compiled version follows the type of `x`."""
-    return math.exp(x)
-
-
-@overload(_exp, inline="always")
-def _compile_exp(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba compares the signatures
-    if x == types.float64:
-        return lambda x: math.exp(x)
-
-    def single(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba compares the signatures
-        """Cephes expf: 2**k times a polynomial on [-ln2/2, ln2/2]; arguments beyond float32's range are clipped."""
-        clipped = min(max(x, EXP_LOWEST), EXP_HIGHEST)
-        k = np.floor(clipped * LOG2_E + np.float32(0.5))
-        r = clipped - k * LN2_HIGH - k * LN2_LOW
-        power: Any = _two_to(np.int32(k))  # type: ignore[call-arg]
-        p = np.float32(1.9875691500e-4)
-        p = p * r + np.float32(1.3981999507e-3)
-        p = p * r + np.float32(8.3334519073e-3)
-        p = p * r + np.float32(4.1665795894e-2)
-        p = p * r + np.float32(1.6666665459e-1)
-        p = p * r + np.float32(5.0000001201e-1)
-        return (p * r * r + r + np.float32(1.0)) * power + (x - x)  # x - x keeps a NaN
-
-    return single
 
 
 def _kernel(function: Kernel) -> Kernel:
@@ -117,7 +70,7 @@ def _forward(
                 for n in range(order):
                     b_n, c_n = b[i, t, n], c[i, t, n]
                     for d in range(BLOCK):
-                        h[n, d] = _exp(step[d] * decay_rate[n, d]) * h[n, d] + x[d] * b_n
+                        h[n, d] = exp(step[d] * decay_rate[n, d]) * h[n, d] + x[d] * b_n
                         out[d] += h[n, d] * c_n
                 for d in range(width):
                     y[i, t, start + d] = out[d] + u[i, t, start + d] * skip[start + d]
@@ -135,7 +88,7 @@ def _recompute(
         for n in range(a.shape[0]):
             b_n = b[t, n]
             for d in range(BLOCK):
-                decay[t, n, d] = _exp(step[t, d] * a[n, d])
+                decay[t, n, d] = exp(step[t, d] * a[n, d])
             total = h.dtype.type(0)
             for d in range(BLOCK):
                 after = decay[t, n, d] * h[t, n, d] + x[t, d] * b_n
