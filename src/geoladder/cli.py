@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geoladder.cost import verbs as cost_verbs
 from geoladder.data.fetch import verb as fetch_verb
 from geoladder.errors import GeoladderError
 from geoladder.scaling.verbs import add_verbs
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from geoladder.data.synth.earth import EarthConfig
 
 Options = argparse.Namespace
-PEOPLE = {"cells", "status", "inspect", "fetch", "fit", "predict", "compare", "frontier", "claims"}
+PEOPLE = {"cells", "status", "inspect", "fetch", "profile", "fit", "predict", "compare", "frontier", "claims"}
 """Verbs that run here even where a worker waits for jobs."""
 
 
@@ -244,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--png", type=Path, help="where to draw it (default: beside the working folder's name)")
     verb.set_defaults(run=_inspect)
     fetch_verb.add_verb(verbs)
+    cost_verbs.add_verbs(verbs)
     add_verbs(verbs)
     for name, (function, text, paths) in NODES.items():
         verb = verbs.add_parser(name, help=text)

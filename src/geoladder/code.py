@@ -9,13 +9,12 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from geoladder.models.ladder import FAMILIES
+
 ROOT = Path(__file__).parent
 
 ARCHITECTURE_FILES = {
-    "unet": ["models/unet.py"],
-    "vit_upernet": ["models/vit.py"],
-    "mamba_upernet": ["models/mamba.py"],
-    "pixel": ["models/pixel.py"],
+    name: [f"models/{file}.py" for file, _ in layouts.values()] for name, layouts in FAMILIES.items()
 }
 STAGE_FILES = {"pretrain": ["training/pretrain.py"], "finetune": ["training/finetune.py"]}
 # Only followed from the architecture that uses them: ladder.py names all families.

@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from geoladder.cost.params import count_parameters, gflops_fwd
+from geoladder.cost.flops import gflops_fwd
+from geoladder.cost.params import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import (

@@ -1,1 +1,1 @@
-"""What a model costs: parameters by part, and floating point operations. Enters a module; leaves numbers."""
+"""What a model costs: parameters by part, operations, memory, and measured speed. Enters a rung; leaves numbers."""

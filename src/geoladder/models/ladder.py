@@ -9,6 +9,15 @@ dial, its width w; the rest follows by the rule beside the family, unless a rung
   least 4)
 - `mamba_upernet`: as the ViT, a mixer (w channels of 8 states) in place of attention
 - `pixel`: w units in 2 hidden layers
+
+Paper sizes (arXiv 2506.14765) are rungs of the same table. `unet` reaches them with our own layout, at the authors'
+numbers of parameters; the others are the authors' layouts, faithful to 0.1 % of the parameters counted on their
+classes (geoladder.cost.published), and with the depth, heads and taps those have:
+
+- `geoaware_unet`: the authors' U-Net, locked to 128 x 128 pixels by its norms: w, w, 2w, 2w, 4w channels (w the
+  first stage's), about 3w in the middle at 200M
+- `vit_upernet` and `mamba_upernet` with `layout: paper`: plain patches, UPerNet of 256 channels
+- `mamba2d`, `rs3mamba`: hierarchical, w channels in the first stage, doubled by stage or nearly
 """
 
 from dataclasses import dataclass
@@ -65,21 +74,27 @@ def _pixel(width: int, depth: int = 2) -> Kwargs:
 
 
 LADDER: dict[str, dict[str, Kwargs]] = {
-    "unet": {"xs": _unet(6), "s": _unet(16), "m": _unet(32)},
+    "unet": {
+        "xs": _unet(6),
+        "s": _unet(16),
+        "m": _unet(32),
+        "44M": _unet(176, (3, 3, 8)),
+        "200M": _unet(336, (3, 3, 12)),
+    },
     "vit_upernet": {"xs": _vit(12), "s": _vit(32), "m": _vit(64)},
     "mamba_upernet": {"xs": _mamba(12), "s": _mamba(32), "m": _mamba(64)},
     "pixel": {"mlp": _pixel(64)},
 }
 ARCHITECTURES = tuple(LADDER)
-FAMILIES = {
-    "unet": ("unet", "UNet"),
-    "vit_upernet": ("vit", "ViTUPerNet"),
-    "mamba_upernet": ("mamba", "MambaUPerNet"),
-    "pixel": ("pixel", "PixelMLP"),
+FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
+    "unet": {"": ("unet", "UNet")},
+    "vit_upernet": {"": ("vit", "ViTUPerNet")},
+    "mamba_upernet": {"": ("mamba", "MambaUPerNet")},
+    "pixel": {"": ("pixel", "PixelMLP")},
 }
-"""Module in geoladder.models, and class."""
+"""Module in geoladder.models, and class, by `layout`; that of a rung without one is ours."""
 BASE_WIDTH = {"unet": 16, "vit_upernet": 32, "mamba_upernet": 32, "pixel": 64}
-"""Width at which a study's learning rates are given: that of size `s`."""
+"""Width at which a study's learning rates are given: that of size `s`, or of the smallest."""
 
 
 def sizes(architecture: str) -> list[str]:
@@ -104,6 +119,17 @@ def rung(architecture: str, size: str) -> Rung:
         raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {', '.join(allowed)}")
     kwargs = LADDER[architecture][size]
     return Rung(architecture, size, int(str(kwargs["width"])), dict(kwargs))
+
+
+def named(name: str) -> tuple[str, str]:
+    """Split the name of a rung: `vit_upernet-P16-100M` is architecture `vit_upernet`, size `P16-100M`.
+
+    Raises:
+        GeoladderError: unknown architecture or size.
+    """
+    architecture, _, size = name.partition("-")
+    chosen = rung(architecture, size)
+    return chosen.architecture, chosen.size
 
 
 def scaled_lr(base_lr: float, chosen: Rung) -> float:
@@ -131,9 +157,14 @@ def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> "Backbone"
         GeoladderError: unknown architecture, or arguments that do not fit together.
     """
     sizes(architecture)
-    module, name = FAMILIES[architecture]
+    arguments = dict(kwargs)
+    layout = str(arguments.pop("layout", ""))
+    if layout not in FAMILIES[architecture]:
+        layouts = ", ".join(f"'{each}'" for each in FAMILIES[architecture])
+        raise GeoladderError(f"{architecture} has no layout '{layout}'; it has {layouts}")
+    module, name = FAMILIES[architecture][layout]
     family = getattr(import_module(f"geoladder.models.{module}"), name)
     try:
-        return cast("Backbone", family(**kwargs, bands=bands))
+        return cast("Backbone", family(**arguments, bands=bands))
     except TypeError as problem:
         raise GeoladderError(f"{architecture} cannot be built from {kwargs}: {problem}") from None

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from geoladder.atomic import atomic_path, write_json
-from geoladder.cost.params import count_parameters, gflops_fwd
+from geoladder.cost.flops import gflops_fwd
+from geoladder.cost.params import count_parameters
 from geoladder.data.bench import Bench
 from geoladder.data.nshot import draw, test_rows
 from geoladder.data.stats import BandStats

@@ -20,7 +20,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from geoladder.atomic import write_json
-from geoladder.cost.params import count_parameters, gflops_fwd
+from geoladder.cost.flops import gflops_fwd
+from geoladder.cost.params import count_parameters
 from geoladder.data.bands import BANDS
 from geoladder.data.stats import BandStats
 from geoladder.errors import GeoladderError

@@ -1,0 +1,67 @@
+"""Floating-point operations of a training step, counted on the `meta` device: no weight is allocated, nothing runs.
+
+Unusual: attention is taken apart into matrix products before counting, because torch 2.13 counts fused attention on
+a CPU as 0 (pytorch issue 195460), and selective scans, which no tool knows, count by the formulas registered beside
+their kernels. A multiplication and an addition are 2 FLOPs; elementwise work and norms are not counted.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from geoladder.models.backbone import Backbone, module
+
+SCANS = "geoladder."
+"""Namespace of our operators in the counter's table; all of them are scans."""
+
+
+class Gflops(NamedTuple):
+    """GFLOP (1e9) of one image: forward pass, backward pass, and the scans' share of the forward pass."""
+
+    forward: float
+    backward: float
+    scan_forward: float
+
+
+def gflops_fwd(model: nn.Module | Backbone, px: int, bands: int = 10) -> float:
+    """GFLOP (1e9) of a forward pass of one image of `px` x `px` pixels. The model itself is left as it is.
+
+    Raises:
+        GeoladderError: the model cannot take that size.
+    """
+    with _counting() as counter, torch.no_grad():
+        _meta(model)(torch.empty(1, bands, px, px, device="meta"))
+    return counter.get_total_flops() / 1e9
+
+
+def count_gflops(model: nn.Module | Backbone, px: int, bands: int = 10) -> Gflops:
+    """Count both passes of one image of `px` x `px` pixels. The model itself is left as it is.
+
+    Raises:
+        GeoladderError: the model cannot take that size.
+    """
+    twin = _meta(model)
+    with _counting() as counter:
+        outputs = twin(torch.empty(1, bands, px, px, device="meta"))
+        forward = counter.get_total_flops()
+        scan = sum(n for op, n in counter.get_flop_counts()["Global"].items() if str(op).startswith(SCANS))
+        parts = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        torch.autograd.backward([part.sum() for part in parts])
+    return Gflops(forward / 1e9, (counter.get_total_flops() - forward) / 1e9, scan / 1e9)
+
+
+def _meta(model: nn.Module | Backbone) -> nn.Module:
+    return copy.deepcopy(module(model)).to("meta")  # type: ignore[arg-type]
+
+
+@contextmanager
+def _counting() -> Iterator[FlopCounterMode]:
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        yield counter

@@ -1,0 +1,93 @@
+"""Training speed and memory of one model on this device, by doing it: a few steps on random pixels."""
+
+import resource
+import sys
+import time
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from geoladder.config import Objective
+from geoladder.data.bands import BANDS
+from geoladder.errors import GeoladderError
+from geoladder.models.heads import CLIMATE_CLASSES, GEO_OUTPUTS
+from geoladder.training.losses import PretrainBatch, pretrain_terms
+from geoladder.training.masking import block_masks
+from geoladder.training.precision import Precision, resolve_precision
+from geoladder.training.schedule import adamw
+
+SKIPPED = 2
+"""Steps that are not timed: kernels are chosen and memory is first touched."""
+
+
+def measure_step(model: nn.Module, px: int, batch: int, steps: int, precision: Precision) -> dict[str, Any]:
+    """Train `model` (a PretrainModel on the CPU) for a few steps on the GPU if there is one, else on the CPU.
+
+    Args:
+        model: its weights change.
+        px: side of the images.
+        batch: images a step.
+        steps: timed; the median counts.
+        precision: as in the study.
+
+    Returns:
+        device, threads, batch, precision, samples_per_second (median), seconds_per_step (median) and
+        peak_memory_mb (1e6 bytes): on a GPU what torch allocated, on a CPU what the process grew by.
+
+    Raises:
+        GeoladderError: not enough memory.
+    """
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    number_format = resolve_precision(precision)
+    before = _peak_bytes(kind)
+    seconds = []
+    try:
+        model.to(kind)
+        optimizer = adamw(model, 1e-4, 0.0)
+        images = _batch(px, batch, kind)
+        for _ in range(SKIPPED + steps):
+            start = time.perf_counter()
+            with torch.autocast(kind, torch.bfloat16, enabled=number_format == "bf16-mixed"):
+                terms = pretrain_terms(model(images.pixels, images.mask), images)
+                terms.total(Objective()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if kind == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    except (torch.OutOfMemoryError, MemoryError) as problem:
+        raise GeoladderError(
+            f"a batch of {batch} images of {px} px does not fit into the memory of this {kind} ({problem}); "
+            "take a smaller --batch"
+        ) from None
+    step = median(seconds[SKIPPED:])
+    return {
+        "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "batch": batch,
+        "precision": number_format,
+        "seconds_per_step": step,
+        "samples_per_second": batch / step,
+        "peak_memory_mb": (_peak_bytes(kind) - before) / 1e6,
+    }
+
+
+def _batch(px: int, batch: int, device: str) -> PretrainBatch:
+    generator = torch.Generator().manual_seed(0)
+    blocks = block_masks(batch, px, px, Objective().mask_block_px, Objective().mask_ratio, generator)
+    parts = (
+        torch.randn(batch, len(BANDS), px, px, generator=generator),
+        blocks,
+        torch.rand(batch, GEO_OUTPUTS, generator=generator),
+        torch.randint(CLIMATE_CLASSES, (batch,), generator=generator),
+    )
+    return PretrainBatch(*(part.to(device) for part in parts))
+
+
+def _peak_bytes(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,103 @@
+"""Memory of a training step, estimated on the `meta` device: weights, gradients, optimiser and kept activations.
+
+Unusual: activations are not modelled by formulas but taken from autograd itself, which is asked what it keeps for
+the backward pass. Attention counts as a fused kernel keeps it (inputs, output, one number per row) and not as the
+matrix of all pairs, since that is what runs on a GPU. What the allocator loses to fragments, and workspaces of
+convolutions, are left to `HEADROOM`.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from geoladder.models.backbone import Backbone, module
+
+STATE_BYTES = 16
+"""Per parameter, float32: weight, gradient and the two moments of AdamW."""
+BF16_COPY_BYTES = 2
+"""Per parameter under bf16-mixed: autocast keeps the cast weights until the backward pass."""
+HEADROOM = 0.9
+"""Share of a card's memory that a step may fill."""
+
+
+def activation_bytes(
+    model: nn.Module | Backbone, px: int, bands: int = 10, dtype: torch.dtype = torch.float32
+) -> int:
+    """Bytes kept for the backward pass by one image of `px` x `px` pixels, with all activations of `dtype`.
+
+    Under bf16-mixed a few are kept in float32 (norms, the scan), so bfloat16 is a lower bound there and float32 an
+    upper one. Activations of a batch are in proportion.
+
+    Raises:
+        GeoladderError: the model cannot take that size.
+    """
+    twin = copy.deepcopy(module(model)).to(device="meta", dtype=dtype)  # type: ignore[arg-type]
+    weights = {parameter.untyped_storage()._cdata for parameter in twin.parameters()}
+    kept: dict[int, Tensor] = {}  # holds the tensors, since freed storages lend their address to others
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in weights:
+            kept[storage] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
+        twin(torch.empty(1, bands, px, px, device="meta", dtype=dtype))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def step_bytes(parameters: int, activations: int, batch: int, bf16: bool, shards: int = 1) -> int:
+    """Bytes of a training step on one device.
+
+    Args:
+        parameters: of the model.
+        activations: bytes of one image, see `activation_bytes`.
+        batch: images on the device at once.
+        bf16: whether weights are cast.
+        shards: devices that share weights, gradients and moments (FSDP); 1 under DDP.
+    """
+    return (
+        round(parameters * STATE_BYTES / shards) + parameters * BF16_COPY_BYTES * bf16 + activations * batch
+    )
+
+
+def largest_batch(card_bytes: float, parameters: int, activations: int, bf16: bool, shards: int = 1) -> int:
+    """Images that fit on a card at once in powers of two; 0 where not even one does."""
+    batch = 1
+    while step_bytes(parameters, activations, batch, bf16, shards) <= HEADROOM * card_bytes:
+        batch *= 2
+    return batch // 2
+
+
+class _Kept(torch.autograd.Function):
+    """Attention as far as memory goes: its output, and what a fused kernel keeps for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ANN401
+        y = torch.empty(*q.shape[:-1], v.shape[-1], device=q.device, dtype=q.dtype)
+        ctx.save_for_backward(q, k, v, y, torch.empty(q.shape[:-1], device=q.device))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        q, k, v, *_ = ctx.saved_tensors
+        return q, k, v
+
+
+class _FusedAttention(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        if func is functional.scaled_dot_product_attention:
+            return _Kept.apply(*args[:3])
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,56 @@
+"""Kept activations against what autograd keeps in a real run, and what fits on a card."""
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from geoladder.cost.memory import HEADROOM, activation_bytes, largest_batch, step_bytes
+from geoladder.models.heads import PretrainModel
+from geoladder.models.ladder import build_backbone
+
+
+def really_kept(model, px, batch):
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.zeros(batch, 10, px, px))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize("architecture", ["unet", "vit_upernet", "mamba_upernet"])
+def test_as_much_as_a_real_run_keeps(architecture):
+    model = PretrainModel(build_backbone(architecture, "s"))
+    assert 4 * activation_bytes(model, 32) == pytest.approx(really_kept(model, 32, 4), rel=0.05)
+
+
+def test_a_chain_of_layers_keeps_their_inputs():
+    chain = nn.Sequential(nn.Conv2d(10, 6, 1), nn.Sigmoid(), nn.Conv2d(6, 2, 1))
+    assert activation_bytes(chain, 8) == 4 * 64 * (10 + 6)
+    assert activation_bytes(chain, 8, dtype=torch.bfloat16) == 2 * 64 * (10 + 6)
+
+
+def test_attention_counts_as_a_fused_kernel_keeps_it():
+    model = PretrainModel(build_backbone("vit_upernet", "m"))
+    assert activation_bytes(model, 128) < 4.2 * activation_bytes(model, 64)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert really_kept(model, 128, 1) > 1.5 * activation_bytes(model, 128)
+
+
+def test_largest_batch_fits_and_twice_it_does_not():
+    for shards in (1, 8):
+        batch = largest_batch(40e9, 100_000_000, 300_000_000, bf16=True, shards=shards)
+        assert step_bytes(100_000_000, 300_000_000, batch, True, shards) <= HEADROOM * 40e9
+        assert step_bytes(100_000_000, 300_000_000, 2 * batch, True, shards) > HEADROOM * 40e9
+
+
+def test_a_model_too_large_for_a_card_unless_it_is_shared():
+    assert largest_batch(40e9, 3_000_000_000, 1, bf16=False) == 0
+    assert largest_batch(40e9, 3_000_000_000, 10**9, bf16=False, shards=8) > 0
