@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geoladder.data.synth.earth import EarthConfig
 
 Options = argparse.Namespace
-PEOPLE = {"cells", "status", "inspect", "fetch", "profile", "fit", "predict", "compare", "frontier", "claims"}
+PEOPLE = {"cells", "status", "inspect", "fetch", "profile", "plan", "fit", "predict", "compare", "frontier", "claims"}
 """Verbs that run here even where a worker waits for jobs."""
 
 

@@ -1,10 +1,11 @@
-"""The verb `geoladder profile`: what rungs cost, as a table for people and as JSON for the study's cost axis."""
+"""The verbs `profile` and `plan`: what rungs and whole studies cost, printed for people and written for programs."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from geoladder.atomic import write_json
+from geoladder.atomic import atomic_path, write_json
+from geoladder.cost.cards import CARDS
 from geoladder.errors import GeoladderError
 
 Options = argparse.Namespace
@@ -32,6 +33,22 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
         help="folder of the JSON (default results/profile)",
     )
     parser.set_defaults(run=_profile)
+    parser = verbs.add_parser("plan", help="what a study will cost: bytes, chips, FLOPs, GPU-hours, memory")
+    parser.add_argument(
+        "study", type=Path, nargs="?", default=Path("config.yaml"), help="default: config.yaml"
+    )
+    parser.add_argument("--card", choices=CARDS, default="a100-40", help="kind of GPU (default a100-40)")
+    parser.add_argument("--gpus", type=int, default=32, help="how many work at once (default 32)")
+    parser.add_argument(
+        "--utilisation",
+        type=float,
+        default=0.35,
+        help="share of a card's peak training reaches (default 0.35)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/plan"), help="folder (default results/plan)"
+    )
+    parser.set_defaults(run=_plan)
 
 
 def _profile(options: Options) -> None:
@@ -55,6 +72,23 @@ def _profile(options: Options) -> None:
     missed = [miss for each in found if each["published"] for miss in each["published"]["misses"]]
     if missed:
         raise GeoladderError("out of tolerance: " + "; ".join(missed))
+
+
+def _plan(options: Options) -> None:
+    from geoladder.cost.plan import Machine, plan_study
+    from geoladder.cost.plan_text import describe
+    from geoladder.load import load_study
+
+    if options.gpus < 1 or not 0 < options.utilisation <= 1:
+        raise GeoladderError(
+            f"a plan needs at least one GPU and a utilisation in (0, 1]; got {options.gpus} and {options.utilisation}"
+        )
+    found = plan_study(load_study(options.study), Machine(options.card, options.gpus, options.utilisation))
+    for name in ("archives", "cells", "arms"):
+        with atomic_path(options.out / f"{name}.csv") as path:
+            getattr(found, name).to_csv(path, index=False)
+    write_json(options.out / "plan.json", found.totals)
+    print(describe(found))  # noqa: T201
 
 
 def table(profiles: list[dict[str, Any]]) -> str:

@@ -1,0 +1,53 @@
+"""How large an archive is: from its own metadata where that is on disk, else from what was published of it.
+
+Unusual: planning must work before a byte is fetched, so published totals stand in, and say that they do.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pyarrow.parquet as pq
+
+from geoladder.config import Corpus, Earth
+
+TILE_PX = 1068
+"""Side of a MajorTOM tile, 10 m pixels."""
+BYTES_PER_PIXEL = 23e12 / 2_245_886 / TILE_PX**2
+"""Of an archive with twelve bands, per 10 m pixel: MajorTOM Core-S2L2A has 23 TB in 2,245,886 tiles."""
+
+
+class ArchiveSize(NamedTuple):
+    """An archive before cleaning."""
+
+    tiles: int
+    tile_px: int
+    """Side, 10 m pixels."""
+    size_bytes: int
+    told_by: Literal["metadata", "published", "study"]
+
+
+PUBLISHED: dict[str, ArchiveSize] = {
+    "majortom": ArchiveSize(2_245_886, TILE_PX, 23 * 10**12, "published"),
+    # 516 px quadrants of 2 TB at the same bytes per pixel; the number of tiles is not published.
+    "fasttom": ArchiveSize(round(2e12 / BYTES_PER_PIXEL / 516**2), 516, 2 * 10**12, "published"),
+    # 0.5 TB of uncompressed patches of 128 px, ten bands, two bytes.
+    "globe": ArchiveSize(round(0.5e12 / (128**2 * 10 * 2)), 128, 5 * 10**11, "published"),
+}
+
+
+def archive_size(corpus: Corpus, earth: Earth) -> ArchiveSize:
+    """Tiles, their side and the bytes of an archive, whole.
+
+    A synthetic one is as large as the study says. Of a real one the tiles are counted in its metadata.parquet where
+    that is on disk.
+    """
+    if corpus.source == "synthetic":
+        return ArchiveSize(
+            corpus.tiles, earth.tile_px, round(corpus.tiles * earth.tile_px**2 * BYTES_PER_PIXEL), "study"
+        )
+    known = PUBLISHED[corpus.like]
+    metadata = Path(corpus.path or ".") / "metadata.parquet"
+    if not metadata.is_file():
+        return known
+    tiles = pq.ParquetFile(metadata).metadata.num_rows
+    return ArchiveSize(tiles, known.tile_px, round(tiles * known.size_bytes / known.tiles), "metadata")

@@ -1,0 +1,172 @@
+"""What a study will cost, before anything is fetched or trained: bytes, chips, FLOPs, GPU-hours, memory.
+
+Unusual: nothing is measured, so that 23 TB on 32 GPUs are planned in seconds on a laptop. Training FLOPs are counted
+as `geoladder profile` counts them; how much of a card's peak they reach is an assumption that the plan states.
+"""
+
+import math
+from fractions import Fraction
+from functools import cache
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from geoladder.config import corpus_fraction, corpus_name
+from geoladder.cost.cards import CARDS
+from geoladder.cost.corpora import archive_size
+from geoladder.cost.flops import count_gflops
+from geoladder.cost.memory import activation_bytes, largest_batch
+from geoladder.cost.params import count_parameters
+from geoladder.data.bands import BANDS_10M, BANDS_20M
+from geoladder.models.heads import PretrainModel
+from geoladder.models.ladder import build_backbone
+from geoladder.nodes import Nodes
+from geoladder.study import Arm, Study
+
+DN_BYTES = 2
+BENCH_PX = 128
+"""Side of PhilEO Bench's patches."""
+BUCKETS = 6
+VALIDATION_PATCHES = 0.2
+"""Per bucket, of n."""
+LIMITS_GB = (40, 80)
+"""Cards for which the largest batch of one device is told."""
+
+
+class Machine(NamedTuple):
+    """What the plan is for."""
+
+    card: str = "a100-40"
+    gpus: int = 32
+    utilisation: float = 0.35
+    """Share of the card's peak that training reaches."""
+
+    def hours(self, gflops: float) -> float:
+        """GPU-hours for so many GFLOP."""
+        return gflops / (CARDS[self.card].peak_tflops * 1e3 * self.utilisation) / 3600
+
+
+class Plan(NamedTuple):
+    """Tables of a plan, one row per archive, pretraining cell and fine-tuning arm, and the totals."""
+
+    archives: pd.DataFrame
+    cells: pd.DataFrame
+    arms: pd.DataFrame
+    totals: dict[str, Any]
+
+
+def plan_study(study: Study, machine: Machine) -> Plan:
+    """Plan a study.
+
+    Returns:
+        archives: corpus, tiles, tile_px, bytes, chips, chip_bytes, told_by. cells: corpus, architecture, size, seed,
+        parameters, chips, samples, epochs, gflops_train (of all samples), gpu_hours, batch_40gb and batch_80gb
+        (images that fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and batch_80gb_shared
+        (weights shared by `compute.devices`). arms: corpus, architecture, size, runs, gflops, gpu_hours. totals:
+        bytes, chip_bytes, gflops, gpu_hours, wall_hours and the assumptions.
+
+    Raises:
+        GeoladderError: a rung is unknown, or cannot take the study's images.
+    """
+    archives = pd.DataFrame([_archive_row(study, name) for name in study.corpora])
+    chips = dict(zip(archives["corpus"], archives["chips"], strict=True))
+    nodes = Nodes(study)
+    cells = pd.DataFrame(_cell_rows(study, nodes, chips, machine))
+    arms = pd.DataFrame(_arm_rows(study, nodes, machine))
+    hours = float(cells["gpu_hours"].sum() + arms["gpu_hours"].sum())
+    longest = float(cells["gpu_hours"].max() / study.compute.devices)
+    totals = {
+        "bytes": int(archives["bytes"].sum()),
+        "chip_bytes": int(archives["chip_bytes"].sum()),
+        "gflops": float(cells["gflops_train"].sum() + arms["gflops"].sum()),
+        "gpu_hours": hours,
+        # Cells run side by side, but one cell only on its own devices.
+        "wall_hours": max(hours / machine.gpus, longest),
+        **machine._asdict(),
+    }
+    return Plan(archives, cells, arms, totals)
+
+
+def _archive_row(study: Study, name: str) -> dict[str, Any]:
+    size = archive_size(study.corpora[name], study.earth)
+    chip_px = study.cleaning.chip_px
+    chips = size.tiles * (size.tile_px // chip_px) ** 2
+    return {
+        "corpus": name,
+        "tiles": size.tiles,
+        "tile_px": size.tile_px,
+        "bytes": size.size_bytes,
+        "chips": chips,
+        "chip_bytes": chips * _chip_bytes(chip_px),
+        "told_by": size.told_by,
+    }
+
+
+def _chip_bytes(chip_px: int) -> int:
+    return DN_BYTES * (len(BANDS_10M) * chip_px**2 + len(BANDS_20M) * (chip_px // 2) ** 2)
+
+
+def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machine) -> list[dict[str, Any]]:
+    rows = []
+    for cell, spec in zip(study.cells(), nodes.pretrain.values(), strict=True):
+        cost = rung_cost(cell.architecture, cell.size, study.cleaning.chip_px)
+        training = corpus_fraction(cell.corpus) * Fraction(1 - study.validation.share)
+        unique = max(1, round(chips[corpus_name(cell.corpus)] * training))
+        gflops = cost.gflops_train * spec.samples
+        rows.append(
+            cell._asdict()
+            | {"parameters": cost.parameters, "chips": unique, "samples": spec.samples}
+            | {"epochs": spec.samples / unique, "gflops_train": gflops, "gpu_hours": machine.hours(gflops)}
+            | _batches(cost, study.compute.devices)
+        )
+    return rows
+
+
+def _batches(cost: "RungCost", devices: int) -> dict[str, int]:
+    return {
+        f"batch_{limit}gb{suffix}": largest_batch(
+            limit * 1e9, cost.parameters, cost.activations, True, shards
+        )
+        for limit in LIMITS_GB
+        for suffix, shards in (("", 1), ("_shared", devices))
+    }
+
+
+def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, Any]]:
+    """Fine-tuning: training steps at full cost; validations and the test forward only."""
+    px = study.bench.patch_px if study.bench.source == "synthetic" else BENCH_PX
+    gflops: dict[Arm, list[float]] = {}
+    for point, spec in zip(study.points(), nodes.finetune.values(), strict=True):
+        cost = rung_cost(point.arm.architecture, point.arm.size, px)
+        validation_patches = BUCKETS * math.ceil(VALIDATION_PATCHES * point.n)
+        judged = validation_patches * spec.validations + spec.test_patches
+        run = cost.gflops_train * spec.steps * spec.batch + cost.gflops_fwd * judged
+        gflops.setdefault(point.arm, []).append(run)
+    return [
+        arm._asdict() | {"runs": len(each), "gflops": sum(each), "gpu_hours": machine.hours(sum(each))}
+        for arm, each in gflops.items()
+    ]
+
+
+class RungCost(NamedTuple):
+    """One rung at one image size: parameters, GFLOP of a training sample and of a forward pass, kept bytes (bf16)."""
+
+    parameters: int
+    gflops_train: float
+    gflops_fwd: float
+    activations: int
+
+
+@cache
+def rung_cost(architecture: str, size: str, px: int) -> RungCost:
+    """Count a rung with its pretraining heads.
+
+    Raises:
+        GeoladderError: unknown rung, or an image size it cannot take.
+    """
+    with torch.device("meta"):
+        model = PretrainModel(build_backbone(architecture, size))
+    gflops = count_gflops(model, px)
+    kept = activation_bytes(model, px, dtype=torch.bfloat16)
+    return RungCost(count_parameters(model)["total"], gflops.forward + gflops.backward, gflops.forward, kept)

@@ -1,0 +1,87 @@
+"""What a study will cost, against sums done by hand."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from geoladder.cli import main
+from geoladder.config import Corpus, Earth
+from geoladder.cost.cards import CARDS
+from geoladder.cost.corpora import PUBLISHED, archive_size
+from geoladder.cost.plan import Machine, plan_study, rung_cost
+from geoladder.cost.profile import profile
+from geoladder.load import load_study
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study(ROOT / "config.yaml")
+
+
+def test_cells_cost_what_their_samples_do(study):
+    plan = plan_study(study, Machine("h100-80", 8, 0.5))
+    cell = plan.cells.set_index(["corpus", "architecture", "size", "seed"]).loc[("majortom", "unet", "m", 0)]
+    gflops = profile("unet", "m", study.cleaning.chip_px)["gflops_train"] * study.pretrain.samples
+    assert cell["gflops_train"] == pytest.approx(gflops)
+    assert cell["gpu_hours"] == pytest.approx(
+        gflops * 1e9 / (CARDS["h100-80"].peak_tflops * 1e12 * 0.5) / 3600
+    )
+    assert len(plan.cells) == len(study.cells())
+
+
+def test_totals_add_up_and_no_cell_is_faster_than_its_own_devices(study):
+    few, many = (plan_study(study, Machine(gpus=gpus)) for gpus in (2, 10_000))
+    assert few.totals["gpu_hours"] == pytest.approx(
+        few.cells["gpu_hours"].sum() + few.arms["gpu_hours"].sum()
+    )
+    assert few.totals["wall_hours"] == pytest.approx(few.totals["gpu_hours"] / 2)
+    assert many.totals["wall_hours"] == pytest.approx(many.cells["gpu_hours"].max())
+
+
+def test_chips_of_the_default_study_by_hand(study):
+    archives = plan_study(study, Machine()).archives.set_index("corpus")
+    assert archives.loc["majortom", "chips"] == 540 * (72 // 32) ** 2
+    assert archives.loc["majortom", "chip_bytes"] == 540 * 4 * 2 * (4 * 32**2 + 6 * 16**2)
+
+
+def test_every_fine_tuning_run_is_in_an_arm(study):
+    assert plan_study(study, Machine()).arms["runs"].sum() == len(study.points())
+
+
+def test_an_archive_on_disk_is_counted_and_one_that_is_not_is_published(tmp_path):
+    corpus = Corpus(source="majortom", path=tmp_path)
+    assert archive_size(corpus, Earth()) == PUBLISHED["majortom"]
+    pd.DataFrame({"grid_cell": ["1U_1R"] * 7}).to_parquet(tmp_path / "metadata.parquet")
+    counted = archive_size(corpus, Earth())
+    assert (counted.tiles, counted.told_by) == (7, "metadata")
+    assert counted.size_bytes == pytest.approx(7 * 23e12 / 2_245_886)
+
+
+def test_the_verb_writes_tables_and_states_its_assumptions(tmp_path, capsys):
+    arguments = ["plan", str(ROOT / "config.yaml"), "--gpus", "4", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "35% of 312 TFLOP/s" in capsys.readouterr().out
+    assert json.loads((tmp_path / "plan.json").read_text())["gpus"] == 4
+    assert set(pd.read_csv(tmp_path / "cells.csv").columns) >= {"batch_40gb", "batch_80gb_shared", "epochs"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gpus", "0"], "at least one GPU"),
+        (["--utilisation", "1.5"], "utilisation in (0, 1]"),
+        (["no_such.yaml"], "no_such.yaml"),
+    ],
+)
+def test_bad_input(options, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main(["plan", *options, "--out", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_rung_is_counted_once():
+    assert rung_cost("unet", "xs", 32) is rung_cost("unet", "xs", 32)
