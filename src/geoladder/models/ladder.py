@@ -20,6 +20,7 @@ classes (geoladder.cost.published), and with the depth, heads and taps those hav
 - `mamba2d`, `rs3mamba`: hierarchical, w channels in the first stage, doubled by stage or nearly
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -73,6 +74,13 @@ def _pixel(width: int, depth: int = 2) -> Kwargs:
     return {"width": width, "depth": depth}
 
 
+DIALS: dict[str, Callable[[int], Kwargs]] = {
+    "unet": _unet,
+    "vit_upernet": _vit,
+    "mamba_upernet": _mamba,
+    "pixel": _pixel,
+}
+"""Constructor arguments of any width, where one dial sets them all."""
 LADDER: dict[str, dict[str, Kwargs]] = {
     "unet": {
         "xs": _unet(6),
