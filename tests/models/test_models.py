@@ -5,9 +5,9 @@ import torch
 
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import FinetuneModel, PretrainModel
-from geoladder.models.ladder import ARCHITECTURES, build_backbone, sizes
+from geoladder.models.ladder import build_backbone
 
-SMALL = [(architecture, sizes(architecture)[0]) for architecture in ARCHITECTURES]
+SMALL = [("unet", "xs"), ("vit_upernet", "xs"), ("mamba_upernet", "xs"), ("pixel", "mlp")]
 PRETRAINED = [each for each in SMALL if each[0] != "pixel"]
 STRIDE = {"unet": 8, "vit_upernet": 8, "mamba_upernet": 8, "pixel": 1}
 

@@ -5,7 +5,7 @@ import torch
 
 from geoladder.cost.params import NORMS
 from geoladder.models.heads import FinetuneModel, PretrainModel
-from geoladder.models.ladder import ARCHITECTURES, build_backbone, sizes
+from geoladder.models.ladder import build_backbone, build_from, rung, sizes
 from geoladder.training.schedule import adamw, cosine_with_warmup, per_step
 
 
@@ -43,9 +43,17 @@ def test_the_optimiser_takes_the_rate_of_its_step():
     assert used == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1 * cosine_with_warmup(10, 0.2)(3)])
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+SMALL_GEOAWARE = {"width": 4, "dims": [4] * 5, "depths": [1] * 5, "latent": 8, "image_px": 16}
+
+
+@pytest.mark.parametrize("architecture", ["unet", "vit_upernet", "mamba_upernet", "geoaware_unet", "pixel"])
 def test_only_matrices_and_kernels_decay(architecture):
-    backbone = build_backbone(architecture, sizes(architecture)[0])
+    kwargs = (
+        SMALL_GEOAWARE
+        if architecture == "geoaware_unet"
+        else rung(architecture, sizes(architecture)[0]).kwargs
+    )
+    backbone = build_from(architecture, kwargs)
     model = FinetuneModel(backbone, 1) if architecture == "pixel" else PretrainModel(backbone)
     decaying, others = adamw(model, 0.1, 0.05).param_groups
     assert (decaying["weight_decay"], others["weight_decay"]) == (0.05, 0.0)

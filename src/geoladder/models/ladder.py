@@ -70,6 +70,25 @@ def _mamba(width: int, depth: int = 4, patch: int = 4, d_state: int = 8, expand:
     }
 
 
+def _paper_vit(
+    width: int, depth: int, patch: int, latent: int = 0, stem_px: int = 0, code_px: int = 0
+) -> Kwargs:
+    return {
+        "layout": "paper",
+        "width": width,
+        "depth": depth,
+        "heads": 16,
+        "patch": patch,
+        "latent": latent,
+        "stem_px": stem_px,
+        "code_px": code_px,
+    }
+
+
+def _geoaware(dims: list[int], depths: list[int]) -> Kwargs:
+    return {"width": dims[0], "dims": dims, "depths": depths, "latent": 1024, "image_px": 128}
+
+
 def _pixel(width: int, depth: int = 2) -> Kwargs:
     return {"width": width, "depth": depth}
 
@@ -89,19 +108,34 @@ LADDER: dict[str, dict[str, Kwargs]] = {
         "44M": _unet(176, (3, 3, 8)),
         "200M": _unet(336, (3, 3, 12)),
     },
-    "vit_upernet": {"xs": _vit(12), "s": _vit(32), "m": _vit(64)},
+    "vit_upernet": {
+        "xs": _vit(12),
+        "s": _vit(32),
+        "m": _vit(64),
+        "100M": _paper_vit(512, 32, patch=4, latent=1024, stem_px=128, code_px=128),
+        "100M-23T": _paper_vit(512, 32, patch=4, latent=1024),
+        "300M": _paper_vit(1024, 24, patch=4, latent=1024),
+        "P8-100M": _paper_vit(768, 12, patch=8, code_px=128),
+        "P16-100M": _paper_vit(768, 12, patch=16, code_px=128),
+        "P16-300M": _paper_vit(1024, 24, patch=16, code_px=128),
+    },
     "mamba_upernet": {"xs": _mamba(12), "s": _mamba(32), "m": _mamba(64)},
+    "geoaware_unet": {
+        "44M": _geoaware([32, 32, 64, 64, 128], [3, 3, 4, 4, 5]),
+        "200M": _geoaware([86, 86, 256, 256, 512], [3, 3, 12, 12, 5]),
+    },
     "pixel": {"mlp": _pixel(64)},
 }
 ARCHITECTURES = tuple(LADDER)
 FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
     "unet": {"": ("unet", "UNet")},
-    "vit_upernet": {"": ("vit", "ViTUPerNet")},
+    "vit_upernet": {"": ("vit", "ViTUPerNet"), "paper": ("vit_paper", "PaperViTUPerNet")},
     "mamba_upernet": {"": ("mamba", "MambaUPerNet")},
+    "geoaware_unet": {"": ("geoaware_unet", "GeoAwareUNet")},
     "pixel": {"": ("pixel", "PixelMLP")},
 }
 """Module in geoladder.models, and class, by `layout`; that of a rung without one is ours."""
-BASE_WIDTH = {"unet": 16, "vit_upernet": 32, "mamba_upernet": 32, "pixel": 64}
+BASE_WIDTH = {"unet": 16, "vit_upernet": 32, "mamba_upernet": 32, "geoaware_unet": 32, "pixel": 64}
 """Width at which a study's learning rates are given: that of size `s`, or of the smallest."""
 
 

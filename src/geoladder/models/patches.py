@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def hidden_patches(hidden: Tensor, patch: int) -> Tensor:
+    """Which patches of `patch` pixels a side are wholly `hidden` (B, 1, H, W bool): (B, rows, columns, 1) bool."""
+    return functional.max_pool2d((~hidden).float(), patch)[:, 0, :, :, None] == 0
+
+
 class PatchEmbedding(nn.Module):
     """(B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim).
 
@@ -32,6 +37,5 @@ class PatchEmbedding(nn.Module):
         stem = functional.gelu(self.stem(pixels))
         tokens: Tensor = self.embed(stem).permute(0, 2, 3, 1)
         if hidden is not None:
-            whole = functional.max_pool2d((~hidden).to(pixels.dtype), self.patch)[:, 0, :, :, None] == 0
-            tokens = torch.where(whole, self.mask_token.to(tokens.dtype), tokens)
+            tokens = torch.where(hidden_patches(hidden, self.patch), self.mask_token.to(tokens.dtype), tokens)
         return tokens

@@ -23,9 +23,9 @@ within 256 steps: masked error 0.71 in place of 0.61 to 0.64 on smooth random fi
 
 
 @lru_cache(maxsize=16)
-def _sincos(rows: int, columns: int, dim: int) -> np.ndarray:
+def _sincos(rows: int, columns: int, dim: int, temperature: float) -> np.ndarray:
     quarter = dim // 4
-    frequency = TEMPERATURE ** (-np.arange(quarter) / quarter)
+    frequency = temperature ** (-np.arange(quarter) / quarter)
     parts = []
     for index in np.meshgrid(np.arange(columns), np.arange(rows)):
         angle = index.reshape(-1, 1) * frequency
@@ -33,13 +33,13 @@ def _sincos(rows: int, columns: int, dim: int) -> np.ndarray:
     return np.concatenate(parts, 1).astype(np.float32)
 
 
-def position_code(rows: int, columns: int, dim: int) -> Tensor:
+def position_code(rows: int, columns: int, dim: int, temperature: float = TEMPERATURE) -> Tensor:
     """Fixed 2-D sine-cosine code (Vaswani et al., 2017, per axis; half of the channels each for x and y).
 
     Returns:
         (rows * columns, dim) float32, row by row. `dim` must be a multiple of 4.
     """
-    return torch.from_numpy(_sincos(rows, columns, dim))
+    return torch.from_numpy(_sincos(rows, columns, dim, temperature))
 
 
 class Block(nn.Module):

@@ -39,9 +39,15 @@ def adamw(
     """
     decaying: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
+    # Norms over channels and pixels have weights of three dimensions.
+    norms = {
+        id(p) for layer in model.modules() if isinstance(layer, nn.LayerNorm) for p in layer.parameters()
+    }
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_matrix = name.rpartition(".")[2] == "weight" and parameter.ndim > 1
+            is_matrix = (
+                name.rpartition(".")[2] == "weight" and parameter.ndim > 1 and id(parameter) not in norms
+            )
             (decaying if is_matrix else others).append(parameter)
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)

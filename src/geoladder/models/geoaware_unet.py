@@ -1,0 +1,163 @@
+"""The authors' Geo-Aware U-Net (arXiv 2506.14765, "44M" and "200M"), rebuilt from its description.
+
+Unusual: its norms have one weight per channel *and pixel*, more than half of the parameters of the smaller one, which
+lock it to one image size; and everything below the skips goes through one vector of `latent` numbers, from which
+place is read too. Our own U-Net without either is geoladder.models.unet. Different from the authors':
+
+- outputs are the ten channels of the last block without their sigmoid, under our 1x1 heads, and the heads of the
+  released code (clouds, buildings, land cover) are ours (place, climate)
+- hidden pixels are filled as for all our families; the authors put noise
+- residual scales start normal around 1, shifts around 0 (deviation .01), but are not drawn again if one is 0
+"""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geoladder.errors import GeoladderError
+from geoladder.models.backbone import Features, check_input, hide, init_weights
+from geoladder.models.learned_residual import ConvBlock, LearnedResidual
+
+STAGES = 5
+COARSEST = 2 ** (STAGES - 1)
+"""Side of a pixel of the last stage in pixels of the image."""
+
+
+class Stage(nn.Module):
+    """`depth` blocks of one size, with a learned residual around them all if they are several."""
+
+    def __init__(self, channels: int, depth: int, px: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(ConvBlock(channels, channels, px) for _ in range(depth)))
+        self.residual = LearnedResidual(channels) if depth > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, px, px) to the same."""
+        y: Tensor = self.blocks(x)
+        return y if self.residual is None else self.residual(x, y)
+
+
+class Encoder(nn.Module):
+    """Images (B, bands, px, px) to the maps of the stages, finest first, and the embedding (B, latent)."""
+
+    def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
+        super().__init__()
+        self.stem = ConvBlock(bands, dims[0], px)
+        self.stages = nn.ModuleList(
+            Stage(dim, depth, px // 2**level)
+            for level, (dim, depth) in enumerate(zip(dims, depths, strict=True))
+        )
+        self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairwise(dims))
+        side = px // COARSEST
+        self.norm = nn.LayerNorm([dims[-1], side, side])
+        self.to_latent = nn.Linear(dims[-1] * side**2, latent)
+        self.latent_norm = nn.LayerNorm(latent)
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps (B, dims[level], px / 2**level, same), and the embedding."""
+        x = self.stem(x)
+        maps = []
+        for level, stage in enumerate(self.stages):
+            if level:
+                x = functional.max_pool2d(self.downs[level - 1](x), 2)
+            x = stage(x)
+            maps.append(x)
+        embedding = self.to_latent(functional.gelu(self.norm(x).flatten(1)))
+        return maps, self.latent_norm(embedding)
+
+
+class Up(nn.Module):
+    """Twice the side: bilinear, 3x3 convolution, norm, GELU."""
+
+    def __init__(self, inputs: int, outputs: int, px: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate", bias=False)
+        self.norm = nn.LayerNorm([outputs, px, px])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, px / 2, px / 2) to (B, outputs, px, px)."""
+        wide = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        return functional.gelu(self.norm(self.conv(wide)))
+
+
+class Decoder(nn.Module):
+    """Embedding and maps to dense features (B, bands, px, px)."""
+
+    def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
+        super().__init__()
+        side = px // COARSEST
+        self.shape = (dims[-1], side, side)
+        self.from_latent = nn.Linear(latent, dims[-1] * side**2)
+        self.norm = nn.LayerNorm(list(self.shape))
+        self.skips = nn.ModuleList(map(LearnedResidual, dims))
+        self.stages = nn.ModuleList(
+            Stage(dim, depth, px // 2**level)
+            for level, (dim, depth) in enumerate(zip(dims, depths, strict=True))
+        )
+        self.ups = nn.ModuleList(
+            Up(coarse, fine, px // 2**level) for level, (fine, coarse) in enumerate(pairwise(dims))
+        )
+        self.last_norm = nn.LayerNorm([dims[0], px, px])
+        self.head = ConvBlock(dims[0], bands, px, activate=False)
+
+    def forward(self, maps: list[Tensor], embedding: Tensor) -> Tensor:
+        """From the coarsest stage up; each begins with its skip."""
+        x = self.norm(self.from_latent(embedding).unflatten(1, self.shape))
+        for level in reversed(range(STAGES)):
+            x = self.stages[level](self.skips[level](maps[level], x))
+            if level:
+                x = self.ups[level - 1](x)
+        features: Tensor = self.head(self.last_norm(x))
+        return features
+
+
+class GeoAwareUNet(nn.Module):
+    """The authors' U-Net for images of one size.
+
+    Args:
+        width: channels of the first stage, the dial; must be dims[0].
+        dims: channels of the five stages.
+        depths: blocks of the five stages, in encoder and decoder alike.
+        latent: numbers of the embedding.
+        image_px: side of the images, a multiple of 16.
+        bands: of the image, and dense features.
+
+    Raises:
+        GeoladderError: the arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dims: list[int],
+        depths: list[int],
+        latent: int = 1024,
+        image_px: int = 128,
+        bands: int = 10,
+    ) -> None:
+        super().__init__()
+        if len(dims) != STAGES or len(depths) != STAGES or dims[0] != width or min(dims + depths) < 1:
+            raise GeoladderError(
+                f"a Geo-Aware U-Net has {STAGES} stages and needs as many widths, the first of them `width`, and "
+                f"depths; got width {width}, dims {dims}, depths {depths}"
+            )
+        if image_px < COARSEST or image_px % COARSEST:
+            raise GeoladderError(f"image_px must be a multiple of {COARSEST}; got {image_px}")
+        self.bands, self.image_px = bands, image_px
+        self.dense_channels, self.summary_dim = bands, latent
+        self.encoder = Encoder(bands, dims, depths, latent, image_px)
+        self.decoder = Decoder(bands, dims, depths, latent, image_px)
+        self.apply(init_weights)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
+        check_input(x, self.bands, self.image_px)
+        if tuple(x.shape[2:]) != (self.image_px, self.image_px):
+            raise GeoladderError(
+                f"this Geo-Aware U-Net takes images of {self.image_px} x {self.image_px} pixels only, since its "
+                f"norms have a weight per pixel; got {x.shape[2]} x {x.shape[3]}. The architecture `unet` takes any "
+                "multiple of 8"
+            )
+        maps, embedding = self.encoder(hide(x, mask)[0])
+        return Features(self.decoder(maps, embedding), embedding)
