@@ -3,24 +3,57 @@
 import pytest
 import torch
 
-from geoladder.models.mamba import SWEEPS, Mixer, rows_forward
+from geoladder.errors import GeoladderError
+from geoladder.models.mamba import (
+    SWEEPS,
+    SWEEPS_OF_BLOCKS,
+    MambaUPerNet,
+    Mixer,
+    bidirectional,
+    cross,
+    rows_forward,
+)
+from geoladder.models.steps import start_steps
 from geoladder.models.upernet import tap_blocks
 from geoladder.models.vit import position_code
 
+MAMBA_SSM = {
+    "A_log": (96, 16), "D": (96,), "in_proj.weight": (192, 48), "conv1d.weight": (96, 1, 4), "conv1d.bias": (96,),
+    "x_proj.weight": (35, 96), "dt_proj.weight": (96, 3), "dt_proj.bias": (96,), "out_proj.weight": (48, 96),
+}  # fmt: skip
+"""State dict of mamba_ssm.Mamba(48) (version 2.2, d_state 16, d_conv 4, expand 2, dt_rank 48 / 16)."""
 
-def test_parameters_are_named_and_shaped_as_in_mamba_ssm():
-    shapes = {name: tuple(p.shape) for name, p in Mixer(48, 16, 2, rows_forward).state_dict().items()}
-    assert shapes == {
-        "A_log": (96, 16), "D": (96,), "in_proj.weight": (192, 48), "conv1d.weight": (96, 1, 4), "conv1d.bias": (96,),
-        "x_proj.weight": (35, 96), "dt_proj.weight": (96, 3), "dt_proj.bias": (96,), "out_proj.weight": (48, 96),
-    }  # fmt: skip
+
+class MambaSsm(torch.nn.Module):
+    """Stand-in with the parameters of the public package, which needs a CUDA compiler to install."""
+
+    def __init__(self):
+        super().__init__()
+        for name, shape in MAMBA_SSM.items():
+            *parents, leaf = name.split(".")
+            for parent in parents:
+                if not hasattr(self, parent):
+                    self.add_module(parent, torch.nn.Module())
+            owner = self.get_submodule(".".join(parents))
+            owner.register_parameter(leaf, torch.nn.Parameter(torch.randn(shape)))
+
+
+def test_weights_go_to_mamba_ssm_and_back():
+    package, ours = MambaSsm(), Mixer(48, 16, 2, rows_forward)
+    theirs = {name: each.clone() for name, each in package.state_dict().items()}
+    ours.load_state_dict(theirs, strict=True)
+    for each in package.parameters():
+        torch.nn.init.zeros_(each)
+    package.load_state_dict(ours.state_dict(), strict=True)
+    assert theirs.keys() == MAMBA_SSM.keys()
+    assert all(torch.equal(each, theirs[name]) for name, each in package.state_dict().items())
 
 
 def test_mixer_equals_mamba_written_out():
     """The algorithm of arXiv 2312.00752 token by token, in float64, on one row of tokens."""
     torch.manual_seed(0)
     mixer = Mixer(8, 4, 2, rows_forward).double()
-    mixer.init_steps()
+    start_steps(mixer.dt_proj)
     x = torch.randn(2, 1, 11, 8, dtype=torch.float64)
     inputs, gate = mixer.in_proj(x[:, 0]).chunk(2, -1)
     u = torch.nn.functional.silu(mixer.conv1d(inputs.mT)[..., :11]).mT
@@ -37,13 +70,13 @@ def test_mixer_equals_mamba_written_out():
 
 def test_initial_steps_are_in_range():
     mixer = Mixer(16, 4, 2, rows_forward)
-    mixer.init_steps()
+    start_steps(mixer.dt_proj)
     steps = torch.nn.functional.softplus(mixer.dt_proj.bias)
     assert steps.min() >= 0.00099
     assert steps.max() <= 0.101
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize("sweep", [*SWEEPS, bidirectional, cross])
 def test_a_sweep_reads_every_token_once(sweep):
     for order in sweep(3, 4):
         assert sorted(order) == list(range(12))
@@ -74,6 +107,48 @@ def test_several_orders_are_summed():
     for mixer in (one, two):
         mixer.load_state_dict(both.state_dict())
     assert torch.allclose(both(x), one(x) + two(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(("sweep", "directions"), [(bidirectional, 2), (cross, 4)])
+def test_a_sweep_of_several_orders_sees_everything(sweep, directions):
+    assert sweep(3, 4) == [SWEEPS[i](3, 4)[0] for i in range(directions)]
+    torch.manual_seed(0)
+    mixer = Mixer(8, 2, 1, sweep)
+    x = torch.randn(1, 3, 4, 8)
+    other = x.clone()
+    other[:, 1, 2] += 1
+    assert (mixer(x) != mixer(other)).any(-1).all()
+
+
+@pytest.mark.parametrize("sweep", SWEEPS_OF_BLOCKS)
+def test_blocks_take_turns_in_the_chosen_sweeps(sweep):
+    torch.manual_seed(0)
+    model = MambaUPerNet(8, 4, 4, decoder=8, stem=4, d_state=2, expand=1, sweep=sweep)
+    assert [block.mixer.sweep for block in model.encoder.blocks] == [*SWEEPS_OF_BLOCKS[sweep] * 4][:4]
+    features = model(torch.randn(1, 10, 16, 24))
+    assert features.dense.shape == (1, 8, 16, 24)
+    assert features.dense.isfinite().all()
+
+
+def test_sweeps_differ_in_what_they_compute_and_not_in_their_weights():
+    def model(**sweep):
+        torch.manual_seed(0)
+        return MambaUPerNet(8, 4, 4, decoder=8, stem=4, d_state=2, expand=1, **sweep)
+
+    x = torch.randn(1, 10, 16, 16)
+    default, alternate = model(), model(sweep="alternate")
+    assert torch.equal(default(x).dense, alternate(x).dense)
+    for sweep in ("bidirectional", "cross"):
+        other = model(sweep=sweep)
+        assert all(
+            torch.equal(one, two) for one, two in zip(default.parameters(), other.parameters(), strict=True)
+        )
+        assert not torch.equal(default(x).dense, other(x).dense)
+
+
+def test_unknown_sweep_is_named():
+    with pytest.raises(GeoladderError, match="alternate, bidirectional, cross; got 'spiral'"):
+        MambaUPerNet(8, 4, 4, decoder=8, stem=4, d_state=2, expand=1, sweep="spiral")
 
 
 def test_position_code_tells_all_places_apart():

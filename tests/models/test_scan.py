@@ -1,6 +1,7 @@
 """The compiled scan and the chunked one against the plain loop: values, all gradients, any shape, any strides."""
 
 import logging
+import subprocess
 import sys
 import types
 
@@ -8,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from geoladder.errors import GeoladderError
-from geoladder.models import scan
+from geoladder.models import scan, scan_cpu
 from geoladder.models.scan import choose_backend, selective_scan, warm_up
 from geoladder.models.scan_cpu import scan_op
 
@@ -72,9 +74,9 @@ def test_gradcheck():
 def test_operator_is_registered_soundly():
     u, delta, a, b, c, skip = (each.float() for each in example(2, 5, 7, 3))
     inputs = (
-        u.mT.contiguous(),
+        u.mT,
         delta.mT.contiguous(),
-        a.T.contiguous(),
+        a,
         b.mT.contiguous(),
         c.mT.contiguous(),
         skip,
@@ -135,10 +137,90 @@ def test_meta_tensors_have_the_right_shape():
     assert selective_scan(*inputs).shape == (2, 6, 9)
 
 
+def test_an_empty_batch_has_empty_results():
+    u, delta, a, b, c, skip = example(1, 3, 4, 2)
+    y, *gradients = values_and_gradients([u[:0], delta[:0], a, b[:0], c[:0], skip], "numba")
+    assert y.shape == gradients[0].shape == (0, 3, 4)
+    assert not gradients[2].any()
+
+
 def test_bits_do_not_change_from_run_to_run():
     inputs = example(3, 40, 33, 8, torch.float32)
     first, second = (values_and_gradients(inputs, "numba") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.fixture
+def shared_out(monkeypatch):
+    """Any work is enough for several threads; returns the numbers of threads that were used."""
+    monkeypatch.setattr(scan_cpu, "PARALLEL", 1)
+    used, pool = [], scan_cpu._pool
+    monkeypatch.setattr(
+        scan_cpu, "_pool", lambda process, threads: used.append(threads) or pool(process, threads)
+    )
+    before = torch.get_num_threads()
+    yield used
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_threads_share_a_batch_and_change_no_bit(shared_out, dtype):
+    inputs = example(5, 40, 33, 8, dtype)
+    torch.set_num_threads(1)
+    alone = values_and_gradients(inputs, "numba")
+    assert shared_out == []
+    for threads in (2, 3, 8):
+        torch.set_num_threads(threads)
+        together = values_and_gradients(inputs, "numba")
+        assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert shared_out == [2, 2, 3, 3, 5, 5]  # forward and backward; never more threads than batch items
+
+
+def test_little_work_takes_one_thread(shared_out, monkeypatch):
+    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 16 * 16 * 4)  # elements of the batch, padded
+    torch.set_num_threads(2)
+    inputs = example(2, 3, 5, 4)
+    selective_scan(*inputs, backend="numba")
+    assert shared_out == [2]
+    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 16 * 16 * 4 + 1)
+    selective_scan(*inputs, backend="numba")
+    assert shared_out == [2]
+
+
+FORK = """
+import os, signal, torch
+from geoladder.models import scan_cpu
+from geoladder.models.scan import selective_scan
+scan_cpu.PARALLEL = 1
+torch.set_num_threads(2)
+ones = torch.ones(2, 1, 3)
+def run():
+    return selective_scan(ones, ones, -torch.ones(1, 1), ones, ones, torch.ones(1), backend="numba")
+before = run()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # a child that waits for threads it has not got would wait for ever
+    os._exit(0 if torch.equal(run(), before) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_has_threads_too():
+    subprocess.run([sys.executable, "-c", FORK], check=True)
+
+
+def test_kept_states_take_the_memory_of_one_input():
+    u, delta, a, b, c, skip = (each.float() for each in example(2, 32, 64, 16))
+    _y, states = scan_op(u.mT, delta.mT, a, b.mT, c.mT, skip)
+    assert states.numel() == u.numel()
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_flops_are_counted(device):
+    inputs = [each.to(device).requires_grad_() for each in example(2, 6, 9, 4)]
+    with FlopCounterMode(display=False) as counter:
+        selective_scan(*inputs).sum().backward()
+    assert counter.get_total_flops() == 2 * 6 * 9 * ((9 * 4 + 2) + (20 * 4 + 8))
 
 
 def test_bad_input_is_named():

@@ -4,7 +4,8 @@ Unusual: the mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, 
 mixer reads the grid in one order; blocks take turns along rows and columns, each forwards and backwards, so that four
 blocks look in all directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order,
 and with one the model learned more slowly. What is read in which order is a `Sweep`, apart from the mixer: a sweep
-of several orders runs them through the same parameters and sums, as a cross-scan does.
+of several orders runs them through the same parameters and sums; `sweep` picks one a block in turns (the default),
+two or four.
 """
 
 import math
@@ -16,15 +17,15 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.causal_conv import causal_convolution
 from geoladder.models.patches import PatchEmbedding
 from geoladder.models.scan import selective_scan
+from geoladder.models.steps import start_steps
 from geoladder.models.upernet import GRID_MULTIPLE, UPerNet, tap_blocks
 
 Sweep = Callable[[int, int], list[list[int]]]
 """From (rows, columns) to orders in which the tokens, numbered row by row, are read; their outputs are summed."""
 
-STEP_RANGE = (0.001, 0.1)
-"""Initial step sizes, log-uniform, as in Mamba."""
 KERNEL = 4
 """Tokens under the causal convolution."""
 
@@ -53,6 +54,24 @@ SWEEPS: tuple[Sweep, ...] = (rows_forward, rows_backward, columns_forward, colum
 """Of block 0, 1, 2, 3, 4 (again the first), ..."""
 
 
+def bidirectional(rows: int, columns: int) -> list[list[int]]:
+    """Row by row from either end."""
+    return [sweep(rows, columns)[0] for sweep in SWEEPS[:2]]
+
+
+def cross(rows: int, columns: int) -> list[list[int]]:
+    """Rows and columns, each from either end (VMamba's cross-scan, arXiv 2401.10166)."""
+    return [sweep(rows, columns)[0] for sweep in SWEEPS]
+
+
+SWEEPS_OF_BLOCKS: dict[str, tuple[Sweep, ...]] = {
+    "alternate": SWEEPS,
+    "bidirectional": (bidirectional,),
+    "cross": (cross,),
+}
+"""By name, the sweeps that blocks take in turns."""
+
+
 class Mixer(nn.Module):
     """Mamba's S6 mixer (arXiv 2312.00752, figure 3), reading a grid of tokens along one sweep.
 
@@ -78,14 +97,6 @@ class Mixer(nn.Module):
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
-    def init_steps(self) -> None:
-        """Start `dt_proj` so that step sizes are log-uniform in STEP_RANGE, as Mamba does."""
-        low, high = (math.log(bound) for bound in STEP_RANGE)
-        with torch.no_grad():
-            step = torch.exp(low + (high - low) * torch.rand_like(self.dt_proj.bias))
-            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
-            nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
-
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, rows, columns, dim) to the same."""
         _, rows, columns, _ = x.shape
@@ -97,22 +108,12 @@ class Mixer(nn.Module):
         return self.out_proj(sum(outputs) * functional.silu(gate)).view_as(x)
 
     def _scan(self, sequence: Tensor) -> Tensor:
-        u = functional.silu(self._causal_convolution(sequence))
+        u = functional.silu(causal_convolution(sequence, self.conv1d.weight, self.conv1d.bias))
         step, b, c = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], -1)
         delta = functional.softplus(self.dt_proj(step))
         rates = -torch.exp(self.A_log.float())
         y = selective_scan(u.mT, delta.mT, rates, b.mT, c.mT, self.D)
         return y.mT
-
-    def _causal_convolution(self, x: Tensor) -> Tensor:
-        """`conv1d` on (B, tokens, inner), as a convolution of images of one row: a layout torch is quick in."""
-        padded = functional.pad(x, (0, 0, KERNEL - 1, 0))
-        rows = padded.transpose(1, 2).unsqueeze(
-            2
-        )  # (B, inner, 1, tokens + KERNEL - 1), channels last in memory
-        weight = self.conv1d.weight.unsqueeze(2)
-        y = functional.conv2d(rows, weight, self.conv1d.bias, groups=weight.shape[0])
-        return y.squeeze(2).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -144,18 +145,19 @@ class Encoder(nn.Module):
         d_state: int,
         expand: int,
         mlp_ratio: int,
+        sweeps: tuple[Sweep, ...],
     ) -> None:
         super().__init__()
         self.patches = PatchEmbedding(bands, width, patch, stem)
         self.blocks = nn.ModuleList(
-            Block(width, d_state, expand, mlp_ratio, SWEEPS[i % len(SWEEPS)]) for i in range(depth)
+            Block(width, d_state, expand, mlp_ratio, sweeps[i % len(sweeps)]) for i in range(depth)
         )
         self.norm = nn.LayerNorm(width)
         self.taps = tap_blocks(depth)
         self.apply(init_weights)
         for layer in self.modules():
             if isinstance(layer, Block):
-                layer.mixer.init_steps()
+                start_steps(layer.mixer.dt_proj)
                 for last in (layer.mixer.out_proj, layer.fc2):  # so that depth does not grow the signal
                     last.weight.data.mul_((2 * depth) ** -0.5)
 
@@ -184,6 +186,7 @@ class MambaUPerNet(nn.Module):
         d_state: states per channel of a scan.
         expand: channels of the scan per token channel.
         mlp_ratio: hidden units of the MLP per token channel.
+        sweep: `alternate` (one order a block, in turns), `bidirectional` or `cross` (two or four a block, summed).
         bands: of the image.
 
     Raises:
@@ -200,6 +203,7 @@ class MambaUPerNet(nn.Module):
         d_state: int,
         expand: int,
         mlp_ratio: int = 4,
+        sweep: str = "alternate",
         bands: int = 10,
     ) -> None:
         super().__init__()
@@ -208,9 +212,12 @@ class MambaUPerNet(nn.Module):
                 "a Mamba-UPerNet needs a width and a depth that are multiples of 4 and an even patch; "
                 f"got width {width}, depth {depth}, patch {patch}"
             )
+        if sweep not in SWEEPS_OF_BLOCKS:
+            raise GeoladderError(f"a Mamba-UPerNet's sweep is {', '.join(SWEEPS_OF_BLOCKS)}; got '{sweep}'")
         self.bands, self.stride = bands, patch * GRID_MULTIPLE
         self.dense_channels, self.summary_dim = decoder, width
-        self.encoder = Encoder(bands, width, depth, patch, stem, d_state, expand, mlp_ratio)
+        sweeps = SWEEPS_OF_BLOCKS[sweep]
+        self.encoder = Encoder(bands, width, depth, patch, stem, d_state, expand, mlp_ratio, sweeps)
         self.decoder = UPerNet(width, decoder, patch, bands)
         channels_last(self)
 

@@ -110,10 +110,8 @@ def _check_shapes(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, ski
 
 
 def _numba(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
-    channels_last = [each.transpose(1, 2).contiguous() for each in (u, delta, b, c)]
-    u, delta, b, c = channels_last
-    y, _states = scan_op(u, delta, a.T.contiguous(), b, c, skip.contiguous())
-    return y.transpose(1, 2)
+    y, _states = scan_op(u.mT, delta.mT, a, b.mT, c.mT, skip)
+    return y.mT
 
 
 def _reference(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
