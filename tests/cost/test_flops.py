@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from geoladder.cost.flops import count_gflops, gflops_fwd
 from geoladder.errors import GeoladderError
@@ -87,6 +88,15 @@ def test_backward_is_about_two_forward_passes(architecture):
     """Exactly two, but for the first layers, whose input needs no gradient; a scan's backward is a little more."""
     found = count_gflops(model(architecture, "m"), 64)
     assert 1.7 < found.backward / found.forward < 2.2
+
+
+@pytest.mark.parametrize("groups", [1, 4, 12])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_a_grouped_convolution_costs_two_forward_passes_backwards(kind, groups):
+    layers = nn.Sequential(nn.Conv2d(10, 12, 1), kind(12, 12, 3, groups=groups))
+    found = count_gflops(layers, 16)
+    first = 2 * 16**2 * 10 * 12 / 1e9
+    assert found.backward == pytest.approx(first + 2 * (found.forward - first))
 
 
 def test_forward_alone_and_with_backward_agree_and_leave_the_model_as_it_is():

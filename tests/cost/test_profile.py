@@ -55,3 +55,7 @@ def test_bad_input(arguments, message, capsys, tmp_path):
     assert main([*arguments, "--out", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_all_published_models_are_on_the_ladder():
+    assert set(PUBLISHED) <= set(rungs())

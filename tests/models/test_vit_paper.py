@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from geoladder.cost.params import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
+from geoladder.models.patches import PlainPatches
 from geoladder.models.upernet_paper import PaperUPerNet
 from geoladder.models.vit import position_code
 from geoladder.models.vit_paper import TEMPERATURE, PaperViTUPerNet
@@ -97,3 +99,14 @@ def test_images_that_do_not_fit():
         small(stem_px=32)(torch.randn(1, 10, 64, 64))
     with pytest.raises(GeoladderError, match="multiple of 4 channels"):
         PaperUPerNet(6)
+
+
+@pytest.mark.parametrize("patch", [4, 16])
+def test_plain_patches_are_a_convolution_whose_stride_is_its_kernel(patch):
+    torch.manual_seed(0)
+    patches, x = PlainPatches(10, 32, patch), torch.randn(2, 10, 32, 48)
+    weight = patches.embed.weight.view(32, 10, patch, patch)
+    expected = functional.conv2d(x, weight, patches.embed.bias, stride=patch).permute(0, 2, 3, 1)
+    assert torch.allclose(patches(x, None), expected, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(patches(x, None).float(), expected, atol=0.1)

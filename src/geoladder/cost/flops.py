@@ -8,12 +8,12 @@ their kernels. A multiplication and an addition are 2 FLOPs; elementwise work an
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from geoladder.models.backbone import Backbone, module
 
@@ -60,8 +60,19 @@ def _meta(model: nn.Module | Backbone) -> nn.Module:
     return copy.deepcopy(module(model)).to("meta")  # type: ignore[arg-type]
 
 
+def conv_backward_flops(grad: Any, x: Any, weight: Any, *rest: Any, **_: Any) -> int:  # noqa: ANN401 - shapes
+    """FLOPs of a convolution's backward pass: those of the forward pass for each gradient that is asked for.
+
+    Torch 2.13's own formula counts the gradient of a grouped convolution's weight once for each group too often.
+    """
+    transposed, wanted = rest[4], rest[7]
+    gradients: int = sum(wanted[:2])
+    return gradients * conv_flop_count(x, weight, grad, transposed=transposed)
+
+
 @contextmanager
 def _counting() -> Iterator[FlopCounterMode]:
-    counter = FlopCounterMode(display=False)
+    formulas = {torch.ops.aten.convolution_backward: conv_backward_flops}
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with sdpa_kernel(SDPBackend.MATH), counter:
         yield counter

@@ -89,6 +89,17 @@ def _geoaware(dims: list[int], depths: list[int]) -> Kwargs:
     return {"width": dims[0], "dims": dims, "depths": depths, "latent": 1024, "image_px": 128}
 
 
+def _mamba2d(dims: list[int], depths: list[int], d_state: int = 16, expand: int = 2) -> Kwargs:
+    return {
+        "width": dims[0],
+        "dims": dims,
+        "depths": depths,
+        "d_state": d_state,
+        "expand": expand,
+        "decoder": 5 * dims[0],
+    }
+
+
 def _pixel(width: int, depth: int = 2) -> Kwargs:
     return {"width": width, "depth": depth}
 
@@ -119,23 +130,40 @@ LADDER: dict[str, dict[str, Kwargs]] = {
         "P16-100M": _paper_vit(768, 12, patch=16, code_px=128),
         "P16-300M": _paper_vit(1024, 24, patch=16, code_px=128),
     },
-    "mamba_upernet": {"xs": _mamba(12), "s": _mamba(32), "m": _mamba(64)},
+    "mamba_upernet": {
+        "xs": _mamba(12),
+        "s": _mamba(32),
+        "m": _mamba(64),
+        "P16-100M": {"layout": "paper", "width": 768, "depth": 12, "patch": 16, "d_state": 16, "expand": 2},
+    },
     "geoaware_unet": {
         "44M": _geoaware([32, 32, 64, 64, 128], [3, 3, 4, 4, 5]),
         "200M": _geoaware([86, 86, 256, 256, 512], [3, 3, 12, 12, 5]),
     },
+    "mamba2d": {"41M": _mamba2d([64, 128, 320, 512], [3, 3, 9, 3])},
+    "rs3mamba": {"168M": {"width": 96, "depths": [2, 2, 9, 2], "resnet": [3, 4, 6, 3], "image_px": 128}},
     "pixel": {"mlp": _pixel(64)},
 }
 ARCHITECTURES = tuple(LADDER)
 FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
     "unet": {"": ("unet", "UNet")},
     "vit_upernet": {"": ("vit", "ViTUPerNet"), "paper": ("vit_paper", "PaperViTUPerNet")},
-    "mamba_upernet": {"": ("mamba", "MambaUPerNet")},
+    "mamba_upernet": {"": ("mamba", "MambaUPerNet"), "paper": ("mamba_paper", "PaperMambaUPerNet")},
     "geoaware_unet": {"": ("geoaware_unet", "GeoAwareUNet")},
+    "mamba2d": {"": ("mamba2d", "Mamba2D")},
+    "rs3mamba": {"": ("rs3mamba", "RS3Mamba")},
     "pixel": {"": ("pixel", "PixelMLP")},
 }
 """Module in geoladder.models, and class, by `layout`; that of a rung without one is ours."""
-BASE_WIDTH = {"unet": 16, "vit_upernet": 32, "mamba_upernet": 32, "geoaware_unet": 32, "pixel": 64}
+BASE_WIDTH = {
+    "unet": 16,
+    "vit_upernet": 32,
+    "mamba_upernet": 32,
+    "geoaware_unet": 32,
+    "mamba2d": 64,
+    "rs3mamba": 96,
+    "pixel": 64,
+}
 """Width at which a study's learning rates are given: that of size `s`, or of the smallest."""
 
 

@@ -1,4 +1,4 @@
-"""Pixels to tokens: a patch embedding with a small convolutional stem and a learned mask token.
+"""Pixels to tokens: a patch embedding with a small convolutional stem, or a plain one; a learned mask token.
 
 Unusual: a 4x4 convolution of stride 2 comes before the patches ("early convolutions", Xiao et al., 2021,
 arXiv 2106.14881), since a small model has only a few hundred steps to learn what one convolution knows. Hidden
@@ -36,6 +36,36 @@ class PatchEmbedding(nn.Module):
         """Tokens; a patch whose pixels are all `hidden` (B, 1, H, W bool) is the mask token."""
         stem = functional.gelu(self.stem(pixels))
         tokens: Tensor = self.embed(stem).permute(0, 2, 3, 1)
+        if hidden is not None:
+            tokens = torch.where(hidden_patches(hidden, self.patch), self.mask_token.to(tokens.dtype), tokens)
+        return tokens
+
+
+class PlainPatches(nn.Module):
+    """(B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim), by one linear map of each patch.
+
+    It is the usual convolution whose stride is its kernel, written as the matrix product it is: on CPUs with AMX
+    torch 2.13 returns wrong numbers for such a convolution of stride 16 in bf16 (compare pytorch issue 169688).
+
+    Args:
+        bands: of the image.
+        dim: of a token.
+        patch: side of a patch in pixels.
+    """
+
+    def __init__(self, bands: int, dim: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.embed = nn.Linear(bands * patch**2, dim)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
+        """Tokens; a patch whose pixels are all `hidden` (B, 1, H, W bool) is the mask token."""
+        tall = pixels.unflatten(2, (-1, self.patch))
+        patches = tall.unflatten(4, (-1, self.patch)).permute(
+            0, 2, 4, 1, 3, 5
+        )  # rows, columns, bands, side, side
+        tokens: Tensor = self.embed(patches.flatten(3))
         if hidden is not None:
             tokens = torch.where(hidden_patches(hidden, self.patch), self.mask_token.to(tokens.dtype), tokens)
         return tokens

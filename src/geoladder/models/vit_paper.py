@@ -13,7 +13,7 @@ from torch.nn import functional
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, check_input, hide, init_weights
 from geoladder.models.learned_residual import ConvBlock
-from geoladder.models.patches import hidden_patches
+from geoladder.models.patches import PlainPatches
 from geoladder.models.upernet import tap_blocks
 from geoladder.models.upernet_paper import PaperUPerNet
 from geoladder.models.vit import Block, position_code
@@ -38,11 +38,9 @@ class Encoder(nn.Module):
         code_px: int,
     ) -> None:
         super().__init__()
-        self.patch = patch
         self.stem = ConvBlock(bands, bands, stem_px) if stem_px else nn.Identity()
-        self.embed = nn.Conv2d(bands, width, patch, stride=patch)
+        self.patches = PlainPatches(bands, width, patch)
         self.cls = nn.Parameter(0.02 * torch.randn(width))
-        self.mask_token = nn.Parameter(0.02 * torch.randn(width))
         self.position: nn.Parameter | None = None
         if code_px:
             side = code_px // patch
@@ -61,9 +59,7 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the summary."""
-        grid = self.embed(self.stem(pixels)).permute(0, 2, 3, 1)
-        if hidden is not None:
-            grid = torch.where(hidden_patches(hidden, self.patch), self.mask_token.to(grid.dtype), grid)
+        grid = self.patches(self.stem(pixels), hidden)
         batch, rows, columns, width = grid.shape
         tokens = grid.flatten(1, 2) + self._place(rows, columns, width).to(grid)
         x = torch.cat([self.cls.to(grid.dtype).expand(batch, 1, width), tokens], 1)

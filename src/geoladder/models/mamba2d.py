@@ -1,0 +1,220 @@
+"""Mamba2D: a four-stage backbone whose blocks scan the grid in two dimensions at once, and a light UPerNet on it.
+
+Unusual: all stages, the last two included, are the "2D_local" blocks of Mamba2D (Baty et al., arXiv 2412.16146), a
+wavefront scan beside a separable convolution; the published M2D-T has attention in two. A scan sees what lies above
+and to the left; every second block of a stage reads the grid turned by half, so that two blocks see everything. No
+parameter depends on it. With widths 64, 128, 320, 512, depths 3, 3, 9, 3 and `expand` 2 the encoder has the 31.98 M
+parameters of the authors' first version. What their description leaves open is settled here so:
+
+- a step's rank is a 16th of the token's channels, B and C are shared by both directions, all projections have biases
+- the local branch has its own norm, twice the channels, a 3x3 depthwise kernel, and is added to the mixer's output
+- the MLP has four times the channels; residuals have no scales
+- stages begin with a 3x3 convolution of stride 2 and end in a norm, from which the decoder reads
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geoladder.errors import GeoladderError
+from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.mamba2d_decoder import DECODER_GROUP, LightUPerNet
+from geoladder.models.patches import hidden_patches
+from geoladder.models.steps import start_steps
+from geoladder.models.wavefront import wavefront_scan
+
+STAGES = 4
+STEM = 4
+"""Side of a cell of the first stage in pixels."""
+WIDTHS = (1, 2, 5, 8)
+"""Channels of the stages over those of the first, where `dims` says nothing else."""
+LOCAL_EXPAND, LOCAL_KERNEL = 2, 3
+MLP_RATIO = 4
+
+
+class M2DMixer(nn.Module):
+    """Linear, GELU, wavefront scan with skip, GELU, linear (arXiv 2412.16146, figure 3): (B, rows, columns, dim).
+
+    Args:
+        dim: of a token.
+        d_state: states per channel.
+        expand: channels of the scan per token channel.
+        turned: scan from the last row and column to the first.
+    """
+
+    def __init__(self, dim: int, d_state: int, expand: int, turned: bool = False) -> None:
+        super().__init__()
+        self.d_state, self.turned = d_state, turned
+        inner = expand * dim
+        self.dt_rank = math.ceil(dim / 16)
+        self.in_proj = nn.Linear(dim, inner)
+        self.x_proj = nn.Linear(inner, 2 * self.dt_rank + 2 * d_state)
+        self.dt_proj_top = nn.Linear(self.dt_rank, inner)
+        self.dt_proj_left = nn.Linear(self.dt_rank, inner)
+        rates = torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(inner, 1)
+        self.A_top_log, self.A_left_log = nn.Parameter(rates), nn.Parameter(rates.clone())
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, rows, columns, dim) to the same."""
+        u = functional.gelu(self.in_proj(x.flip(1, 2) if self.turned else x))
+        y = self.out_proj(functional.gelu(self._scan(u)))
+        return y.flip(1, 2) if self.turned else y
+
+    def _scan(self, u: Tensor) -> Tensor:
+        sizes = [self.dt_rank, self.dt_rank, self.d_state, self.d_state]
+        step_top, step_left, b, c = self.x_proj(u).split(sizes, -1)
+        top, left = (
+            functional.softplus(layer(step))
+            for layer, step in ((self.dt_proj_top, step_top), (self.dt_proj_left, step_left))
+        )
+        rate_top, rate_left = (-torch.exp(each.float()) for each in (self.A_top_log, self.A_left_log))
+        u, top, left, b, c = (each.permute(0, 3, 1, 2) for each in (u, top, left, b, c))
+        return wavefront_scan(u, top, left, rate_top, rate_left, b, c, self.D).permute(0, 2, 3, 1)
+
+
+class StarReLU(nn.Module):
+    """scale * relu(x)² + bias, both learned; starts with mean 0 and variance 1 on normal input (arXiv 2210.13452)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([0.8944]))
+        self.bias = nn.Parameter(torch.tensor([-0.4472]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return self.scale * functional.relu(x).square() + self.bias
+
+
+class LocalBranch(nn.Module):
+    """Norm and separable convolution (pointwise, depthwise, pointwise) of a grid (B, rows, columns, dim)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        inner = LOCAL_EXPAND * dim
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, inner, bias=False)
+        self.act1, self.act2 = StarReLU(), StarReLU()
+        self.depthwise = nn.Conv2d(
+            inner, inner, LOCAL_KERNEL, padding=LOCAL_KERNEL // 2, groups=inner, bias=False
+        )
+        self.narrow = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, rows, columns, dim) to the same."""
+        wide = self.act1(self.widen(self.norm(x))).permute(0, 3, 1, 2)
+        return self.narrow(self.act2(self.depthwise(wide).permute(0, 2, 3, 1)))
+
+
+class Block(nn.Module):
+    """The "2D_local" block, on a grid of tokens: mixer and local branch of one norm, then the MLP."""
+
+    def __init__(self, dim: int, d_state: int, expand: int, turned: bool) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.mixer, self.local = M2DMixer(dim, d_state, expand, turned), LocalBranch(dim)
+        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, rows, columns, dim) to the same."""
+        normal = self.norm1(x)
+        x = x + self.mixer(normal) + self.local(normal)
+        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+
+
+class Encoder(nn.Module):
+    """Stem and stages; pixels (B, bands, H, W), filled where hidden, to four maps and a mean token."""
+
+    def __init__(self, bands: int, dims: list[int], depths: list[int], d_state: int, expand: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(bands, dims[0], 7, stride=STEM, padding=2)
+        self.stem_norm = nn.LayerNorm(dims[0])
+        self.mask_token = nn.Parameter(0.02 * torch.randn(dims[0]))
+        self.downs = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(dims)
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *(Block(dim, d_state, expand, turned=i % 2 == 1) for i in range(depth)), nn.LayerNorm(dim)
+            )
+            for dim, depth in zip(dims, depths, strict=True)
+        )
+        self.apply(init_weights)
+        for layer in self.modules():
+            if isinstance(layer, Block):
+                start_steps(layer.mixer.dt_proj_top, layer.mixer.dt_proj_left)
+                for last in (layer.mixer.out_proj, layer.local.narrow, layer.fc2):
+                    last.weight.data.mul_((2 * sum(depths)) ** -0.5)  # so that depth does not grow the signal
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """Maps (B, dims[i], H / 4 / 2^i, W / 4 / 2^i), and the mean token of the last (B, dims[3]).
+
+        A cell of the first stage whose pixels are all `hidden` (B, 1, H, W bool) is the mask token.
+        """
+        x = self.stem_norm(self.stem(pixels).permute(0, 2, 3, 1))
+        if hidden is not None:
+            x = torch.where(hidden_patches(hidden, STEM), self.mask_token.to(x.dtype), x)
+        maps = [self.stages[0](x).permute(0, 3, 1, 2)]
+        for down, stage in zip(self.downs, self.stages[1:], strict=True):
+            maps.append(stage(down(maps[-1]).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        return maps, maps[-1].mean((2, 3))
+
+
+class Mamba2D(nn.Module):
+    """Mamba2D encoder and a light UPerNet.
+
+    Args:
+        width: channels of the first stage.
+        depths: blocks of the four stages.
+        decoder: channels of the UPerNet and of the dense features; a multiple of 8.
+        dims: channels of the stages, the first of them `width`; None gives 1, 2, 5 and 8 times `width`.
+        d_state: states per channel of a scan.
+        expand: channels of the scan per token channel.
+        bands: of the image.
+
+    Raises:
+        GeoladderError: the arguments do not fit together.
+    """
+
+    stride = STEM * 2 ** (STAGES - 1)
+
+    def __init__(
+        self,
+        width: int,
+        depths: list[int],
+        decoder: int,
+        dims: list[int] | None = None,
+        d_state: int = 16,
+        expand: int = 2,
+        bands: int = 10,
+    ) -> None:
+        super().__init__()
+        channels = [each * width for each in WIDTHS] if dims is None else list(dims)
+        if (
+            len(channels) != STAGES
+            or len(depths) != STAGES
+            or channels[0] != width
+            or decoder % DECODER_GROUP
+        ):
+            raise GeoladderError(
+                f"a Mamba2D needs {STAGES} dims, the first of them its width, {STAGES} depths, and a decoder that "
+                f"is a multiple of {DECODER_GROUP}; got width {width}, dims {channels}, depths {depths}, "
+                f"decoder {decoder}"
+            )
+        self.bands = bands
+        self.dense_channels, self.summary_dim = decoder, channels[-1]
+        self.encoder = Encoder(bands, channels, depths, d_state, expand)
+        self.decoder = LightUPerNet(channels, decoder)
+        channels_last(self)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 32."""
+        check_input(x, self.bands, self.stride)
+        pixels = hide(x, mask)[0].contiguous(memory_format=torch.channels_last)
+        maps, summary = self.encoder(pixels, mask)
+        return Features(self.decoder(maps, (x.shape[2], x.shape[3])), summary)

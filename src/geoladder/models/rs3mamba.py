@@ -1,0 +1,145 @@
+"""RS3Mamba (Ma et al., 2024, arXiv 2404.02457) at the paper's size: a ResNet-50 that a VMamba encoder helps.
+
+Unusual: at each of four scales the CNN's map asks, by window attention, and the state-space encoder's map answers by
+convolutions; two thirds of the parameters are in these four blocks. Place is read from a dense layer on the whole
+coarsest map, which locks the model to one image size. Different from the authors' (arXiv 2506.14765), at the same
+number of parameters: GroupNorm in place of BatchNorm (geoladder.models.resnet says why), no drop-path, strip means
+of attention pad with zeros, and the heads are ours.
+"""
+
+from itertools import pairwise
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geoladder.errors import GeoladderError
+from geoladder.models.backbone import Features, check_input, hide, init_weights
+from geoladder.models.resnet import ResNet
+from geoladder.models.ss2d import PatchMerging, VSSBlock
+from geoladder.models.steps import start_steps
+from geoladder.models.unetformer import UNetFormerDecoder
+from geoladder.models.window_attention import GlobalLocalBlock
+
+SCALES = 4
+COARSEST = 32
+"""Side of a pixel of the coarsest map in pixels of the image."""
+
+
+class StateSpaceEncoder(nn.Module):
+    """Images (B, bands, H, W) to four maps (B, width 2**i, H / 4 / 2**i, ...)."""
+
+    def __init__(self, bands: int, width: int, depths: list[int], d_state: int, expand: int) -> None:
+        super().__init__()
+        self.dims = [width * 2**stage for stage in range(SCALES)]
+        self.stem = nn.Conv2d(bands, width // 2, 7, stride=2, padding=3)
+        self.stem_norm = nn.InstanceNorm2d(width // 2)
+        self.embed = nn.Conv2d(width // 2, width, 2, stride=2)
+        self.embed_norm = nn.LayerNorm(width)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(VSSBlock(dim, d_state, expand) for _ in range(depth)))
+            for dim, depth in zip(self.dims, depths, strict=True)
+        )
+        self.merges = nn.ModuleList(PatchMerging(fine) for fine, _ in pairwise(self.dims))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The four maps, finest first."""
+        x = self.embed(self.stem_norm(self.stem(x)))
+        x, maps = self.embed_norm(x.permute(0, 2, 3, 1)), []
+        for scale, stage in enumerate(self.stages):
+            x = stage(self.merges[scale - 1](x) if scale else x)
+            maps.append(x.permute(0, 3, 1, 2))
+        return maps
+
+
+class Encoder(nn.Module):
+    """Both encoders and what joins them; images to four fused maps and the embedding (B, latent)."""
+
+    def __init__(
+        self, bands: int, width: int, depths: list[int], resnet: list[int], heads: int, latent: int,
+        image_px: int, d_state: int, expand: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.cnn = ResNet(bands, 2 * width // 3, resnet)
+        self.ssm = StateSpaceEncoder(bands, width, depths, d_state, expand)
+        self.fusions = nn.ModuleList(
+            GlobalLocalBlock(dim, local, heads)
+            for dim, local in zip(self.cnn.dims, self.ssm.dims, strict=True)
+        )
+        self.to_latent = nn.Linear(self.cnn.dims[-1] * (image_px // COARSEST) ** 2, latent)
+        self.apply(init_weights)
+        for layer in self.modules():
+            if isinstance(layer, VSSBlock):
+                for projection in layer.mixer.dt_projs:
+                    start_steps(cast(nn.Linear, projection))
+                # So that depth does not grow the signal.
+                layer.mixer.out_proj.weight.data.mul_(sum(depths) ** -0.5)
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Fused maps, finest first; each is what the CNN's next stage takes."""
+        locals_, maps = self.ssm(x), []
+        x = self.cnn.stem(x)
+        for stage, fuse, local in zip(self.cnn.stages, self.fusions, locals_, strict=True):
+            x = fuse(stage(x), local)
+            maps.append(x)
+        return maps, self.to_latent(x.flatten(1))
+
+
+class RS3Mamba(nn.Module):
+    """RS3Mamba for images of one size.
+
+    Args:
+        width: channels of the state-space encoder's first stage, the dial; the ResNet's inner width is two thirds.
+        depths: blocks of the state-space encoder's four stages.
+        resnet: blocks of the ResNet's four stages.
+        heads: of the fusions' attention.
+        decoder: channels of the decoder and of the dense features, a multiple of 8.
+        latent: numbers of the embedding.
+        image_px: side of the images, a multiple of 32.
+        d_state: states per channel of a scan.
+        expand: channels of a scan per token channel.
+        bands: of the image.
+
+    Raises:
+        GeoladderError: the arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depths: list[int],
+        resnet: list[int],
+        heads: int = 16,
+        decoder: int = 64,
+        latent: int = 1024,
+        image_px: int = 128,
+        d_state: int = 16,
+        expand: int = 2,
+        bands: int = 10,
+    ) -> None:
+        super().__init__()
+        if len(depths) != SCALES or len(resnet) != SCALES or width % 6 or decoder % 8 or image_px % COARSEST:
+            raise GeoladderError(
+                f"RS3Mamba needs {SCALES} depths and {SCALES} ResNet depths, a width that is a multiple of 6, a "
+                f"decoder of a multiple of 8 and an image_px of a multiple of {COARSEST}; got depths {depths}, "
+                f"resnet {resnet}, width {width}, decoder {decoder}, image_px {image_px}"
+            )
+        self.bands, self.image_px = bands, image_px
+        self.dense_channels, self.summary_dim = decoder, latent
+        self.encoder = Encoder(bands, width, depths, resnet, heads, latent, image_px, d_state, expand)
+        self.decoder = UNetFormerDecoder(self.encoder.cnn.dims, decoder)
+        self.decoder.apply(init_weights)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
+        check_input(x, self.bands, COARSEST)
+        if tuple(x.shape[2:]) != (self.image_px, self.image_px):
+            raise GeoladderError(
+                f"this RS3Mamba takes images of {self.image_px} x {self.image_px} pixels only, since it reads place "
+                f"from the whole coarsest map; got {x.shape[2]} x {x.shape[3]}"
+            )
+        maps, embedding = self.encoder(hide(x, mask)[0])
+        dense = functional.interpolate(
+            self.decoder(maps), size=x.shape[2:], mode="bilinear", align_corners=False
+        )
+        return Features(dense, embedding)

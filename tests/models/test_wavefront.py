@@ -1,0 +1,237 @@
+"""Both backends of the 2-D scan against the recurrence written out: values, gradients, any shape, any strides."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from geoladder.errors import GeoladderError
+from geoladder.models.scan import selective_scan
+from geoladder.models.wavefront import choose_backend, wavefront_scan
+from geoladder.models.wavefront_cpu import ROWS
+from geoladder.models.wavefront_op import wavefront_op
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+BACKENDS = ["numba", "torch"]
+
+
+def example(batch, channels, height, width, order, dtype=torch.float64, seed=0, size=1.0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    image, cell = (batch, channels, height, width), (batch, order, height, width)
+    steps = [size * normal(*image).abs() for _ in range(2)]
+    rates = [-normal(channels, order).abs() for _ in range(2)]
+    return [normal(*image), *steps, *rates, normal(*cell), normal(*cell), normal(channels)]
+
+
+def cell_by_cell(u, top, left, a_top, a_left, b, c, skip):
+    """The recurrence of the module's docstring, as plainly as it can be written."""
+    height, width = u.shape[2:]
+    h, rows = {}, []
+    for i in range(height):
+        for j in range(width):
+            fresh = u[:, :, i, j, None] * b[:, None, :, i, j]
+            parts = []
+            if i > 0:
+                step = top[:, :, i, j, None]
+                parts.append(torch.exp(step * a_top) * h[i - 1, j] + step * fresh)
+            if j > 0:
+                step = left[:, :, i, j, None]
+                parts.append(torch.exp(step * a_left) * h[i, j - 1] + step * fresh)
+            h[i, j] = sum(parts) / len(parts) if parts else left[:, :, i, j, None] * fresh
+        rows.append(torch.stack([(h[i, j] * c[:, None, :, i, j]).sum(-1) for j in range(width)], -1))
+    return torch.stack(rows, 2) + u * skip[:, None, None]
+
+
+def values_and_gradients(inputs, scan):
+    leaves = [each.clone().requires_grad_() for each in inputs]
+    y = scan(*leaves)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y).sin()
+    gradients = torch.autograd.grad((y * weights).sum(), leaves, allow_unused=True)
+    found = (torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True))
+    return [y.detach(), *found]
+
+
+def assert_same(inputs, backend):
+    expected = values_and_gradients([each.double() for each in inputs], cell_by_cell)
+    found = values_and_gradients(inputs, lambda *each: wavefront_scan(*each, backend=backend))
+    for got, want in zip(found, expected, strict=True):
+        assert got.dtype == inputs[0].dtype
+        assert (got - want).abs().max() <= TOLERANCE[inputs[0].dtype] * (1 + want.abs().max())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1, 1, 1), (2, 33, 8, 8, 8), (2, 70, 2 * ROWS + 3, 3, 3), (1, 32, 1, 13, 16), (1, 5, 19, 1, 2)],
+)
+def test_equals_the_recurrence(shape, dtype, backend):
+    assert_same(example(*shape, dtype=dtype), backend)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 40), st.integers(1, 2 * ROWS + 2), st.integers(1, 9), st.integers(1, 5),
+    st.sampled_from([torch.float32, torch.float64]), st.floats(0.01, 30.0), st.sampled_from(BACKENDS),
+    st.integers(0, 10**6),
+)  # fmt: skip
+def test_equals_the_recurrence_for_any_shape_and_step(
+    batch, channels, height, width, order, dtype, size, backend, seed
+):
+    assert_same(example(batch, channels, height, width, order, dtype, seed, size), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradcheck(backend):
+    leaves = [each.requires_grad_() for each in example(2, 3, 3, 4, 2)]
+    assert torch.autograd.gradcheck(lambda *x: wavefront_scan(*x, backend=backend), leaves)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 37), (37, 1)])
+def test_one_row_or_column_is_a_selective_scan(height, width):
+    u, top, left, a_top, a_left, b, c, skip = example(2, 5, height, width, 4)
+    top[..., :1, :] = left[..., :1, :]  # the corner takes the left step
+    got = wavefront_scan(u, top, left, a_top, a_left, b, c, skip)
+    step, rates = (left, a_left) if height == 1 else (top, a_top)
+    want = selective_scan(*(each.flatten(2) for each in (u, step)), rates, b.flatten(2), c.flatten(2), skip)
+    assert torch.allclose(got.flatten(2), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_transposing_the_grid_exchanges_the_directions(backend):
+    u, top, left, a_top, a_left, b, c, skip = example(2, 3, 4, 6, 2)
+    top[..., 0, 0] = left[..., 0, 0]
+    got = wavefront_scan(u, top, left, a_top, a_left, b, c, skip, backend=backend)
+    turned = wavefront_scan(u.mT, left.mT, top.mT, a_left, a_top, b.mT, c.mT, skip, backend=backend)
+    assert torch.allclose(turned.mT, got, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_cell_sees_what_is_above_and_to_the_left(backend):
+    inputs = example(1, 2, 5, 6, 3)
+    before = wavefront_scan(*inputs, backend=backend)
+    inputs[0][:, :, 2, 3] += 1
+    changed = (wavefront_scan(*inputs, backend=backend) != before).any(1)[0]
+    assert changed[2:, 3:].all()
+    assert changed.sum() == 3 * 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_states_stay_bounded_without_decay(backend):
+    """Without the average the last of 40 x 40 cells would hold 10^22; with it, at most one step's input a cell."""
+    ones = torch.ones(1, 1, 40, 40, dtype=torch.float64)
+    still = torch.zeros(1, 1, dtype=torch.float64)
+    y = wavefront_scan(ones, ones, ones, still, still, ones, ones, still[0], backend=backend)
+    steps = torch.arange(1, 41, dtype=torch.float64)
+    assert torch.equal(y[0, 0, 0], steps)
+    assert y.max() <= 79
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_strides(backend):
+    u, top, left, a_top, a_left, b, c, skip = example(2, 6, 5, 4, 4)
+    odd = [
+        u.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+        top.repeat_interleave(2, 1)[:, ::2],
+        left.mT.contiguous().mT,
+        a_top.T.contiguous().T,
+        a_left[:1].expand(6, 4),
+        b.flip(1),
+        c[:1].expand(2, 4, 5, 4),
+        skip[:1].expand(6),
+    ]
+    assert_same(odd, backend)
+
+
+def test_operator_is_registered_soundly():
+    u, top, left, a_top, a_left, b, c, skip = (each.float() for each in example(2, 5, ROWS + 1, 3, 3))
+    grids = [each.permute(0, 2, 3, 1).contiguous() for each in (u, top, left, b, c)]
+    inputs = [*grids[:3], a_top.T.contiguous(), a_left.T.contiguous(), *grids[3:], skip]
+    torch.library.opcheck(wavefront_op, [each.requires_grad_() for each in inputs])
+
+
+@pytest.mark.parametrize("which", range(8))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_nan_is_seen(which, backend):
+    inputs = example(1, 2, 3, 3, 2, torch.float32)
+    inputs[which].reshape(-1)[-1] = float("nan")
+    assert wavefront_scan(*inputs, backend=backend).isnan().any()
+
+
+def test_no_gradient_wanted_and_some_wanted():
+    inputs = example(2, 3, 5, 4, 2)
+    assert not wavefront_scan(*inputs, backend="numba").requires_grad
+    inputs[3].requires_grad_()
+    wavefront_scan(*inputs, backend="numba").sum().backward()
+    assert inputs[3].grad is not None
+
+
+def test_half_precision_is_computed_in_float32():
+    rounded = [each.bfloat16() for each in example(2, 8, 5, 4, 4, torch.float32)]
+    want = wavefront_scan(*(each.float() for each in rounded)).bfloat16()
+    got = wavefront_scan(*rounded)
+    assert got.dtype == torch.bfloat16
+    assert torch.equal(got, want)
+
+
+def test_bits_do_not_change_from_run_to_run():
+    inputs = example(3, 40, 11, 5, 8, torch.float32)
+    first, second = (
+        values_and_gradients(inputs, lambda *each: wavefront_scan(*each, backend="numba")) for _ in range(2)
+    )
+    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+
+
+def test_meta_tensors_have_shapes_and_flops_both_ways():
+    inputs = [each.to("meta").requires_grad_() for each in example(2, 6, 9, 5, 4)]
+    with FlopCounterMode(display=False) as counter:
+        y = wavefront_scan(*inputs)
+        forward = counter.get_total_flops()
+        y.sum().backward()
+    assert y.shape == (2, 6, 9, 5)
+    assert forward == 2 * 6 * 9 * 5 * (13 * 4 + 6)
+    assert counter.get_total_flops() - forward == 2 * 6 * 9 * 5 * (30 * 4 + 18)
+    assert all(each.grad.shape == each.shape for each in inputs)
+
+
+def test_bad_input_is_named():
+    inputs = example(2, 3, 4, 5, 2)
+    with pytest.raises(GeoladderError, match=r"\(2, 2, 4, 3\)"):
+        wavefront_scan(*inputs[:5], inputs[5][..., :3], *inputs[6:])
+    empty = [each[..., :0] if each.ndim == 4 else each for each in inputs]
+    with pytest.raises(GeoladderError, match="H and W at least 1"):
+        wavefront_scan(*empty)
+    with pytest.raises(GeoladderError, match="'cuda' is unknown; use auto, numba, torch"):
+        wavefront_scan(*inputs, backend="cuda")
+
+
+def test_choice_is_logged_once_with_its_reason(caplog):
+    caplog.set_level(logging.INFO)
+    choose_backend.cache_clear()
+    assert [choose_backend(each) for each in ("cpu", "cpu", "cuda", "meta")] == [
+        "numba",
+        "numba",
+        "torch",
+        "numba",
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "wavefront scan by numba: tensors are on cpu",
+        "wavefront scan by torch: tensors are on cuda",
+        "wavefront scan by numba: tensors are on meta",
+    ]
+    choose_backend.cache_clear()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_torch_backend_on_a_gpu():
+    inputs = example(2, 33, 7, 9, 4)
+    want = values_and_gradients(inputs, cell_by_cell)
+    found = values_and_gradients([each.cuda() for each in inputs], wavefront_scan)
+    assert all((got.cpu() - each).abs().max() < 1e-9 for got, each in zip(found, want, strict=True))
