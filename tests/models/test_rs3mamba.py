@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from geoladder.cost.profile import profile
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
@@ -86,6 +87,41 @@ def test_a_direction_reads_the_grid_in_its_order(direction):
     assert torch.equal(_turn_back(turned, direction), grid)
 
 
+def test_ss2d_is_its_recurrence():
+    """Against the recurrence written out token by token, in the order of each direction."""
+    torch.manual_seed(0)
+    mixer, x = SS2D(12, 4, 2), torch.randn(2, 3, 5, 12)
+    torch.nn.init.normal_(mixer.A_logs)
+    torch.nn.init.normal_(mixer.Ds)
+    wide, gate = mixer.in_proj(x).chunk(2, -1)
+    grid = functional.silu(mixer.conv(wide.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+    by_rows = [(row, column) for row in range(3) for column in range(5)]
+    by_columns = [(row, column) for column in range(5) for row in range(3)]
+    total = torch.zeros_like(grid)
+    for direction, order in enumerate((by_rows, by_columns, by_rows[::-1], by_columns[::-1])):
+        state = torch.zeros(2, 24, 4)
+        for row, column in order:
+            u = grid[:, row, column]
+            step, b, c = mixer.x_projs[direction](u).split([mixer.dt_rank, 4, 4], -1)
+            delta = functional.softplus(mixer.dt_projs[direction](step))
+            decay = torch.exp(-delta[..., None] * mixer.A_logs[direction].exp())
+            state = decay * state + (delta * u)[..., None] * b[:, None]
+            total[:, row, column] += (state * c[:, None]).sum(-1) + mixer.Ds[direction] * u
+    expected = mixer.out_proj(mixer.norm(total) * functional.silu(gate))
+    assert torch.allclose(mixer(x), expected, atol=1e-5)
+
+
+def test_168m_is_within_tolerance_with_and_without_its_scan():
+    cost = profile("rs3mamba", "168M")
+    assert cost["published"]["misses"] == []
+    tokens_of = {96: 1024, 192: 256, 384: 64, 768: 16}
+    scan = sum(
+        depth * DIRECTIONS * tokens * 2 * dim * (9 * 16 + 2)
+        for depth, (dim, tokens) in zip([2, 2, 9, 2], tokens_of.items(), strict=True)
+    )
+    assert cost["gflops_scan_fwd"] == pytest.approx(scan / 1e9, rel=1e-9)
+
+
 def test_four_directions_see_the_whole_grid():
     torch.manual_seed(0)
     mixer = SS2D(8, 4, 2)
@@ -115,6 +151,11 @@ def test_windows_attend_within_themselves(side):
         ({"depths": [1, 1]}, "4 depths"),
         ({"decoder": 12}, "decoder 12"),
         ({"image_px": 48}, "image_px 48"),
+        ({"image_px": 0}, "image_px 0"),
+        ({"image_px": -32}, "image_px -32"),
+        ({"width": 0}, "width 0"),
+        ({"heads": 5}, "heads 5"),
+        ({"d_state": 0}, "d_state 0"),
     ],
 )
 def test_arguments_that_do_not_fit(changes, message):

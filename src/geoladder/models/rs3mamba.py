@@ -4,7 +4,8 @@ Unusual: at each of four scales the CNN's map asks, by window attention, and the
 convolutions; two thirds of the parameters are in these four blocks. Place is read from a dense layer on the whole
 coarsest map, which locks the model to one image size. Different from the authors' (arXiv 2506.14765), at the same
 number of parameters: GroupNorm in place of BatchNorm (geoladder.models.resnet says why), no drop-path, strip means
-of attention pad with zeros, and the heads are ours.
+of attention pad with zeros, and the heads are ours. What no count settles: fused maps are what the CNN's next stage
+takes, and the stem's InstanceNorm has no weights.
 """
 
 from itertools import pairwise
@@ -15,9 +16,10 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, check_input, hide, init_weights
-from geoladder.models.resnet import ResNet
+from geoladder.models.resnet import EXPANSION, ResNet
 from geoladder.models.ss2d import PatchMerging, VSSBlock
 from geoladder.models.steps import start_steps
+from geoladder.models.unetformer import HEADS as DECODER_HEADS
 from geoladder.models.unetformer import UNetFormerDecoder
 from geoladder.models.window_attention import GlobalLocalBlock
 
@@ -118,11 +120,19 @@ class RS3Mamba(nn.Module):
         bands: int = 10,
     ) -> None:
         super().__init__()
-        if len(depths) != SCALES or len(resnet) != SCALES or width % 6 or decoder % 8 or image_px % COARSEST:
+        attended = EXPANSION * (2 * width // 3)
+        if (
+            len(depths) != SCALES
+            or len(resnet) != SCALES
+            or min(width, decoder, image_px, heads, latent, d_state, expand, *depths, *resnet) < 1
+            or (width % 6, decoder % DECODER_HEADS, image_px % COARSEST, attended % heads) != (0, 0, 0, 0)
+        ):
             raise GeoladderError(
-                f"RS3Mamba needs {SCALES} depths and {SCALES} ResNet depths, a width that is a multiple of 6, a "
-                f"decoder of a multiple of 8 and an image_px of a multiple of {COARSEST}; got depths {depths}, "
-                f"resnet {resnet}, width {width}, decoder {decoder}, image_px {image_px}"
+                f"RS3Mamba needs {SCALES} depths and {SCALES} ResNet depths, a width that is a multiple of 6, heads "
+                f"that divide {EXPANSION} times two thirds of it, a decoder of a multiple of {DECODER_HEADS} and an "
+                f"image_px of a multiple of {COARSEST}, all at least 1; got depths {depths}, resnet {resnet}, "
+                f"width {width}, heads {heads}, decoder {decoder}, image_px {image_px}, latent {latent}, "
+                f"d_state {d_state}, expand {expand}"
             )
         self.bands, self.image_px = bands, image_px
         self.dense_channels, self.summary_dim = decoder, latent

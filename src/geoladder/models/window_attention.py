@@ -57,6 +57,7 @@ class GlobalLocalAttention(nn.Module):
     def forward(self, x: Tensor, local: Tensor) -> Tensor:
         """(B, dim, H, W) and (B, local_dim, H, W) to (B, dim, H, W)."""
         height, width = x.shape[2:]
+        # Zeros are projected too, as in the original: a small map costs as much as one whole window.
         padded = functional.pad(x, (0, -width % WINDOW, 0, -height % WINDOW))
         attended = self._attend(padded)[:, :, :height, :width]
         spread = _strip_means(attended) + self.local3(local) + self.local1(local)
