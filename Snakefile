@@ -12,6 +12,7 @@ if not workflow.overwrite_configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/sweep.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/analysis.smk"
 

@@ -66,9 +66,9 @@ def test_another_earth_changes_everything():
 def test_the_ledger_is_rewritten_only_when_it_says_something_new(tmp_path):
     nodes = Nodes(parse_study(TWO))
     path = tmp_path / "ledger.json"
-    nodes.write_ledger(path)
+    nodes.write_ledger(path, nodes.ledger())
     before = path.stat().st_mtime_ns
-    nodes.write_ledger(path)
+    nodes.write_ledger(path, nodes.ledger())
     assert path.stat().st_mtime_ns == before
 
 

@@ -188,6 +188,13 @@ def _figure_coverage(options: Options) -> None:
     draw_coverage(options.ledger, settings, options.out)
 
 
+def _figure_lr(options: Options) -> None:
+    from geoladder.config import Figures
+    from geoladder.report.figures.lr import draw_lr
+
+    draw_lr(options.results, Figures.model_validate_json(options.spec or "{}"), options.table, options.out)
+
+
 def _cells(options: Options) -> None:
     from geoladder.load import load_study
     from geoladder.report.cells import cells_table
@@ -225,6 +232,7 @@ NODES: dict[str, tuple[Callable[[Options], None], str, tuple[str, ...]]] = {
     "gates": (_gates, "check the synthetic Earth's gates", ("results", "out")),
     "figure-scaling": (_figure_scaling, "draw the scaling figure", ("results", "laws", "out")),
     "figure-coverage": (_figure_coverage, "draw kept and dropped tiles on a map", ("ledger", "out")),
+    "figure-lr": (_figure_lr, "draw a learning-rate sweep", ("results", "table", "out")),
     "figure-gates": (_figure_gates, "draw the gates figure", ("gates", "results", "out")),
 }
 

@@ -229,6 +229,18 @@ class Pretrain(Block):
     )
 
 
+class Sweep(Block):
+    """Learning-rate sweep: does a family's best base rate stay put as its rungs widen? See studies/lr.yaml."""
+
+    corpus: CorpusKey
+    architectures: Annotated[list[Architecture], Field(min_length=1)]
+    sizes: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    factors: Annotated[list[Positive], Field(min_length=3)] = Field(
+        [0.25, 0.5, 1.0, 2.0, 4.0], description="of the rate the study gives each rung"
+    )
+
+
 class Arms(Block):
     """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from geoladder.atomic import atomic_path
@@ -23,11 +24,23 @@ def point_file(point: Point) -> str:
     return f"{folder}/seed{point.seed}/n{point.n}.json"
 
 
+def sweep_folder(cell: Cell, factor: float) -> str:
+    """Folder of one run of a learning-rate sweep, relative to the project."""
+    slug = corpus_slug(cell.corpus)
+    return f"results/sweep/{slug}/{cell.architecture}-{cell.size}/seed{cell.seed}/x{factor:g}"
+
+
+def fingerprints(nodes: Mapping[str, Spec]) -> dict[str, str]:
+    """Fingerprint each result file must carry."""
+    return {file: spec.fingerprint for file, spec in nodes.items()}
+
+
 class Nodes:
     """Result files by stage, each with its spec.
 
     Attributes:
         pretrain: `.../metrics.json` to `PretrainSpec`.
+        sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `TrivialSpec`.
     """
@@ -41,6 +54,11 @@ class Nodes:
         }
         points = study.points()
         self.pretrain = {f"{cell_folder(cell)}/metrics.json": spec for cell, spec in cells.items()}
+        self.sweep: dict[str, PretrainSpec] = {}
+        for swept, factor in study.sweep_runs():
+            spec = PretrainSpec.of(study, swept, self._code("pretrain", swept.architecture))
+            at_factor = spec.model_copy(update={"lr": spec.lr * factor})
+            self.sweep[f"{sweep_folder(swept, factor)}/metrics.json"] = at_factor
         self._behind = {point_file(p): study.cell_of(p) for p in points}
         self.finetune: dict[str, FinetuneSpec] = {}
         for point in points:
@@ -63,15 +81,13 @@ class Nodes:
         return cell_folder(cell) if cell else None
 
     def ledger(self) -> dict[str, str]:
-        """Fingerprint every result file must carry."""
-        return {file: spec.fingerprint for file, spec in self._all()}
+        """Fingerprint every result file of the study must carry; a sweep has a ledger of its own."""
+        return fingerprints({**self.pretrain, **self.finetune, **self.trivial})
 
-    def _all(self) -> list[tuple[str, Spec]]:
-        return [*self.pretrain.items(), *self.finetune.items(), *self.trivial.items()]
-
-    def write_ledger(self, path: Path) -> None:
-        """Write the ledger, only if it says something new: its time stamp makes results be collected again."""
-        text = json.dumps(self.ledger(), indent=0, sort_keys=True)
+    @staticmethod
+    def write_ledger(path: Path, of: dict[str, str]) -> None:
+        """Write a ledger, only if it says something new: its time stamp makes results be collected again."""
+        text = json.dumps(of, indent=0, sort_keys=True)
         if not path.exists() or path.read_text() != text:
             with atomic_path(path) as temporary:
                 temporary.write_text(text)

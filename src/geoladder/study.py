@@ -17,6 +17,7 @@ from geoladder.config import (
     Fit,
     Gates,
     Pretrain,
+    Sweep,
     Validation,
     corpus_name,
 )
@@ -65,15 +66,15 @@ class Study(Block):
     pretrain: Pretrain
     finetune: Finetune
     gates: Gates | None = Gates()
+    sweep: Sweep | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
     compute: Compute = Compute()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        wanted = {corpus_name(c) for block in self.pretrain.grid for c in block.corpora} | {
-            self.validation.corpus
-        }
+        wanted = {corpus_name(c) for block in self.pretrain.grid for c in block.corpora}
+        wanted |= {self.validation.corpus, *([corpus_name(self.sweep.corpus)] if self.sweep else [])}
         for name in sorted(wanted - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
         if self.gates is not None and self.gates.n in self.finetune.n:
@@ -95,6 +96,16 @@ class Study(Block):
         """Pretraining cells, without repetition, in the order of the grid."""
         blocks = (product(b.corpora, b.architectures, b.sizes, b.seeds) for b in self.pretrain.grid)
         return list(dict.fromkeys(Cell(*values) for block in blocks for values in block))
+
+    def sweep_runs(self) -> list[tuple[Cell, float]]:
+        """Runs of the learning-rate sweep: a cell, and the factor of its rate."""
+        if self.sweep is None:
+            return []
+        cells = (
+            Cell(self.sweep.corpus, *rest)
+            for rest in product(self.sweep.architectures, self.sweep.sizes, self.sweep.seeds)
+        )
+        return list(product(cells, self.sweep.factors))
 
     def points(self) -> list[Point]:
         """Fine-tuning runs without repetition: the grid's curves, the per-pixel baseline, the gates."""

@@ -109,3 +109,17 @@ def test_an_n_above_the_pool_says_how_many_there_are(project):
     message = done.stdout + done.stderr
     assert "100000" in message
     assert "pool" in message
+
+
+def test_a_sweep_adds_its_own_runs_and_reruns_nothing(project):
+    rung = {"corpus": "majortom", "architectures": ["unet"], "sizes": ["xs"], "factors": [0.5, 1, 2]}
+    project.study["sweep"] = rung
+    project.write()
+    assert project.planned() == {}
+    target = "results/figures/lr.pdf"
+    assert len(project.planned(target)["pretrain"]) == 3
+    done = project.run(target=target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with (project.folder / "results/tables/lr.csv").open() as handle:
+        assert [row["size"] for row in csv.DictReader(handle)] == ["xs"]
+    assert project.planned(target) == {}

@@ -17,7 +17,7 @@ from geoladder.specs import (
     StatsSpec,
     TrivialSpec,
 )
-from geoladder.nodes import Nodes
+from geoladder.nodes import Nodes, fingerprints
 from geoladder.session import claim, export, forget_dead_owner, start_worker
 
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
@@ -36,7 +36,9 @@ except GeoladderError as problem:
 
 if workflow.is_main_process:
     export(**{SNAPSHOT: str(nodes.freeze(OWN))})
-    nodes.write_ledger(Path("results/ledger.json"))
+    nodes.write_ledger(Path("results/ledger.json"), nodes.ledger())
+    if nodes.sweep:
+        nodes.write_ledger(Path("results/sweep/ledger.json"), fingerprints(nodes.sweep))
 
 # Two jobs of one thread each on two cores; spinning threads would starve one another.
 export(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(study.compute.threads))
@@ -54,10 +56,11 @@ wildcard_constraints:
     name="|".join(study.corpora),  # and not the bench, whose folder lies beside theirs
     corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
     architecture=r"[a-z0-9_]+",
-    size=r"[A-Za-z0-9]+",
+    size=r"[A-Za-z0-9-]+",
     task=r"[a-z]+",
     seed=r"\d+",
     n=r"\d+",
+    factor=r"[0-9.e+-]+",
 
 
 def archive_folder(wildcards):

@@ -105,5 +105,6 @@ def _run(stage: str, result: dict[str, Any]) -> dict[str, Any]:
         run["parameters_total"] = counted["total"]
         run["parameters_encoder"] = counted["encoder"]
         run["parameters_no_norm"] = counted["total"] - counted["norm"]
-        run["older_code"] = run["code"] != code_fingerprint(stage, spec["architecture"])
+        trained_by = "finetune" if stage == "finetune" else "pretrain"
+        run["older_code"] = run["code"] != code_fingerprint(trained_by, spec["architecture"])
     return run

@@ -1,0 +1,119 @@
+"""Where the best learning rate of each rung lies, from a sweep, and how far it moves within a family.
+
+Unusual: rates are compared at the family's base width, as the study gives them; if the width rule holds, the best
+base rate is the same for all rungs. The best rate is the vertex of a parabola in the logarithm of the rate through
+the best point and its neighbours, of losses averaged over seeds.
+"""
+
+import numpy as np
+import pandas as pd
+
+from geoladder.errors import GeoladderError
+from geoladder.models.ladder import BASE_WIDTH, rung
+
+METRIC = "val_loss"
+ALLOWED = 2.0
+"""Largest over smallest best base rate of a family for which one rate may serve all its rungs."""
+DRAWS, BOOTSTRAP_SEED = 1000, 0
+TAILS = (0.025, 0.975)
+
+
+def swept_losses(results: pd.DataFrame) -> pd.DataFrame:
+    """Validation losses of a sweep.
+
+    Args:
+        results: results.csv of a sweep.
+
+    Returns:
+        architecture, size, width, base_lr (at the family's base width), seed, loss.
+
+    Raises:
+        GeoladderError: no run in the table.
+    """
+    runs = results[(results["metric"] == METRIC) & (results["stage"] == "sweep")]
+    if runs.empty:
+        raise GeoladderError(
+            "no run of a learning-rate sweep; run a study with a `sweep`, such as studies/lr.yaml"
+        )
+    widths = [
+        rung(architecture, size).width
+        for architecture, size in zip(runs["architecture"], runs["size"], strict=True)
+    ]
+    bases = runs["architecture"].map(BASE_WIDTH)
+    table = runs.assign(width=widths, base_lr=runs["lr"] * widths / bases, loss=runs["value"])
+    columns = ["architecture", "size", "width", "base_lr", "seed", "loss"]
+    return table[columns].sort_values(["architecture", "width", "base_lr", "seed"], ignore_index=True)
+
+
+def best_rates(losses: pd.DataFrame) -> pd.DataFrame:
+    """Best base rate of each rung, and whether it moves within the family.
+
+    Args:
+        losses: as `swept_losses` returns them.
+
+    Returns:
+        architecture, size, width, best_base_lr with best_low and best_high (95 % of bootstrap draws over seeds; NaN
+        for a single seed), at_edge (the best point is the lowest or highest rate tried, which is then given),
+        best_loss (mean over seeds at the best point), shared_lr (the rate tried that is best for all rungs of the
+        family together), regret (loss there over best_loss, minus 1); and of the family: ratio (largest over smallest
+        best rate), ratio_low, ratio_high, and verdict (`stays` within `ALLOWED`, `moves`, or `undecided`).
+    """
+    tables = [_family(of_family) for _, of_family in losses.groupby("architecture", sort=False)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _family(losses: pd.DataFrame) -> pd.DataFrame:
+    names, grids = [], []
+    for key, of_rung in losses.groupby(["architecture", "size", "width"], sort=False):
+        names.append(key)
+        grids.append(of_rung.pivot_table(index="seed", columns="base_lr", values="loss", dropna=False))
+    rates = grids[0].columns.to_numpy()
+    means = np.array([grid.mean().to_numpy() for grid in grids])
+    best = [_vertex(np.log2(rates), mean) for mean in means]
+    lowest = np.nanmin(means, axis=1)
+    shared = int(np.nanargmin(np.log(means).sum(0)))
+    draws = _draws(grids, np.log2(rates))
+    table = pd.DataFrame(names, columns=["architecture", "size", "width"]).assign(
+        best_base_lr=[2.0**rate for rate, _ in best],
+        at_edge=[edge for _, edge in best],
+        best_loss=lowest,
+        shared_lr=rates[shared],
+        regret=means[:, shared] / lowest - 1,
+    )
+    table[["best_low", "best_high"]] = 2.0 ** np.quantile(draws, TAILS, axis=1).T
+    ratio = table["best_base_lr"].max() / table["best_base_lr"].min()
+    low, high = 2.0 ** np.quantile(draws.max(0) - draws.min(0), TAILS)
+    return table.assign(ratio=ratio, ratio_low=low, ratio_high=high, verdict=_verdict(low, high))
+
+
+def _draws(grids: list[pd.DataFrame], log_rates: np.ndarray) -> np.ndarray:
+    """Best log2 rates of the rungs (rungs, DRAWS) when the seeds of each are drawn again; NaN for a single seed."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    if min(map(len, grids)) < 2:
+        return np.full((len(grids), DRAWS), np.nan)
+    drawn = (rng.integers(len(grid), size=(DRAWS, len(grid))) for grid in grids)
+    return np.array(
+        [
+            [_vertex(log_rates, grid.to_numpy()[seeds].mean(0))[0] for seeds in of_rung]
+            for grid, of_rung in zip(grids, drawn, strict=True)
+        ]
+    )
+
+
+def _verdict(low: float, high: float) -> str:
+    if high <= ALLOWED:
+        return "stays"
+    return "moves" if low > ALLOWED else "undecided"
+
+
+def _vertex(log_rates: np.ndarray, losses: np.ndarray) -> tuple[float, bool]:
+    """Minimum of a parabola through the lowest point and its neighbours; the lowest point itself at an edge."""
+    finite = np.where(np.isfinite(losses), losses, np.inf)
+    lowest = int(np.argmin(finite))
+    near = slice(lowest - 1, lowest + 2)
+    if not 0 < lowest < len(losses) - 1 or not np.isfinite(losses[near]).all():
+        return float(log_rates[lowest]), True
+    curvature, slope, _ = np.polyfit(log_rates[near] - log_rates[lowest], losses[near], 2)
+    return float(log_rates[lowest] - slope / (2 * curvature)) if curvature > 0 else float(
+        log_rates[lowest]
+    ), False

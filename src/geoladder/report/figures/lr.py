@@ -1,0 +1,77 @@
+"""The learning-rate sweep: loss against base rate, one panel a family, one line a rung, its best rate marked."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from geoladder.atomic import atomic_path
+from geoladder.config import Figures
+from geoladder.report.best_rates import best_rates, swept_losses
+from geoladder.report.style import MM_PER_INCH, NAMES, ordered, palette, save, style
+
+mpl.use("Agg")
+HEIGHT_MM = 78
+SHOWN = 0.5
+"""Losses above the panel's best by more than this share are outside: diverging rates would flatten the rest."""
+
+
+def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
+    """Draw the sweep and write its table.
+
+    Args:
+        results: results.csv of a sweep.
+        settings: how it looks.
+        table: CSV written: `geoladder.report.best_rates.best_rates`.
+        out: the PDF; PNG and CSV (every loss) go beside it.
+
+    Raises:
+        GeoladderError: no run of a sweep in `results`.
+    """
+    losses = swept_losses(pd.read_csv(results))
+    best = best_rates(losses)
+    with atomic_path(table) as path:
+        best.to_csv(path, index=False)
+    families = ordered(losses["architecture"].unique())
+    with style(settings):
+        figure = Figure(figsize=(settings.width_mm / MM_PER_INCH, HEIGHT_MM / MM_PER_INCH))
+        axes = figure.subplots(1, len(families), squeeze=False)[0]
+        for axis, family in zip(axes, families, strict=True):
+            _panel(axis, losses[losses.architecture == family], best[best.architecture == family], settings)
+            axis.set_title(_title(family, best[best.architecture == family]), loc="left")
+        axes[0].set_ylabel("validation loss")
+        save(figure, losses, out)
+
+
+def _title(family: str, best: pd.DataFrame) -> str:
+    first = best.iloc[0]
+    return (
+        f"{NAMES.get(family, family)}: {first['verdict']}\nbest rates apart {first['ratio']:.2g} times "
+        f"[{first['ratio_low']:.2g}, {first['ratio_high']:.2g}]\nat {first['shared_lr']:.2g} for all at most "
+        f"{best['regret'].max():.1%} worse"
+    )
+
+
+def _panel(axis: Axes, losses: pd.DataFrame, best: pd.DataFrame, settings: Figures) -> None:
+    colors = palette(settings, len(best))
+    for color, size, width, rate in zip(
+        colors, best["size"], best["width"], best["best_base_lr"], strict=True
+    ):
+        of_rung = losses[losses["size"] == size]
+        mean = of_rung.groupby("base_lr")["loss"].mean()
+        axis.plot(mean.index, mean, color=color, label=f"{size} ({width})", marker="o")
+        axis.scatter(of_rung["base_lr"], of_rung["loss"], s=3, color=color, alpha=0.5, lw=0)
+        axis.axvline(rate, color=color, lw=0.8, ls=":")
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.minorticks_off()
+    axis.set_xticks(np.unique(losses["base_lr"].round(12)))
+    low = losses["loss"].min()
+    axis.set_ylim(low * 0.98, min(losses["loss"].max() * 1.02, low * (1 + SHOWN)))
+    axis.set_xlabel("learning rate at the base width")
+    axis.legend(
+        frameon=False, title="size (width)", loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=len(best)
+    )
