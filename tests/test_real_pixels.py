@@ -1,4 +1,4 @@
-"""Two real Sentinel-2 tiles all the way: index, chips, statistics, ten steps of pretraining, an embedding of each."""
+"""Two real Sentinel-2 tiles all the way: grid, offset, index, chips, statistics, ten steps of pretraining."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import torch
+from affine import Affine
 
+from geoladder.data import grid
+from geoladder.data.bands import BANDS, boa_offset_dn, offset_from_pixels, to_reflectance
 from geoladder.data.chips import ChipStore, write_chips
 from geoladder.data.index import build_index
+from geoladder.data.majortom import MajorTom
+from geoladder.data.sources import open_archive
 from geoladder.data.split import is_validation
 from geoladder.data.stats import BandStats, write_stats
+from geoladder.data.targets import great_circle_km
+from geoladder.data.tile import ground_m
 from geoladder.load import load_study
 from geoladder.models.ladder import build_backbone
-from geoladder.specs import ChipsSpec, FinetuneSpec, IndexSpec, PretrainSpec, StatsSpec
+from geoladder.specs import ChipsSpec, FinetuneSpec, IndexSpec, Layout, PretrainSpec, StatsSpec
 from geoladder.study import Arm, Cell, Point
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.pretrain import pretrain
@@ -26,6 +34,99 @@ CELLS = ("433D_629L", "637U_59R")
 """Chile and Denmark, the first with the offset of baseline 04.00 and the second without."""
 SIZE = "xs"
 STEPS = 10
+
+
+@pytest.fixture(scope="module", params=CELLS)
+def real(request):
+    """One of the two tiles, with its row of metadata."""
+    if not SAMPLES.is_dir():
+        pytest.skip(f"real MajorTOM samples are not at {SAMPLES}")
+    reader = MajorTom(SAMPLES)
+    rows = reader.metadata()
+    row = rows[rows["grid_cell"] == request.param].iloc[0]
+    return reader.read(row["part"], row["row"]), row
+
+
+def test_footprints_lie_on_the_official_grid_to_the_pixel(real):
+    tile, _ = real
+    epsg, left_m, bottom_m, size_m = grid.footprint(tile.grid_cell)
+    assert tile.epsg == epsg
+    assert (tile.transform.a, tile.transform.e, tile.transform.b, tile.transform.d) == (10, -10, 0, 0)
+    # "To the pixel" is 10 m; the formula meets the published corner to less than a micrometre.
+    assert tile.transform.c == pytest.approx(left_m, abs=1e-6)
+    assert tile.transform.f == pytest.approx(bottom_m + size_m, abs=1e-6)
+    assert tile.dn10.shape[1:] == (size_m / 10, size_m / 10) and tile.dn20.shape[1:] == (
+        size_m / 20,
+        size_m / 20,
+    )
+
+
+def test_centres_are_where_the_metadata_say(real):
+    tile, row = real
+    centre_m = ground_m(tile.transform, 534.0, 534.0)
+    assert great_circle_km(row["lat_deg"], row["lon_deg"], *grid.to_lat_lon(tile.epsg, *centre_m)) < 1e-3
+    assert grid.cell_of(row["lat_deg"], row["lon_deg"]) == tile.grid_cell
+    assert row["epsg"] == tile.epsg
+
+
+def test_the_offset_tile_is_harmonised_and_the_other_untouched(real):
+    tile, row = real
+    offset_dn = boa_offset_dn(row["product_id"])
+    valid = (tile.dn10 > 0).all(axis=0)
+    harmonised = to_reflectance(tile.dn10[None], tile.dn20[None], np.array([offset_dn]))[0].numpy()
+    plain = to_reflectance(tile.dn10[None], tile.dn20[None], 0)[0].numpy()
+    darkest = [np.percentile(band[valid], 1) for band in harmonised[:4]]
+    assert min(darkest) < 0.02 and max(darkest) < 0.08  # visible bands and near infrared, over land
+    if tile.grid_cell == CELLS[0]:
+        assert offset_dn == 1000 and min(np.percentile(band[valid], 1) for band in plain[:4]) > 0.1
+        native = plain[:4][:, valid]
+        np.testing.assert_allclose(harmonised[:4][:, valid], np.clip(native - 0.1, 0, None), atol=1e-6)
+    else:
+        assert offset_dn == 0
+        np.testing.assert_array_equal(harmonised, plain)
+    # The pixels alone tell the same, were the baseline unknown.
+    assert offset_from_pixels([*tile.dn10, *tile.dn20]) == offset_dn
+
+
+@pytest.mark.parametrize("combined", [False, True])
+def test_a_real_tile_as_a_tree_is_the_same_tile(real, combined, tmp_path):
+    tile, row = real
+    folder = tmp_path / "L2A" / tile.grid_cell.partition("_")[0] / tile.grid_cell / tile.product_id
+    folder.mkdir(parents=True)
+    if combined:
+        enlarged = tile.dn20.repeat(2, axis=1).repeat(2, axis=2)
+        write_bands(
+            folder / "combined.tif", np.concatenate([tile.dn10, enlarged, tile.cloud_mask[None]]), tile
+        )
+    else:
+        for name, pixels in zip(BANDS, [*tile.dn10, *tile.dn20], strict=True):
+            write_bands(folder / f"{name}.tif", pixels[None], tile)
+        write_bands(folder / "cloud_mask.tif", tile.cloud_mask[None], tile)
+    reader = open_archive(tmp_path, Layout(source="auto"))
+    found = reader.metadata().iloc[0]
+    assert (found["grid_cell"], found["product_id"], found["epsg"]) == (
+        tile.grid_cell,
+        tile.product_id,
+        tile.epsg,
+    )
+    assert great_circle_km(found["lat_deg"], found["lon_deg"], row["lat_deg"], row["lon_deg"]) < 1e-3
+    assert found["nodata_share"] == pytest.approx(row["nodata_share"], abs=1e-3)
+    same = reader.read(found["part"], 0)
+    for attribute in ("dn10", "dn20", "cloud_mask"):
+        np.testing.assert_array_equal(getattr(same, attribute), getattr(tile, attribute))
+    assert same.transform.almost_equals(tile.transform)
+
+
+def write_bands(path, bands, tile):
+    """A GeoTIFF of whatever resolution its shape says."""
+    step = 10.0 * tile.dn10.shape[1] / bands.shape[1]
+    place = {
+        "crs": f"EPSG:{tile.epsg}",
+        "transform": Affine(step, 0, tile.transform.c, 0, -step, tile.transform.f),
+    }
+    shape = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
+    with rasterio.open(path, "w", driver="GTiff", compress="deflate", **shape, **place) as raster:
+        raster.write(bands)
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,29 @@ and `geoladder.specs` cuts out what one node of the graph depends on.
 
 import json
 import re
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Architecture = Literal["unet", "vit_upernet", "mamba_upernet"]
+Architecture = Literal["unet", "vit_upernet", "mamba_upernet", "geoaware_unet", "mamba2d", "rs3mamba"]
 Task = Literal["roads", "buildings", "landcover"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+
+Box = tuple[
+    Annotated[float, Field(ge=-90, le=90)],
+    Annotated[float, Field(ge=-180, le=180)],
+    Annotated[float, Field(ge=-90, le=90)],
+    Annotated[float, Field(ge=-180, le=180)],
+]
+"""South, west, north, east in degrees; west > east crosses the date line."""
+RealSource = Literal["majortom", "tree", "fasttom_tree", "globe", "auto"]
+"""Layouts of archives that exist; see docs/archives.md."""
 
 CORPUS_KEY = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)(@(?P<top>\d+)/(?P<bottom>\d+))?$")
 
@@ -87,13 +98,43 @@ class Earth(Block):
     )
 
 
-class Corpus(Block):
-    """One pretraining archive."""
+class Select(Block):
+    """Which tiles of an archive a corpus takes, by metadata. The ledger names the limit a tile fell to."""
 
-    source: Literal["synthetic", "majortom"] = Field(
-        "synthetic", description="`majortom`: a folder with metadata.parquet and images/, as on the hub"
+    since: date | None = Field(None, description="first day of acquisition, 2018-01-01")
+    until: date | None = Field(None, description="last day of acquisition, whole")
+    boxes: list[Box] = Field(
+        [], description="[south, west, north, east] degrees each, around tile centres; west > east: date line"
     )
-    path: Path | None = Field(None, description="folder of a `majortom` source")
+    cells: Path | None = Field(None, description="text file, a grid cell like 433D_629L on each line")
+    max_cloud_percent: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None, description="of this corpus; `cleaning` limits all"
+    )
+    max_nodata_share: Share | None = Field(None, description="of this corpus; `cleaning` limits all")
+    min_land_share: Share = Field(0.0, description="of a tile, by the packaged climate map (12 km)")
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.since and self.until and self.since > self.until:
+            raise ValueError(f"since {self.since} is after until {self.until}")
+        for south, west, north, east in self.boxes:
+            if south >= north:
+                raise ValueError(
+                    f"box [{south:g}, {west:g}, {north:g}, {east:g}] must be [south, west, north, east], "
+                    "south below north"
+                )
+        return self
+
+
+class Corpus(Block):
+    """One pretraining archive. docs/archives.md has an example of each source."""
+
+    source: Literal["synthetic", "majortom", "tree", "fasttom_tree", "globe", "auto"] = Field(
+        "synthetic",
+        description="`majortom`: metadata.parquet and images/, as on the hub; `tree`: that extracted into folders; "
+        "`fasttom_tree`: the released FastTOM; `globe`: npy files of PhilEO Globe; `auto`: told by the folder",
+    )
+    path: Path | None = Field(None, description="folder of a source that is not synthetic")
     like: Literal["majortom", "fasttom", "globe"] = Field(
         "majortom", description="what a synthetic archive imitates"
     )
@@ -102,11 +143,48 @@ class Corpus(Block):
     one_product_per_cell: bool = Field(
         True, description="drop later products of a grid cell; false for archives with several seasons"
     )
+    derive: Literal["none", "fasttom"] = Field(
+        "none",
+        description="`fasttom`: of each tile only the 516 px quadrant FastTOM would keep; for `majortom`, `tree`",
+        exclude_if=lambda value: value == "none",
+    )
+    water_raster: Path | None = Field(
+        None,
+        description="for derive: GeoTIFF, above 0 for water; none: sea of the packaged climate map",
+        exclude_if=lambda value: value is None,
+    )
+    max_ice_share: Share | None = Field(
+        None,
+        description="for derive: of a quadrant with an ice-cap climate; none: no limit, as in FastTOM",
+        exclude_if=lambda value: value is None,
+    )
+    climate: Literal["sampled", "stored"] = Field(
+        "sampled",
+        description="`stored`: a patch's climate is the commonest of its labels; for `globe`",
+        exclude_if=lambda value: value == "sampled",
+    )
+    select: Select = Field(
+        Select(), description="which tiles are taken", exclude_if=lambda value: value == Select()
+    )
 
     @model_validator(mode="after")
     def _path_goes_with_source(self) -> Self:
-        if (self.source == "majortom") != (self.path is not None):
-            raise ValueError("`path` belongs to source: majortom, and only to it")
+        if self.source == "synthetic" and self.path is not None:
+            raise ValueError("`path` belongs to a source that is not synthetic, such as source: majortom")
+        if self.source != "synthetic" and self.path is None:
+            raise ValueError(f"source: {self.source} needs a `path`, the archive's folder")
+        return self
+
+    @model_validator(mode="after")
+    def _options_go_with_source(self) -> Self:
+        if self.derive == "fasttom" and self.source in ("fasttom_tree", "globe"):
+            raise ValueError(
+                f"derive: fasttom cuts quadrants of whole MajorTOM tiles, which {self.source} has not"
+            )
+        if self.derive == "none" and (self.water_raster is not None or self.max_ice_share is not None):
+            raise ValueError("`water_raster` and `max_ice_share` belong to derive: fasttom")
+        if self.climate == "stored" and self.source not in ("globe", "auto"):
+            raise ValueError("climate: stored belongs to source: globe, whose patches have labels")
         return self
 
 
@@ -125,6 +203,13 @@ class Cleaning(Block):
         32, description="side of a chip, 10 m pixels"
     )
     chip_max_cloud_share: Share = 0.3
+    chip_codec: Literal["none", "blosc2"] = Field(
+        "none", description="of the files: `none`: memory-mapped npy; `blosc2`: the same pixels, compressed"
+    )
+    koppen_raster: Path | None = Field(
+        None,
+        description="GeoTIFF of Beck's Köppen-Geiger codes, such as the one of 1 km; none: the packaged map of 12 km",
+    )
 
 
 class Validation(Block):
@@ -183,11 +268,18 @@ class Cells(Block):
 
 
 class PretrainRates(Block):
-    """Peak learning rates at each family's base width; other widths follow geoladder.training.schedule."""
+    """Peak learning rates at each family's base width (docs/ladder.md); other widths follow from the width rule.
+
+    Those of the first three were tuned on the synthetic Earth's CPU rungs; the others exist only at paper size, where
+    nothing was tuned: they are what the authors' rates come to on 32 devices.
+    """
 
     unet: Positive = 0.008
     vit_upernet: Positive = 0.011
     mamba_upernet: Positive = 0.009
+    geoaware_unet: Positive = 0.0005
+    mamba2d: Positive = 0.0005
+    rs3mamba: Positive = 0.0003
 
 
 class FinetuneRates(Block):
@@ -196,6 +288,9 @@ class FinetuneRates(Block):
     unet: Positive = 0.012
     vit_upernet: Positive = 0.008
     mamba_upernet: Positive = 0.008
+    geoaware_unet: Positive = 0.001
+    mamba2d: Positive = 0.001
+    rs3mamba: Positive = 0.0005
     pixel: Positive = 0.012
 
 
@@ -224,6 +319,13 @@ class Pretrain(Block):
     objective: Objective = Objective()
     rungs: dict[str, Rung] = Field({}, description="by architecture (`unet`) or architecture-size (`unet-s`)")
     tensorboard: bool = False
+    read: Literal["chips", "tiles"] = Field(
+        "chips", description="`tiles`: random crops straight from the archive, new ones each epoch"
+    )
+    crops_per_tile: Count = Field(16, description="crops taken each time a tile is read; for read: tiles")
+    shuffle_window: Annotated[int, Field(ge=4)] = Field(
+        960, description="tiles mixed at a time, over all devices; for read: tiles"
+    )
     code_changes: Literal["warn", "rerun"] = Field(
         "warn", description="whether cells pretrained by older code are kept (and reported) or trained again"
     )
@@ -313,5 +415,19 @@ class Compute(Block):
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on GPUs that have it"
     )
-    devices: Count = 1
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    devices: Count = Field(1, description="GPUs, or CPU processes, that share each batch; over all nodes")
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto", description="`ddp`: each device holds the whole model (auto: this); `fsdp`: a part of it"
+    )
+    micro_batch: Count | None = Field(
+        None,
+        description="samples in one pass of one device; devices x micro_batch x passes = pretrain.batch",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="compute the inside of blocks again in the backward pass: less memory, more time"
+    )
+    chip_jobs: Count = Field(1, description="jobs that cut an archive's chips side by side")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="processes of each device that read tiles; for pretrain.read: tiles"
+    )
+    compile: bool = Field(False, description="torch.compile of the blocks; needs a C++ compiler, or a GPU")

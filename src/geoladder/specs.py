@@ -6,9 +6,23 @@ the graph reaches exactly what follows from it. Paths, colours, threads and comm
 
 import hashlib
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal, Self
 
-from geoladder.config import Bench, Block, Cleaning, Corpus, Earth, Objective, corpus_fraction, corpus_name
+from pydantic import Field
+
+from geoladder.config import (
+    Bench,
+    Block,
+    Cleaning,
+    Corpus,
+    Earth,
+    Objective,
+    RealSource,
+    Select,
+    corpus_fraction,
+    corpus_name,
+)
 from geoladder.models.ladder import rung, scaled_lr
 from geoladder.study import Cell, Point, Study
 
@@ -38,7 +52,7 @@ class ArchiveSpec(Spec):
         """Spec of the archive of corpus `name`; the Earth counts only for synthetic archives."""
         corpus = study.corpora[name]
         return cls(
-            corpus=corpus.model_copy(update={"one_product_per_cell": True}),
+            corpus=corpus.model_copy(update={"one_product_per_cell": True, "select": Select()}),
             earth=study.earth if corpus.source == "synthetic" else None,
         )
 
@@ -55,6 +69,37 @@ class BenchArchiveSpec(Spec):
         return cls(bench=study.bench, earth=study.earth if study.bench.source == "synthetic" else None)
 
 
+class Layout(Block):
+    """How the files of a real archive lie, and what of each tile counts."""
+
+    source: RealSource = "majortom"
+    derive: Literal["none", "fasttom"] = "none"
+    water_raster: Path | None = None
+    max_ice_share: float | None = None
+    koppen_raster: Path | None = None
+    """Of the ice."""
+    climate: Literal["sampled", "stored"] = "sampled"
+
+    @classmethod
+    def of(cls, study: Study, name: str) -> Self | None:
+        """Layout of corpus `name`; None for whole tiles of MajorTOM parquet, which synthetic archives are as well."""
+        corpus = study.corpora[name]
+        layout = cls(
+            source="majortom" if corpus.source == "synthetic" else corpus.source,
+            derive=corpus.derive,
+            water_raster=corpus.water_raster,
+            max_ice_share=corpus.max_ice_share,
+            koppen_raster=study.cleaning.koppen_raster if corpus.max_ice_share is not None else None,
+            climate=corpus.climate,
+        )
+        return None if layout == cls() else layout
+
+
+def _without(value: object) -> bool:
+    """Leave what is not set out of a spec, so that specs from before it could be set stay as they were."""
+    return value is None
+
+
 class IndexSpec(Spec):
     """The usable tiles of one archive, and which of them are held out for validation."""
 
@@ -67,11 +112,15 @@ class IndexSpec(Spec):
     harmonise: Literal["baseline", "none"]
     validation_share: float
     bench_buffer_km: float
+    layout: Layout | None = Field(None, exclude_if=_without)
+    select: Select | None = Field(None, exclude_if=_without)
+    cells: str | None = Field(None, exclude_if=_without)
+    """Digest of the file of cells: another content, another index."""
 
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
         """Spec of data/<name>/index.parquet."""
-        cleaning = study.cleaning
+        cleaning, select = study.cleaning, study.corpora[name].select
         return cls(
             archive=ArchiveSpec.of(study, name).fingerprint,
             bench=BenchArchiveSpec.of(study).fingerprint,
@@ -82,7 +131,15 @@ class IndexSpec(Spec):
             harmonise=cleaning.harmonise,
             validation_share=study.validation.share,
             bench_buffer_km=study.validation.bench_buffer_km,
+            layout=Layout.of(study, name),
+            select=None if select == Select() else select,
+            cells=_digest(select.cells),
         )
+
+
+def _digest(path: Path | None) -> str | None:
+    """Twelve digits of a small file's content; None where there is none (yet)."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else None
 
 
 class ChipsSpec(Spec):
@@ -92,6 +149,14 @@ class ChipsSpec(Spec):
     chip_px: int
     chip_max_cloud_share: float
     max_corrupt_share: float
+    chip_codec: Literal["none", "blosc2"] = Field("none", exclude_if=lambda codec: codec == "none")
+    layout: Layout | None = Field(None, exclude_if=_without)
+    koppen_raster: Path | None = Field(None, exclude_if=_without)
+
+    @property
+    def pixels(self) -> str:
+        """Fingerprint of the chips' content, which is the same in every file format."""
+        return self.model_copy(update={"chip_codec": "none"}).fingerprint
 
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
@@ -102,6 +167,9 @@ class ChipsSpec(Spec):
             chip_px=cleaning.chip_px,
             chip_max_cloud_share=cleaning.chip_max_cloud_share,
             max_corrupt_share=cleaning.max_corrupt_share,
+            chip_codec=cleaning.chip_codec,
+            layout=Layout.of(study, name),
+            koppen_raster=cleaning.koppen_raster,
         )
 
 
@@ -113,7 +181,30 @@ class StatsSpec(Spec):
     @classmethod
     def of(cls, study: Study) -> Self:
         """Spec of data/stats.json."""
-        return cls(chips=ChipsSpec.of(study, study.validation.corpus).fingerprint)
+        return cls(chips=ChipsSpec.of(study, study.validation.corpus).pixels)
+
+
+class TileReading(Block):
+    """How crops are taken straight from an archive's tiles; their side is that of the validation chips."""
+
+    crops_per_tile: int
+    shuffle_window: int
+    max_cloud_share: float
+    layout: Layout | None = Field(None, exclude_if=_without)
+    koppen_raster: Path | None = Field(None, exclude_if=_without)
+
+    @classmethod
+    def of(cls, study: Study, name: str) -> Self | None:
+        """None where the study reads chips."""
+        if study.pretrain.read == "chips":
+            return None
+        return cls(
+            crops_per_tile=study.pretrain.crops_per_tile,
+            shuffle_window=study.pretrain.shuffle_window,
+            max_cloud_share=study.cleaning.chip_max_cloud_share,
+            layout=Layout.of(study, name),
+            koppen_raster=study.cleaning.koppen_raster,
+        )
 
 
 class PretrainSpec(Spec):
@@ -140,6 +231,7 @@ class PretrainSpec(Spec):
     tensorboard: bool
     precision: Literal["auto", "32-true", "bf16-mixed"]
     code: str | None
+    tiles: TileReading | None = Field(None, exclude_if=lambda tiles: tiles is None)
 
     @classmethod
     def of(cls, study: Study, cell: Cell, code: str | None = None) -> Self:
@@ -157,13 +249,14 @@ class PretrainSpec(Spec):
             size=cell.size,
             model=chosen.kwargs,
             seed=cell.seed,
-            chips=ChipsSpec.of(study, corpus_name(cell.corpus)).fingerprint,
+            chips=ChipsSpec.of(study, corpus_name(cell.corpus)).pixels,
             stats=StatsSpec.of(study).fingerprint,
             validation_chips=study.validation.chips,
             lr=lr if lr is not None else scaled_lr(getattr(pretrain.lr, cell.architecture), chosen),
             weight_decay=pretrain.weight_decay if decay is None else decay,
             precision=study.compute.precision,
             code=code,
+            tiles=TileReading.of(study, corpus_name(cell.corpus)),
             **pretrain.model_dump(
                 include={
                     "transform",

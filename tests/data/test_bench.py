@@ -215,3 +215,57 @@ def test_index_feeds_the_buffer_around_test_tiles(full_bench, opened, tmp_path):
     opened(full_bench)
     index = pd.read_parquet(tmp_path / "index.parquet", columns=["split", "lat_deg", "lon_deg"])
     assert (index["split"] == "test").sum() == 6 and index.notna().all(axis=None)
+
+
+def test_zips_not_unpacked_are_named(tmp_path):
+    for name in ("downstream.z01", "downstream.zip"):
+        (tmp_path / name).write_bytes(b"0")
+    with pytest.raises(
+        GeoladderError, match=r"2 file.s. of a zip .*`cd .* && zip -s 0 downstream.zip --out one.zip"
+    ):
+        index_bench(tmp_path, tmp_path / "index.parquet")
+
+
+def test_the_real_patch_size_and_the_bench_s_own_spelling(bench_folder, opened):
+    """128 px; isreal counts in its bucket after egypt and before nigeria, as the published positions do."""
+    bench_folder.patch_px = 128
+    for region, patches in (("nigeria", 2), ("isreal-2", 3), ("isreal-1", 1), ("egypt-1", 2)):
+        bench_folder.add(region, "1", "train", patches, labels=("building", "lc"))
+    bench = opened(bench_folder)
+    assert set(bench.index["patch_px"]) == {128} and set(bench.index["bucket"]) == {"northwest-africa"}
+    pool = bench.pool("buildings", "train")
+    regions = bench.index["region"].to_numpy()[pool["entry"]]
+    assert list(regions) == ["egypt-1"] * 2 + ["isreal-1"] + ["isreal-2"] * 3 + ["nigeria"] * 2
+    assert bench.read("buildings", pool).images.shape == (8, 10, 128, 128)
+    assert bench.pool("roads", "train").empty
+
+
+def test_a_tile_without_land_cover_is_skipped_for_that_task_only(bench_folder, opened):
+    bench_folder.add("south-america", "6", "train", 3, labels=("roads", "building"))
+    bench_folder.add("south-america", "7", "train", 2)
+    bench = opened(bench_folder)
+    assert [len(bench.pool(task, "train")) for task in ("roads", "buildings", "landcover")] == [5, 5, 2]
+
+
+def test_a_scale_is_told_by_one_pixel_in_the_last_patch(bench_folder, opened):
+    """Square metres in whole numbers, in a file with a single building."""
+    sparse = np.zeros((70, 16, 16, 1), np.uint8)
+    sparse[-1, -1, -1] = 60
+    bench_folder.add("europe", "1", "train", 70, label_building=sparse, labels=("roads", "lc"))
+    bench = opened(bench_folder)
+    assert list(bench.index["building_scale"]) == [0.01]
+    labels = bench.labels("buildings", bench.pool("buildings", "train"))
+    assert labels.max() == pytest.approx(0.6) and labels.dtype == np.float32
+
+
+def test_an_image_that_may_not_be_read_is_named(bench_folder, tmp_path, monkeypatch):
+    bench_folder.add("europe", "1", "train", 2)
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("geoladder.data.bench_files.np.load", refuse)
+    with pytest.raises(
+        GeoladderError, match=r"europe_1_train_s2.npy cannot be read .*give the right to read it"
+    ):
+        index_bench(bench_folder.folder, tmp_path / "index.parquet")

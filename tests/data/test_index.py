@@ -2,8 +2,10 @@ import logging
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from geoladder.data.grid import centre_of
 from geoladder.data.index import INDEX_COLUMNS, build_index
 from geoladder.data.split import is_validation
 from geoladder.errors import GeoladderError
@@ -152,3 +154,128 @@ def test_real_samples(samples, run):
         "637U_59R": 0,
     }
     assert np.allclose(index["nodata_share"], 0.956, atol=1e-3)
+
+
+PLACES = {
+    "Berlin": (52.5, 13.4, "2018-06-01"),
+    "Fiji west": (-17.7, 178.0, "2019-06-01"),
+    "Fiji east": (-17.7, -179.5, "2020-06-01"),
+    "Atlantic": (0.0, -30.0, "2021-06-01"),
+}
+
+
+@pytest.fixture
+def places(archive):
+    """A tile at each of four places, and one that has no place and no date."""
+    for number, (lat, lon, day) in enumerate(PLACES.values()):
+        archive.add(
+            f"{number}U_1R",
+            tile_px=8,
+            meta={"centre_lat": lat, "centre_lon": lon, "timestamp": f"{day} 23:30:00"},
+        )
+    archive.add("9U_1R", tile_px=8, meta={"centre_lat": None, "centre_lon": None, "timestamp": None})
+    return archive.write()
+
+
+@pytest.mark.parametrize(
+    ("select", "kept", "reason"),
+    [
+        ({"since": "2019-06-01"}, ["Fiji west", "Fiji east", "Atlantic"], "before the first date"),
+        ({"until": "2019-06-01"}, ["Berlin", "Fiji west"], "after the last date"),
+        ({"boxes": [[-20, 170, -10, -170]]}, ["Fiji west", "Fiji east"], "outside the region"),
+        ({"boxes": [[50, 10, 55, 15], [-1, -31, 1, -29]]}, ["Berlin", "Atlantic"], "outside the region"),
+        ({"min_land_share": 0.5}, ["Berlin", "Fiji west"], "sea"),
+        ({"min_land_share": 0.5, "until": "2018-12-31"}, ["Berlin"], "after the last date"),
+        ({"max_cloud_percent": 4.0}, [], "cloud"),
+        ({"max_nodata_share": 0.0}, ["Berlin", "Fiji west", "Fiji east", "Atlantic"], "nodata"),
+    ],
+)
+def test_selection_by_metadata_with_its_reason(places, run, select, kept, reason):
+    if not kept:
+        with pytest.raises(GeoladderError, match=rf"no usable tile in .*: 5 {reason}.*`select`"):
+            run(places, select=select)
+        return
+    index, ledger = run(places, select=select)
+    assert list(index["grid_cell"]) == [f"{list(PLACES).index(name)}U_1R" for name in kept]
+    if reason != "nodata":
+        assert reason in set(ledger["reason"])
+    assert not ledger["kept"][4]
+
+
+def test_named_cells(places, run, tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("# Fiji\n1U_1R\n2U_1R  # east\n\n433D_629L\n")
+    index, ledger = run(places, select={"cells": file})
+    assert list(index["grid_cell"]) == ["1U_1R", "2U_1R"]
+    assert list(ledger["reason"]) == ["not a named cell", "", "", "not a named cell", "not a named cell"]
+    for content, said in (
+        ("1U_1R\n2X\n", "mine.txt line 2: '2X' is no grid cell"),
+        ("#\n", "lists no grid cell"),
+    ):
+        file.write_text(content)
+        with pytest.raises(GeoladderError, match=said):
+            run(places, select={"cells": file})
+    with pytest.raises(GeoladderError, match=r"absent.txt cannot be read"):
+        run(places, select={"cells": tmp_path / "absent.txt"})
+
+
+def test_what_is_not_selected_is_not_opened(archive, run):
+    archive.add("1U_1R", meta={"timestamp": "2018-01-01"})
+    archive.add("2U_1R", part="part_00002.parquet", meta={"timestamp": "2021-01-01"}).write()
+    (archive.folder / "images" / "part_00002.parquet").unlink()
+    index, ledger = run(archive.folder, max_corrupt_share=0.0, select={"until": "2018-12-31"})
+    assert len(index) == 1 and ledger["reason"][1] == "after the last date"
+
+
+def test_corrupt_rows_are_judged_among_the_selected(archive, run):
+    for number in range(9):
+        archive.add(f"{number}U_1R", tile_px=8, meta={"timestamp": "2018-01-01"})
+    archive.add("9U_1R", tile_px=8).add("10U_1R", part="part_00002.parquet").write()
+    (archive.folder / "images" / "part_00002.parquet").unlink()
+    run(archive.folder, max_corrupt_share=0.1)  # 1 of 11
+    with pytest.raises(GeoladderError, match=r"1 of 2 rows .*part_00002.parquet, which does not exist"):
+        run(archive.folder, max_corrupt_share=0.1, select={"since": "2021-01-01"})
+
+
+def test_a_part_that_may_not_be_read_is_dropped_with_the_remedy(archive, run, monkeypatch, caplog):
+    archive.add("1U_1R").add("2U_1R", part="part_00002.parquet").write()
+    real = pq.ParquetFile
+
+    def refuse(path, **kwargs):
+        if path.name == "part_00002.parquet":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **kwargs)
+
+    monkeypatch.setattr("geoladder.data.majortom.pq.ParquetFile", refuse)
+    _, ledger = run(archive.folder, max_corrupt_share=0.5)
+    assert list(ledger["reason"]) == ["", "unreadable"]
+    assert "Permission denied" in caplog.text and "give the right to read it (chmod u+r" in caplog.text
+
+
+def test_results_that_cannot_be_written_are_named(archive, run, monkeypatch, tmp_path):
+    archive.add("1U_1R").write()
+
+    def refuse(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", refuse)
+    with pytest.raises(GeoladderError, match=r"cannot be written .*No space left.* free some disk space"):
+        run(archive.folder)
+    assert not (tmp_path / "index.parquet").exists()
+
+
+def test_an_archive_that_lists_nothing(archive, run):
+    archive.add("1U_1R").write()
+    metadata = archive.folder / "metadata.parquet"
+    pd.read_parquet(metadata).iloc[:0].to_parquet(metadata)
+    with pytest.raises(GeoladderError, match="lists no tile"):
+        run(archive.folder)
+
+
+def test_places_outside_their_cell_are_warned_of(archive, run, caplog):
+    lat, lon = centre_of("500U_100R")
+    archive.add("500U_100R", meta={"centre_lat": lat + 0.03, "centre_lon": lon})
+    archive.add("501U_100R", meta={"centre_lat": lat, "centre_lon": lon})
+    archive.add("502U_100R", meta={"centre_lat": None}).add("nowhere").write()
+    run(archive.folder)
+    assert "1 of 4 rows lie outside their grid cell by the metadata, the first 501U_100R" in caplog.text

@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import rasterio
 
 from geoladder.data.majortom import OPEN_PARTS, MajorTom, UnreadableTileError
 from geoladder.errors import GeoladderError
@@ -64,6 +65,7 @@ def test_real_samples(samples):
         ({"B04": b"no tiff at all"}, "band B04 is no readable GeoTIFF"),
         ({"B04": None}, "band B04 is empty"),
         ({"B04": lambda make: make.geotiff(np.ones((64, 64), np.float32))}, "band B04 is float32; uint16"),
+        ({"B12": lambda make: make.geotiff(np.ones((32, 32), np.int16))}, "band B12 is int16; uint16"),
         ({"B05": lambda make: make.geotiff(np.ones((64, 64), np.uint16))}, "B05 has 64 x 64 .* half as many"),
         ({"cloud_mask": lambda make: make.geotiff(np.ones((32, 32), np.uint8))}, "cloud_mask has 32 x 32"),
     ],
@@ -131,3 +133,32 @@ def test_many_parts_keep_few_files_open(archive):
         for number in range(1, 8):
             assert reader.read(f"part_{number:05d}.parquet", 0).grid_cell == f"{number}U_1R"
     assert len(reader._parts) == OPEN_PARTS
+
+
+def test_files_that_may_not_be_read_say_so(archive, monkeypatch):
+    archive.add("1U_1R").write()
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("geoladder.data.majortom.pq.ParquetFile", refuse)
+    with pytest.raises(
+        UnreadableTileError, match=r"part_00001.parquet cannot be read .*give the right .*chmod u\+r"
+    ):
+        MajorTom(archive.folder).identities(PART)
+    monkeypatch.setattr("geoladder.data.tile_metadata.pq.read_table", refuse)
+    with pytest.raises(
+        GeoladderError, match=r"metadata.parquet cannot be read .*give the right .*chmod u\+r"
+    ):
+        MajorTom(archive.folder).metadata()
+
+
+def test_a_tile_without_coordinates_is_named(archive):
+    archive.add("1U_1R")
+    with rasterio.MemoryFile() as memory:
+        with memory.open(driver="GTiff", count=1, height=64, width=64, dtype="uint16") as raster:
+            raster.write(np.ones((64, 64), np.uint16), 1)
+        archive.parts[PART][0]["B02"] = memory.read()
+    archive.write()
+    with pytest.raises(UnreadableTileError, match="band B02 has no coordinate system"):
+        MajorTom(archive.folder).read(PART, 0)

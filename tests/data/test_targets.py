@@ -7,6 +7,8 @@ from geoladder.data.targets import (
     EARTH_RADIUS_KM,
     LANDCOVER,
     WORLDCOVER_CODES,
+    date_encoding,
+    decode_date,
     decode_geo,
     geo_encoding,
     great_circle_km,
@@ -63,3 +65,14 @@ def test_landcover_codes_become_classes():
 def test_foreign_code_is_refused(code):
     with pytest.raises(GeoladderError, match=f"code {code} is not of ESA WorldCover"):
         landcover_classes(np.array([10, code]))
+
+
+def test_days_survive_encoding_and_a_year_is_a_circle():
+    days = np.arange(1, 366)
+    encoding = date_encoding(days)
+    assert encoding.shape == (365, 2) and encoding.dtype == np.float32
+    np.testing.assert_array_equal(decode_date(encoding), days)
+    np.testing.assert_allclose(np.linalg.norm(encoding, axis=1), 1, atol=1e-6)
+    steps = np.linalg.norm(np.diff(encoding, axis=0, append=encoding[:1]), axis=1)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
+    np.testing.assert_allclose(date_encoding(np.array([366])), date_encoding(np.array([1])), atol=1e-6)

@@ -61,6 +61,7 @@ wildcard_constraints:
     seed=r"\d+",
     n=r"\d+",
     factor=r"[0-9.e+-]+",
+    group=r"\d+-of-\d+",
 
 
 def archive_folder(wildcards):
@@ -74,7 +75,9 @@ def bench_folder():
 
 
 def archive_ready(wildcards):
-    """The file whose presence says that an archive is complete."""
+    """The file whose presence says that an archive is complete; trees and npy folders have nothing of the kind."""
+    if study.corpora[wildcards.name].source not in ("synthetic", "majortom"):
+        return []
     return f"{archive_folder(wildcards)}/metadata.parquet"
 
 
@@ -87,9 +90,33 @@ def bench_ready(_):
     )
 
 
-def chips_of(wildcards):
-    """The chips a cell trains on."""
-    return f"data/{corpus_name(wildcards.corpus)}/chips/manifest.parquet"
+def chips_groups(wildcards):
+    """Groups of parts whose chips are cut by jobs of their own; none where one job cuts them all."""
+    jobs = study.compute.chip_jobs
+    return [
+        f"data/{wildcards.name}/chips-groups/{job}-of-{jobs}.done"
+        for job in range(1, jobs + 1)
+        if jobs > 1
+    ]
+
+
+def training_data(wildcards):
+    """The file that says that what a cell trains on is there: its chips, or the index of its tiles."""
+    name = corpus_name(wildcards.corpus)
+    chips = study.pretrain.read == "chips"
+    return (
+        f"data/{name}/chips/manifest.parquet" if chips else f"data/{name}/index.parquet"
+    )
+
+
+def training_data_options(wildcards):
+    """What a cell trains on, as options of the command line."""
+    name = corpus_name(wildcards.corpus)
+    if study.pretrain.read == "chips":
+        return f"--chips data/{name}/chips"
+    archive = study.corpora[name].path or f"data/{name}/archive"
+    index = f"data/{name}/index.parquet"
+    return f"--archive {archive} --index {index} --workers {study.compute.workers}"
 
 
 def checkpoint_of(wildcards):

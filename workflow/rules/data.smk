@@ -73,9 +73,31 @@ rule index:
         " --bench-index {input.bench} --out {output.index} --ledger {output.ledger}"
 
 
+# One job for each group of parts; the manifest is made when all are done.
+rule chips_group:
+    input:
+        index="data/{name}/index.parquet",
+    output:
+        touch("data/{name}/chips-groups/{group}.done"),
+    log:
+        "logs/chips/{name}/{group}.log",
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    params:
+        spec=lambda wildcards: ChipsSpec.of(study, wildcards.name).canonical(),
+        archive=archive_folder,
+    message:
+        "Cutting group {wildcards.group} of {wildcards.name} into chips"
+    shell:
+        "geoladder --log {log} chips --spec {params.spec:q} --archive {params.archive}"
+        " --index {input.index} --parts {wildcards.group} --out data/{wildcards.name}/chips"
+
+
 rule chips:
     input:
         index="data/{name}/index.parquet",
+        groups=chips_groups,
     output:
         "data/{name}/chips/manifest.parquet",
     log:
@@ -86,11 +108,12 @@ rule chips:
     params:
         spec=lambda wildcards: ChipsSpec.of(study, wildcards.name).canonical(),
         archive=archive_folder,
+        merge=study.compute.chip_jobs if study.compute.chip_jobs > 1 else 0,
     message:
         "Cutting {wildcards.name} into chips"
     shell:
         "geoladder --log {log} chips --spec {params.spec:q} --archive {params.archive}"
-        " --index {input.index} --out $(dirname {output})"
+        " --index {input.index} --merge {params.merge} --out $(dirname {output})"
 
 
 rule stats:

@@ -34,6 +34,9 @@ PUBLISHED: dict[str, ArchiveSize] = {
     "globe": ArchiveSize(round(0.5e12 / (128**2 * 10 * 2)), 128, 5 * 10**11, "published"),
 }
 
+LIKE = {"fasttom_tree": "fasttom", "globe": "globe"}
+"""What sources hold that are no whole tiles of MajorTOM."""
+
 
 def archive_size(corpus: Corpus, earth: Earth) -> ArchiveSize:
     """Tiles, their side and the bytes of an archive, whole.
@@ -45,7 +48,7 @@ def archive_size(corpus: Corpus, earth: Earth) -> ArchiveSize:
         return ArchiveSize(
             corpus.tiles, earth.tile_px, round(corpus.tiles * earth.tile_px**2 * BYTES_PER_PIXEL), "study"
         )
-    known = PUBLISHED[corpus.like]
+    known = PUBLISHED[LIKE.get(corpus.source, corpus.derive if corpus.derive != "none" else corpus.like)]
     metadata = Path(corpus.path or ".") / "metadata.parquet"
     if not metadata.is_file():
         return known

@@ -4,38 +4,31 @@ Unusual: the bench states neither the scale of its density labels (fractions, or
 offset of its images, which may differ between the dates of one file. Both are found once and recorded in the index.
 """
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from geoladder.atomic import atomic_path
-from geoladder.data.bands import offset_from_pixels
 from geoladder.data.bench_files import (
     LABELS,
-    PatchFile,
     Split,
     Task,
     label_path,
     open_images,
-    open_labels,
     open_npy,
     parse,
 )
+from geoladder.data.bench_record import describe, tile_records
+from geoladder.data.folders import walk
 from geoladder.data.targets import landcover_classes
+from geoladder.data.zips import unpacking
 from geoladder.errors import GeoladderError
 
 log = logging.getLogger(__name__)
-
-FRACTION_MAX = 1.5
-"""A density label above this is in m2 of a 100 m2 pixel. Fractions may exceed 1 a little."""
-PROBED_PATCHES = 64
-"""Patches of a file, evenly spaced, whose pixels tell the DN offset where no metadata do."""
-CHUNK = 256
 
 
 def index_bench(archive: Path, out: Path) -> None:
@@ -52,14 +45,23 @@ def index_bench(archive: Path, out: Path) -> None:
     Raises:
         GeoladderError: no file, an unknown name, a damaged file, labels that do not fit, or mixed patch sizes.
     """
-    files = sorted(parse(path) for path in Path(archive).rglob("*_s2.npy"))
+    files = sorted(
+        parse(folder / name)
+        for folder, _, names in walk(Path(archive))
+        for name in names
+        if name.endswith("_s2.npy")
+    )
     if not files:
         raise GeoladderError(
-            f"no *_s2.npy in {archive}; PhilEO Bench comes as a multi-part zip: join it with "
-            "`zip -s 0 <name>.zip --out whole.zip`, unzip that, and set bench.path to the folder"
+            f"no *_s2.npy in {archive}; "
+            + (
+                unpacking(Path(archive))
+                or "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
+                "unzip that, and set bench.path to the folder"
+            )
         )
-    records = _tile_records(Path(archive))
-    index = pd.DataFrame([_describe(file, Path(archive), records) for file in files])
+    records = tile_records(Path(archive))
+    index = pd.DataFrame([describe(file, Path(archive), records) for file in files])
     for kind in ("roads", "building"):
         # The files of a tile share a scale, and some have no pixel that would show it.
         shared = index.groupby(["region", "tile"])[f"{kind}_scale"].transform("min")
@@ -72,6 +74,10 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
+    _log_summary(archive, index)
+
+
+def _log_summary(archive: Path, index: pd.DataFrame) -> None:
     scaled = int((index[["roads_scale", "building_scale"]] < 1).to_numpy().sum())
     counts = ", ".join(f"{count} {split}" for split, count in index.groupby("split")["patches"].sum().items())
     log.info(
@@ -83,80 +89,6 @@ def index_bench(archive: Path, out: Path) -> None:
         (index["offset_source"] == "metadata").sum(),
         (index["offset_source"] == "pixels").sum(),
     )
-
-
-def _describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
-    images = open_images(file.path)
-    lat_deg, lon_deg = _centre(label_path(file.path, "coords"), len(images))
-    date_patches, offset_dn, source = _offsets(file, images, records.get(f"{file.region}_{file.tile}"))
-    row: dict[str, Any] = {
-        "region": file.region,
-        "tile": file.tile,
-        "split": file.split,
-        "bucket": file.bucket,
-        "file": file.path.relative_to(archive).as_posix(),
-        "patches": len(images),
-        "patch_px": images.shape[1],
-        "lat_deg": lat_deg,
-        "lon_deg": lon_deg,
-        "date_patches": date_patches,
-        "offset_dn": offset_dn,
-        "offset_source": source,
-    }
-    for kind in LABELS.values():
-        path = label_path(file.path, kind)
-        row[f"has_{kind}"] = path.is_file()
-        labels = open_labels(path, images) if path.is_file() else None
-        if kind != LABELS["landcover"]:
-            row[f"{kind}_scale"] = np.nan if labels is None else _scale(labels)
-    return row
-
-
-def _tile_records(archive: Path) -> dict[str, Any]:
-    """What metadata/tiles_metadata.json says of each `<region>_<tile>`; nothing where it is absent."""
-    path = archive / "metadata" / "tiles_metadata.json"
-    if not path.is_file():
-        return {}
-    try:
-        tiles = json.loads(path.read_text())
-    except ValueError as problem:
-        raise GeoladderError(f"{path} is not valid JSON ({problem}); unpack or write it again") from None
-    return tiles if isinstance(tiles, dict) else {}
-
-
-def _offsets(file: PatchFile, images: np.ndarray, record: object) -> tuple[list[int], list[int], str]:
-    """Patches and DN offset of each date in a file, and where the offsets are from.
-
-    Dates follow each other along the first axis. Where the tile's record lacks `offset_dn` (by date) and `patches`
-    (by split and date), one guess from the pixels stands for all, and a mixed file counts as without offset.
-    """
-    if isinstance(record, dict) and {"offset_dn", "patches"} <= set(record):
-        counts, offsets = record["patches"].get(file.split, []), record["offset_dn"]
-        if len(counts) != len(offsets) or sum(counts) != len(images):
-            raise GeoladderError(
-                f"{file.path} has {len(images)} patches, but metadata/tiles_metadata.json counts {counts} for the "
-                f"{len(offsets)} dates of the tile; unpack or write both again"
-            )
-        return counts, offsets, "metadata"
-    probed = images[:: max(1, len(images) // PROBED_PATCHES), ::4, ::4]  # percentiles do not need every pixel
-    return [len(images)], [offset_from_pixels(np.moveaxis(probed, 3, 0))], "pixels"
-
-
-def _scale(labels: np.ndarray) -> float:
-    """Factor from stored density to fractions; reads only as far as it takes to see a value above 1.5."""
-    chunks = (labels[start : start + CHUNK] for start in range(0, len(labels), CHUNK))
-    return 0.01 if any(bool((chunk > FRACTION_MAX).any()) for chunk in chunks) else 1.0
-
-
-def _centre(path: Path, patches: int) -> tuple[float, float]:
-    """Mean place of a file's patches, stored as ((90 - lat) / 180, (sin lon + 1) / 2, (cos lon + 1) / 2)."""
-    if not path.is_file():
-        return np.nan, np.nan
-    coords = np.asarray(open_npy(path), float)
-    if coords.shape != (patches, 3):
-        raise GeoladderError(f"{path} has shape {coords.shape}, but its {patches} images need ({patches}, 3)")
-    south, sine, cosine = coords.mean(axis=0) if patches else (np.nan,) * 3
-    return float(90 - 180 * south), float(np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1)))
 
 
 class BenchBatch(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from geoladder.data.bands import BANDS
+from geoladder.data.tile import remedy
 from geoladder.errors import GeoladderError
 
 Task = Literal["roads", "buildings", "landcover"]
@@ -92,7 +93,7 @@ def open_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as problem:
-        raise GeoladderError(f"{path} cannot be read ({problem}); unpack or fetch it again") from None
+        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
 
 
 def open_images(path: Path) -> np.ndarray:

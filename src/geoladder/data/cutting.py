@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geoladder.data.majortom import Tile
+from geoladder.data.tile import Tile, ground_m
 
 CLOUDY = (1, 2, 3)
 """Values of the cloud mask that count as cloudy: thick cloud, thin cloud, cloud shadow."""
@@ -46,9 +46,7 @@ def cut(tile: Tile, chip_px: int, max_cloud_share: float) -> CutTile:
     cloud = ~nodata & (cloudy > max_cloud_share)
     keep = ~nodata & ~cloud
     down, right = np.divmod(np.flatnonzero(keep), max(tile.dn10.shape[2] // chip_px, 1))
-    column, line, grid = (right + 0.5) * chip_px, (down + 0.5) * chip_px, tile.transform
-    easting = grid.a * column + grid.b * line + grid.c
-    northing = grid.d * column + grid.e * line + grid.f
+    easting, northing = ground_m(tile.transform, (right + 0.5) * chip_px, (down + 0.5) * chip_px)
     dropped = Counter({"nodata": int(nodata.sum()), "cloud": int(cloud.sum())})
     return CutTile(dn10[keep], dn20[keep], easting, northing, cloudy[keep].astype(np.float32), dropped)
 

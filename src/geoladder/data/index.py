@@ -1,6 +1,7 @@
 """The usable tiles of an archive, and a ledger of every row with the reason it was dropped.
 
-Unusual: decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline.
+Unusual: decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline,
+and by archives without metadata. What the corpus does not select is dropped first, so nothing of it is opened.
 Validation cells are chosen by a hash of the cell's name, so they are the same cells in every corpus.
 """
 
@@ -11,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from geoladder.atomic import atomic_path
-from geoladder.data.bands import baseline, boa_offset_dn, offset_from_pixels
-from geoladder.data.majortom import MajorTom, UnreadableTileError
+from geoladder.config import Select
+from geoladder.data.index_checks import check_identities, count_off_grid, set_offsets
+from geoladder.data.selecting import unselected
+from geoladder.data.sources import open_archive
 from geoladder.data.split import is_validation
 from geoladder.data.targets import great_circle_km
 from geoladder.errors import GeoladderError
@@ -41,44 +44,60 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     """Decide which tiles of an archive are usable, for what, and with which DN offset.
 
     Args:
-        spec: limits and switches of the study's `cleaning` and `validation`.
-        archive: MajorTOM folder.
+        spec: layout of the archive, what the corpus selects, limits and switches of `cleaning` and `validation`.
+        archive: its folder.
         bench_index: index.parquet of the bench, whose test locations validation keeps away from.
         index: written, parquet: one row per usable tile (`INDEX_COLUMNS`; split is `train` or `val`).
         ledger: written, CSV: one row per row of the archive: grid_cell, product_id, kept, reason.
 
     Raises:
-        GeoladderError: metadata unusable, more unreadable rows than `max_corrupt_share`, or no usable tile left.
+        GeoladderError: archive or metadata unusable, more unreadable rows than `max_corrupt_share`, no usable tile
+            left, or the results cannot be written.
     """
-    reader = MajorTom(archive)
+    reader = open_archive(archive, spec.layout)
     rows = reader.metadata()
     if rows.empty:
         raise GeoladderError(f"{archive}/metadata.parquet lists no tile; fetch the archive again")
+    count_off_grid(rows)
     rows["split"] = [
         "val" if is_validation(cell, spec.validation_share) else "train" for cell in rows["grid_cell"]
     ]
-    reason = pd.Series("", index=rows.index)
-    problems = _check_identities(reader, rows, reason)
+    reason = rows["unusable"].copy()
+    for text, where in unselected(rows, spec.select or Select()):
+        _mark(reason, pd.Series(where, index=rows.index), text)
+    selected = int((reason == "").sum())
+    problems = check_identities(reader, rows, reason)
     _mark(reason, rows["timestamp"].isna(), "bad timestamp")
     _mark(reason, rows["epsg"] == 0, "bad crs")
     _mark(reason, ~(rows["nodata_share"] <= spec.max_nodata_share), "nodata")
     _mark(reason, ~(rows["cloud_percent"] <= spec.max_cloud_percent), "cloud")
-    problems += _set_offsets(reader, rows, reason, spec.harmonise)
-    _check_corrupt(reason, problems, spec.max_corrupt_share, archive)
-    _mark_duplicates(rows, reason, spec.one_product_per_cell)
+    problems += set_offsets(reader, rows, reason, spec.harmonise)
+    _check_corrupt(problems, reason, selected, spec.max_corrupt_share, archive)
+    _mark_duplicates(rows, reason, spec.one_product_per_cell, getattr(reader, "many_per_cell", False))
     if spec.bench_buffer_km > 0:
         _mark(reason, _near_bench(rows, bench_index, spec.bench_buffer_km), "near bench test")
     _log_summary(archive, rows, reason)
-    kept = rows[reason == ""]
-    if kept.empty:
+    if not (reason == "").any():
         raise GeoladderError(
             f"no usable tile in {archive}: {_counts(reason)}. "
-            "Loosen the limits under `cleaning`, or check the archive"
+            "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
         )
-    with atomic_path(ledger) as path:
-        rows[["grid_cell", "product_id"]].assign(kept=reason == "", reason=reason).to_csv(path, index=False)
-    with atomic_path(index) as path:
-        kept[INDEX_COLUMNS].to_parquet(path, index=False)
+    _write(rows, reason, index, ledger)
+
+
+def _write(rows: pd.DataFrame, reason: pd.Series, index: Path, ledger: Path) -> None:
+    try:
+        with atomic_path(ledger) as path:
+            rows[["grid_cell", "product_id"]].assign(kept=reason == "", reason=reason).to_csv(
+                path, index=False
+            )
+        with atomic_path(index) as path:
+            rows.loc[reason == "", INDEX_COLUMNS].to_parquet(path, index=False)
+    except OSError as problem:
+        raise GeoladderError(
+            f"{index} and {ledger} cannot be written ({problem}); free some disk space, or give the right to write "
+            "there"
+        ) from None
 
 
 def _mark(reason: pd.Series, where: pd.Series, text: str) -> None:
@@ -86,58 +105,35 @@ def _mark(reason: pd.Series, where: pd.Series, text: str) -> None:
     reason[where & (reason == "")] = text
 
 
-def _check_identities(reader: MajorTom, rows: pd.DataFrame, reason: pd.Series) -> list[str]:
-    """Compare cell and product of each row in the images with the metadata; return what could not be read."""
-    problems = []
-    for part, of_part in rows.groupby("part", sort=True):
-        try:
-            found = reader.identities(str(part)).reindex(of_part["row"]).set_index(of_part.index)
-        except UnreadableTileError as problem:
-            problems.append(str(problem))
-            reason[of_part.index] = "unreadable"
-            continue
-        other = (found["grid_cell"] != of_part["grid_cell"]) | (found["product_id"] != of_part["product_id"])
-        reason[of_part.index[other]] = "metadata mismatch"
-    return problems
-
-
-def _set_offsets(reader: MajorTom, rows: pd.DataFrame, reason: pd.Series, harmonise: str) -> list[str]:
-    """Add `baseline` and `offset_dn` to `rows`; return what could not be read. Without harmonising, offsets are 0."""
-    rows["baseline"] = rows["product_id"].map(baseline)
-    rows["offset_dn"] = 0
-    if harmonise == "none":
-        return []
-    told = rows["product_id"].map(boa_offset_dn)
-    rows["offset_dn"] = told.fillna(0).astype(int)
-    problems = []
-    unknown = rows.loc[told.isna() & (reason == ""), ["part", "row"]]
-    for position, part, row in unknown.itertuples(name=None):
-        try:
-            tile = reader.read(part, row)
-        except UnreadableTileError as problem:
-            problems.append(str(problem))
-            reason[position] = "unreadable"
-            continue
-        rows.loc[position, "offset_dn"] = offset_from_pixels([*tile.dn10, *tile.dn20])
-    return problems
-
-
-def _check_corrupt(reason: pd.Series, problems: list[str], limit: float, archive: Path) -> None:
+def _check_corrupt(
+    problems: list[str], reason: pd.Series, selected: int, max_corrupt_share: float, archive: Path
+) -> None:
     bad = int((reason == "unreadable").sum())
-    if bad > limit * len(reason):
+    if bad > max_corrupt_share * selected:
         raise GeoladderError(
-            f"{bad} of {len(reason)} rows of {archive} cannot be read, more than "
-            f"cleaning.max_corrupt_share = {limit}; the first: {problems[0]}"
+            f"{bad} of {selected} rows of {archive} cannot be read, more than "
+            f"cleaning.max_corrupt_share = {max_corrupt_share}; the first: {problems[0]}"
         )
 
 
-def _mark_duplicates(rows: pd.DataFrame, reason: pd.Series, one_product_per_cell: bool) -> None:
-    """Drop repetitions among usable rows; where a cell may have one product, its earliest stays."""
+def _mark_duplicates(
+    rows: pd.DataFrame, reason: pd.Series, one_product_per_cell: bool, many_per_cell: bool
+) -> None:
+    """Drop repetitions among usable rows; where a cell may have one product, its earliest stays.
+
+    Args:
+        rows: the archive's.
+        reason: changed in place.
+        one_product_per_cell: whether later products of a cell are dropped.
+        many_per_cell: whether rows of one product in one cell are different patches.
+    """
     usable = rows[reason == ""].sort_values(["timestamp", "product_id"], kind="stable")
-    key = ["grid_cell"] if one_product_per_cell else ["grid_cell", "product_id"]
-    reason[usable.index[usable.duplicated(key)]] = (
-        "duplicate cell" if one_product_per_cell else "duplicate product"
-    )
+    if many_per_cell:
+        first = usable.groupby("grid_cell")["product_id"].transform("first")
+        repeated = (usable["product_id"] != first) & one_product_per_cell
+    else:
+        repeated = usable.duplicated(["grid_cell"] if one_product_per_cell else ["grid_cell", "product_id"])
+    reason[usable.index[repeated]] = "duplicate cell" if one_product_per_cell else "duplicate product"
 
 
 def _near_bench(rows: pd.DataFrame, bench_index: Path, buffer_km: float) -> pd.Series:

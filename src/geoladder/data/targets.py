@@ -1,4 +1,4 @@
-"""What the heads learn: a place as four numbers, and WorldCover codes as classes.
+"""What the heads learn: a place as four numbers, a date as two, and WorldCover codes as classes.
 
 Unusual: latitude is encoded by sine and cosine at the full period of 360 degrees, which tells any two latitudes
 apart. The authors' released code uses a period of 180 degrees, which puts both poles on one point.
@@ -27,6 +27,8 @@ LANDCOVER = (
 )
 WORLDCOVER_CODES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
 IGNORE_INDEX = 255
+DAYS_PER_YEAR = 365
+"""Of the date encoding, as in PhilEO: day 366 of a leap year is day 1."""
 
 
 def geo_encoding(lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
@@ -55,6 +57,41 @@ def decode_geo(encoding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sin_lon, cos_lon, sin_lat, cos_lat = np.moveaxis(np.asarray(encoding, float), -1, 0)
     lat = np.arctan2(sin_lat, np.maximum(cos_lat, 0.0))
     return np.degrees(lat), np.degrees(np.arctan2(sin_lon, cos_lon))
+
+
+def date_encoding(day_of_year: np.ndarray) -> np.ndarray:
+    """Encode days of the year as (sin, cos) of their angle on a year of 365 days.
+
+    Args:
+        day_of_year: (N,) 1..366.
+
+    Returns:
+        (N, 2) float32 in [-1, 1]; the last day lies beside the first.
+    """
+    angle = 2 * np.pi * np.asarray(day_of_year, float) / DAYS_PER_YEAR
+    return np.stack([np.sin(angle), np.cos(angle)], axis=-1).astype(np.float32)
+
+
+def decode_date(encoding: np.ndarray) -> np.ndarray:
+    """Nearest day to an encoding (N, 2), as from `date_encoding`: (N,) int64 in 1..365."""
+    sine, cosine = np.moveaxis(np.asarray(encoding, float), -1, 0)
+    days = np.rint(np.arctan2(sine, cosine) / (2 * np.pi) * DAYS_PER_YEAR).astype(np.int64) % DAYS_PER_YEAR
+    return np.where(days == 0, DAYS_PER_YEAR, days)
+
+
+def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places from PhilEO's own labels, ((90 - lat) / 180, (sin lon + 1) / 2, (cos lon + 1) / 2).
+
+    Latitude is stored upside down: 0 is the north pole. The authors call that an accident, and kept it.
+
+    Args:
+        stored: (N, 3).
+
+    Returns:
+        lat_deg (N,) and lon_deg (N,) in [-180, 180].
+    """
+    down, sine, cosine = np.moveaxis(np.asarray(stored, float), -1, 0)
+    return 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))
 
 
 def great_circle_km(

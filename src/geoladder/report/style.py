@@ -15,9 +15,12 @@ from geoladder.config import Figures
 
 MM_PER_INCH = 25.4
 NAMES = {
-    "unet": "Geo-Aware U-Net",
+    "unet": "U-Net",
+    "geoaware_unet": "Geo-Aware U-Net",
     "vit_upernet": "ViT-UPerNet",
     "mamba_upernet": "Mamba-UPerNet",
+    "mamba2d": "Mamba2D",
+    "rs3mamba": "RS3Mamba",
     "pixel": "per-pixel model",
     "roads": "Roads",
     "buildings": "Buildings",

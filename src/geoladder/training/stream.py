@@ -12,8 +12,9 @@ import torch
 
 from geoladder.config import Objective
 from geoladder.data.bands import to_reflectance
-from geoladder.data.chips import ChipStore, DNBatch
+from geoladder.data.chip_store import ChipStore, Codes, DNBatch
 from geoladder.data.sampler import batch_at
+from geoladder.data.shards import chip_bytes
 from geoladder.data.split import nested_cells
 from geoladder.data.stats import BandStats, Transform
 from geoladder.data.targets import geo_encoding
@@ -42,16 +43,15 @@ class Chips:
 
     def __init__(self, store: ChipStore, rows: np.ndarray, stats: BandStats, transform: Transform) -> None:
         """Take the chips at positions `rows` of the store's manifest."""
-        manifest = store.manifest.iloc[rows]
-        self._store, self._chips = store, manifest["chip"].to_numpy()
+        self._store, self._chips = store, rows
         self._stats, self._transform = stats, transform
-        self.places_deg = manifest[["lat_deg", "lon_deg"]].to_numpy()
-        self._geo = torch.from_numpy(geo_encoding(*self.places_deg.T))
-        self._climate = torch.from_numpy(manifest["koppen"].to_numpy().astype(np.int64))
-        first = store.read(self._chips[:1])
-        self.side_px = first.dn10.shape[-1]
-        small = len(rows) * (first.dn10.nbytes + first.dn20.nbytes) < IN_MEMORY_BYTES
-        self._held = store.read(self._chips) if small else None
+        self.places_deg = np.stack(
+            [store.columns.column(name)[rows] for name in ("lat_deg", "lon_deg")], axis=1
+        )
+        self._climate = store.columns.column("koppen")[rows]
+        self.side_px = store.chip_px
+        small = len(rows) * chip_bytes(self.side_px) < IN_MEMORY_BYTES
+        self._held = store.read(rows) if small else None
 
     def __len__(self) -> int:
         """Number of chips."""
@@ -64,7 +64,12 @@ class Chips:
         else:
             dn = DNBatch(*(part[which] for part in self._held))
         pixels = self._stats.standardise(to_reflectance(*dn), self._transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
-        return PretrainBatch(pixels, mask, self._geo[which], self._climate[which])
+        geo = torch.from_numpy(geo_encoding(*self.places_deg[which].T))
+        return PretrainBatch(pixels, mask, geo, torch.from_numpy(self._climate[which].astype(np.int64)))
+
+    def facts(self, samples: int) -> dict[str, int]:
+        """What a run on these chips can see: chips do not overlap, so their pixels are unique."""
+        return {"unique_chips": len(self), "unique_pixels": len(self) * self.side_px**2}
 
 
 def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
@@ -74,10 +79,14 @@ def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
         GeoladderError: no chip is left.
     """
     store = ChipStore(folder)
-    training = store.manifest["split"] == "train"
-    cells = store.manifest.loc[training, "grid_cell"].unique()
-    kept = nested_cells(cells, spec.fraction, spec.seed)
-    rows = np.flatnonzero(training & store.manifest["grid_cell"].isin(kept))
+    split, cell = store.columns.codes("split"), store.columns.codes("grid_cell")
+    training = _is(split, "train")
+    trained = np.zeros(len(cell.values), bool)
+    trained[cell.codes[training]] = True
+    cells = [name for name, is_trained in zip(cell.values, trained, strict=True) if is_trained]
+    kept = set(cells if spec.fraction == 1 else nested_cells(cells, spec.fraction, spec.seed))
+    in_fraction = np.array([name in kept for name in cell.values], bool)
+    rows = np.flatnonzero(training & in_fraction[cell.codes])
     if not rows.size:
         raise GeoladderError(
             f"{spec.corpus}@{spec.fraction} has no training chip: {len(kept)} of {len(cells)} grid cells in {folder} "
@@ -93,7 +102,7 @@ def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chip
         GeoladderError: the folder holds no validation chip.
     """
     store = ChipStore(folder)
-    rows = np.flatnonzero(store.manifest["split"] == "val")
+    rows = np.flatnonzero(_is(store.columns.codes("split"), "val"))
     if not rows.size:
         raise GeoladderError(f"{folder} has no validation chip; raise validation.share or add tiles")
     if rows.size > spec.validation_chips:
@@ -119,9 +128,14 @@ def training_batches(
     step = first_step
     while True:
         which = batch_at(step, spec.batch, len(chips), spec.seed)
-        mask = _masks(spec.batch, chips.side_px, spec.objective, [spec.seed, step])
+        mask = step_masks(spec, chips.side_px, step)
         yield chips.batch(which[mine], mask[mine])
         step += 1
+
+
+def step_masks(spec: PretrainSpec, side_px: int, step: int) -> torch.Tensor:
+    """Masks of one step's global batch, (batch, 1, side_px, side_px) bool, True where hidden."""
+    return _masks(spec.batch, side_px, spec.objective, [spec.seed, step])
 
 
 def validation_batches(objective: Objective, chips: Chips, numbers: np.ndarray) -> Iterator[PretrainBatch]:
@@ -130,6 +144,10 @@ def validation_batches(objective: Objective, chips: Chips, numbers: np.ndarray) 
     for start in range(0, numbers.size, VALIDATION_BATCH):
         which = numbers[start : start + VALIDATION_BATCH]
         yield chips.batch(which, masks[torch.from_numpy(which)])
+
+
+def _is(split: Codes, name: str) -> np.ndarray:
+    return np.array([value == name for value in split.values], bool)[split.codes]
 
 
 def _masks(chips: int, side_px: int, objective: Objective, key: list[int]) -> torch.Tensor:

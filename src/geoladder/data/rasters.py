@@ -1,0 +1,70 @@
+"""Values of a global raster at places: climate, water, whatever a GeoTIFF holds.
+
+Unusual: only the pixels asked for are read, so a map of 1 km, about 0.9 GB in memory, costs what its blocks cost.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import ArrayLike
+from rasterio.warp import transform as reproject
+
+from geoladder.errors import GeoladderError
+
+GEOGRAPHIC = 4326
+
+
+def sample(raster: Path, lat_deg: ArrayLike, lon_deg: ArrayLike, outside: int) -> np.ndarray:
+    """Values of a raster's only band at places.
+
+    Args:
+        raster: GeoTIFF of integers in any coordinate system; longitudes in degrees where it is geographic.
+        lat_deg: latitudes in degrees, any shape.
+        lon_deg: longitudes in degrees, same shape.
+        outside: value where the raster does not reach, or has no data.
+
+    Returns:
+        int64 of that shape.
+
+    Raises:
+        GeoladderError: no readable GeoTIFF, more than one band, no integers, or no coordinate system.
+    """
+    dataset = _opened(Path(raster), os.getpid())
+    lat, lon = np.broadcast_arrays(np.asarray(lat_deg, float), np.asarray(lon_deg, float))
+    x, y = lon.ravel(), lat.ravel()
+    if dataset.crs.to_epsg() != GEOGRAPHIC and x.size:
+        x, y = (np.asarray(axis) for axis in reproject(f"EPSG:{GEOGRAPHIC}", dataset.crs, x, y))
+    try:
+        values = np.ma.concatenate(
+            [*dataset.sample(zip(x, y, strict=True), masked=True)] or [np.ma.empty(0, int)]
+        )
+    except rasterio.errors.RasterioError as problem:
+        raise GeoladderError(f"{raster} cannot be read ({problem}); fetch it again") from None
+    box = dataset.bounds
+    inside = (x >= box.left) & (x <= box.right) & (y >= box.bottom) & (y <= box.top)
+    found = np.where(inside & ~np.ma.getmaskarray(values), np.ma.getdata(values).astype(np.int64), outside)
+    return found.reshape(lat.shape)
+
+
+@lru_cache(maxsize=8)
+def _opened(raster: Path, process: int) -> rasterio.DatasetReader:
+    """Open raster of a process: forks must not share one, as they would share its position."""
+    try:
+        dataset = rasterio.open(raster)
+    except rasterio.errors.RasterioError as problem:
+        raise GeoladderError(
+            f"{raster} is no readable raster ({problem}); give the path of a GeoTIFF that may be read"
+        ) from None
+    if (
+        dataset.count != 1
+        or not np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer)
+        or dataset.crs is None
+    ):
+        raise GeoladderError(
+            f"{raster} has {dataset.count} band(s) of {dataset.dtypes[0]} and the coordinate system {dataset.crs}; "
+            "one band of integers with a coordinate system is needed"
+        )
+    return dataset

@@ -1,0 +1,80 @@
+"""Which rows of an archive a corpus takes, by metadata alone: dates, regions, named cells, land.
+
+Unusual: a row that lacks the value a limit asks for is not taken, and every row that is not has a reason, which ends
+up in the ledger.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geoladder.config import Box, Select
+from geoladder.data.climate import land_share
+from geoladder.data.grid import row_column
+from geoladder.errors import GeoladderError
+
+
+def unselected(rows: pd.DataFrame, select: Select) -> Iterator[tuple[str, np.ndarray]]:
+    """Reasons why rows are not taken, each with the rows (N,) bool it holds for.
+
+    Args:
+        rows: table of `TileSource.metadata`.
+        select: limits.
+
+    Raises:
+        GeoladderError: the file of cells cannot be read, or names none or something else.
+    """
+    if select.since is not None:
+        yield "before the first date", ~(rows["timestamp"] >= pd.Timestamp(select.since)).to_numpy()
+    if select.until is not None:
+        end = pd.Timestamp(select.until) + pd.Timedelta(days=1)
+        yield "after the last date", ~(rows["timestamp"] < end).to_numpy()
+    if select.boxes:
+        lat_deg, lon_deg = rows["lat_deg"].to_numpy(), rows["lon_deg"].to_numpy()
+        inside = [within(box, lat_deg, lon_deg) for box in select.boxes]
+        yield "outside the region", ~np.logical_or.reduce(inside)
+    if select.cells is not None:
+        yield "not a named cell", ~rows["grid_cell"].isin(read_cells(select.cells)).to_numpy()
+    if select.max_cloud_percent is not None:
+        yield "cloud", ~(rows["cloud_percent"] <= select.max_cloud_percent).to_numpy()
+    if select.max_nodata_share is not None:
+        yield "nodata", ~(rows["nodata_share"] <= select.max_nodata_share).to_numpy()
+    if select.min_land_share > 0:
+        yield "sea", land_share(rows["lat_deg"], rows["lon_deg"]) < select.min_land_share
+
+
+def within(box: Box, lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
+    """Whether places lie in a box (south, west, north, east); west > east crosses the date line."""
+    south, west, north, east = box
+    after_west, before_east = lon_deg >= west, lon_deg <= east
+    between = after_west & before_east if west <= east else after_west | before_east
+    return np.asarray((lat_deg >= south) & (lat_deg <= north) & between)
+
+
+def read_cells(path: Path) -> set[str]:
+    """Grid cells listed in a text file, one a line; empty lines and what follows `#` do not count.
+
+    Raises:
+        GeoladderError: the file cannot be read, lists none, or a line is no cell of the grid; names the line.
+    """
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise GeoladderError(
+            f"{path} cannot be read ({problem}); `cells` is a text file with a grid cell like 433D_629L on each line"
+        ) from None
+    cells = set()
+    for number, line in enumerate(lines, 1):
+        cell = line.partition("#")[0].strip()
+        if not cell:
+            continue
+        try:
+            row_column(cell)
+        except GeoladderError as problem:
+            raise GeoladderError(f"{path} line {number}: {problem}") from None
+        cells.add(cell)
+    if not cells:
+        raise GeoladderError(f"{path} lists no grid cell; write one like 433D_629L on each line")
+    return cells
