@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geoladder.cost import verbs as cost_verbs
 from geoladder.data.fetch import verb as fetch_verb
 from geoladder.errors import GeoladderError
 from geoladder.scaling.verbs import add_verbs
+from geoladder.training import weight_verbs
 from geoladder.worker import SOCKET_VARIABLE, call
 
 if TYPE_CHECKING:
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
     from geoladder.data.synth.earth import EarthConfig
 
 Options = argparse.Namespace
-PEOPLE = {"cells", "status", "inspect", "fetch", "profile", "plan", "fit", "predict", "compare", "frontier", "claims"}
+PEOPLE = {
+    "cells",
+    "status",
+    "inspect",
+    "fetch",
+    "profile",
+    "plan",
+    "fit",
+    "predict",
+    "compare",
+    "frontier",
+    "claims",
+    *weight_verbs.VERBS,
+}
 """Verbs that run here even where a worker waits for jobs."""
 
 
@@ -86,10 +100,17 @@ def _index(options: Options) -> None:
 
 
 def _chips(options: Options) -> None:
-    from geoladder.data.chips import write_chips
+    from geoladder.data.chips import merge_chips, write_chips, write_group
+    from geoladder.data.pieces import Group
     from geoladder.specs import ChipsSpec
 
-    write_chips(ChipsSpec.model_validate_json(options.spec), options.archive, options.index, options.out)
+    spec = ChipsSpec.model_validate_json(options.spec)
+    if options.parts:
+        write_group(spec, options.archive, options.index, options.out, Group.parse(options.parts))
+    elif options.merge:
+        merge_chips(spec, options.archive, options.index, options.out, options.merge)
+    else:
+        write_chips(spec, options.archive, options.index, options.out)
 
 
 def _stats(options: Options) -> None:
@@ -113,6 +134,12 @@ def _pretrain(options: Options) -> None:
         threads=options.threads,
         devices=options.devices,
         strategy=options.strategy,
+        micro_batch=options.micro_batch or None,
+        activation_checkpointing=bool(options.activation_checkpointing),
+        compile_model=bool(options.compile),
+        archive=options.archive,
+        index=options.index,
+        workers=options.workers,
         progress=options.log is None,  # jobs of a workflow share one terminal
     )
 
@@ -223,7 +250,7 @@ NODES: dict[str, tuple[Callable[[Options], None], str, tuple[str, ...]]] = {
     "index": (_index, "index an archive's usable tiles", ("archive", "bench-index", "out", "ledger")),
     "chips": (_chips, "cut an archive's tiles into training chips", ("archive", "index", "out")),
     "stats": (_stats, "band statistics in reflectance", ("chips", "out")),
-    "pretrain": (_pretrain, "pretrain one cell", ("chips", "validation", "stats", "out")),
+    "pretrain": (_pretrain, "pretrain one cell", ("validation", "stats", "out")),
     "finetune": (_finetune, "fine-tune at one n of one curve", ("bench", "bench-index", "stats", "out")),
     "trivial": (_trivial, "predict-zero and predict-mean baselines", ("bench", "bench-index", "out")),
     "collect": (_collect, "gather all results into one table", ("ledger", "out")),
@@ -234,6 +261,21 @@ NODES: dict[str, tuple[Callable[[Options], None], str, tuple[str, ...]]] = {
     "figure-coverage": (_figure_coverage, "draw kept and dropped tiles on a map", ("ledger", "out")),
     "figure-lr": (_figure_lr, "draw a learning-rate sweep", ("results", "table", "out")),
     "figure-gates": (_figure_gates, "draw the gates figure", ("gates", "results", "out")),
+}
+
+
+# Options of single verbs: how they are parsed.
+OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "chips": {
+        "--parts": {"help": "cut only this group of parts, such as 3/16"},
+        "--merge": {"type": int, "help": "join the chips of so many groups, all cut before"},
+    },
+    "pretrain": {
+        "--chips": {"type": Path, "help": "chip folder, for runs that read chips"},
+        "--archive": {"type": Path, "help": "archive, for runs that read tiles"},
+        "--index": {"type": Path, "help": "its index.parquet, for runs that read tiles"},
+        "--workers": {"type": int, "default": 0, "help": "processes that read tiles"},
+    },
 }
 
 
@@ -255,11 +297,14 @@ def _parser() -> argparse.ArgumentParser:
     fetch_verb.add_verb(verbs)
     cost_verbs.add_verbs(verbs)
     add_verbs(verbs)
+    weight_verbs.add_verbs(verbs)
     for name, (function, text, paths) in NODES.items():
         verb = verbs.add_parser(name, help=text)
         verb.set_defaults(run=function)
         for path in paths:
             verb.add_argument(f"--{path}", type=Path, required=True)
+        for option, how in OWN_OPTIONS.get(name, {}).items():
+            verb.add_argument(option, **how)
         verb.add_argument("--spec", help="canonical JSON of what this node depends on")
         verb.add_argument("--corpus", help="corpus the laws are fitted on")
         verb.add_argument(
@@ -268,6 +313,9 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--threads", type=int, default=1)
         verb.add_argument("--devices", type=int, default=1)
         verb.add_argument("--strategy", default="auto", choices=("auto", "ddp", "fsdp"))
+        verb.add_argument("--micro-batch", type=int, default=0, help="0: a device's whole share of a batch")
+        for option in ("--activation-checkpointing", "--compile"):
+            verb.add_argument(option, type=int, default=0, choices=(0, 1))
     return parser
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from geoladder.accumulation import accumulation
 from geoladder.config import (
     Bench,
     Block,
@@ -21,6 +22,7 @@ from geoladder.config import (
     Validation,
     corpus_name,
 )
+from geoladder.errors import GeoladderError
 from geoladder.suggest import nearest
 
 
@@ -90,6 +92,14 @@ class Study(Block):
                     f"finetune needs the pretraining cell {'/'.join(map(str, needed))}, which pretrain.grid does not "
                     "contain; add it there, or set finetune.pretrain_seed to a seed that is"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_can_be_shared(self) -> Self:
+        try:
+            accumulation(self.pretrain.batch, self.compute.devices, self.compute.micro_batch)
+        except GeoladderError as problem:
+            raise ValueError(str(problem)) from None
         return self
 
     def cells(self) -> list[Cell]:

@@ -1,6 +1,6 @@
 rule pretrain:
     input:
-        chips=chips_of,
+        data=training_data,
         validation=f"data/{WORLD_CORPUS}/chips/manifest.parquet",
         stats="data/stats.json",
     output:
@@ -16,15 +16,20 @@ rule pretrain:
         runtime=lambda wildcards, attempt: 240 * attempt,
         devices=study.compute.devices,
         strategy=study.compute.strategy,
+        micro_batch=study.compute.micro_batch or 0,
+        activation_checkpointing=int(study.compute.activation_checkpointing),
+        compile=int(study.compute.compile),
     params:
         spec=lambda wildcards: nodes.pretrain[
             f"{PRETRAIN}/metrics.json".format(**wildcards)
         ].canonical(),
-        chips=lambda wildcards, input: str(Path(input.chips).parent),
+        data=training_data_options,
         validation=lambda wildcards, input: str(Path(input.validation).parent),
     message:
         "Pretraining {wildcards.architecture}-{wildcards.size} on {wildcards.corpus}, seed {wildcards.seed}"
     shell:
-        "geoladder --log {log} pretrain --spec {params.spec:q} --chips {params.chips}"
+        "geoladder --log {log} pretrain --spec {params.spec:q} {params.data}"
         " --validation {params.validation} --stats {input.stats} --threads {threads}"
-        " --devices {resources.devices} --strategy {resources.strategy} --out $(dirname {output.metrics})"
+        " --devices {resources.devices} --strategy {resources.strategy} --micro-batch {resources.micro_batch}"
+        " --activation-checkpointing {resources.activation_checkpointing} --compile {resources.compile}"
+        " --out $(dirname {output.metrics})"

@@ -1,19 +1,25 @@
 """Trained models on disk: `model.safetensors` with the weights, `model.json` with all one must know to use them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from geoladder.atomic import atomic_path, write_json
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, module
 from geoladder.models.heads import PretrainModel
+from geoladder.models.ladder import build_from
 from geoladder.specs import FinetuneSpec
 
 BACKBONE = "backbone."
+FEW = 4
+"""Names an error message lists of each kind."""
 
 
 def save_model(model: PretrainModel, card: dict[str, Any], folder: Path) -> None:
@@ -68,15 +74,72 @@ def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec) -> None:
                 f"{folder} is not the checkpoint asked for: its {key} is {card.get(key)}, but {value} is wanted; "
                 "make it again with snakemake, or give the right --checkpoint"
             )
+    _fill(backbone, folder, f"{spec.architecture}-{spec.size}")
+
+
+def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Backbone of a finished run or an exported model, built as its card says, in evaluation mode; and the card.
+
+    Returns:
+        The backbone (see geoladder.models.backbone.Backbone) on the CPU, and model.json as a dictionary.
+
+    Raises:
+        GeoladderError: a file is missing or damaged, the card describes no architecture of this version, or the
+            weights do not fit it: missing, extra or of other shapes.
+    """
+    card = load_card(folder)
+    try:
+        architecture, kwargs, bands = card["architecture"], card["model"], card["bands"]
+    except KeyError as missing:
+        raise GeoladderError(
+            f"{folder / 'model.json'} lacks {missing}; was it written by geoladder?"
+        ) from None
+    with torch.random.fork_rng(devices=[]):
+        backbone = build_from(architecture, kwargs, len(bands))
+        _fill(backbone, folder, f"{architecture}-{card.get('size')}", card)
+    return module(backbone).eval(), card
+
+
+def _fill(backbone: Backbone, folder: Path, name: str, card: dict[str, Any] | None = None) -> None:
     path = Path(folder) / "model.safetensors"
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as problem:
         raise GeoladderError(
-            f"{path} cannot be read ({problem}); delete the folder and train again"
+            f"{path} cannot be read ({problem}); delete the folder and make it again"
         ) from None
-    own = {name.removeprefix(BACKBONE): value for name, value in weights.items() if name.startswith(BACKBONE)}
-    try:
-        module(backbone).load_state_dict(own, strict=True)
-    except RuntimeError as problem:
-        raise GeoladderError(f"{path} does not fit {spec.architecture}-{spec.size}: {problem}") from None
+    own = {each.removeprefix(BACKBONE): value for each, value in weights.items() if each.startswith(BACKBONE)}
+    check_fit(f"{path} does not fit {name}", module(backbone).state_dict(), own)
+    heads = {each: value for each, value in weights.items() if not each.startswith(BACKBONE)}
+    if card is not None and heads:
+        whole = PretrainModel(backbone, len(card["bands"])).state_dict()
+        asked = {each: value for each, value in whole.items() if not each.startswith(BACKBONE)}
+        check_fit(f"heads in {path} do not fit {name}", asked, heads)
+    module(backbone).load_state_dict(own, strict=True)
+
+
+def check_fit(what: str, asked: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes of two state dicts.
+
+    Raises:
+        GeoladderError: begins with `what`; counts missing, extra and misshapen weights and names the first of each.
+    """
+    shapes = [
+        f"{name} is {tuple(found[name].shape)}, not {tuple(asked[name].shape)}"
+        for name in asked
+        if name in found and found[name].shape != asked[name].shape
+    ]
+    problems = {
+        "missing": [name for name in asked if name not in found],
+        "extra": [name for name in found if name not in asked],
+        "of another shape": shapes,
+    }
+    said = [first_few(names, kind) for kind, names in problems.items() if names]
+    if said:
+        raise GeoladderError(f"{what}: {'; '.join(said)}")
+
+
+def first_few(names: Sequence[str], kind: str) -> str:
+    """How many there are, and the first of them: `7 missing (a, b, c, d, ...)`."""
+    dots = ", ..." if len(names) > FEW else ""
+    return f"{len(names)} {kind} ({', '.join(names[:FEW])}{dots})"

@@ -5,6 +5,7 @@ systems, and on any exception it saves, also in the middle of a step; here a che
 """
 
 import logging
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.utils._pytree import tree_map_only
 
 from geoladder.atomic import atomic_path
 from geoladder.errors import GeoladderError
@@ -25,9 +29,13 @@ class AtomicIO(TorchCheckpointIO):
     """Lightning's checkpoint files, renamed into place once they are on the disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ANN401
-        """Write `checkpoint` to `path`."""
+        """Write `checkpoint` to `path`, all tensors contiguous.
+
+        FSDP hands tensors out to ranks as plain memory, without a look at their strides.
+        """
+        plain = tree_map_only(Tensor, Tensor.contiguous, checkpoint)
         with atomic_path(path) as temporary:
-            torch.save(checkpoint, temporary)
+            torch.save(plain, temporary)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
         """Read a checkpoint; raises GeoladderError where it is damaged."""
@@ -48,13 +56,47 @@ class Saver(Checkpoint):
     def __init__(self, folder: Path, every_steps: int, lock: Lock | None) -> None:
         """Save into `folder`, and renew `lock` on the way (None on ranks that hold none)."""
         self._folder, self._every, self._lock = folder, every_steps, lock
+        self._is_asked_to_stop = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put the optimiser's state in order, check that ranks go on from one step, and listen for SIGTERM on all.
+
+        With several ranks, Lightning's own handler of SIGTERM cannot stay: it starts a broadcast wherever the signal
+        happens to come, which another rank may take for the gradients.
+
+        Raises:
+            GeoladderError: a rank found another checkpoint.
+        """
+        for optimizer in trainer.optimizers:
+            align_state(optimizer)
+        if trainer.world_size == 1:
+            return
+        steps = [0] * trainer.world_size
+        torch.distributed.all_gather_object(steps, trainer.global_step)
+        if len(set(steps)) > 1:
+            raise GeoladderError(
+                f"ranks go on from different steps {sorted(set(steps))} of {self._folder}; do all nodes see one "
+                "folder? Run again, or delete it to train this run from the start"
+            )
+        signal.signal(signal.SIGTERM, self._note_sigterm)
+
+    def _note_sigterm(self, *_: object) -> None:
+        self._is_asked_to_stop = True
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object, **__: object) -> None:
-        """Lightning calls this after every step."""
+        """Lightning calls this after every step.
+
+        Raises:
+            SIGTERMException: on all ranks after the same step, once one of several got SIGTERM.
+        """
         if self._lock is not None:
             self._lock.renew()
         if trainer.global_step % self._every == 0:
             self._save(trainer)
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(
+            self._is_asked_to_stop, all=False
+        ):
+            raise SIGTERMException
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -74,6 +116,39 @@ class Saver(Checkpoint):
         for older in self._folder.glob("step-*.ckpt"):
             if trainer.is_global_zero and older != path:
                 older.unlink(missing_ok=True)
+
+
+def align_state(optimizer: torch.optim.Optimizer) -> None:
+    """Lay the optimiser's state out in memory as its parameters are.
+
+    A fused optimiser walks both as plain memory, without a look at their strides. A state saved by FSDP, whose
+    weights are contiguous, would be taken in another order where weights are channels-last, and the reverse.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if (
+                isinstance(value, Tensor)
+                and value.shape == parameter.shape
+                and _strides(value) != _strides(parameter)
+            ):
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
+def number_by_name(state: dict[str, Any], optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Number parameters in an optimiser's state dict as the model lists them, which is what FSDP does and expects.
+
+    By itself an optimiser numbers them group by group; on loading, only the order in each group counts.
+    """
+    number = {id(parameter): i for i, parameter in enumerate(model.parameters())}
+    grouped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    new = {old: number[id(parameter)] for old, parameter in enumerate(grouped)}
+    state["state"] = {new[old]: value for old, value in state["state"].items()}
+    for group in state["param_groups"]:
+        group["params"] = [new[old] for old in group["params"]]
+
+
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).stride()
 
 
 def _path_of(folder: Path, step: int) -> Path:

@@ -1,24 +1,30 @@
 """Lightning, set up once for both stages: only what is needed, and quiet.
 
-Measured on one CPU core: 6 ms of set-up and 0.44 ms per step more than a bare PyTorch loop, so 0.08 s (3 %) of a
-fine-tuning run of 160 steps that takes 2.5 s.
+A step costs 0.7 to 1.0 ms of one CPU core more than in a bare PyTorch loop: 4 to 7 % of the smallest rungs' steps at
+batches of 16 chips of 32 px (benchmarks/overhead.py).
 """
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
 
 import lightning
+import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from geoladder.training.precision import Precision, resolve_precision
+from geoladder.training.distributed import StrategyName, choose_strategy, kernels
+from geoladder.training.precision import Precision, choose_precision
 from geoladder.training.resume import AtomicIO
+
+log = logging.getLogger(__name__)
 
 SIGTERM_STATUS = 143
 """Exit status of a process ended by SIGTERM, as shells report it."""
@@ -48,7 +54,7 @@ def make_trainer(
     callbacks: list[Callback] | None = None,
     logger: Logger | None = None,
     devices: int = 1,
-    strategy: str = "auto",
+    strategy: StrategyName = "auto",
     progress: bool = False,
 ) -> lightning.Trainer:
     """A trainer of a fixed number of steps.
@@ -59,21 +65,29 @@ def make_trainer(
         gradient_clip: largest norm of the gradient.
         callbacks: what else happens on the way; checkpoints are written only where one of them does.
         logger: gets the log besides; the caller keeps its own.
-        devices: GPUs, or CPU processes.
+        devices: GPUs, or CPU processes, over all nodes.
         strategy: `auto`, `ddp` or `fsdp`.
         progress: draw a progress bar, if this is a terminal.
+
+    Raises:
+        GeoladderError: bf16 is asked for on a GPU that lacks it, or there are fewer GPUs than devices.
     """
     # Notes on the devices found, and tips.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     callbacks = [ClipGradients(gradient_clip), *(callbacks or [])]
     bar = progress and sys.stderr.isatty()
     if bar:
         callbacks.append(RichProgressBar())
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # torchrun says so
+    format_, spread = choose_precision(precision), choose_strategy(strategy, devices, nodes)
+    _say("precision %s (%s); %s (%s)", *format_, *spread[1:])
     return lightning.Trainer(
         accelerator="auto",
-        devices=devices,
-        strategy=strategy,
-        precision=resolve_precision(precision),
+        devices=devices // nodes,
+        num_nodes=nodes,
+        strategy=spread.strategy,
+        precision=format_.name,
         max_steps=steps,
         max_epochs=-1,
         logger=logger or False,
@@ -96,6 +110,9 @@ def fit(
     Raises:
         SystemExit: of status 143, after SIGTERM; callbacks have saved what they wanted to.
     """
+    device, threads = trainer.strategy.root_device, torch.get_num_threads()
+    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"no CUDA GPU; {threads} threads"
+    _say("training on %s (%s); kernels: %s", device, what, kernels(module, device.type))
     with warnings.catch_warnings():
         # Lightning's use of an older torch function; nothing a user could mend.
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
@@ -104,3 +121,8 @@ def fit(
         except SIGTERMException:
             raise SystemExit(SIGTERM_STATUS) from None
     module.to(trainer.strategy.root_device)
+
+
+@rank_zero_only
+def _say(text: str, *values: object) -> None:
+    log.info(text, *values)

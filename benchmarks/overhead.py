@@ -1,0 +1,182 @@
+"""What Lightning costs a step: the smallest rungs under our trainer, against a bare PyTorch loop on the same batches.
+
+Both train the same model on the same batches in memory, with the same optimiser, schedule and clipping; the trainer
+has the callbacks of a real run, but no checkpoint or validation falls due. Steps alternate; medians of CPU time.
+
+    python benchmarks/overhead.py --steps 352
+"""
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.lr_scheduler import LambdaLR
+
+from geoladder.config import Objective
+from geoladder.models.heads import PretrainModel
+from geoladder.models.ladder import build_backbone, rung
+from geoladder.specs import PretrainSpec
+from geoladder.training.journal import Journal
+from geoladder.training.losses import PretrainBatch, pretrain_terms
+from geoladder.training.masking import block_masks
+from geoladder.training.pretrain_module import PretrainModule
+from geoladder.training.resume import Saver
+from geoladder.training.schedule import adamw, cosine_with_warmup
+from geoladder.training.trainer import fit, make_trainer
+
+BAR = 1.15
+BATCHES = 8
+
+
+def batches(batch: int, px: int) -> list[PretrainBatch]:
+    """Some batches of noise."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        PretrainBatch(
+            torch.randn(batch, 10, px, px, generator=generator),
+            block_masks(batch, px, px, 4, 0.6, generator),
+            torch.randn(batch, 4, generator=generator),
+            torch.randint(31, (batch,), generator=generator),
+        )
+        for _ in range(BATCHES)
+    ]
+
+
+def spec_of(architecture: str, batch: int, steps: int) -> PretrainSpec:
+    """A run of so many steps of the smallest rung."""
+    return PretrainSpec(
+        corpus="noise",
+        fraction=Fraction(1),
+        architecture=architecture,
+        size="xs",
+        model=rung(architecture, "xs").kwargs,
+        seed=0,
+        chips="0",
+        stats="0",
+        validation_chips=1,
+        transform="sqrt",
+        samples=steps * batch,
+        batch=batch,
+        lr=0.005,
+        weight_decay=0.05,
+        warmup_share=0.05,
+        gradient_clip=1.0,
+        checkpoint_every=10 * steps,
+        objective=Objective(),
+        tensorboard=False,
+        precision="32-true",
+        code=None,
+    )
+
+
+class Bare:
+    """The same training without Lightning, a step at a time."""
+
+    def __init__(self, spec: PretrainSpec, held: list[PretrainBatch], steps: int) -> None:
+        torch.manual_seed(spec.seed)
+        self.spec, self.batches = spec, itertools.cycle(held)
+        self.model = PretrainModel(build_backbone(spec.architecture, spec.size))
+        self.optimizer = adamw(self.model, spec.lr, spec.weight_decay)
+        self.schedule = LambdaLR(self.optimizer, cosine_with_warmup(steps, spec.warmup_share))
+
+    def step(self) -> torch.Tensor:
+        """One step; its loss."""
+        batch = next(self.batches)
+        self.optimizer.zero_grad()
+        loss = pretrain_terms(self.model(batch.pixels, batch.mask), batch).total(self.spec.objective)
+        loss.backward()
+        clip_grad_norm_(self.model.parameters(), self.spec.gradient_clip)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach()
+
+
+class InMemory(PretrainModule):
+    """The training module on batches held in memory."""
+
+    def __init__(self, spec: PretrainSpec, held: list[PretrainBatch]) -> None:
+        super().__init__(spec, None)
+        self._held = held
+
+    def train_dataloader(self):
+        """The same batches again and again."""
+        return itertools.cycle(self._held)
+
+
+class Unprobed(Journal):
+    """A journal that never validates, and keeps the last loss."""
+
+    def __init__(self, folder: Path, spec: PretrainSpec, steps: int) -> None:
+        super().__init__(folder / "log.csv", steps, spec.batch, None, spec.objective)
+        self._probes = set()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        """Note the loss."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self.loss = outputs["loss"]
+
+
+class SideBySide(Callback):
+    """Takes a bare step before each of the trainer's, and times both, so that both meet the same machine."""
+
+    def __init__(self, bare: Bare) -> None:
+        self._bare, self.seconds, self._last = bare, [], None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        """From here to the next such moment, all but the bare step is the trainer's."""
+        start = time.process_time()
+        if self._last is not None:
+            self.seconds[-1][1] = start - self._last
+        self.loss = self._bare.step()
+        self._last = time.process_time()
+        self.seconds.append([self._last - start, np.nan])
+
+
+def compare(spec: PretrainSpec, held: list[PretrainBatch], steps: int) -> np.ndarray:
+    """CPU seconds of each step but the last, (steps - 1, 2): bare, ours."""
+    both = SideBySide(Bare(spec, held, steps))
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Unprobed(Path(folder), spec, steps)
+        callbacks = [both, journal, Saver(Path(folder), spec.checkpoint_every, None)]
+        fit(make_trainer(steps, spec.precision, spec.gradient_clip, callbacks), InMemory(spec, held))
+    assert torch.equal(both.loss, journal.loss), f"losses differ: {both.loss} and {journal.loss}"
+    return np.array(both.seconds[:-1])
+
+
+def main() -> int:
+    """Compare, print, and fail where the bar is not reached."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--architectures", nargs="*", default=["unet", "vit_upernet", "mamba_upernet"])
+    parser.add_argument("--steps", type=int, default=352)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--px", type=int, default=32)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    held = batches(options.batch, options.px)
+    worst = 0.0
+    for architecture in options.architectures:
+        compare(spec_of(architecture, options.batch, 5), held, 5)  # warm
+        spec = spec_of(architecture, options.batch, options.steps)
+        seconds = compare(spec, held, options.steps)[10:]
+        ratio = float(np.median(seconds[:, 1]) / np.median(seconds[:, 0]))
+        mean = float(seconds[:, 1].mean() / seconds[:, 0].mean())
+        worst = max(worst, ratio)
+        plain_ms, ours_ms = 1e3 * np.median(seconds, axis=0)
+        print(
+            f"{architecture}-xs: bare {plain_ms:.2f} ms a step, ours {ours_ms:.2f} ms, ratio of medians {ratio:.3f}, "
+            f"of means {mean:.3f}"
+        )
+    print(f"worst ratio {worst:.3f}; at most {BAR} is asked for")
+    return int(worst > BAR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

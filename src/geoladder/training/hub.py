@@ -1,0 +1,85 @@
+"""Models by address: a folder on this machine, or `hf://owner/name@revision` on the Hugging Face hub.
+
+Unusual: an address on the hub must name a revision, best a commit: weights under a branch may change while results
+that rest on them stay, and a branch gets a warning. huggingface_hub is imported for such addresses only; it keeps
+what it fetched, so that a model once used loads without network.
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from geoladder.errors import GeoladderError
+from geoladder.training.checkpoints import load_trained
+
+log = logging.getLogger(__name__)
+
+HUB = "hf://"
+ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
+FILES = ["model.safetensors", "model.json", "README.md"]
+
+
+def load_model(source: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A trained backbone in evaluation mode, and its card.
+
+    Args:
+        source: folder of a run or an export, or `hf://owner/name@revision`.
+
+    Returns:
+        The backbone, which takes (B, bands, H, W) float32 standardised reflectance and gives
+        `geoladder.models.backbone.Features`; and model.json as a dictionary, with `bands`, `statistics`, `transform`.
+
+    Raises:
+        GeoladderError: there is no such folder, repository or revision, the hub cannot be reached, or the weights are
+            damaged or do not fit the card.
+    """
+    return load_trained(find_model(source))
+
+
+def find_model(source: str | Path) -> Path:
+    """Folder of a model; one on the hub is fetched first. Raises as `load_model` does."""
+    if str(source).startswith(HUB):
+        return _fetch(str(source))
+    folder = Path(source)
+    if not folder.is_dir():
+        raise GeoladderError(
+            f"there is no folder {folder}; give the folder of a finished run, or hf://owner/name@revision"
+        )
+    return folder
+
+
+def _fetch(address: str) -> Path:
+    found = ADDRESS.fullmatch(address)
+    if found is None:
+        raise GeoladderError(
+            f"'{address}' is no model on the hub; write hf://owner/name@revision, with a commit or a tag"
+        )
+    try:
+        from huggingface_hub import errors, snapshot_download
+    except ImportError:
+        raise GeoladderError(
+            f"{address} needs the package huggingface_hub; pip install 'geoladder[hub]'"
+        ) from None
+    repo, revision = found["repo"], found["revision"]
+    if revision == "main":
+        log.warning("%s may be other weights tomorrow; name a commit", address)
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=FILES))
+    except errors.RevisionNotFoundError:
+        raise GeoladderError(
+            f"{repo} on the hub has no revision '{revision}'; see its list of commits"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise GeoladderError(
+            f"the hub has no repository {repo}, or it is private; check the name, or log in with `hf auth login`"
+        ) from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        raise GeoladderError(
+            f"the hub cannot be reached (or HF_HUB_OFFLINE is set), and {repo} at {revision} was not fetched before; "
+            "fetch it on a machine with network, and give its folder"
+        ) from None
+    except (errors.HfHubHTTPError, OSError) as problem:
+        raise GeoladderError(f"the hub refused {repo} at {revision}: {problem}; try again later") from None

@@ -1,0 +1,184 @@
+r"""Weights from elsewhere, taken under an explicit map from their names to ours; nothing is taken or left silently.
+
+The map is YAML with up to three keys:
+
+    names:                                  # ours: theirs
+      encoder.cls: cls_token
+    rules:                                  # regular expressions on whole names; the first match wins
+      - {theirs: 'blocks\.(\d+)\.attn\.qkv\.(\w+)', ours: 'encoder.blocks.\1.qkv.\2'}
+    ignore:                                 # regular expressions on whole names of theirs that are not wanted
+      - 'head\..*'
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from geoladder import __version__
+from geoladder.atomic import atomic_path, write_json
+from geoladder.config import Block
+from geoladder.data.bands import BANDS
+from geoladder.errors import GeoladderError
+from geoladder.models.backbone import module
+from geoladder.models.ladder import build_backbone, rung
+from geoladder.training.checkpoints import BACKBONE, check_fit, first_few
+
+
+class Rule(Block):
+    """A regular expression on a whole name of theirs, and our name with its groups put in."""
+
+    theirs: str
+    ours: str
+
+
+class NameMap(Block):
+    """Where each of their weights goes."""
+
+    names: dict[str, str] = Field(default_factory=dict)
+    rules: list[Rule] = Field(default_factory=list)
+    ignore: list[str] = Field(default_factory=list)
+
+
+def import_weights(state: Path, name_map: Path, architecture: str, size: str, out: Path) -> tuple[int, int]:
+    """Write `out`/model.safetensors and model.json, as those of an export, from a backbone's state dict.
+
+    model.json has `architecture`, `size`, `model`, `bands` (ours; the weights must be of these) and `provenance`
+    (file, sha256, map); its `statistics` and `transform` are null, since nothing says what the weights were fed with.
+
+    Args:
+        state: `.safetensors`, or a torch file that holds nothing but tensors by name.
+        name_map: see the module.
+        architecture: of the ladder.
+        size: of the ladder.
+        out: made if missing.
+
+    Returns:
+        Number of weights taken, and of weights the map ignores.
+
+    Raises:
+        GeoladderError: a file cannot be read, the rung is unknown, or a weight is missing, extra (neither mapped nor
+            ignored), given twice, or of another shape.
+    """
+    chosen = rung(architecture, size)
+    theirs, names = read_state(state), read_map(name_map)
+    renamed, ignored = rename(theirs, names, name_map)
+    with torch.random.fork_rng(devices=[]):
+        own = module(build_backbone(architecture, size)).state_dict()
+    check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", own, renamed)
+    weights = {BACKBONE + name: value.to(own[name].dtype).contiguous() for name, value in renamed.items()}
+    with atomic_path(out / "model.safetensors") as path:
+        save_file(weights, path, metadata={"format": "pt", "architecture": f"{architecture}-{size}"})
+    card = {
+        "architecture": architecture,
+        "size": size,
+        "model": chosen.kwargs,
+        "bands": list(BANDS),
+        "transform": None,
+        "statistics": None,
+        "objective": None,
+        "provenance": {
+            "geoladder": __version__,
+            "imported_from": state.name,
+            "sha256": hashlib.sha256(state.read_bytes()).hexdigest(),
+            "map": names.model_dump(mode="json"),
+        },
+    }
+    write_json(out / "model.json", card)
+    return len(weights), ignored
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name.
+
+    Raises:
+        GeoladderError: the file is missing, damaged, or holds something else than tensors by name.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError) as problem:
+        raise GeoladderError(f"{path} cannot be read: {problem}") from None
+    except Exception as problem:  # unpickling: errors of any kind
+        raise GeoladderError(
+            f"{path} is no torch file of tensors alone ({type(problem).__name__}); save its state_dict() by itself"
+        ) from problem
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise GeoladderError(
+            f"{path} holds no tensors by name, but {keys[:200]}; save its state dict by itself"
+        )
+    return state
+
+
+def read_map(path: Path) -> NameMap:
+    """Read a map of names; raises GeoladderError where it is missing, no YAML, or of another form."""
+    try:
+        return NameMap.model_validate(yaml.safe_load(path.read_text()) or {})
+    except (OSError, yaml.YAMLError, ValidationError) as problem:
+        raise GeoladderError(
+            f"{path} is no map of names ({problem}); it has `names` (ours: theirs), `rules` (a list of theirs, ours: "
+            "regular expressions) and `ignore` (a list), see docs/checkpoints.md"
+        ) from None
+
+
+def rename(theirs: Mapping[str, Tensor], names: NameMap, source: Path) -> tuple[dict[str, Tensor], int]:
+    """Their weights under our names, and how many were ignored.
+
+    Raises:
+        GeoladderError: a weight of theirs that nothing maps or ignores, a name of theirs in the map that they do not
+            have, two weights for one of ours, or a bad regular expression.
+    """
+    absent = [each for each in names.names.values() if each not in theirs]
+    if absent:
+        raise GeoladderError(f"{source} names weights that are not there: {first_few(absent, 'missing')}")
+    ours_of = {theirs_name: ours for ours, theirs_name in names.names.items()}
+    found: dict[str, str] = {}
+    ignored, extra, twice = [], [], []
+    for name in theirs:
+        ours = ours_of.get(name) or _by_rule(name, names, source)
+        if ours in found:
+            twice.append(f"{ours} from {found[ours]} and {name}")
+        elif ours:
+            found[ours] = name
+        elif any(_match(pattern, name, source) for pattern in names.ignore):
+            ignored.append(name)
+        else:
+            extra.append(name)
+    problems = {"extra, neither mapped nor ignored": extra, "given twice": twice}
+    said = [first_few(each, kind) for kind, each in problems.items() if each]
+    if said:
+        raise GeoladderError(f"{source} does not map every weight to a place of its own: {'; '.join(said)}")
+    return {ours: theirs[name] for ours, name in found.items()}, len(ignored)
+
+
+def _by_rule(name: str, names: NameMap, source: Path) -> str | None:
+    for rule in names.rules:
+        match = _match(rule.theirs, name, source)
+        if match:
+            return _expand(match, rule, source)
+    return None
+
+
+def _expand(match: re.Match[str], rule: Rule, source: Path) -> str:
+    try:
+        return match.expand(rule.ours)
+    except (re.error, IndexError) as problem:
+        raise GeoladderError(
+            f"{source}: '{rule.ours}' asks for a group that '{rule.theirs}' does not have: {problem}"
+        ) from None
+
+
+def _match(pattern: str, name: str, source: Path) -> re.Match[str] | None:
+    try:
+        return re.fullmatch(pattern, name)
+    except re.error as problem:
+        raise GeoladderError(f"{source}: '{pattern}' is no regular expression: {problem}") from None

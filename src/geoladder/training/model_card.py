@@ -1,0 +1,153 @@
+"""The model card: README.md with the YAML front matter the Hugging Face hub reads, and model.json in words."""
+
+from typing import Any
+
+import yaml
+
+from geoladder.data.bands import BANDS
+
+DATA_LICENCE = {"majortom": "cc-by-sa-4.0", "synthetic": "apache-2.0"}
+"""By source. MajorTOM Core is CC-BY-SA-4.0; synthetic tiles are made by this package, under its licence."""
+DATA_SETS = {"majortom": ["Major-TOM/Core-S2L2A"], "synthetic": []}
+METRICS = {
+    "val_masked_mse": "squared error on hidden pixels, standardised reflectance squared",
+    "val_visible_mse": "squared error on visible pixels, standardised reflectance squared",
+    "val_geo_km": "median great-circle error of the place, km",
+    "val_climate_accuracy": "share of images with the right Köppen-Geiger class",
+    "val_loss": "weighted sum of the objective",
+}
+DATA_WORDS = {
+    "majortom": (
+        "Sentinel-2 level 2A images in the layout of MajorTOM Core (archive `{archive}`), fraction {fraction} of its "
+        "grid cells. MajorTOM Core-S2L2A is licensed CC-BY-SA-4.0 and contains modified Copernicus Sentinel data."
+    ),
+    "synthetic": (
+        "**No satellite image**: tiles that geoladder made itself ({archive}), fraction {fraction} of their grid "
+        "cells. The model is good for testing software and methods, not for looking at the Earth."
+    ),
+}
+TEMPLATE = """---
+{front}---
+
+# {title}
+
+A {architecture} backbone of {millions:.3f} million parameters (size `{size}` of geoladder's ladder), pretrained on
+Sentinel-2-like images of ten bands by masked reconstruction, geo-location and Köppen-Geiger class
+(arXiv 2506.14765). It gives dense features at full resolution and one summary vector an image.
+
+## How to load
+
+```python
+import torch
+from geoladder.data.stats import BandStats
+from geoladder.training.hub import load_model
+
+backbone, card = load_model("PATH or hf://owner/name@revision")
+statistics = BandStats.from_dict(card["statistics"])
+reflectance = torch.rand(1, {bands}, {chip_px}, {chip_px}) * 0.3       # (DN - offset) / 10000
+features = backbone(statistics.standardise(reflectance, card["transform"]))
+features.dense, features.summary                      # (1, F, {chip_px}, {chip_px}), (1, S)
+```
+
+Bands, in this order: {band_names}. The 20 m bands are brought to 10 m first. `geoladder load` checks the files.
+
+## Data
+
+{data} Chips of {chip_px} x {chip_px} pixels at 10 m; {samples:,} samples seen, {unique:,} unique pixels.
+
+## Metrics
+
+On validation images held out by grid cell:
+
+| metric | value | meaning |
+|---|---|---|
+{metrics}
+
+## Intended use and limits
+
+For research on scaling and transfer: as a start for fine-tuning on dense tasks with Sentinel-2 images, or as a frozen
+extractor of features. Not made or tested for decisions about people or property.
+
+- Bands, their order, and the statistics must be those above; other sensors and top-of-atmosphere reflectance are not
+  what it saw. DN 0 is missing data: fill or leave out such pixels.
+- {sides}Sizes far from {chip_px} pixels are untested.
+- Training chips had at most {cloud:.0%} cloud, so thick cloud is rare in what it saw.
+
+## Provenance
+
+| | |
+|---|---|
+{provenance}
+"""
+
+
+def model_card(card: dict[str, Any]) -> str:
+    """README.md of an exported model; `card` is its model.json with `metrics`, `data` and `licence`."""
+    data = card["data"]
+    source, stride = data["source"], card["stride"]
+    name = f"{card['architecture']}-{card['size']}"
+    front = {
+        "license": card["licence"],
+        "library_name": "geoladder",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["earth-observation", "remote-sensing", "sentinel-2", "scaling-laws", card["architecture"]],
+        "datasets": DATA_SETS[source],
+    }
+    return TEMPLATE.format(
+        front=yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False),
+        title=f"{name}, pretrained on {data['corpus']}",
+        architecture=card["architecture"],
+        size=card["size"],
+        millions=card["parameters"]["total"] / 1e6,
+        bands=len(card["bands"]),
+        band_names=" ".join(BANDS),
+        chip_px=data["chip_px"],
+        data=DATA_WORDS[source].format(**data),
+        samples=card["samples_seen"],
+        unique=card["unique_pixels"],
+        metrics=_rows({key: (f"{card['metrics'][key]:.4g}", words) for key, words in METRICS.items()}),
+        sides=f"Image sides are multiples of {stride} pixels. " if stride else "",
+        cloud=data["cleaning"]["chip_max_cloud_share"],
+        provenance=_rows(_provenance(card)),
+    )
+
+
+def _provenance(card: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    made, objective = card["provenance"], card["objective"]
+    return {
+        "run": (f"`{card['fingerprint']}`, seed {card['spec']['seed']}",),
+        "code": (
+            f"geoladder {made['geoladder']}, commit `{made['commit']}`" + " (edited)" * bool(made["dirty"]),
+        ),
+        "versions": (", ".join(f"{package} {number}" for package, number in made["versions"].items()),),
+        "device": (made["device"],),
+        "steps": (
+            f"{card['steps']} of {card['spec']['batch']} samples, peak learning rate {card['lr']:.3g}",
+        ),
+        "compute": (f"{card['gflops_train']:.4g} GFLOP",),
+        "objective": (f"mask ratio {objective['mask_ratio']}, blocks of {objective['mask_block_px']} px",),
+        "ladder row": (", ".join(f"{key} {value}" for key, value in card["model"].items()),),
+        "licence of the weights": (card["licence"],),
+    }
+
+
+def _rows(table: dict[str, tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join((key, *cells))} |" for key, cells in table.items())
+
+
+def describe(card: dict[str, Any], parameters: int) -> str:
+    """A card in a few lines for the terminal; keys a card does not have are left out."""
+    data = card.get("data") or {}
+    name = f"{card['architecture']}-{card.get('size')}"
+    lines = {
+        "model": f"{name} ({parameters:,} parameters without heads); all weights fit",
+        "ladder row": ", ".join(f"{key} {value}" for key, value in card["model"].items()),
+        "bands": " ".join(card["bands"]),
+        "data": data.get("archive") and f"{data['corpus']}: {data['archive']} ({data['source']})",
+        "samples seen": card.get("samples_seen"),
+        "objective": card.get("objective"),
+        "metrics": ", ".join(f"{key} {value:.4g}" for key, value in (card.get("metrics") or {}).items()),
+        "licence": card.get("licence"),
+        "made by": card.get("provenance"),
+    }
+    return "\n".join(f"{key:>12}: {value}" for key, value in lines.items() if value)

@@ -1,0 +1,412 @@
+"""One run spread over processes, passes and recomputation has the numbers of a plain one."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from geoladder.accumulation import accumulation, divisors
+from geoladder.errors import GeoladderError
+from geoladder.models import ladder, mamba, unet, vit
+from geoladder.models.heads import PretrainModel
+from geoladder.training import distributed
+from geoladder.training.masking import block_masks
+from geoladder.training.pretrain import pretrain
+from geoladder.training.pretrain_module import PretrainModule
+from geoladder.training.ranks import other_ranks
+from geoladder.training.resume import align_state, newest_checkpoint
+
+CALM = 0.001
+"""Learning rate at which rounding does not grow in 150 steps; at the usual 0.01 it is 1e-2 of the loss after 40."""
+FAMILIES = {"unet": unet.ConvBlock, "vit_upernet": vit.Block, "mamba_upernet": mamba.Block}
+
+
+@pytest.fixture
+def run(corpus):
+    def start(spec, out, **computing):
+        pretrain(spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out, **computing)
+        return pd.read_csv(out / "log.csv"), json.loads((out / "metrics.json").read_text())
+
+    return start
+
+
+def assert_same_run(found, expected, tolerance=1e-5):
+    """Losses, validation and all terms, by step."""
+    log, metrics = found
+    plain_log, plain_metrics = expected
+    columns = [name for name in plain_log if name != "samples_per_second"]
+    assert log["step"].tolist() == plain_log["step"].tolist()
+    assert np.allclose(log[columns], plain_log[columns], rtol=tolerance, atol=tolerance, equal_nan=True)
+    assert metrics["metrics"]["val_loss"] == pytest.approx(
+        plain_metrics["metrics"]["val_loss"], abs=tolerance
+    )
+    assert {k: metrics[k] for k in ("fingerprint", "steps", "samples_seen", "gflops_fwd", "parameters")} == {
+        k: plain_metrics[k] for k in ("fingerprint", "steps", "samples_seen", "gflops_fwd", "parameters")
+    }
+
+
+def model_of(architecture, size="xs"):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return PretrainModel(ladder.build_backbone(architecture, size))
+
+
+@given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 8))
+def test_passes_multiply_to_the_batch(passes, devices, micro_batch):
+    assert accumulation(passes * devices * micro_batch, devices, micro_batch) == passes
+    assert accumulation(passes * devices, devices, None) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch", "devices", "micro_batch", "said"),
+    [
+        (16, 3, None, r"16 samples cannot be shared evenly by 3 devices.* use one of 1, 2, 4, 8, 16 devices"),
+        (
+            16,
+            2,
+            3,
+            r"micro_batch 3 does not divide the 8 samples.*2 devices.*batch of 16; use one of 1, 2, 4, 8",
+        ),
+        (16, 2, 16, r"micro_batch 16 does not divide the 8 samples"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_what_does(batch, devices, micro_batch, said):
+    with pytest.raises(GeoladderError, match=said):
+        accumulation(batch, devices, micro_batch)
+
+
+def test_divisors():
+    assert divisors(12) == [1, 2, 3, 4, 6, 12]
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 6), st.floats(0.01, 0.99), st.integers(0, 9))
+def test_every_chip_hides_as_many_pixels_so_means_of_slices_pool(ranks, each, blocks, ratio, seed):
+    """What the mean over ranks and passes rests on: if a mask ever hid unequal numbers, losses would need weights."""
+    masks = block_masks(
+        ranks * each, 4 * blocks + 4, 4 * blocks + 4, 4, ratio, torch.Generator().manual_seed(seed)
+    )
+    assert len({int(masks[rank::ranks].sum()) for rank in range(ranks)}) == 1
+    assert len(masks.flatten(1).sum(1).unique()) == 1
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_the_policy_names_the_blocks_of_each_family(architecture):
+    with torch.device("meta"):
+        model = PretrainModel(ladder.build_backbone(architecture, "m"))
+    assert distributed.block_types(model) == (FAMILIES[architecture],)
+    wrapped = dict(distributed.wrap_policy(model))
+    assert wrapped
+    assert set(wrapped.values()) == {
+        part for part in model.modules() if isinstance(part, FAMILIES[architecture])
+    }
+    if architecture == "unet":  # the decoder's, too
+        assert "backbone.decoder.fuse" in wrapped
+        assert len(wrapped) == 6
+    else:
+        assert list(wrapped) == [f"backbone.encoder.blocks.{i}" for i in range(4)]
+
+
+@pytest.fixture
+def eight_ranks():
+    """A process group of eight that exchanges nothing."""
+    torch.distributed.init_process_group("fake", rank=0, world_size=8, store=FakeStore())
+    yield init_device_mesh("cpu", (8,))
+    torch.distributed.destroy_process_group()
+
+
+RUNGS = [(a, s) for a in ladder.ARCHITECTURES if a != "pixel" for s in ladder.sizes(a)]
+
+
+@pytest.mark.parametrize(("architecture", "size"), RUNGS)
+def test_every_rung_has_blocks_that_hold_most_of_its_weights(architecture, size):
+    with torch.device("meta"):
+        model = PretrainModel(ladder.build_backbone(architecture, size))
+    wrapped = distributed.wrap_policy(model)
+    assert len(wrapped) > 1
+    inside = sum(p.numel() for _, block in wrapped for p in block.parameters())
+    assert inside > 0.5 * sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "size"), RUNGS)
+def test_every_rung_can_be_spread(eight_ranks, architecture, size):
+    """DDP waits for a gradient of every trainable weight; FSDP shares out every block; both on meta."""
+    with torch.device("meta"):
+        model = PretrainModel(ladder.build_backbone(architecture, size))
+        outputs = model(torch.empty(1, 10, 128, 128), torch.empty(1, 1, 128, 128, dtype=torch.bool))
+    sum(part.sum() for part in outputs).backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    distributed.shard(model, eight_ranks)
+    whole, held = (
+        sum(each.numel() for each in parts)
+        for parts in (model.parameters(), (p.to_local() for p in model.parameters()))
+    )
+    assert held < 0.3 * whole
+
+
+def test_a_family_may_declare_its_blocks_and_the_outermost_of_nested_ones_count():
+    class Declared(nn.Module):
+        block_types = (nn.Linear, nn.Sequential)
+
+        def __init__(self):
+            super().__init__()
+            self.nested = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+            self.alone = nn.Linear(2, 2)
+
+    assert [name for name, _ in distributed.wrap_policy(Declared())] == ["nested", "alone"]
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_weights_are_shared_out_block_by_block_on_meta(eight_ranks, architecture):
+    with torch.device("meta"):
+        model = PretrainModel(ladder.build_backbone(architecture, "m"))
+    before = {name: p.shape for name, p in model.named_parameters()}
+    distributed.shard(model, eight_ranks)
+    assert distributed.is_sharded(model)
+    shared = {name for name, part in model.named_modules() if isinstance(part, FSDPModule)}
+    assert shared == {"", *dict(distributed.wrap_policy(model))}
+    assert {name: p.shape for name, p in model.named_parameters()} == before
+    held = sum(p.to_local().numel() for p in model.parameters())
+    assert held < 0.25 * sum(map(torch.Size.numel, before.values()))  # an eighth, and what does not divide
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_recomputed_blocks_give_the_same_gradients(architecture):
+    pixels = torch.randn(2, 10, 32, 32, generator=torch.Generator().manual_seed(0))
+    mask = block_masks(2, 32, 32, 4, 0.5, torch.Generator().manual_seed(1))
+    gradients = []
+    for recompute in (False, True):
+        model = model_of(architecture)
+        if recompute:
+            names = list(model.state_dict())
+            distributed.checkpoint_blocks(model)
+            assert list(model.state_dict()) == names
+        output = model(pixels, mask)
+        sum(part.square().sum() for part in output).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        scale = gradient.abs().max().clamp(min=1e-12)
+        assert float((gradients[1][name] - gradient).abs().max() / scale) < 1e-6, name
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_recomputing_keeps_less_for_the_backward_pass(architecture):
+    pixels, kept = torch.randn(4, 10, 32, 32), []
+    for recompute in (False, True):
+        model = model_of(architecture)
+        if recompute:
+            distributed.checkpoint_blocks(model)
+        sizes = {}
+
+        def note(tensor, sizes=sizes):
+            sizes[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            model(pixels)
+        kept.append(sum(sizes.values()))
+    assert kept[1] < 0.9 * kept[0]
+
+
+@pytest.mark.parametrize(
+    "computing", [{"micro_batch": 2}, {"micro_batch": 1, "activation_checkpointing": True}]
+)
+def test_passes_over_micro_batches_equal_one_big_batch(run, pretrain_spec, tmp_path, computing):
+    spec = pretrain_spec()
+    assert_same_run(run(spec, tmp_path / "a", **computing), run(spec, tmp_path / "b"))
+
+
+def test_a_batch_that_cannot_be_shared_stops_before_anything_starts(run, pretrain_spec, tmp_path):
+    with pytest.raises(GeoladderError, match="cannot be shared evenly by 3 devices"):
+        run(pretrain_spec(), tmp_path, devices=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_gpus_are_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(GeoladderError, match=r"asks for 4 GPUs on this machine, which has 2"):
+        distributed.choose_strategy("ddp", 4)
+    assert distributed.choose_strategy("ddp", 4, nodes=2).name == "ddp"
+    with pytest.raises(GeoladderError, match="3 nodes cannot share evenly"):
+        distributed.choose_strategy("ddp", 4, nodes=3)
+
+
+def test_the_choice_of_a_strategy_has_its_reason():
+    assert distributed.choose_strategy("auto", 1)[1:] == ("single device", "one device")
+    assert distributed.choose_strategy("fsdp", 1)[1:] == (
+        "single device",
+        "one device, so fsdp has nothing to share",
+    )
+    assert distributed.choose_strategy("auto", 2)[1:] == ("ddp", "auto, and several devices")
+    assert distributed.choose_strategy("fsdp", 2)[1:] == ("fsdp", "asked for")
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    monkeypatch.setattr(distributed.shutil, "which", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(GeoladderError, match=r"compute\.compile needs a C\+\+ compiler"):
+        distributed.compile_blocks(model_of("unet"))
+
+
+def test_the_log_says_what_was_chosen_and_why(run, pretrain_spec, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="geoladder"):
+        run(pretrain_spec("mamba_upernet", samples=8, precision="auto"), tmp_path)
+    said = caplog.text
+    assert said.count("training on") == said.count("; single device (one device)") == 1
+    assert "training on cpu (no CUDA GPU; 1 threads); kernels: selective_scan by numba" in said
+    assert "precision 32-true (auto, and no GPU)" in said
+
+
+def test_two_processes_equal_one(run, pretrain_spec, tmp_path):
+    """Also with two passes each, on weights that a seed drew apart in each process."""
+    spec = pretrain_spec()
+    plain = run(spec, tmp_path / "one")
+    assert_same_run(run(spec, tmp_path / "two", devices=2, strategy="ddp", micro_batch=2), plain)
+    assert "LOCAL_RANK" not in os.environ
+    assert not torch.distributed.is_initialized()
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.allclose(value, second[name], atol=1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["vit_upernet", "mamba_upernet"])
+def test_two_processes_equal_one_in_the_other_families(run, pretrain_spec, tmp_path, architecture):
+    spec = pretrain_spec(architecture, lr=0.003)
+    plain = run(spec, tmp_path / "one")
+    assert_same_run(run(spec, tmp_path / "two", devices=2), plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_shared_out_weights_train_alike(run, pretrain_spec, tmp_path, architecture):
+    spec = pretrain_spec(architecture, lr=0.003)
+    plain = run(spec, tmp_path / "one")
+    computing = {"devices": 2, "strategy": "fsdp", "micro_batch": 2, "activation_checkpointing": True}
+    assert_same_run(run(spec, tmp_path / "two", **computing), plain)
+    whole, gathered = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert {k: v.shape for k, v in whole.items()} == {k: v.shape for k, v in gathered.items()}
+
+
+@pytest.mark.slow
+def test_compiled_blocks_train_alike(run, pretrain_spec, tmp_path):
+    spec = pretrain_spec("vit_upernet", lr=0.003, samples=32)
+    plain = run(spec, tmp_path / "plain")
+    assert_same_run(run(spec, tmp_path / "compiled", compile_model=True), plain)
+
+
+def shoot(spec, corpus, out, computing, number):
+    """Run in a child process until a checkpoint exists, then send it a signal; return its exit status."""
+    places = (spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out)
+    child = multiprocessing.get_context("fork").Process(target=pretrain, args=places, kwargs=computing)
+    child.start()
+    state = out / "state" / spec.fingerprint
+    deadline = time.monotonic() + 120
+    while newest_checkpoint(state) is None:
+        assert child.is_alive(), "the run ended before it could be shot"
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.01)
+    os.kill(child.pid, number)
+    child.join(120)
+    return child.exitcode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "number"), [("ddp", signal.SIGKILL), ("ddp", signal.SIGTERM), ("fsdp", signal.SIGTERM)]
+)
+def test_a_shot_run_of_two_processes_goes_on(run, corpus, pretrain_spec, tmp_path, strategy, number, caplog):
+    spec = pretrain_spec(samples=1200, checkpoint_every=10, lr=CALM)
+    computing = {"devices": 2, "strategy": strategy}
+    plain = run(spec, tmp_path / "plain")
+    out = tmp_path / "shot"
+    assert shoot(spec, corpus, out, computing, number) == (143 if number == signal.SIGTERM else -number)
+    assert not (out / "metrics.json").exists()
+    checkpoint = newest_checkpoint(out / "state" / spec.fingerprint)
+    with caplog.at_level("INFO"):
+        found = run(spec, out, **computing)
+    assert f"resuming from {checkpoint}" in caplog.text
+    assert_same_run(found, plain)
+    assert not (out / "state").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two_first", [True, False])
+def test_a_run_may_go_on_with_another_number_of_processes(run, corpus, pretrain_spec, tmp_path, two_first):
+    spec = pretrain_spec(samples=1200, checkpoint_every=10, lr=CALM)
+    plain = run(spec, tmp_path / "plain")
+    ways = [{"devices": 2, "strategy": "fsdp"}, {}]
+    first, then = ways if two_first else ways[::-1]
+    assert shoot(spec, corpus, tmp_path / "shot", first, signal.SIGTERM) == 143
+    assert_same_run(run(spec, tmp_path / "shot", **then), plain)
+
+
+def test_an_optimisers_state_takes_the_layout_of_its_weights():
+    """As happens between FSDP and one device; a fused step on mixed layouts would be silently wrong."""
+    steps = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        weight = nn.Parameter(torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)))
+        weight.data = weight.data.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
+        mean = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
+        optimizer.state[weight] = {
+            "step": torch.tensor(3.0),
+            "exp_avg": mean.to(memory_format=layout),
+            "exp_avg_sq": mean.square().to(memory_format=layout),
+        }
+        align_state(optimizer)
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        steps.append(weight.detach().clone())
+    assert torch.equal(*steps)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_all_processes(run, pretrain_spec, tmp_path):
+    with pytest.raises(GeoladderError, match=r"unet-xs on majortom .* became .* at step"):
+        run(pretrain_spec(lr=1e30), tmp_path, devices=2)
+    assert not multiprocessing.active_children()
+
+
+def test_what_another_rank_died_of_is_said():
+    """Rank 0 only notices that a connection broke."""
+    arguments = {"batch": 16, "devices": 3, "micro_batch": None}
+    with pytest.raises(GeoladderError, match="rank 1 stopped: a batch of 16 samples"):
+        with other_ranks(2, accumulation, arguments):
+            assert os.environ["LOCAL_RANK"] == "0"
+            for other in multiprocessing.active_children():
+                other.join(60)
+            raise RuntimeError("connection closed by peer")
+    assert "LOCAL_RANK" not in os.environ
+
+
+def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with other_ranks(2, accumulation, {}):
+        assert not multiprocessing.active_children()
+
+
+def test_a_checkpoint_whose_steps_were_counted_in_another_way_is_refused(pretrain_spec):
+    """Lightning counts the steps of a module that optimises by hand in a place of their own."""
+    module = PretrainModule(pretrain_spec(), None)
+    counted = {"total": {"completed": 0}}
+    loops = {"fit_loop": {"epoch_loop.manual_optimization.optim_step_progress": counted}}
+    module.on_load_checkpoint({"global_step": 0, "loops": loops})
+    with pytest.raises(GeoladderError, match="checkpoint of step 3 was written by an older version"):
+        module.on_load_checkpoint({"global_step": 3, "loops": loops})

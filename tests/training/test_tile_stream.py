@@ -1,0 +1,161 @@
+"""Crops read straight from tiles: the same batches by any number of readers, and runs that go on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geoladder.data.index import build_index
+from geoladder.data.majortom import MajorTom
+from geoladder.data.stats import BandStats
+from geoladder.data.synth.archive import write_archive
+from geoladder.data.synth.earth import EarthConfig
+from geoladder.data.tile_index import open_tiles
+from geoladder.errors import GeoladderError
+from geoladder.specs import IndexSpec, TileReading
+from geoladder.training.pretrain import pretrain
+from geoladder.training.tile_stream import TileCrops
+
+PX = 16
+READING = TileReading(crops_per_tile=4, shuffle_window=8, max_cloud_share=1.0)
+INDEX = IndexSpec(
+    archive="0",
+    bench="0",
+    one_product_per_cell=True,
+    max_cloud_percent=100,
+    max_nodata_share=0.5,
+    max_corrupt_share=0.5,
+    harmonise="baseline",
+    validation_share=0.2,
+    bench_buffer_km=0,
+)
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    """A folder with archive/ and index.parquet."""
+    folder = tmp_path_factory.mktemp("tiles")
+    write_archive(folder / "archive", EarthConfig(), "majortom", 16, 48, 1, 0)
+    build_index(INDEX, folder / "archive", Path("no-bench"), folder / "index.parquet", folder / "ledger.csv")
+    return folder
+
+
+@pytest.fixture
+def crops_of(tiles, corpus, pretrain_spec):
+    def make(workers=0, **changes):
+        spec = pretrain_spec(tiles=READING, **changes)
+        stats = BandStats.load(corpus / "stats.json")
+        return TileCrops(spec, tiles / "archive", tiles / "index.parquet", stats, PX, workers)
+
+    return make
+
+
+def take(batches, count):
+    return [next(batches) for _ in range(count)]
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers_gives_the_same_batches(crops_of, workers):
+    for one, two in zip(take(crops_of().batches(0), 6), take(crops_of(workers).batches(0), 6), strict=True):
+        assert same(one, two)
+
+
+@pytest.mark.parametrize("ranks", [2, 8])
+def test_ranks_share_the_same_global_batch(crops_of, ranks):
+    whole = take(crops_of().batches(0), 3)
+    slices = [take(crops_of().batches(0, rank, ranks), 3) for rank in range(ranks)]
+    for step, batch in enumerate(whole):
+        for rank in range(ranks):
+            assert same([part[rank::ranks] for part in batch], slices[rank][step])
+
+
+def test_a_stream_goes_on_at_any_step(crops_of):
+    whole = take(crops_of().batches(0), 12)
+    for first in (1, 7, 11):
+        assert same(whole[first], next(crops_of().batches(first)))
+
+
+def test_ranks_that_cannot_share_a_batch_are_refused(crops_of):
+    with pytest.raises(GeoladderError, match="8 samples cannot be shared evenly by 3 devices"):
+        next(crops_of().batches(0, 0, 3))
+
+
+def test_crops_are_bit_exact_squares_of_their_tiles_on_the_20_m_grid(crops_of, tiles):
+    crops = crops_of()
+    index = open_tiles(tiles / "index.parquet", "majortom", crops._spec.fraction, crops._spec.seed)
+    positions = np.arange(24)
+    _, tile, _ = crops.samples_of(positions)
+    piece = crops.reader(1).piece(*crops.samples_of(positions))
+    archive = MajorTom(tiles / "archive")
+    for number, which in enumerate(tile):
+        whole = archive.read(index.parts[index.part[which]], int(index.row[which]))
+        places = [
+            (top, left)
+            for top in range(0, 48 - PX + 1, 2)
+            for left in range(0, 48 - PX + 1, 2)
+            if np.array_equal(whole.dn10[:, top : top + PX, left : left + PX], piece.dn10[number])
+        ]
+        assert places
+        assert any(
+            np.array_equal(
+                whole.dn20[:, top // 2 : (top + PX) // 2, left // 2 : (left + PX) // 2], piece.dn20[number]
+            )
+            for top, left in places
+        )
+
+
+def test_a_tile_is_read_once_for_all_its_crops(crops_of, monkeypatch):
+    crops = crops_of()
+    read = []
+    real = MajorTom.read
+    monkeypatch.setattr(MajorTom, "read", lambda self, *place: read.append(place) or real(self, *place))
+    take(crops.batches(0), len(crops) * READING.crops_per_tile // 8)
+    assert len(read) == len(set(read)) <= len(crops)
+
+
+def test_a_run_on_tiles_says_what_it_saw_and_goes_on_after_a_shot(
+    tiles, corpus, pretrain_spec, tmp_path, monkeypatch
+):
+    spec = pretrain_spec(tiles=READING, samples=64, checkpoint_every=3)
+
+    def run(out):
+        pretrain(
+            spec, None, corpus / "chips", corpus / "stats.json", out,
+            archive=tiles / "archive", index=tiles / "index.parquet",
+        )  # fmt: skip
+        return json.loads((out / "metrics.json").read_text())
+
+    whole = run(tmp_path / "whole")
+    assert whole["samples_seen"] == 64
+    assert 0 < whole["unique_pixels"] <= 16 * 48**2
+    assert 0 < whole["coverage"] <= 1
+
+    class Shot(Exception):
+        pass
+
+    with monkeypatch.context() as patch:
+        real = TileCrops.batches
+
+        def shot(self, first_step, *ranks):
+            for number, batch in enumerate(real(self, first_step, *ranks)):
+                if number == 5:
+                    raise Shot
+                yield batch
+
+        patch.setattr(TileCrops, "batches", shot)
+        with pytest.raises(Shot):
+            run(tmp_path / "shot")
+    assert run(tmp_path / "shot")["metrics"] == whole["metrics"]
+
+
+def test_what_is_missing_is_named(corpus, pretrain_spec, tmp_path):
+    with pytest.raises(GeoladderError, match="--archive and --index"):
+        pretrain(pretrain_spec(tiles=READING), None, corpus / "chips", corpus / "stats.json", tmp_path / "a")
+    with pytest.raises(GeoladderError, match="--chips"):
+        pretrain(pretrain_spec(), None, corpus / "chips", corpus / "stats.json", tmp_path / "b")
