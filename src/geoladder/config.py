@@ -247,6 +247,12 @@ class Objective(Block):
     """Pretraining objective (arXiv 2506.14765): masked reconstruction, geo-location, Köppen-Geiger class."""
 
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    fill: Literal["mean", "zero", "noise"] = Field(
+        "mean",
+        description="what hidden pixels are replaced by: the image's own visible mean, 0, or fixed noise; wholly "
+        "hidden patches of token models are a learned token besides",
+        exclude_if=lambda fill: fill == "mean",
+    )
     mask_block_px: Count = Field(4, description="side of a hidden block, 10 m pixels")
     masked_weight: Annotated[float, Field(ge=0)] = Field(
         1.0, description="of the squared error on hidden pixels"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from geoladder.errors import GeoladderError
+from geoladder.models.backbone import hide
 from geoladder.models.heads import FinetuneModel, PretrainModel
 from geoladder.models.ladder import build_backbone
 
@@ -62,6 +63,27 @@ def test_hidden_pixels_do_not_leak(backbone):
     for one, two in zip(backbone(x, mask), backbone(other, mask), strict=True):
         assert torch.equal(one, two)
     assert not torch.equal(backbone(x, mask).dense, backbone(x).dense)
+
+
+@pytest.mark.parametrize("fill", ["zero", "noise"])
+def test_other_fills_leak_nothing_either(fill):
+    x, mask = image(), block_mask()
+    model = seeded(lambda: PretrainModel(build_backbone("unet", "xs"), fill=fill))
+    other = torch.where(mask, image(batch=3)[1:] * 5, x)
+    assert torch.equal(model(x, mask).reconstruction, model(other, mask).reconstruction)
+    assert torch.equal(model(x, mask).reconstruction, model(x, mask).reconstruction)
+    mean = seeded(lambda: PretrainModel(build_backbone("unet", "xs")))
+    assert not torch.equal(model(x, mask).reconstruction, mean(x, mask).reconstruction)
+
+
+def test_fills_are_what_their_names_say():
+    x, mask = image(), block_mask()
+    hidden = mask.expand_as(x)
+    assert (hide(x, mask, "zero")[0][hidden] == 0).all()
+    noise = hide(x, mask, "noise")[0]
+    assert abs(noise[hidden].mean()) < 0.05
+    assert abs(noise[hidden].std() - 1) < 0.05
+    assert all(torch.equal(hide(x, mask, fill)[0][~hidden], x[~hidden]) for fill in ("mean", "zero", "noise"))
 
 
 def test_no_mask_is_an_empty_mask(backbone):

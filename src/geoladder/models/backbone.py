@@ -4,7 +4,7 @@ Unusual: hiding is the backbone's own work. It is given the true pixels and a ma
 and a token model can put a learned token, and no caller can forget one of the two.
 """
 
-from typing import NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,17 @@ class Features(NamedTuple):
     summary: Tensor
 
 
+Fill = Literal["mean", "zero", "noise"]
+NOISE_SEED = 0
+
+
 class Backbone(Protocol):
     """An architecture without heads; every family is an `nn.Module` of this form."""
 
     dense_channels: int
     summary_dim: int
+    fill: Fill
+    """What hidden pixels are replaced by, see `hide`."""
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image.
@@ -43,17 +49,28 @@ def module(backbone: Backbone) -> nn.Module:
     return cast(nn.Module, backbone)
 
 
-def hide(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Replace hidden pixels by the image's mean over its visible ones, band by band.
+def hide(x: Tensor, mask: Tensor | None, fill: Fill = "mean") -> tuple[Tensor, Tensor]:
+    """Replace hidden pixels. Nothing hidden is used.
 
-    With zeros (the mean of the whole Earth) every family first spends a good part of a short run on a plateau, which
-    seeds leave at different times; docs/synthetic_earth.md has the comparison. Nothing hidden is used.
+    Args:
+        x: (B, bands, H, W) standardised reflectance.
+        mask: (B, 1, H, W) bool, True where hidden; None hides nothing.
+        fill: `mean`: the image's own over its visible pixels, band by band. `zero`: the mean of the whole Earth;
+            every family then first spends a good part of a short run on a plateau, which seeds leave at different
+            times (docs/synthetic_earth.md). `noise`: normal numbers, as the authors (arXiv 2506.14765) do, but the same
+            ones in every call, so that runs can be repeated and taken up again.
 
     Returns:
         x (B, bands, H, W) with hidden pixels filled, and the mask as (B, 1, H, W) in the dtype of x.
     """
     if mask is None:
         return x, torch.zeros_like(x[:, :1])
+    if fill == "zero":
+        return x.masked_fill(mask, 0), mask.to(x.dtype)
+    if fill == "noise":
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        noise = torch.randn(x.shape[1:], generator=generator).to(x)
+        return torch.where(mask, noise, x), mask.to(x.dtype)
     visible = (~mask).to(x.dtype)
     mean = (x * visible).sum((2, 3), keepdim=True) / visible.sum((2, 3), keepdim=True).clamp(min=1)
     return torch.where(mask, mean, x), mask.to(x.dtype)

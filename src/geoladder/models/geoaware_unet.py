@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, check_input, hide, init_weights
 from geoladder.models.learned_residual import ConvBlock, LearnedResidual
 
 STAGES = 5
@@ -127,6 +127,8 @@ class GeoAwareUNet(nn.Module):
         GeoladderError: the arguments do not fit together.
     """
 
+    fill: Fill = "mean"
+
     def __init__(
         self,
         width: int,
@@ -159,5 +161,5 @@ class GeoAwareUNet(nn.Module):
                 f"norms have a weight per pixel; got {x.shape[2]} x {x.shape[3]}. The architecture `unet` takes any "
                 "multiple of 8"
             )
-        maps, embedding = self.encoder(hide(x, mask)[0])
+        maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
         return Features(self.decoder(maps, embedding), embedding)

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from geoladder.models.backbone import Backbone, module
+from geoladder.models.backbone import Backbone, Fill, module
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -33,10 +33,12 @@ class PretrainModel(nn.Module):
     Args:
         backbone: any architecture.
         bands: to reconstruct.
+        fill: what hidden pixels are replaced by.
     """
 
-    def __init__(self, backbone: Backbone, bands: int = 10) -> None:
+    def __init__(self, backbone: Backbone, bands: int = 10, fill: Fill = "mean") -> None:
         super().__init__()
+        backbone.fill = fill
         self.backbone = module(backbone)
         self.reconstruction = _final(nn.Conv2d(backbone.dense_channels, bands, 1))
         self.geo = _final(nn.Linear(backbone.summary_dim, GEO_OUTPUTS))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 from geoladder.models.mamba2d_decoder import DECODER_GROUP, LightUPerNet
 from geoladder.models.patches import hidden_patches
 from geoladder.models.steps import start_steps
@@ -183,6 +183,8 @@ class Mamba2D(nn.Module):
 
     stride = STEM * 2 ** (STAGES - 1)
 
+    fill: Fill = "mean"
+
     def __init__(
         self,
         width: int,
@@ -215,6 +217,6 @@ class Mamba2D(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 32."""
         check_input(x, self.bands, self.stride)
-        pixels = hide(x, mask)[0].contiguous(memory_format=torch.channels_last)
+        pixels = hide(x, mask, self.fill)[0].contiguous(memory_format=torch.channels_last)
         maps, summary = self.encoder(pixels, mask)
         return Features(self.decoder(maps, (x.shape[2], x.shape[3])), summary)

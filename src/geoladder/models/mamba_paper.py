@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 from geoladder.models.mamba2d import M2DMixer
 from geoladder.models.patches import PlainPatches
 from geoladder.models.steps import start_steps
@@ -89,6 +89,8 @@ class PaperMambaUPerNet(nn.Module):
         GeoladderError: the arguments do not fit together.
     """
 
+    fill: Fill = "mean"
+
     def __init__(
         self,
         width: int,
@@ -114,6 +116,6 @@ class PaperMambaUPerNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 2 patches."""
         check_input(x, self.bands, self.stride)
-        pixels = hide(x, mask)[0].contiguous(memory_format=torch.channels_last)
+        pixels = hide(x, mask, self.fill)[0].contiguous(memory_format=torch.channels_last)
         taps, summary = self.encoder(pixels, mask)
         return Features(self.decoder(taps, (x.shape[2], x.shape[3])), summary)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 
 
 class PixelMLP(nn.Module):
@@ -20,6 +20,7 @@ class PixelMLP(nn.Module):
     """
 
     stride = 1
+    fill: Fill = "mean"
 
     def __init__(self, width: int, depth: int, bands: int = 10) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class PixelMLP(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. Any H and W; the summary is a mean."""
         check_input(x, self.bands, self.stride)
-        h = torch.cat(hide(x, mask), 1).contiguous(memory_format=torch.channels_last)
+        h = torch.cat(hide(x, mask, self.fill), 1).contiguous(memory_format=torch.channels_last)
         for layer in self.encoder:
             h = functional.gelu(layer(h))
         return Features(h, h.mean((2, 3)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, check_input, hide, init_weights
 from geoladder.models.resnet import EXPANSION, ResNet
 from geoladder.models.ss2d import PatchMerging, VSSBlock
 from geoladder.models.steps import start_steps
@@ -106,6 +106,8 @@ class RS3Mamba(nn.Module):
         GeoladderError: the arguments do not fit together.
     """
 
+    fill: Fill = "mean"
+
     def __init__(
         self,
         width: int,
@@ -148,7 +150,7 @@ class RS3Mamba(nn.Module):
                 f"this RS3Mamba takes images of {self.image_px} x {self.image_px} pixels only, since it reads place "
                 f"from the whole coarsest map; got {x.shape[2]} x {x.shape[3]}"
             )
-        maps, embedding = self.encoder(hide(x, mask)[0])
+        maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
         dense = functional.interpolate(
             self.decoder(maps), size=x.shape[2:], mode="bilinear", align_corners=False
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 
 LEVELS = 3
 GROUP = 8
@@ -95,6 +95,7 @@ class UNet(nn.Module):
     """
 
     stride = 2**LEVELS
+    fill: Fill = "mean"
 
     def __init__(self, width: int, depths: list[int], dense: int, bands: int = 10) -> None:
         super().__init__()
@@ -111,6 +112,6 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 8."""
         check_input(x, self.bands, self.stride)
-        pixels = torch.cat(hide(x, mask), 1).contiguous(memory_format=torch.channels_last)
+        pixels = torch.cat(hide(x, mask, self.fill), 1).contiguous(memory_format=torch.channels_last)
         levels, summary = self.encoder(pixels)
         return Features(self.decoder(levels, pixels), summary)

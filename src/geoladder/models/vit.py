@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, channels_last, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 from geoladder.models.patches import PatchEmbedding
 from geoladder.models.upernet import GRID_MULTIPLE, UPerNet, tap_blocks
 
@@ -115,6 +115,8 @@ class ViTUPerNet(nn.Module):
         GeoladderError: the arguments do not fit together.
     """
 
+    fill: Fill = "mean"
+
     def __init__(
         self,
         width: int,
@@ -141,6 +143,6 @@ class ViTUPerNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 2 patches."""
         check_input(x, self.bands, self.stride)
-        pixels = torch.cat(hide(x, mask), 1).contiguous(memory_format=torch.channels_last)
+        pixels = torch.cat(hide(x, mask, self.fill), 1).contiguous(memory_format=torch.channels_last)
         taps, cls = self.encoder(pixels[:, : self.bands], mask)
         return Features(self.decoder(taps, pixels), cls)

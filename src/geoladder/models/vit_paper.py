@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, check_input, hide, init_weights
 from geoladder.models.learned_residual import ConvBlock
 from geoladder.models.patches import PlainPatches
 from geoladder.models.upernet import tap_blocks
@@ -96,6 +96,8 @@ class PaperViTUPerNet(nn.Module):
         GeoladderError: the arguments do not fit together.
     """
 
+    fill: Fill = "mean"
+
     def __init__(
         self,
         width: int,
@@ -129,5 +131,5 @@ class PaperViTUPerNet(nn.Module):
                 f"{self.stem_px} pixels only; got {x.shape[2]} x {x.shape[3]}. Rungs without a stem take any "
                 f"multiple of {self.stride}"
             )
-        taps, summary = self.encoder(hide(x, mask)[0], mask)
+        taps, summary = self.encoder(hide(x, mask, self.fill)[0], mask)
         return Features(self.decoder(taps, (x.shape[2], x.shape[3])), summary)

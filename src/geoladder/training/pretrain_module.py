@@ -168,4 +168,4 @@ class PretrainJournal(Journal):
 def _new_model(spec: PretrainSpec) -> PretrainModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        return PretrainModel(build_backbone(spec.architecture, spec.size))
+        return PretrainModel(build_backbone(spec.architecture, spec.size), fill=spec.objective.fill)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from geoladder.cost.flops import gflops_fwd
+from geoladder.cost.flops import count_gflops
 from geoladder.cost.params import count_parameters
 from geoladder.data.bands import BANDS
 from geoladder.data.stats import BandStats
@@ -12,9 +12,6 @@ from geoladder.provenance import birth_certificate
 from geoladder.specs import PretrainSpec
 from geoladder.training.stream import Chips
 from geoladder.training.tile_stream import TileCrops
-
-BACKWARD_COST = 2
-"""FLOPs of a backward pass, in forward passes: one product for the weights, one for the inputs."""
 
 
 def facts_of(spec: PretrainSpec, model: nn.Module, chips: Chips | TileCrops, steps: int) -> dict[str, Any]:
@@ -27,7 +24,7 @@ def facts_of(spec: PretrainSpec, model: nn.Module, chips: Chips | TileCrops, ste
         steps: optimiser steps.
     """
     samples = steps * spec.batch
-    gflops = gflops_fwd(model, chips.side_px)
+    gflops = count_gflops(model, chips.side_px)
     return {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
@@ -36,8 +33,8 @@ def facts_of(spec: PretrainSpec, model: nn.Module, chips: Chips | TileCrops, ste
         "steps": steps,
         "samples_seen": samples,
         **chips.facts(samples),
-        "gflops_fwd": gflops,
-        "gflops_train": gflops * (1 + BACKWARD_COST) * samples,
+        "gflops_fwd": gflops.forward,
+        "gflops_train": (gflops.forward + gflops.backward) * samples,
         "lr": spec.lr,
     }
 
