@@ -57,8 +57,8 @@ def hide(x: Tensor, mask: Tensor | None, fill: Fill = "mean") -> tuple[Tensor, T
         mask: (B, 1, H, W) bool, True where hidden; None hides nothing.
         fill: `mean`: the image's own over its visible pixels, band by band. `zero`: the mean of the whole Earth;
             every family then first spends a good part of a short run on a plateau, which seeds leave at different
-            times (docs/synthetic_earth.md). `noise`: normal numbers, as the authors (arXiv 2506.14765) do, but the same
-            ones in every call, so that runs can be repeated and taken up again.
+            times (docs/synthetic_earth.md). `noise`: normal numbers, as the authors' (arXiv 2506.14765), but the
+            same ones in every call, so that runs can be repeated and taken up again.
 
     Returns:
         x (B, bands, H, W) with hidden pixels filled, and the mask as (B, 1, H, W) in the dtype of x.
