@@ -56,7 +56,9 @@ def test_what_a_run_leaves(run, pretrain_spec, tmp_path):
     assert result["fingerprint"] == result["provenance"]["fingerprint"] == spec.fingerprint
     assert (result["steps"], result["samples_seen"]) == (12, 96)
     assert (result["unique_chips"], result["unique_pixels"]) == (72, 72 * 16 * 16)
-    assert 2.5 < result["gflops_train"] / (96 * result["gflops_fwd"]) < 3.1  # forward, and backward as counted
+    assert (
+        2.5 < result["gflops_train"] / (96 * result["gflops_fwd"]) < 3.1
+    )  # forward, and backward as counted
     counted = result["parameters"]
     weights = load_file(tmp_path / "model.safetensors")
     assert sum(value.numel() for value in weights.values()) == counted["total"]

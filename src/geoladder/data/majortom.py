@@ -7,11 +7,13 @@ pixels of 10 m a side, other archives need not. Layout: `metadata.parquet`, `ima
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import rasterio
 
-from geoladder.data.bands import BANDS
+from geoladder.data.bands import BANDS, BANDS_10M, BANDS_20M
 from geoladder.data.tile import Band, Tile, UnreadableTileError, assemble, read_bands, remedy
 from geoladder.data.tile_metadata import read_metadata
 from geoladder.errors import GeoladderError
@@ -35,6 +37,7 @@ class MajorTom:
         """
         self.archive = Path(archive)
         self._parts: dict[str, pq.ParquetFile] = {}
+        self._side_px = (0, 0)
         if not (self.archive / "metadata.parquet").is_file():
             raise GeoladderError(
                 f"no metadata.parquet in {self.archive}; a MajorTOM archive is a folder with metadata.parquet and "
@@ -83,21 +86,36 @@ class MajorTom:
                 "metadata.parquet and the images are of different versions: fetch both again"
             )
         try:
-            values = file.read_row_group(row, columns=COLUMNS, use_threads=False).to_pylist()[0]
+            table = file.read_row_group(row, columns=COLUMNS, use_threads=False)
         except (pa.ArrowException, OSError) as problem:
             raise UnreadableTileError(self._broken(f"{part} row {row}", problem)) from None
-        where = f"{self._path(part)} row {row} ({values['grid_cell']})"
-        return assemble(
-            values["grid_cell"],
-            values["product_id"],
-            {name: self._band(values[name], f"{where} band {name}") for name in (*BANDS, "cloud_mask")},
-            where,
-        )
+        grid_cell, product_id = (table.column(name)[0].as_py() for name in IDENTITY)
+        where = f"{self._path(part)} row {row} ({grid_cell})"
+        rooms = self._rooms()
+        with rasterio.Env():  # one for all bands; each would set up its own
+            bands = {
+                name: self._band(table.column(name)[0], f"{where} band {name}", rooms.get(name))
+                for name in (*BANDS, "cloud_mask")
+            }
+        self._side_px = bands["B02"].pixels.shape
+        return assemble(grid_cell, product_id, bands, where)
 
-    def _band(self, data: bytes | None, where: str) -> Band:
-        if not data:
+    def _rooms(self) -> dict[str, np.ndarray]:
+        """Parts (1, H, W) of two arrays for the bands of a tile as large as the last one."""
+        height, width = self._side_px
+        dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
+        dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
+        return {
+            name: stack[number : number + 1]
+            for names, stack in ((BANDS_10M, dn10), (BANDS_20M, dn20))
+            for number, name in enumerate(names)
+        }
+
+    def _band(self, data: pa.Scalar, where: str, into: np.ndarray | None) -> Band:
+        bytes_ = data.as_buffer() if data.is_valid else None
+        if not bytes_:
             raise UnreadableTileError(f"{where} is empty; fetch the part again")
-        return read_bands(data, where)[0]
+        return read_bands(memoryview(bytes_), where, into=into)[0]
 
     def _path(self, part: str) -> Path:
         return self.archive / "images" / part

@@ -113,41 +113,46 @@ class Band(NamedTuple):
         return code
 
 
-def read_bands(source: Path | bytes, where: str, bands: int = 1) -> list[Band]:
+def read_bands(
+    source: Path | memoryview, where: str, bands: int = 1, into: np.ndarray | None = None
+) -> list[Band]:
     """Read every band of a GeoTIFF.
 
     Args:
         source: a file, or its bytes.
         where: names it in messages.
         bands: how many it must have.
+        into: (bands, H, W), read into where its size and dtype are those of the file.
 
     Raises:
         UnreadableTileError: no readable GeoTIFF, or another number of bands.
     """
     try:
-        if isinstance(source, bytes):
+        if isinstance(source, memoryview):
             with rasterio.MemoryFile(source) as memory, memory.open(driver="GTiff") as raster:
-                return _all_bands(raster, where, bands)
+                return _all_bands(raster, where, bands, into)
         with rasterio.open(source, driver="GTiff") as raster:
-            return _all_bands(raster, where, bands)
+            return _all_bands(raster, where, bands, into)
     except rasterio.errors.RasterioError as problem:
         raise UnreadableTileError(
             f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
         ) from None
 
 
-def _all_bands(raster: rasterio.DatasetReader, where: str, bands: int) -> list[Band]:
+def _all_bands(raster: rasterio.DatasetReader, where: str, bands: int, into: np.ndarray | None) -> list[Band]:
     if raster.count != bands:
         raise UnreadableTileError(f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected")
     transform, crs = raster.transform, raster.crs
-    return [Band(pixels, transform, crs) for pixels in raster.read()]
+    if into is not None and (into.shape[1:] != raster.shape or set(raster.dtypes) != {into.dtype.name}):
+        into = None
+    return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
 
 
-def remedy(source: Path | bytes, problem: Exception) -> str:
+def remedy(source: Path | memoryview, problem: Exception) -> str:
     """What to do about a file that cannot be read."""
     if isinstance(problem, PermissionError) or "Permission denied" in str(problem):
         return f"give the right to read it (chmod u+r {source if isinstance(source, Path) else ''})"
-    return "fetch the part again" if isinstance(source, bytes) else "unpack or fetch it again"
+    return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"
 
 
 def assemble(grid_cell: str, product_id: str, bands: Mapping[str, Band], where: str) -> Tile:
@@ -178,12 +183,20 @@ def assemble(grid_cell: str, product_id: str, bands: Mapping[str, Band], where: 
     return Tile(
         grid_cell,
         product_id,
-        np.stack([bands[name].pixels for name in BANDS_10M]),
-        np.stack([bands[name].pixels for name in BANDS_20M]),
-        bands["cloud_mask"].pixels.astype(np.uint8),
+        _stacked([bands[name].pixels for name in BANDS_10M]),
+        _stacked([bands[name].pixels for name in BANDS_20M]),
+        bands["cloud_mask"].pixels.astype(np.uint8, copy=False),
         bands["B02"].transform,
         epsg,
     )
+
+
+def _stacked(bands: list[np.ndarray]) -> np.ndarray:
+    """Bands (H, W) as one array; the one they were read into, if they were (a tenth of a tile's time)."""
+    base = bands[0].base
+    together = base is not None and all(band.base is base for band in bands)
+    shape = (len(bands), *bands[0].shape)
+    return base if base is not None and together and base.shape == shape else np.stack(bands)
 
 
 def ground_m(transform: Affine, column: T, line: T) -> tuple[T, T]:
