@@ -150,6 +150,8 @@ class ChipsSpec(Spec):
     chip_max_cloud_share: float
     max_corrupt_share: float
     chip_codec: Literal["none", "blosc2"] = Field("none", exclude_if=lambda codec: codec == "none")
+    split: Literal["val"] | None = Field(None, exclude_if=_without)
+    """Of the tiles to cut; where training reads tiles, only those of validation."""
     layout: Layout | None = Field(None, exclude_if=_without)
     koppen_raster: Path | None = Field(None, exclude_if=_without)
 
@@ -168,20 +170,26 @@ class ChipsSpec(Spec):
             chip_max_cloud_share=cleaning.chip_max_cloud_share,
             max_corrupt_share=cleaning.max_corrupt_share,
             chip_codec=cleaning.chip_codec,
+            split="val" if study.pretrain.read == "tiles" else None,
             layout=Layout.of(study, name),
             koppen_raster=cleaning.koppen_raster,
         )
 
 
 class StatsSpec(Spec):
-    """Band statistics, taken once, from the training chips of the validation corpus."""
+    """Band statistics, taken once, from the training chips of the validation corpus.
+
+    Where training reads tiles, which are not cut into chips, from those of validation.
+    """
 
     chips: str
+    split: Literal["train", "val"] = Field("train", exclude_if=lambda split: split == "train")
 
     @classmethod
     def of(cls, study: Study) -> Self:
         """Spec of data/stats.json."""
-        return cls(chips=ChipsSpec.of(study, study.validation.corpus).pixels)
+        chips = ChipsSpec.of(study, study.validation.corpus)
+        return cls(chips=chips.pixels, split=chips.split or "train")
 
 
 class TileReading(Block):

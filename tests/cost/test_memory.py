@@ -6,7 +6,8 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from geoladder.cost.memory import HEADROOM, activation_bytes, largest_batch, step_bytes
+from geoladder.cost.cards import HEADROOM, largest_batch, step_bytes
+from geoladder.cost.memory import activation_bytes
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
 

@@ -1,6 +1,8 @@
 """What a study will cost, against sums done by hand."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +12,9 @@ from geoladder.cli import main
 from geoladder.config import Corpus, Earth
 from geoladder.cost.cards import CARDS
 from geoladder.cost.corpora import PUBLISHED, archive_size
-from geoladder.cost.plan import Machine, plan_study, rung_cost
-from geoladder.cost.profile import profile
+from geoladder.cost.plan import Machine, plan_study
+from geoladder.cost.profile import profile, rungs
+from geoladder.cost.rung_cost import counted, rung_cost
 from geoladder.load import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -83,5 +86,23 @@ def test_bad_input(options, message, capsys, tmp_path, monkeypatch):
     assert message in capsys.readouterr().err
 
 
-def test_a_rung_is_counted_once():
-    assert rung_cost("unet", "xs", 32) is rung_cost("unet", "xs", 32)
+@pytest.mark.parametrize(("architecture", "size"), rungs())
+def test_kept_costs_are_what_counting_gives(architecture, size):
+    """After a change of a model: python tools/count_rungs.py."""
+    assert rung_cost(architecture, size, 128) is not counted(architecture, size, 128)
+    assert rung_cost(architecture, size, 128) == pytest.approx(counted(architecture, size, 128), rel=1e-12)
+
+
+def test_other_image_sizes_are_counted():
+    assert rung_cost("unet", "xs", 40) == counted("unet", "xs", 40)
+
+
+def test_planning_the_paper_needs_no_torch_and_no_archive(tmp_path):
+    code = (
+        "import sys; from geoladder.cli import main;"
+        f"done = main(['plan', {str(ROOT / 'studies/paper.yaml')!r}, '--out', {str(tmp_path)!r}]);"
+        "sys.exit(done or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    totals = json.loads((tmp_path / "plan.json").read_text())
+    assert totals["bytes"] == 23 * 10**12 + 5 * 10**11  # FastTOM is cut from MajorTOM

@@ -1,10 +1,21 @@
-"""Graphics cards that plans are made for: memory, and dense bf16 operations per second from NVIDIA's data sheets."""
+"""Graphics cards that plans are made for, and what of a training step fits on one.
+
+Unusual: no torch, so that a plan starts at once. A step needs weights, gradients, the optimiser's moments and kept
+activations; what the allocator loses to fragments, and workspaces of convolutions, are left to `HEADROOM`.
+"""
 
 from typing import NamedTuple
 
+STATE_BYTES = 16
+"""Per parameter, float32: weight, gradient and the two moments of AdamW."""
+BF16_COPY_BYTES = 2
+"""Per parameter under bf16-mixed: autocast keeps the cast weights until the backward pass."""
+HEADROOM = 0.9
+"""Share of a card's memory that a step may fill."""
+
 
 class Card(NamedTuple):
-    """One kind of GPU."""
+    """One kind of GPU: memory, and dense bf16 operations per second from NVIDIA's data sheets."""
 
     memory_gb: float
     """1e9 bytes, as the name says."""
@@ -18,3 +29,26 @@ CARDS = {
     "h100-80": Card(80, 989),
     "h200-141": Card(141, 989),
 }
+
+
+def step_bytes(parameters: int, activations: int, batch: int, bf16: bool, shards: int = 1) -> int:
+    """Bytes of a training step on one device.
+
+    Args:
+        parameters: of the model.
+        activations: bytes of one image, see `activation_bytes`.
+        batch: images on the device at once.
+        bf16: whether weights are cast.
+        shards: devices that share weights, gradients and moments (FSDP); 1 under DDP.
+    """
+    return (
+        round(parameters * STATE_BYTES / shards) + parameters * BF16_COPY_BYTES * bf16 + activations * batch
+    )
+
+
+def largest_batch(card_bytes: float, parameters: int, activations: int, bf16: bool, shards: int = 1) -> int:
+    """Images that fit on a card at once in powers of two; 0 where not even one does."""
+    batch = 1
+    while step_bytes(parameters, activations, batch, bf16, shards) <= HEADROOM * card_bytes:
+        batch *= 2
+    return batch // 2

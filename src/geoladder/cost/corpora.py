@@ -42,15 +42,17 @@ def archive_size(corpus: Corpus, earth: Earth) -> ArchiveSize:
     """Tiles, their side and the bytes of an archive, whole.
 
     A synthetic one is as large as the study says. Of a real one the tiles are counted in its metadata.parquet where
-    that is on disk.
+    that is on disk. One derived from another archive has that one's bytes, since those are fetched.
     """
     if corpus.source == "synthetic":
         return ArchiveSize(
             corpus.tiles, earth.tile_px, round(corpus.tiles * earth.tile_px**2 * BYTES_PER_PIXEL), "study"
         )
     known = PUBLISHED[LIKE.get(corpus.source, corpus.derive if corpus.derive != "none" else corpus.like)]
+    if corpus.derive != "none":
+        known = known._replace(size_bytes=PUBLISHED["majortom"].size_bytes)
     metadata = Path(corpus.path or ".") / "metadata.parquet"
-    if not metadata.is_file():
+    if corpus.derive != "none" or not metadata.is_file():
         return known
     tiles = pq.ParquetFile(metadata).metadata.num_rows
     return ArchiveSize(tiles, known.tile_px, round(tiles * known.size_bytes / known.tiles), "metadata")

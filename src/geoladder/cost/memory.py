@@ -1,9 +1,8 @@
-"""Memory of a training step, estimated on the `meta` device: weights, gradients, optimiser and kept activations.
+"""Activations a training step keeps, estimated on the `meta` device.
 
-Unusual: activations are not modelled by formulas but taken from autograd itself, which is asked what it keeps for
-the backward pass. Attention counts as a fused kernel keeps it (inputs, output, one number per row) and not as the
-matrix of all pairs, since that is what runs on a GPU. What the allocator loses to fragments, and workspaces of
-convolutions, are left to `HEADROOM`.
+Unusual: they are not modelled by formulas but taken from autograd itself, which is asked what it keeps for the
+backward pass. Attention counts as a fused kernel keeps it (inputs, output, one number per row) and not as the matrix
+of all pairs, since that is what runs on a GPU.
 """
 
 import copy
@@ -17,13 +16,6 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from geoladder.models.backbone import Backbone, module
-
-STATE_BYTES = 16
-"""Per parameter, float32: weight, gradient and the two moments of AdamW."""
-BF16_COPY_BYTES = 2
-"""Per parameter under bf16-mixed: autocast keeps the cast weights until the backward pass."""
-HEADROOM = 0.9
-"""Share of a card's memory that a step may fill."""
 
 
 def activation_bytes(
@@ -50,29 +42,6 @@ def activation_bytes(
     with saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
         twin(torch.empty(1, bands, px, px, device="meta", dtype=dtype))
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-
-
-def step_bytes(parameters: int, activations: int, batch: int, bf16: bool, shards: int = 1) -> int:
-    """Bytes of a training step on one device.
-
-    Args:
-        parameters: of the model.
-        activations: bytes of one image, see `activation_bytes`.
-        batch: images on the device at once.
-        bf16: whether weights are cast.
-        shards: devices that share weights, gradients and moments (FSDP); 1 under DDP.
-    """
-    return (
-        round(parameters * STATE_BYTES / shards) + parameters * BF16_COPY_BYTES * bf16 + activations * batch
-    )
-
-
-def largest_batch(card_bytes: float, parameters: int, activations: int, bf16: bool, shards: int = 1) -> int:
-    """Images that fit on a card at once in powers of two; 0 where not even one does."""
-    batch = 1
-    while step_bytes(parameters, activations, batch, bf16, shards) <= HEADROOM * card_bytes:
-        batch *= 2
-    return batch // 2
 
 
 class _Kept(torch.autograd.Function):

@@ -6,25 +6,19 @@ as `geoladder profile` counts them; how much of a card's peak they reach is an a
 
 import math
 from fractions import Fraction
-from functools import cache
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 
 from geoladder.config import corpus_fraction, corpus_name
-from geoladder.cost.cards import CARDS
+from geoladder.cost.cards import CARDS, largest_batch
 from geoladder.cost.corpora import archive_size
-from geoladder.cost.flops import count_gflops
-from geoladder.cost.memory import activation_bytes, largest_batch
-from geoladder.cost.params import count_parameters
-from geoladder.data.bands import BANDS_10M, BANDS_20M
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.cost.rung_cost import RungCost, rung_cost
 from geoladder.nodes import Nodes
 from geoladder.study import Arm, Study
 
-DN_BYTES = 2
+CHIP_BYTES_PER_PIXEL = 11
+"""Four bands of 10 m and a quarter of six, two bytes each."""
 BENCH_PX = 128
 """Side of PhilEO Bench's patches."""
 BUCKETS = 6
@@ -60,8 +54,8 @@ def plan_study(study: Study, machine: Machine) -> Plan:
     """Plan a study.
 
     Returns:
-        archives: corpus, tiles, tile_px, bytes, chips, chip_bytes, told_by. cells: corpus, architecture, size, seed,
-        parameters, chips, samples, epochs, gflops_train (of all samples), gpu_hours, batch_40gb and batch_80gb
+        archives: corpus, path, tiles, tile_px, bytes, chips, chip_bytes, told_by. cells: corpus, architecture, size,
+        seed, parameters, chips, samples, epochs, gflops_train (of all samples), gpu_hours, batch_40gb and batch_80gb
         (images that fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and batch_80gb_shared
         (weights shared by `compute.devices`). arms: corpus, architecture, size, runs, gflops, gpu_hours. totals:
         bytes, chip_bytes, gflops, gpu_hours, wall_hours and the assumptions.
@@ -77,7 +71,8 @@ def plan_study(study: Study, machine: Machine) -> Plan:
     hours = float(cells["gpu_hours"].sum() + arms["gpu_hours"].sum())
     longest = float(cells["gpu_hours"].max() / study.compute.devices)
     totals = {
-        "bytes": int(archives["bytes"].sum()),
+        # Corpora that share a folder share its bytes.
+        "bytes": int(archives.groupby("path")["bytes"].max().sum()),
         "chip_bytes": int(archives["chip_bytes"].sum()),
         "gflops": float(cells["gflops_train"].sum() + arms["gflops"].sum()),
         "gpu_hours": hours,
@@ -92,19 +87,19 @@ def _archive_row(study: Study, name: str) -> dict[str, Any]:
     size = archive_size(study.corpora[name], study.earth)
     chip_px = study.cleaning.chip_px
     chips = size.tiles * (size.tile_px // chip_px) ** 2
+    cut = chips
+    if study.pretrain.read == "tiles":  # then only the validation set is cut
+        cut = round(chips * study.validation.share) if name == study.validation.corpus else 0
     return {
         "corpus": name,
+        "path": str(study.corpora[name].path or f"data/{name}/archive"),
         "tiles": size.tiles,
         "tile_px": size.tile_px,
         "bytes": size.size_bytes,
         "chips": chips,
-        "chip_bytes": chips * _chip_bytes(chip_px),
+        "chip_bytes": cut * CHIP_BYTES_PER_PIXEL * chip_px**2,
         "told_by": size.told_by,
     }
-
-
-def _chip_bytes(chip_px: int) -> int:
-    return DN_BYTES * (len(BANDS_10M) * chip_px**2 + len(BANDS_20M) * (chip_px // 2) ** 2)
 
 
 def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machine) -> list[dict[str, Any]]:
@@ -123,7 +118,7 @@ def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machi
     return rows
 
 
-def _batches(cost: "RungCost", devices: int) -> dict[str, int]:
+def _batches(cost: RungCost, devices: int) -> dict[str, int]:
     return {
         f"batch_{limit}gb{suffix}": largest_batch(
             limit * 1e9, cost.parameters, cost.activations, True, shards
@@ -147,26 +142,3 @@ def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, An
         arm._asdict() | {"runs": len(each), "gflops": sum(each), "gpu_hours": machine.hours(sum(each))}
         for arm, each in gflops.items()
     ]
-
-
-class RungCost(NamedTuple):
-    """One rung at one image size: parameters, GFLOP of a training sample and of a forward pass, kept bytes (bf16)."""
-
-    parameters: int
-    gflops_train: float
-    gflops_fwd: float
-    activations: int
-
-
-@cache
-def rung_cost(architecture: str, size: str, px: int) -> RungCost:
-    """Count a rung with its pretraining heads.
-
-    Raises:
-        GeoladderError: unknown rung, or an image size it cannot take.
-    """
-    with torch.device("meta"):
-        model = PretrainModel(build_backbone(architecture, size))
-    gflops = count_gflops(model, px)
-    kept = activation_bytes(model, px, dtype=torch.bfloat16)
-    return RungCost(count_parameters(model)["total"], gflops.forward + gflops.backward, gflops.forward, kept)

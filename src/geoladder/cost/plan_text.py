@@ -32,7 +32,9 @@ def _text(table: pd.DataFrame) -> str:
 
 
 def _archives(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(bytes=table["bytes"].map(human), chip_bytes=table["chip_bytes"].map(human))
+    return table.drop(columns="path").assign(
+        bytes=table["bytes"].map(human), chip_bytes=table["chip_bytes"].map(human)
+    )
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def write_group(spec: ChipsSpec, archive: Path, index: Path, out: Path, group: G
     Raises:
         GeoladderError: as `write_chips`, but for "no chip left".
     """
-    listed = _read_index(index)
+    listed = _listed(spec, index)
     tiles = group.tiles(listed)
     dropped = Dropped(len(listed), spec.max_corrupt_share, archive)
     writer = ChipWriter(out, spec, group, _key(spec, listed, group), dropped)
@@ -92,7 +92,7 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
         GeoladderError: a group is not done or was cut from something else, too many unreadable tiles in all, or no
             chip is left.
     """
-    listed = _read_index(index)
+    listed = _listed(spec, index)
     dropped = Dropped(len(listed), spec.max_corrupt_share, archive)
     pieces: list[Path] = []
     for number in range(groups):
@@ -119,13 +119,15 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
     log.info("%s: %d tiles, %d chips; dropped: %s", out, len(listed), chips, dropped.summary())
 
 
-def _read_index(index: Path) -> pd.DataFrame:
+def _listed(spec: ChipsSpec, index: Path) -> pd.DataFrame:
+    """The tiles to cut, by part and row."""
     try:
-        return pd.read_parquet(index).sort_values(["part", "row"])
+        tiles = pd.read_parquet(index).sort_values(["part", "row"])
     except (OSError, ValueError) as problem:
         raise GeoladderError(
             f"{index} is no index of tiles ({problem}); write it with `geoladder index`"
         ) from None
+    return tiles if spec.split is None else tiles[tiles["split"] == spec.split]
 
 
 def _key(spec: ChipsSpec, listed: pd.DataFrame, group: Group) -> str:

@@ -95,7 +95,7 @@ class BandStats:
 
 
 def write_stats(spec: StatsSpec, chips: Path, out: Path) -> None:
-    """Measure the training chips in folder `chips` and write stats.json to `out`.
+    """Measure the chips of the spec's split in folder `chips` and write stats.json to `out`.
 
     At most `MAX_CHIPS` chips are read, a draw with a fixed seed.
 
@@ -103,18 +103,19 @@ def write_stats(spec: StatsSpec, chips: Path, out: Path) -> None:
         GeoladderError: no chips, or a band without variance.
     """
     store = ChipStore(chips)
-    training = store.manifest.loc[store.manifest["split"] == "train", "chip"].to_numpy()
-    if not training.size:
-        raise GeoladderError(f"no training chips in {chips}; loosen `cleaning`, or lower validation.share")
-    if training.size > MAX_CHIPS:
-        training = np.random.default_rng(DRAW_SEED).choice(training, MAX_CHIPS, replace=False)
+    drawn = store.manifest.loc[store.manifest["split"] == spec.split, "chip"].to_numpy()
+    if not drawn.size:
+        name = "training" if spec.split == "train" else "validation"
+        raise GeoladderError(f"no {name} chips in {chips}; loosen `cleaning`, or change validation.share")
+    if drawn.size > MAX_CHIPS:
+        drawn = np.random.default_rng(DRAW_SEED).choice(drawn, MAX_CHIPS, replace=False)
     sums: dict[Transform, np.ndarray] = {
         "linear": np.zeros((2, len(BANDS))),
         "sqrt": np.zeros((2, len(BANDS))),
     }
     pixels = 0
-    for start in range(0, training.size, CHUNK):
-        reflectance = to_reflectance(*store.read(np.sort(training)[start : start + CHUNK]))
+    for start in range(0, drawn.size, CHUNK):
+        reflectance = to_reflectance(*store.read(np.sort(drawn)[start : start + CHUNK]))
         pixels += reflectance.numel() // len(BANDS)
         for transform, total in sums.items():
             values = _transformed(reflectance, transform).double()
@@ -124,7 +125,7 @@ def write_stats(spec: StatsSpec, chips: Path, out: Path) -> None:
     )
     with atomic_path(out) as path:
         path.write_text(json.dumps(stats.as_dict(), indent=2) + "\n")
-    log.info("band statistics of %d chips, %d pixels", training.size, pixels)
+    log.info("band statistics of %d chips, %d pixels", drawn.size, pixels)
 
 
 def _transformed(reflectance: torch.Tensor, transform: Transform) -> torch.Tensor:
