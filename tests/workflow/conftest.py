@@ -78,3 +78,11 @@ def project(finished, tmp_path) -> Project:
     made = Project(folder, copy.deepcopy(study))
     made.write()
     return made
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """The smallest study in a folder where nothing has run, free to be edited."""
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    return Project(folder, yaml.safe_load((ROOT / "studies/ci.yaml").read_text()))
