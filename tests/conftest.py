@@ -1,5 +1,20 @@
 import os
+import threading
+
+import pytest
+
+from http_site import Site
 
 # One thread a process: two spinning pools on two cores starve one another, and results are pinned to a count.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture
+def site():
+    server = Site()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -13,6 +13,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from geoladder.data.fetch.address import resolve
+from geoladder.errors import GeoladderError
+
 Architecture = Literal["unet", "vit_upernet", "mamba_upernet", "geoaware_unet", "mamba2d", "rs3mamba"]
 Task = Literal["roads", "buildings", "landcover"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -98,9 +101,25 @@ class Earth(Block):
     )
 
 
+def _address(value: str) -> str:
+    try:
+        resolve(value)
+    except GeoladderError as problem:
+        raise ValueError(str(problem)) from None
+    return value
+
+
 class Select(Block):
     """Which tiles of an archive a corpus takes, by metadata. The ledger names the limit a tile fell to."""
 
+    fraction: Fraction = Field(
+        Fraction(1),
+        description="of the archive's grid cells, nested: 1/16",
+        gt=0,
+        le=1,
+        exclude_if=lambda value: value == 1,
+    )
+    seed: Seed = Field(0, description="draws the fraction", exclude_if=lambda value: value == 0)
     since: date | None = Field(None, description="first day of acquisition, 2018-01-01")
     until: date | None = Field(None, description="last day of acquisition, whole")
     boxes: list[Box] = Field(
@@ -135,6 +154,12 @@ class Corpus(Block):
         "`fasttom_tree`: the released FastTOM; `globe`: npy files of PhilEO Globe; `auto`: told by the folder",
     )
     path: Path | None = Field(None, description="folder of a source that is not synthetic")
+    url: Annotated[str, AfterValidator(_address)] | None = Field(
+        None,
+        description="in place of a path, for `majortom`: https://host/folder or hf://datasets/owner/name@commit; "
+        "what `select` takes is fetched to data/<corpus>/archive",
+        exclude_if=lambda value: value is None,
+    )
     like: Literal["majortom", "fasttom", "globe"] = Field(
         "majortom", description="what a synthetic archive imitates"
     )
@@ -169,10 +194,16 @@ class Corpus(Block):
 
     @model_validator(mode="after")
     def _path_goes_with_source(self) -> Self:
-        if self.source == "synthetic" and self.path is not None:
-            raise ValueError("`path` belongs to a source that is not synthetic, such as source: majortom")
-        if self.source != "synthetic" and self.path is None:
-            raise ValueError(f"source: {self.source} needs a `path`, the archive's folder")
+        if self.source == "synthetic" and (self.path is not None or self.url is not None):
+            raise ValueError(
+                "`path` and `url` belong to a source that is not synthetic, such as source: majortom"
+            )
+        if self.url is not None and (self.source != "majortom" or self.path is not None):
+            raise ValueError("`url` belongs to source: majortom, and stands in place of a `path`")
+        if self.source != "synthetic" and self.path is None and self.url is None:
+            raise ValueError(
+                f"source: {self.source} needs a `path`, the archive's folder (majortom: or a `url`)"
+            )
         return self
 
     @model_validator(mode="after")
@@ -432,7 +463,13 @@ class Compute(Block):
     activation_checkpointing: bool = Field(
         False, description="compute the inside of blocks again in the backward pass: less memory, more time"
     )
-    chip_jobs: Count = Field(1, description="jobs that cut an archive's chips side by side")
+    fetch_jobs: Count = Field(
+        1, description="jobs that fetch an archive's parts side by side; choose before the first run"
+    )
+    connections: Count = Field(4, description="of one fetching job to the server, at most at one time")
+    chip_jobs: Count = Field(
+        1, description="jobs that cut an archive's chips side by side; choose before the first run"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="processes of each device that read tiles; for pretrain.read: tiles"
     )

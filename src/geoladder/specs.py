@@ -51,10 +51,27 @@ class ArchiveSpec(Spec):
     def of(cls, study: Study, name: str) -> Self:
         """Spec of the archive of corpus `name`; the Earth counts only for synthetic archives."""
         corpus = study.corpora[name]
+        # Of a remote archive the selected tiles are all there is.
+        select = corpus.select if corpus.url else Select()
         return cls(
-            corpus=corpus.model_copy(update={"one_product_per_cell": True, "select": Select()}),
+            corpus=corpus.model_copy(update={"one_product_per_cell": True, "select": select}),
             earth=study.earth if corpus.source == "synthetic" else None,
         )
+
+
+class FetchSpec(Spec):
+    """The tiles of one archive to fetch from a server."""
+
+    url: str
+    select: Select
+    cells: str | None = None
+    """Digest of the file of cells."""
+
+    @classmethod
+    def of(cls, study: Study, name: str) -> Self:
+        """Spec of the download of corpus `name`, which has a `url`."""
+        corpus = study.corpora[name]
+        return cls(url=str(corpus.url), select=corpus.select, cells=_digest(corpus.select.cells))
 
 
 class BenchArchiveSpec(Spec):
@@ -121,6 +138,8 @@ class IndexSpec(Spec):
     def of(cls, study: Study, name: str) -> Self:
         """Spec of data/<name>/index.parquet."""
         cleaning, select = study.cleaning, study.corpora[name].select
+        if study.corpora[name].url:  # the fraction was drawn from the whole archive
+            select = select.model_copy(update={"fraction": Fraction(1), "seed": 0})
         return cls(
             archive=ArchiveSpec.of(study, name).fingerprint,
             bench=BenchArchiveSpec.of(study).fingerprint,

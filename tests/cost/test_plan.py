@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 
 from geoladder.cli import main
-from geoladder.config import Corpus, Earth
+from geoladder.config import Corpus, Earth, Select
 from geoladder.cost.cards import CARDS
 from geoladder.cost.corpora import PUBLISHED, archive_size
 from geoladder.cost.plan import Machine, plan_study
 from geoladder.cost.profile import profile, rungs
 from geoladder.cost.rung_cost import counted, rung_cost
+from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
+from geoladder.data.fetch.records import write_plan
 from geoladder.load import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -57,11 +59,27 @@ def test_every_fine_tuning_run_is_in_an_arm(study):
 
 def test_an_archive_on_disk_is_counted_and_one_that_is_not_is_published(tmp_path):
     corpus = Corpus(source="majortom", path=tmp_path)
-    assert archive_size(corpus, Earth()) == PUBLISHED["majortom"]
+    assert archive_size(corpus, Earth(), tmp_path) == PUBLISHED["majortom"]
     pd.DataFrame({"grid_cell": ["1U_1R"] * 7}).to_parquet(tmp_path / "metadata.parquet")
-    counted = archive_size(corpus, Earth())
+    counted = archive_size(corpus, Earth(), tmp_path)
     assert (counted.tiles, counted.told_by) == (7, "metadata")
     assert counted.size_bytes == pytest.approx(7 * 23e12 / 2_245_886)
+
+
+def test_of_a_remote_archive_the_selection_counts(tmp_path):
+    corpus = Corpus(
+        source="majortom", url="https://example.org/a", select={"fraction": "1/8", "max_cloud_percent": 5}
+    )
+    guessed = archive_size(corpus, Earth(), tmp_path)
+    assert guessed.told_by == "published" and guessed.tiles == round(2_245_886 / 8)
+    parts = tuple(
+        Part(RemoteFile(f"images/{number}.parquet", 4_000_000), 3, 500, (1, 2, 3)) for number in range(9)
+    )
+    write_plan(tmp_path, FetchPlan("https://example.org/a", corpus.select, False, parts, 4500))
+    planned = archive_size(corpus, Earth(), tmp_path)
+    assert planned[:1] + planned[2:] == (27, 9 * 24_000, "fetch plan")
+    other = corpus.model_copy(update={"select": Select(fraction=0.125)})
+    assert archive_size(other, Earth(), tmp_path) == guessed
 
 
 def test_the_verb_writes_tables_and_states_its_assumptions(tmp_path, capsys):

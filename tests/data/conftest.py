@@ -106,6 +106,24 @@ def archive(tmp_path):
     return Archive(tmp_path / "archive")
 
 
+@pytest.fixture
+def stocked(site, archive):
+    """A site with four parts of three tiles: cloud 0, 10, ... 110 %, cells along the equator, a date a month."""
+    for number in range(12):
+        meta = {
+            "cloud_cover": 10.0 * number,
+            "timestamp": f"2021-{number + 1:02d}-15 10:00:00",
+            "centre_lat": -55.0 + 10 * number,
+            "centre_lon": -165.0 + 30 * number,
+            "nodata": number / 12,
+        }
+        archive.add(f"{number}U_1R", part=f"part_{number // 3 + 1:05d}.parquet", meta=meta, tile_px=12)
+    archive.write()
+    for path in archive.folder.rglob("*.parquet"):
+        site.files[str(path.relative_to(archive.folder))] = path.read_bytes()
+    return site
+
+
 class BenchFolder:
     """Writes image and label files of PhilEO Bench."""
 

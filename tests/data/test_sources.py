@@ -1,6 +1,7 @@
 """Every layout from its folder to an index and chips, and what is said of folders that hold none."""
 
 import os
+from fractions import Fraction
 
 import pandas as pd
 import pytest
@@ -19,7 +20,7 @@ from geoladder.data.tile import TILE_COLUMNS, UnwantedTileError
 from geoladder.data.tile_tree import TileTree
 from geoladder.errors import GeoladderError
 from geoladder.load import parse_study
-from geoladder.specs import ArchiveSpec, ChipsSpec, IndexSpec, Layout
+from geoladder.specs import ArchiveSpec, ChipsSpec, FetchSpec, IndexSpec, Layout
 
 NAME = "S2A_MSIL2A_20210630T100559_N0301_R022_T33UUU_20210630T132813"
 OFFSET = "S2B_MSIL2A_20190101T100411_N0500_R022_T33UUU_20230101T000000"
@@ -222,6 +223,30 @@ def test_specs_name_layout_and_selection_only_where_they_differ(tmp_path):
     assert "select" not in ArchiveSpec.of(other, "real").canonical()
 
 
+def test_a_remote_archive_is_what_was_selected_of_it(tmp_path):
+    def specs(*kinds, **corpus):
+        made = study(tmp_path, source="majortom", **corpus)
+        return [kind.of(made, "real") for kind in kinds]
+
+    url = {"path": None, "url": "https://example.org/a"}
+    half, most = (
+        specs(
+            ArchiveSpec,
+            IndexSpec,
+            FetchSpec,
+            **url,
+            select={"fraction": fraction, "seed": 3, "since": "2018-01-01"},
+        )
+        for fraction in ("1/2", "3/4")
+    )
+    assert half[0].fingerprint != most[0].fingerprint and half[1].fingerprint != most[1].fingerprint
+    # The index would draw from what is left.
+    assert half[1].select == Select(since="2018-01-01") == most[1].select
+    assert half[2].select.fraction == Fraction(1, 2)
+    local = specs(ArchiveSpec, IndexSpec, select={"fraction": "1/2"})
+    assert local[0] == specs(ArchiveSpec)[0] and local[1].select.fraction == Fraction(1, 2)
+
+
 def test_another_content_of_the_file_of_cells_is_another_index(tmp_path):
     cells = tmp_path / "cells.txt"
     chosen = study(tmp_path, source="majortom", select={"cells": str(cells)})
@@ -235,13 +260,19 @@ def test_another_content_of_the_file_of_cells_is_another_index(tmp_path):
 @pytest.mark.parametrize(
     ("corpus", "said"),
     [
-        ({"path": "x"}, "belongs to a source that is not synthetic"),
+        ({"path": "x"}, "belong to a source that is not synthetic"),
         ({"source": "globe"}, "source: globe needs a `path`"),
         ({"source": "globe", "path": "x", "derive": "fasttom"}, "which globe has not"),
         ({"source": "tree", "path": "x", "max_ice_share": 0.5}, "belong to derive: fasttom"),
         ({"source": "tree", "path": "x", "climate": "stored"}, "belongs to source: globe"),
         ({"select": {"since": "2020-01-02", "until": "2020-01-01"}}, "since 2020-01-02 is after until"),
         ({"select": {"boxes": [[5, 0, 1, 9]]}}, "south below north"),
+        ({"select": {"fraction": "5/4"}}, "less than or equal to 1"),
+        ({"url": "https://example.org/a"}, "belong to a source that is not synthetic"),
+        ({"source": "tree", "url": "https://example.org/a"}, "`url` belongs to source: majortom"),
+        ({"source": "majortom", "path": "x", "url": "https://example.org/a"}, "in place of a `path`"),
+        ({"source": "majortom", "url": "hf://datasets/o/n@main"}, "names no fixed revision"),
+        ({"source": "majortom", "url": "/data/x"}, "is no archive to fetch"),
     ],
 )
 def test_settings_that_do_not_go_together(corpus, said):

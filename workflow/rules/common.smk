@@ -13,6 +13,7 @@ from geoladder.specs import (
     ArchiveSpec,
     BenchArchiveSpec,
     ChipsSpec,
+    FetchSpec,
     IndexSpec,
     StatsSpec,
     TrivialSpec,
@@ -50,6 +51,12 @@ PRETRAIN_RESULTS = list(nodes.pretrain)
 FINETUNE_RESULTS = list(nodes.finetune)
 TRIVIAL_RESULTS = list(nodes.trivial)
 WORLD_CORPUS = study.validation.corpus
+# Both come to data/<corpus>/archive, so each name belongs to one of two rules.
+REMOTE = [name for name, corpus in study.corpora.items() if corpus.url]
+SYNTHETIC = [
+    name for name, corpus in study.corpora.items() if corpus.source == "synthetic"
+]
+NONE = r"(?!)"
 
 
 wildcard_constraints:
@@ -65,7 +72,7 @@ wildcard_constraints:
 
 
 def archive_folder(wildcards):
-    """Where the archive of a corpus is: the study's path, or our own synthetic one."""
+    """Where the archive of a corpus is: the study's path, or where we make or fetch it."""
     return str(study.corpora[wildcards.name].path or f"data/{wildcards.name}/archive")
 
 
@@ -88,6 +95,15 @@ def bench_ready(_):
         if study.bench.path is None
         else []
     )
+
+
+def fetch_groups(wildcards):
+    """Groups of parts that are fetched by jobs of their own."""
+    jobs = study.compute.fetch_jobs
+    return [
+        f"data/{wildcards.name}/fetched/{job}-of-{jobs}.done"
+        for job in range(1, jobs + 1)
+    ]
 
 
 def chips_groups(wildcards):
@@ -116,7 +132,7 @@ def training_data_options(wildcards):
         return f"--chips data/{name}/chips"
     archive = study.corpora[name].path or f"data/{name}/archive"
     index = f"data/{name}/index.parquet"
-    return f"--archive {archive} --index {index} --workers {study.compute.workers}"
+    return f"--archive {archive} --index {index}"
 
 
 def checkpoint_of(wildcards):

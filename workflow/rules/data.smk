@@ -3,6 +3,8 @@ rule archive:
         "data/{name}/archive/metadata.parquet",
     log:
         "logs/archive/{name}.log",
+    wildcard_constraints:
+        name="|".join(SYNTHETIC) or NONE,
     threads: 8
     resources:
         mem_mb=4000,
@@ -13,6 +15,74 @@ rule archive:
         "Writing the synthetic archive {wildcards.name}"
     shell:
         "geoladder --log {log} make-archive --spec {params.spec:q} --threads {threads} --out $(dirname {output})"
+
+
+rule fetch_plan:
+    output:
+        "data/{name}/archive/source/plan.json",
+    log:
+        "logs/fetch/{name}/plan.log",
+    wildcard_constraints:
+        name="|".join(REMOTE) or NONE,
+    retries: 2
+    resources:
+        mem_mb=4000,
+        connections=study.compute.connections,
+        runtime=120,
+    params:
+        spec=lambda wildcards: FetchSpec.of(study, wildcards.name).canonical(),
+    message:
+        "Planning what to fetch for {wildcards.name}"
+    shell:
+        "geoladder --log {log} fetch --spec {params.spec:q} --plan"
+        " --connections {resources.connections} --out data/{wildcards.name}/archive"
+
+
+# What came stays when a job fails or is killed; the next try asks for the rest.
+rule fetch_group:
+    input:
+        "data/{name}/archive/source/plan.json",
+    output:
+        touch("data/{name}/fetched/{group}.done"),
+    log:
+        "logs/fetch/{name}/{group}.log",
+    wildcard_constraints:
+        name="|".join(REMOTE) or NONE,
+    retries: 2
+    resources:
+        mem_mb=4000,
+        connections=study.compute.connections,
+        runtime=1440,
+    params:
+        spec=lambda wildcards: FetchSpec.of(study, wildcards.name).canonical(),
+        group=lambda wildcards: wildcards.group.replace("-of-", "/"),
+    message:
+        "Fetching group {wildcards.group} of {wildcards.name}"
+    shell:
+        "geoladder --log {log} fetch --spec {params.spec:q} --group {params.group}"
+        " --connections {resources.connections} --out data/{wildcards.name}/archive"
+
+
+rule fetch:
+    input:
+        fetch_groups,
+    output:
+        "data/{name}/archive/metadata.parquet",
+    log:
+        "logs/fetch/{name}.log",
+    wildcard_constraints:
+        name="|".join(REMOTE) or NONE,
+    resources:
+        mem_mb=4000,
+        connections=study.compute.connections,
+        runtime=120,
+    params:
+        spec=lambda wildcards: FetchSpec.of(study, wildcards.name).canonical(),
+    message:
+        "Completing the archive {wildcards.name}"
+    shell:
+        "geoladder --log {log} fetch --spec {params.spec:q}"
+        " --connections {resources.connections} --out data/{wildcards.name}/archive"
 
 
 rule bench_archive:

@@ -19,6 +19,7 @@ rule pretrain:
         micro_batch=study.compute.micro_batch or 0,
         activation_checkpointing=int(study.compute.activation_checkpointing),
         compile=int(study.compute.compile),
+        workers=study.compute.workers,
     params:
         spec=lambda wildcards: nodes.pretrain[
             f"{PRETRAIN}/metrics.json".format(**wildcards)
@@ -32,4 +33,5 @@ rule pretrain:
         " --validation {params.validation} --stats {input.stats} --threads {threads}"
         " --devices {resources.devices} --strategy {resources.strategy} --micro-batch {resources.micro_batch}"
         " --activation-checkpointing {resources.activation_checkpointing} --compile {resources.compile}"
+        " --workers {resources.workers}"
         " --out $(dirname {output.metrics})"

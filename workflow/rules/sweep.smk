@@ -27,6 +27,7 @@ rule sweep:
         micro_batch=study.compute.micro_batch or 0,
         activation_checkpointing=int(study.compute.activation_checkpointing),
         compile=int(study.compute.compile),
+        workers=study.compute.workers,
     params:
         spec=lambda wildcards: nodes.sweep[
             f"{SWEEP}/metrics.json".format(**wildcards)
@@ -40,6 +41,7 @@ rule sweep:
         " --validation {params.validation} --stats {input.stats} --threads {threads}"
         " --devices {resources.devices} --strategy {resources.strategy} --micro-batch {resources.micro_batch}"
         " --activation-checkpointing {resources.activation_checkpointing} --compile {resources.compile}"
+        " --workers {resources.workers}"
         " --out $(dirname {output.metrics})"
 
 

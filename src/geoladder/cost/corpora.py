@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import pyarrow.parquet as pq
 
 from geoladder.config import Corpus, Earth
+from geoladder.data.fetch.records import read_plan
 
 TILE_PX = 1068
 """Side of a MajorTOM tile, 10 m pixels."""
@@ -23,7 +24,7 @@ class ArchiveSize(NamedTuple):
     tile_px: int
     """Side, 10 m pixels."""
     size_bytes: int
-    told_by: Literal["metadata", "published", "study"]
+    told_by: Literal["metadata", "published", "study", "fetch plan"]
 
 
 PUBLISHED: dict[str, ArchiveSize] = {
@@ -38,11 +39,12 @@ LIKE = {"fasttom_tree": "fasttom", "globe": "globe"}
 """What sources hold that are no whole tiles of MajorTOM."""
 
 
-def archive_size(corpus: Corpus, earth: Earth) -> ArchiveSize:
-    """Tiles, their side and the bytes of an archive, whole.
+def archive_size(corpus: Corpus, earth: Earth, folder: Path) -> ArchiveSize:
+    """Tiles, their side and the bytes of an archive that lies, or will, in `folder`.
 
     A synthetic one is as large as the study says. Of a real one the tiles are counted in its metadata.parquet where
-    that is on disk. One derived from another archive has that one's bytes, since those are fetched.
+    that is on disk. One derived from another archive has that one's bytes, since those are fetched. Of one with a
+    `url` only the selected tiles count: as its fetching was planned, or before that by the fraction alone.
     """
     if corpus.source == "synthetic":
         return ArchiveSize(
@@ -51,7 +53,17 @@ def archive_size(corpus: Corpus, earth: Earth) -> ArchiveSize:
     known = PUBLISHED[LIKE.get(corpus.source, corpus.derive if corpus.derive != "none" else corpus.like)]
     if corpus.derive != "none":
         known = known._replace(size_bytes=PUBLISHED["majortom"].size_bytes)
-    metadata = Path(corpus.path or ".") / "metadata.parquet"
+    if corpus.url is not None:
+        share = float(corpus.select.fraction)
+        known = known._replace(
+            tiles=max(1, round(known.tiles * share)), size_bytes=round(known.size_bytes * share)
+        )
+        plan = read_plan(folder)
+        if plan is None or plan.select != corpus.select:
+            return known
+        tiles = plan.tiles if corpus.derive == "none" else known.tiles
+        return known._replace(tiles=tiles, size_bytes=plan.size_bytes, told_by="fetch plan")
+    metadata = folder / "metadata.parquet"
     if corpus.derive != "none" or not metadata.is_file():
         return known
     tiles = pq.ParquetFile(metadata).metadata.num_rows

@@ -6,6 +6,7 @@ as `geoladder profile` counts them; how much of a card's peak they reach is an a
 
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -84,7 +85,8 @@ def plan_study(study: Study, machine: Machine) -> Plan:
 
 
 def _archive_row(study: Study, name: str) -> dict[str, Any]:
-    size = archive_size(study.corpora[name], study.earth)
+    folder = study.corpora[name].path or Path(f"data/{name}/archive")
+    size = archive_size(study.corpora[name], study.earth, folder)
     chip_px = study.cleaning.chip_px
     chips = size.tiles * (size.tile_px // chip_px) ** 2
     cut = chips
@@ -92,7 +94,7 @@ def _archive_row(study: Study, name: str) -> dict[str, Any]:
         cut = round(chips * study.validation.share) if name == study.validation.corpus else 0
     return {
         "corpus": name,
-        "path": str(study.corpora[name].path or f"data/{name}/archive"),
+        "path": str(folder),
         "tiles": size.tiles,
         "tile_px": size.tile_px,
         "bytes": size.size_bytes,

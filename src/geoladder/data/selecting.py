@@ -1,7 +1,9 @@
-"""Which rows of an archive a corpus takes, by metadata alone: dates, regions, named cells, land.
+"""Which rows of an archive a corpus takes, by metadata alone: a fraction, dates, regions, named cells, land.
 
-Unusual: a row that lacks the value a limit asks for is not taken, and every row that is not has a reason, which ends
-up in the ledger.
+Unusual: rows are chosen one by one, never as the first files of an archive, which lie in Antarctica. The fraction is
+drawn from all cells before the other limits, so that a smaller one lies inside a larger one and loosening a limit
+only adds rows. A row that lacks the value a limit asks for is not taken, and every row that is not has a reason,
+which ends up in the ledger.
 """
 
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pandas as pd
 from geoladder.config import Box, Select
 from geoladder.data.climate import land_share
 from geoladder.data.grid import row_column
+from geoladder.data.split import nested_cells
 from geoladder.errors import GeoladderError
 
 
@@ -26,6 +29,9 @@ def unselected(rows: pd.DataFrame, select: Select) -> Iterator[tuple[str, np.nda
     Raises:
         GeoladderError: the file of cells cannot be read, or names none or something else.
     """
+    if select.fraction < 1:
+        cells = nested_cells(rows["grid_cell"].unique(), select.fraction, select.seed)
+        yield "outside the fraction", ~rows["grid_cell"].isin(cells).to_numpy()
     if select.since is not None:
         yield "before the first date", ~(rows["timestamp"] >= pd.Timestamp(select.since)).to_numpy()
     if select.until is not None:
@@ -43,6 +49,14 @@ def unselected(rows: pd.DataFrame, select: Select) -> Iterator[tuple[str, np.nda
         yield "nodata", ~(rows["nodata_share"] <= select.max_nodata_share).to_numpy()
     if select.min_land_share > 0:
         yield "sea", land_share(rows["lat_deg"], rows["lon_deg"]) < select.min_land_share
+
+
+def selected(rows: pd.DataFrame, select: Select) -> np.ndarray:
+    """Which rows (N,) bool are taken; the opposite of `unselected`, whatever the reason."""
+    taken = np.ones(len(rows), bool)
+    for _, reason in unselected(rows, select):
+        taken &= ~reason
+    return taken
 
 
 def within(box: Box, lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Fetches the parts of a MajorTOM archive a selection needs: N at a time, interruptible, verified.
+"""Fetches what a selection needs of the parts of a MajorTOM archive: N at a time, interruptible, verified.
 
-Unusual: `metadata.parquet` is written last and lists only the selected tiles, so the folder is an archive for every
-other verb exactly when it is complete. Until then all state is in `source/`. Several jobs may each fetch a group of
-parts into one folder.
+Unusual: `metadata.parquet` is written last and lists only the selected tiles, at their rows in the parts as they are
+here, so the folder is an archive for every other verb exactly when it is complete. Until then all state is in
+`source/`. Several jobs may each fetch a group of parts into one folder.
 """
 
 import logging
@@ -13,15 +13,24 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Event
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoladder.atomic import atomic_path
-from geoladder.data.fetch.file import DiskError, fetch_file, readable_disk_errors, sha256, unfinished
-from geoladder.data.fetch.http import Server, resolve
-from geoladder.data.fetch.plan import FetchPlan, Part, Selection, human, plan_fetch, select
+from geoladder.config import Select
+from geoladder.data.fetch.address import resolve
+from geoladder.data.fetch.choose import plan_fetch
+from geoladder.data.fetch.disk import DiskError, readable_disk_errors, sha256
+from geoladder.data.fetch.file import fetch_file, unfinished
+from geoladder.data.fetch.http import Server
+from geoladder.data.fetch.plan import FetchPlan, Part, human
 from geoladder.data.fetch.progress import progress_bar
 from geoladder.data.fetch.records import (
     SOURCE,
+    Record,
+    footer_path,
     read_plan,
     read_record,
     write_manifest,
@@ -29,7 +38,9 @@ from geoladder.data.fetch.records import (
     write_record,
 )
 from geoladder.data.fetch.retry import DEFAULT, Patience, StoppedError
+from geoladder.data.fetch.rows import fetch_rows
 from geoladder.data.majortom import MajorTom
+from geoladder.data.selecting import selected
 from geoladder.errors import GeoladderError
 
 log = logging.getLogger(__name__)
@@ -39,21 +50,23 @@ METADATA = "metadata.parquet"
 
 def prepare(
     url: str,
-    selection: Selection,
+    select: Select,
     folder: Path,
     connections: int = 4,
     patience: Patience = DEFAULT,
     again: bool = False,
+    whole_parts: bool = False,
 ) -> FetchPlan:
     """Plan a selection from the server's metadata; reuse the plan a folder has for the same selection.
 
     Args:
         url: `https://host/folder` or `hf://datasets/owner/name@revision`.
-        selection: which tiles.
+        select: which tiles.
         folder: where the archive will be; receives source/metadata.parquet and source/plan.json.
         connections: most at one time.
         patience: timeouts and retries.
         again: ask the server again for all sizes; its metadata is fetched again if its size or checksum changed.
+        whole_parts: fetch no single rows of parts.
 
     Raises:
         GeoladderError: the address is no archive, the folder belongs to another one, nothing is selected, or the
@@ -63,13 +76,13 @@ def prepare(
     source, found = resolve(url), read_plan(folder)
     if found and found.source != source:
         raise GeoladderError(f"{folder} holds {found.source}, not {source}; choose another --out")
-    if found and not again and found.selection == selection:
+    if found and not again and (found.select, found.whole_parts) == (select, whole_parts):
         return found
     server = Server(source, patience, connections)
     with readable_disk_errors(folder):
         _fetch_metadata(server, folder, again)
         rows = MajorTom(folder / SOURCE).metadata()
-        plan = plan_fetch(source, rows, selection, server.list_files)
+        plan = plan_fetch(source, rows, select, server.list_files, whole_parts)
         write_plan(folder, plan)
     return plan
 
@@ -121,19 +134,19 @@ def fetch(
     manifest = folder / (f"manifest-{group[0]}-of-{group[1]}.json" if group else "manifest.json")
     with readable_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [part for part in parts if read_record(folder, part.file) is None]
+        missing = [part for part in parts if not _is_there(part, folder)]
         _check_room(folder, missing)
         _fetch_parts(Server(plan.source, patience, connections), missing, folder, bar)
         write_manifest(manifest, plan, parts, folder)
         if not group:
-            _write_metadata(folder, plan.selection)
+            _write_metadata(folder, plan)
     return manifest
 
 
 def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool) -> None:
     """Fetch parts; one that fails for good does not keep the others from coming, a full disk does."""
     stop, failed = Event(), []
-    with progress_bar(sum(part.file.size_bytes for part in parts), bar) as advance:
+    with progress_bar(sum(part.size_bytes for part in parts), bar) as advance:
         threads = ThreadPoolExecutor(server.connections)
         try:
             running = [threads.submit(_fetch_part, server, part, folder, stop, advance) for part in parts]
@@ -156,38 +169,77 @@ def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool)
         )
 
 
+def _is_there(part: Part, folder: Path) -> bool:
+    record = read_record(folder, part.file)
+    return record is not None and record.has(part)
+
+
 def _fetch_part(server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]) -> str:
-    """Fetch one part and remember it; return a line for the log."""
+    """Fetch one part or rows of it, and remember it; return a line for the log."""
     if stop.is_set():
         raise StoppedError(part.file.name)
-    path, begun = folder / part.file.name, time.monotonic()
-    if path.is_file() and path.stat().st_size == part.file.size_bytes:
-        digest = sha256(path)  # complete, but its job was killed before it wrote the record
-        if part.file.sha256 in (None, digest):
-            advance(part.file.size_bytes)
-            write_record(folder, part.file, digest)
-            return f"{part.file.name} was there"
+    begun = time.monotonic()
     try:
-        digest = fetch_file(server, part.file, path, stop, advance)
-        write_record(folder, part.file, digest)
+        record = (_fetch_whole if part.rows is None else _fetch_rows)(server, part, folder, stop, advance)
     except DiskError:
         stop.set()
         raise
-    return f"{part.file.name} {human(part.file.size_bytes)} in {time.monotonic() - begun:.1f} s"
+    write_record(folder, part.file, record)
+    return f"{part.file.name} {human(record.size_bytes)} in {time.monotonic() - begun:.1f} s"
 
 
-def _write_metadata(folder: Path, selection: Selection) -> None:
-    """Keep the rows of the server's metadata that are selected, with all their columns."""
-    wanted = select(MajorTom(folder / SOURCE).metadata(), selection)
+def _fetch_whole(
+    server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]
+) -> Record:
+    file, path = part.file, folder / part.file.name
+    if path.is_file() and path.stat().st_size == file.size_bytes:
+        digest = sha256(path)  # complete, but its job was killed before it wrote the record
+        if file.sha256 in (None, digest):
+            advance(file.size_bytes)
+            return Record(file.size_bytes, digest, file.size_bytes)
+    return Record(file.size_bytes, fetch_file(server, file, path, stop, advance), file.size_bytes)
+
+
+def _fetch_rows(
+    server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]
+) -> Record:
+    file, path, known = part.file, folder / part.file.name, read_record(folder, part.file)
+    kept = known.rows if known and known.remote_bytes == file.size_bytes else None
+    rows = tuple(sorted({*(part.rows or ()), *(kept or ())}))
+    footer = footer_path(folder, file)
+    digest = fetch_rows(server, file, rows, path, kept or (), footer, stop, advance)
+    return Record(path.stat().st_size, digest, file.size_bytes, rows)
+
+
+def _write_metadata(folder: Path, plan: FetchPlan) -> None:
+    """Keep the selected rows of the server's metadata, with all columns, numbered as they lie here."""
+    rows = MajorTom(folder / SOURCE).metadata()
+    wanted = selected(rows, plan.select)
+    table = pq.read_table(folder / SOURCE / METADATA).filter(wanted)
+    place = table.column_names.index("parquet_row")
+    numbers = pa.array(_rows_here(rows[wanted], plan.parts, folder)).cast(table.schema.field(place).type)
     with atomic_path(folder / METADATA) as path:
-        pq.write_table(pq.read_table(folder / SOURCE / METADATA).filter(wanted), path)
+        pq.write_table(table.set_column(place, "parquet_row", numbers), path)
+
+
+def _rows_here(rows: pd.DataFrame, parts: Sequence[Part], folder: Path) -> np.ndarray:
+    """Row of each tile in its part as it is here."""
+    here = rows["row"].to_numpy().copy()
+    positions = rows.groupby("part").indices
+    for part in parts:
+        record = read_record(folder, part.file)
+        if record and record.rows is not None:
+            of_part = positions[Path(part.file.name).name]
+            here[of_part] = np.searchsorted(record.rows, here[of_part])
+    return here
 
 
 def _check_room(folder: Path, parts: Sequence[Part]) -> None:
     """Refuse to begin what cannot fit. Unfinished parts count with what they lack."""
-    paths = [folder / part.file.name for part in parts]
-    there = sum(path.stat().st_size for path in (*paths, *map(unfinished, paths)) if path.is_file())
-    needed = sum(part.file.size_bytes for part in parts) - there
+    paths = [unfinished(folder / part.file.name) for part in parts]
+    paths += [folder / part.file.name for part in parts if part.rows is None]
+    there = sum(path.stat().st_size for path in paths if path.is_file())
+    needed = sum(part.size_bytes for part in parts) - there
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DiskError(

@@ -16,43 +16,15 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
+from geoladder.data.fetch.address import hub_listing
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.data.fetch.retry import Patience, TransientError, persist, retry_after_s
 from geoladder.errors import GeoladderError
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may be gone the next time."""
-HUB = "https://huggingface.co"
-_HF = re.compile(r"^hf://datasets/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(@(?P<revision>[\w.-]+))?/?$")
-_RESOLVED = re.compile(rf"^{re.escape(HUB)}/datasets/(?P<dataset>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)$")
+_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
-
-
-def resolve(url: str) -> str:
-    """Folder of an archive as an http(s) URL without a slash at the end.
-
-    Args:
-        url: `https://host/folder`, or `hf://datasets/owner/name@revision` for the Hugging Face hub.
-
-    Raises:
-        GeoladderError: another scheme, or a hub data set whose revision is missing or moves.
-    """
-    match = _HF.match(url)
-    if match:
-        revision = match["revision"]
-        if revision in (None, "main", "master", "HEAD"):
-            raise GeoladderError(
-                f"{url} names no fixed revision; its files may change while they are fetched. Write the commit: "
-                f"hf://datasets/{match['owner']}/{match['name']}@<40 hexadecimal digits>"
-            )
-        return f"{HUB}/datasets/{match['owner']}/{match['name']}/resolve/{revision}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise GeoladderError(
-            f"'{url}' is no archive to fetch; write https://host/folder (the folder that holds metadata.parquet) "
-            "or hf://datasets/owner/name@revision"
-        )
-    return url.rstrip("/").removesuffix("/metadata.parquet")
 
 
 class Server:
@@ -104,16 +76,41 @@ class Server:
         On the hub, one request per 1000 files of a folder, with checksums; elsewhere one HEAD request per file.
         """
         stop, wanted = Event(), set(names)
-        hub = _RESOLVED.match(self.folder_url)
+        hub = hub_listing(self.folder_url)
         if hub:
             folders = sorted({name.rpartition("/")[0] for name in names})
-            found = (file for folder in folders for file in self._hub_folder(hub, folder, stop))
+            found = (file for folder in folders for file in self._hub_folder(f"{hub}/{folder}", stop))
             return {file.name: file for file in found if file.name in wanted}
         with ThreadPoolExecutor(self.connections) as threads:
             files = threads.map(
                 lambda name: persist(partial(self._head, name), name, self.patience, stop), names
             )
             return {file.name: file for file in files if file}
+
+    def read_range(self, file: RemoteFile, first: int, behind: int, stop: Event) -> bytes:
+        """Bytes `first` to `behind` (exclusive) of a file, in memory.
+
+        Raises:
+            GeoladderError: the server gives up, refuses, sends no ranges, or has a file of another size.
+            StoppedError: `stop` was set.
+        """
+        return persist(partial(self._range, file, first, behind), file.name, self.patience, stop)
+
+    def _range(self, file: RemoteFile, first: int, behind: int) -> bytes:
+        with self.open(self.url(file), headers={"Range": f"bytes={first}-{behind - 1}"}) as response:
+            if response.status != 206:
+                raise no_ranges(file)
+            sent = sent_range(response)
+            if sent and sent[2] != file.size_bytes:
+                raise other_size(file, f"{sent[2]} bytes")
+            data = response.read()
+        if len(data) != behind - first:
+            raise TransientError(f"{len(data)} bytes came where {behind - first} were asked for")
+        return data
+
+    def url(self, file: RemoteFile) -> str:
+        """Address of a file."""
+        return f"{self.folder_url}/{file.name}"
 
     def _head(self, name: str) -> RemoteFile | None:
         url = f"{self.folder_url}/{name}"
@@ -128,11 +125,11 @@ class Server:
             )
         return RemoteFile(name, int(length))
 
-    def _hub_folder(self, hub: re.Match[str], folder: str, stop: Event) -> Iterator[RemoteFile]:
-        url = f"{HUB}/api/datasets/{hub['dataset']}/tree/{hub['revision']}/{folder}".rstrip("/")
+    def _hub_folder(self, listing: str, stop: Event) -> Iterator[RemoteFile]:
+        url = listing.rstrip("/")
         while url:
             page = partial(self._hub_page, url)
-            entries, url = persist(page, f"list of {folder or 'files'}", self.patience, stop)
+            entries, url = persist(page, listing, self.patience, stop)
             for entry in entries:
                 if entry.get("type") == "file":
                     digest = (entry.get("lfs") or {}).get("oid", "")
@@ -146,6 +143,27 @@ class Server:
             return json.loads(text), following[1] if following else ""
         except ValueError:
             raise TransientError(f"{url} answered something that is no JSON") from None
+
+
+def sent_range(response: urllib3.BaseHTTPResponse) -> tuple[int, int, int] | None:
+    """First and last byte of an answer's body in the file, and the file's size; None where it does not say."""
+    match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def other_size(file: RemoteFile, found: str) -> GeoladderError:
+    """The file is another one than was planned for."""
+    return GeoladderError(
+        f"{file.name}: the server sends {found} where the plan says {file.size_bytes}; the archive changed since it "
+        "was planned: repeat the command with --plan, then without"
+    )
+
+
+def no_ranges(file: RemoteFile) -> GeoladderError:
+    """The server cannot send a part of a file."""
+    return GeoladderError(
+        f"{file.name}: the server sends whole files only, so single rows cannot be fetched; add --whole-parts"
+    )
 
 
 class FileMissingError(GeoladderError):

@@ -1,0 +1,102 @@
+"""A real HTTP server in a thread, which serves files and misbehaves on demand."""
+
+import re
+import threading
+import time
+from collections import defaultdict, deque
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Site(ThreadingHTTPServer):
+    """Serves `files`; each request for a path takes the next entry of `faults[path]`, if there is one."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.tags = {}, {}
+        self.faults = defaultdict(deque)
+        self.log = []  # (method, path, first byte, body bytes sent, time)
+        self.busy = self.busiest = 0
+        self.hold_s = 0.0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/archive"
+
+    def sent(self, path):
+        return sum(entry[3] for entry in self.log if entry[1] == path and entry[0] == "GET")
+
+    def gets(self, path):
+        return [entry for entry in self.log if entry[1] == path and entry[0] == "GET"]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle(self):
+        with suppress(ConnectionError):  # a client that was stopped
+            super().handle()
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        site = self.server
+        with site.lock:
+            site.busy += 1
+            site.busiest = max(site.busiest, site.busy)
+        try:
+            time.sleep(site.hold_s)
+            self.answer(body=True)
+        finally:
+            with site.lock:
+                site.busy -= 1
+
+    def answer(self, body):
+        site, path = self.server, self.path.removeprefix("/archive/")
+        fault = site.faults[path].popleft() if body and site.faults[path] else {}
+        data = site.files.get(path)
+        if "status" in fault or data is None:
+            site.log.append((self.command, path, 0, 0, time.monotonic()))
+            self.send_response(fault.get("status", 404))
+            for name, value in fault.get("headers", {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        tag = site.tags.get(path, '"one"')
+        size = len(data) + fault.get("extra", 0)
+        start, behind = 0, size
+        match = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        ranged = match and self.headers.get("If-Range", tag) == tag and not fault.get("no_ranges")
+        if ranged:
+            start, behind = int(match[1]), min(int(match[2] or size) + 1, size)
+        self.send_response(206 if ranged else 200)
+        if ranged:
+            self.send_header("Content-Range", f"bytes {start}-{behind - 1}/{size}")
+        self.send_header("Content-Length", str(behind - start))
+        if tag:
+            self.send_header("ETag", tag)
+        self.end_headers()
+        sent = 0
+        if body:
+            rest = (data + b"?" * fault.get("extra", 0))[start:behind]
+            if "corrupt" in fault:
+                damaged = bytearray(rest)
+                damaged[fault["corrupt"]] ^= 0xFF
+                rest = bytes(damaged)
+            rest = rest[: fault.get("stop_after", len(rest))]
+            self.wfile.write(rest)
+            self.wfile.flush()
+            sent = len(rest)
+            if "silent_s" in fault:
+                time.sleep(fault["silent_s"])
+            if "stop_after" in fault:
+                self.close_connection = True
+        site.log.append((self.command, path, start, sent, time.monotonic()))
