@@ -25,7 +25,7 @@ from geoladder.errors import GeoladderError
 
 TIMES = ("timestamp", "product_datetime")
 """Names of the column that is kept beside those that are read."""
-GAP_BYTES = 1 << 18
+GAP_BYTES = 1 << 20
 """Unwanted bytes between wanted ones up to which one request is cheaper than two."""
 MAGIC = b"PAR1"
 TAIL_BYTES = 8
