@@ -76,6 +76,7 @@ def test_default_study_has_the_cells_it_promises():
         ("corpora.real", {"source": "majortom"}, ["corpora.real", "path"]),
         ("finetune.tasks", ["rodas"], ["finetune.tasks", "'roads'"]),
         ("earth", {"tile_px": 50}, ["earth.tile_px", "multiple of 12"]),
+        ("compute", {"devices": 4, "nodes": 3}, ["compute.devices is 4", "compute.nodes = 3 cannot share"]),
     ],
 )
 def test_a_bad_value_is_named_with_its_place_and_the_fix(path, value, words):

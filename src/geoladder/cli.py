@@ -334,7 +334,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit status: 0, or 1 after a message the user can act on."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
-    worker = os.environ.get(SOCKET_VARIABLE)
+    # A rank that torchrun started must be a process of its own: Lightning reads which one it is when imported.
+    worker = None if "LOCAL_RANK" in os.environ else os.environ.get(SOCKET_VARIABLE)
     try:
         if worker and options.verb not in PEOPLE and Path(worker).exists():
             return call(arguments, worker)

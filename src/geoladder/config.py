@@ -453,6 +453,7 @@ class Compute(Block):
         "auto", description="auto: bf16-mixed on GPUs that have it"
     )
     devices: Count = Field(1, description="GPUs, or CPU processes, that share each batch; over all nodes")
+    nodes: Count = Field(1, description="machines of a cluster that share the devices of a cell evenly")
     strategy: Literal["auto", "ddp", "fsdp"] = Field(
         "auto", description="`ddp`: each device holds the whole model (auto: this); `fsdp`: a part of it"
     )

@@ -96,6 +96,11 @@ class Study(Block):
 
     @model_validator(mode="after")
     def _batch_can_be_shared(self) -> Self:
+        if self.compute.devices % self.compute.nodes:
+            raise ValueError(
+                f"compute.devices is {self.compute.devices}, which compute.nodes = {self.compute.nodes} cannot share "
+                "evenly"
+            )
         try:
             accumulation(self.pretrain.batch, self.compute.devices, self.compute.micro_batch)
         except GeoladderError as problem:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -69,6 +70,37 @@ wildcard_constraints:
     n=r"\d+",
     factor=r"[0-9.e+-]+",
     group=r"\d+-of-\d+",
+
+
+# How a cell is computed is not what it is, so none of this stands in `params`, whose change would run it again.
+PER_NODE = study.compute.devices // study.compute.nodes
+CORES = PER_NODE * (study.compute.threads + study.compute.workers)
+TRAINING_OPTIONS = (
+    f"--devices {study.compute.devices} --strategy {study.compute.strategy}"
+    f" --micro-batch {study.compute.micro_batch or 0} --workers {study.compute.workers}"
+    f" --activation-checkpointing {int(study.compute.activation_checkpointing)}"
+    f" --compile {int(study.compute.compile)}"
+)
+TRAINING_RESOURCES = {
+    "nodes": study.compute.nodes,
+    "gres": f"gpu:{PER_NODE}",
+    "cpus_per_task": CORES,
+}
+LAUNCH = ""
+if study.compute.nodes > 1:
+    # One torchrun on each machine, which starts the ranks there; they meet at the first, where this command runs.
+    LAUNCH = (
+        f"srun --nodes={study.compute.nodes} --ntasks={study.compute.nodes} --ntasks-per-node=1"
+        f" --cpus-per-task={CORES} torchrun --nnodes={study.compute.nodes} --nproc-per-node={PER_NODE}"
+        " --rdzv-id=$SLURM_JOB_ID --rdzv-backend=c10d"
+        " --rdzv-endpoint=$(hostname):$((20000 + SLURM_JOB_ID % 20000)) --no-python -- "
+    )
+    # `mpi`: the executor leaves the srun to us. It would ask for as many tasks on each GPU, too.
+    TRAINING_RESOURCES |= {
+        "mpi": "srun",
+        "tasks": study.compute.nodes,
+        "tasks_per_gpu": 0,
+    }
 
 
 def archive_folder(wildcards):
@@ -154,6 +186,15 @@ if workflow.is_main_process:
 # Small cells would spend most of their time importing torch; on one machine they are forked from a warm worker.
 onstart:
     if workflow.is_main_process and not workflow.dryrun:
+        if (
+            workflow.local_exec
+            and study.compute.nodes > 1
+            and not shutil.which("srun")
+        ):
+            raise WorkflowError(
+                f"compute.nodes is {study.compute.nodes}, but there is no srun to reach other machines with; "
+                "run on a cluster with --profile slurm, or set compute.nodes to 1"
+            )
         claim(OWN / "owner")
         if workflow.local_exec:
             worker = start_worker(OWN)

@@ -24,7 +24,6 @@ rule fetch_plan:
         "logs/fetch/{name}/plan.log",
     wildcard_constraints:
         name="|".join(REMOTE) or NONE,
-    retries: 2
     resources:
         mem_mb=4000,
         connections=study.compute.connections,
@@ -48,7 +47,6 @@ rule fetch_group:
         "logs/fetch/{name}/{group}.log",
     wildcard_constraints:
         name="|".join(REMOTE) or NONE,
-    retries: 2
     resources:
         mem_mb=4000,
         connections=study.compute.connections,

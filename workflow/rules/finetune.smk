@@ -10,6 +10,7 @@ rule finetune:
     threads: study.compute.threads
     resources:
         mem_mb=4000,
+        gres="gpu:1",
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),

@@ -20,14 +20,9 @@ rule sweep:
         "logs/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}.log",
     threads: study.compute.threads
     resources:
+        **TRAINING_RESOURCES,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 240 * attempt,
-        devices=study.compute.devices,
-        strategy=study.compute.strategy,
-        micro_batch=study.compute.micro_batch or 0,
-        activation_checkpointing=int(study.compute.activation_checkpointing),
-        compile=int(study.compute.compile),
-        workers=study.compute.workers,
     params:
         spec=lambda wildcards: nodes.sweep[
             f"{SWEEP}/metrics.json".format(**wildcards)
@@ -37,11 +32,9 @@ rule sweep:
     message:
         "Pretraining {wildcards.architecture}-{wildcards.size} at {wildcards.factor} times its rate, seed {wildcards.seed}"
     shell:
-        "geoladder --log {log} pretrain --spec {params.spec:q} {params.data}"
+        "{LAUNCH}geoladder --log {log} pretrain --spec {params.spec:q} {params.data}"
         " --validation {params.validation} --stats {input.stats} --threads {threads}"
-        " --devices {resources.devices} --strategy {resources.strategy} --micro-batch {resources.micro_batch}"
-        " --activation-checkpointing {resources.activation_checkpointing} --compile {resources.compile}"
-        " --workers {resources.workers}"
+        " {TRAINING_OPTIONS}"
         " --out $(dirname {output.metrics})"
 
 
