@@ -117,12 +117,12 @@ class Mixer(nn.Module):
 
 
 class Block(nn.Module):
-    """A ViT block with the attention replaced by a mixer, as in the authors' Mamba-UPerNet; on a grid of tokens."""
+    """A ViT block with the attention replaced by `mixer`, as in the authors' Mamba-UPerNet; on a grid of tokens."""
 
-    def __init__(self, dim: int, d_state: int, expand: int, mlp_ratio: int, sweep: Sweep) -> None:
+    def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mixer = Mixer(dim, d_state, expand, sweep)
+        self.mixer = mixer
         self.fc1 = nn.Linear(dim, mlp_ratio * dim)
         self.fc2 = nn.Linear(mlp_ratio * dim, dim)
 
@@ -150,16 +150,18 @@ class Encoder(nn.Module):
         super().__init__()
         self.patches = PatchEmbedding(bands, width, patch, stem)
         self.blocks = nn.ModuleList(
-            Block(width, d_state, expand, mlp_ratio, sweeps[i % len(sweeps)]) for i in range(depth)
+            Block(width, Mixer(width, d_state, expand, sweeps[i % len(sweeps)]), mlp_ratio)
+            for i in range(depth)
         )
         self.norm = nn.LayerNorm(width)
         self.taps = tap_blocks(depth)
         self.apply(init_weights)
         for layer in self.modules():
-            if isinstance(layer, Block):
-                start_steps(layer.mixer.dt_proj)
-                for last in (layer.mixer.out_proj, layer.fc2):  # so that depth does not grow the signal
-                    last.weight.data.mul_((2 * depth) ** -0.5)
+            if isinstance(layer, Mixer):
+                start_steps(layer.dt_proj)
+            if isinstance(layer, Mixer | Block):  # so that depth does not grow the signal
+                last = layer.out_proj if isinstance(layer, Mixer) else layer.fc2
+                last.weight.data.mul_((2 * depth) ** -0.5)
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the mean token (B, width)."""

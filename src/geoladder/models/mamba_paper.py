@@ -9,10 +9,10 @@ adds no parameter. There is no CLS token, which a scan has no place for: the sum
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
+from geoladder.models.mamba import Block
 from geoladder.models.mamba2d import M2DMixer
 from geoladder.models.patches import PlainPatches
 from geoladder.models.steps import start_steps
@@ -20,22 +20,6 @@ from geoladder.models.upernet import tap_blocks
 from geoladder.models.upernet_paper import PaperUPerNet
 from geoladder.models.vit import position_code
 from geoladder.models.vit_paper import GRID_MULTIPLE, TEMPERATURE
-
-
-class Block(nn.Module):
-    """A ViT block with the wavefront mixer in place of attention; (B, rows, columns, dim) to the same."""
-
-    def __init__(self, dim: int, d_state: int, expand: int, mlp_ratio: int, turned: bool) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mixer = M2DMixer(dim, d_state, expand, turned)
-        self.fc1 = nn.Linear(dim, mlp_ratio * dim)
-        self.fc2 = nn.Linear(mlp_ratio * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, rows, columns, dim) to the same."""
-        x = x + self.mixer(self.norm1(x))
-        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
 
 
 class Encoder(nn.Module):
@@ -47,16 +31,17 @@ class Encoder(nn.Module):
         super().__init__()
         self.patches = PlainPatches(bands, width, patch)
         self.blocks = nn.ModuleList(
-            Block(width, d_state, expand, mlp_ratio, turned=i % 2 == 1) for i in range(depth)
+            Block(width, M2DMixer(width, d_state, expand, turned=i % 2 == 1), mlp_ratio) for i in range(depth)
         )
         self.norm = nn.LayerNorm(width)
         self.taps = tap_blocks(depth)
         self.apply(init_weights)
         for layer in self.modules():
-            if isinstance(layer, Block):
-                start_steps(layer.mixer.dt_proj_top, layer.mixer.dt_proj_left)
-                for last in (layer.mixer.out_proj, layer.fc2):  # so that depth does not grow the signal
-                    last.weight.data.mul_((2 * depth) ** -0.5)
+            if isinstance(layer, M2DMixer):
+                start_steps(layer.dt_proj_top, layer.dt_proj_left)
+            if isinstance(layer, M2DMixer | Block):  # so that depth does not grow the signal
+                last = layer.out_proj if isinstance(layer, M2DMixer) else layer.fc2
+                last.weight.data.mul_((2 * depth) ** -0.5)
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the mean token (B, width)."""
