@@ -591,3 +591,4 @@ def test_sizes_in_words():
     rows = pd.DataFrame({"grid_cell": ["1U_1R"] * 500, "part": ["a.parquet"] * 500, "row": range(500)})
     plan = plan_fetch("s", rows, ALL, lambda names: {name: RemoteFile(name, 4_300_000_000) for name in names})
     assert "4300000000 (4.3 GB)" in describe(plan) and "500 of 500 (100 %)" in describe(plan)
+    assert "chips  up to 32000 of 128 px" in describe(plan)

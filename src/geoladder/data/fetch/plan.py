@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from geoladder.config import Select
 from geoladder.errors import GeoladderError
 
+CHIPS_PER_TILE = (1068 // 128) ** 2
+"""Of 128 px in a tile of MajorTOM Core."""
+
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -75,7 +78,7 @@ class FetchPlan:
 
 
 def describe(plan: FetchPlan) -> str:
-    """Tiles, parts and bytes of a plan, in a few lines for a terminal."""
+    """Tiles, chips, parts and bytes of a plan, in a few lines for a terminal."""
     whole = sum(part.rows is None for part in plan.parts)
     about = "" if whole == len(plan.parts) else "about "
     share = 100 * plan.tiles / plan.archive_tiles
@@ -83,6 +86,7 @@ def describe(plan: FetchPlan) -> str:
     return "\n".join(
         (
             f"tiles  {plan.tiles} of {plan.archive_tiles} ({share:.{digits}f} %)",
+            f"chips  up to {plan.tiles * CHIPS_PER_TILE} of 128 px, before clouds",
             f"parts  {len(plan.parts)}, {plan.tiles / len(plan.parts):.1f} wanted tiles in each on average; "
             f"{whole} of them are fetched whole",
             f"bytes  {about}{plan.size_bytes} ({human(plan.size_bytes)})",
