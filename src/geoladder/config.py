@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from geoladder.data.fetch.address import resolve
+from geoladder.address import resolve
 from geoladder.errors import GeoladderError
 
 Architecture = Literal["unet", "vit_upernet", "mamba_upernet", "geoaware_unet", "mamba2d", "rs3mamba"]

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoladder.address import HUB, resolve
 from geoladder.cli import main
 from geoladder.config import Select
 from geoladder.data.fetch import file as fetch_file_module
-from geoladder.data.fetch.address import HUB, resolve
 from geoladder.data.fetch.archive import fetch, prepare
 from geoladder.data.fetch.choose import plan_fetch
 from geoladder.data.fetch.file import fetch_file

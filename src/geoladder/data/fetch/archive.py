@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geoladder.address import resolve
 from geoladder.atomic import atomic_path
 from geoladder.config import Select
-from geoladder.data.fetch.address import resolve
 from geoladder.data.fetch.choose import plan_fetch
 from geoladder.data.fetch.disk import DiskError, readable_disk_errors, sha256
 from geoladder.data.fetch.file import fetch_file, unfinished

@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
-from geoladder.data.fetch.address import hub_listing
+from geoladder.address import hub_listing
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.data.fetch.retry import Patience, TransientError, persist, retry_after_s
 from geoladder.errors import GeoladderError
