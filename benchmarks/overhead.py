@@ -45,6 +45,7 @@ def batches(batch: int, px: int) -> list[PretrainBatch]:
             block_masks(batch, px, px, 4, 0.6, generator),
             torch.randn(batch, 4, generator=generator),
             torch.randint(31, (batch,), generator=generator),
+            torch.empty(batch, 0, dtype=torch.int64),
         )
         for _ in range(BATCHES)
     ]

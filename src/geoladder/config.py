@@ -274,6 +274,26 @@ class Bench(Block):
         return self
 
 
+class LabelRaster(Block):
+    """A map of classes of the whole Earth; its class at a chip's centre is one more thing to predict."""
+
+    raster: Path = Field(
+        description="GeoTIFF of integers, such as landcover_4326.tif of the authors' statics"
+    )
+    codes: Annotated[list[int], Field(min_length=2)] = Field(
+        description="the raster's values, one class each; chips with any other value have no label"
+    )
+
+    @model_validator(mode="after")
+    def _codes_differ(self) -> Self:
+        if len(set(self.codes)) != len(self.codes):
+            raise ValueError(f"codes {self.codes} must differ from one another")
+        return self
+
+
+LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
 class Objective(Block):
     """Pretraining objective (arXiv 2506.14765): masked reconstruction, geo-location, Köppen-Geiger class."""
 
@@ -293,6 +313,17 @@ class Objective(Block):
     )
     geo_weight: Annotated[float, Field(ge=0)] = 0.05
     climate_weight: Annotated[float, Field(ge=0)] = 0.02
+    labels: dict[LabelName, LabelRaster] = Field(
+        {}, description="by name: classes of other maps to predict", exclude_if=lambda labels: not labels
+    )
+    label_weight: Annotated[float, Field(ge=0)] = Field(
+        0.02, description="of the cross-entropy of each", exclude_if=lambda weight: weight == 0.02
+    )
+
+    @property
+    def label_sizes(self) -> dict[str, int]:
+        """Classes of each further map, by its name."""
+        return {name: len(label.codes) for name, label in self.labels.items()}
 
 
 class Cells(Block):

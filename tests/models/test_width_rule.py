@@ -26,7 +26,8 @@ def batch():
     pixels = 1.3 * interpolate(torch.randn(8, 10, 8, 8, generator=generator), size=32, mode="bilinear")
     mask = block_masks(8, 32, 32, 4, 0.6, generator)
     places = torch.rand(8, 4, generator=generator)
-    return PretrainBatch(pixels, mask, places, torch.randint(31, (8,), generator=generator))
+    climate, labels = torch.randint(31, (8,), generator=generator), torch.empty(8, 0, dtype=torch.int64)
+    return PretrainBatch(pixels, mask, places, climate, labels)
 
 
 def rms(tensor):

@@ -5,9 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import torch
+from affine import Affine
 
-from geoladder.config import Objective
+from geoladder.config import LabelRaster, Objective
 from geoladder.data.bench import Bench, index_bench
 from geoladder.data.chips import MANIFEST_COLUMNS
 from geoladder.data.stats import write_stats
@@ -181,3 +183,17 @@ def trivial_spec():
         return TrivialSpec(**(values | changes))
 
     return make
+
+
+@pytest.fixture
+def bands(tmp_path):
+    """A map of 1 degree: 20 from 30 N to the pole, 10 from 15 S to 30 N, 7 (no code) south of that, 255 no data."""
+    latitudes = 89.5 - np.arange(180)
+    codes = np.select([latitudes > 30, latitudes > -15], [20, 10], 7).astype(np.uint8)
+    codes[:10] = 255
+    path = tmp_path / "bands.tif"
+    profile = {"driver": "GTiff", "width": 360, "height": 180, "count": 1, "dtype": "uint8", "nodata": 255}
+    place = {"crs": "EPSG:4326", "transform": Affine(1, 0, -180, 0, -1, 90)}
+    with rasterio.open(path, "w", **profile, **place) as raster:
+        raster.write(np.repeat(codes[:, None], 360, 1), 1)
+    return LabelRaster(raster=path, codes=[10, 20, 90])

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from geoladder.config import Objective
 from geoladder.data.index import build_index
+from geoladder.data.label_rasters import label_classes
 from geoladder.data.majortom import MajorTom
 from geoladder.data.stats import BandStats
 from geoladder.data.synth.archive import write_archive
@@ -84,6 +86,15 @@ def test_a_stream_goes_on_at_any_step(crops_of):
 def test_ranks_that_cannot_share_a_batch_are_refused(crops_of):
     with pytest.raises(GeoladderError, match="8 samples cannot be shared evenly by 3 devices"):
         next(crops_of().batches(0, 0, 3))
+
+
+def test_crops_have_the_labels_of_their_own_centres(crops_of, bands):
+    labels = {"band": bands}
+    crops = crops_of(objective=Objective(labels=labels))
+    places = crops.reader(1).piece(*crops.samples_of(np.arange(8))).places_deg
+    found = next(crops.batches(0)).labels
+    assert found.numpy().tolist() == label_classes(labels, *places.T).tolist()
+    assert len(set(found.flatten().tolist())) > 1
 
 
 def test_crops_are_bit_exact_squares_of_their_tiles_on_the_20_m_grid(crops_of, tiles):

@@ -82,6 +82,7 @@ def _batch(px: int, batch: int, device: str) -> PretrainBatch:
         blocks,
         torch.rand(batch, GEO_OUTPUTS, generator=generator),
         torch.randint(CLIMATE_CLASSES, (batch,), generator=generator),
+        torch.empty(batch, 0, dtype=torch.int64),
     )
     return PretrainBatch(*(part.to(device) for part in parts))
 

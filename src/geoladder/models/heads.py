@@ -4,6 +4,8 @@ Unusual: final layers start near zero, so that the first loss is that of predict
 not of noise. Both models keep the backbone under the name `backbone`, whose state dict goes from one to the other.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 import torch
@@ -20,11 +22,15 @@ HEAD_DEVIATION = 0.01
 
 
 class PretrainOutput(NamedTuple):
-    """reconstruction (B, bands, H, W) standardised reflectance; geo (B, 4) raw; climate_logits (B, 31)."""
+    """reconstruction (B, bands, H, W) standardised reflectance; geo (B, 4) raw; climate_logits (B, 31).
+
+    label_logits has (B, classes of all further maps, one after another).
+    """
 
     reconstruction: Tensor
     geo: Tensor
     climate_logits: Tensor
+    label_logits: Tensor
 
 
 class PretrainModel(nn.Module):
@@ -34,21 +40,36 @@ class PretrainModel(nn.Module):
         backbone: any architecture.
         bands: to reconstruct.
         fill: what hidden pixels are replaced by.
+        labels: classes of each further map to predict, by its name.
     """
 
-    def __init__(self, backbone: Backbone, bands: int = 10, fill: Fill = "mean") -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        bands: int = 10,
+        fill: Fill = "mean",
+        labels: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         backbone.fill = fill
         self.backbone = module(backbone)
         self.reconstruction = _final(nn.Conv2d(backbone.dense_channels, bands, 1))
         self.geo = _final(nn.Linear(backbone.summary_dim, GEO_OUTPUTS))
         self.climate = _final(nn.Linear(backbone.summary_dim, CLIMATE_CLASSES))
+        self.labels = nn.ModuleDict(
+            {name: _final(nn.Linear(backbone.summary_dim, classes)) for name, classes in labels.items()}
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> PretrainOutput:
         """Outputs for images x (B, bands, H, W) whose pixels under `mask` (B, 1, H, W) bool are hidden."""
         features = self.backbone(x, mask)
         return PretrainOutput(
-            self.reconstruction(features.dense), self.geo(features.summary), self.climate(features.summary)
+            self.reconstruction(features.dense),
+            self.geo(features.summary),
+            self.climate(features.summary),
+            torch.cat(
+                [features.summary[:, :0], *(head(features.summary) for head in self.labels.values())], 1
+            ),
         )
 
 

@@ -112,7 +112,9 @@ def _fill(backbone: Backbone, folder: Path, name: str, card: dict[str, Any] | No
     check_fit(f"{path} does not fit {name}", module(backbone).state_dict(), own)
     heads = {each: value for each, value in weights.items() if not each.startswith(BACKBONE)}
     if card is not None and heads:
-        whole = PretrainModel(backbone, len(card["bands"])).state_dict()
+        maps = (card.get("objective") or {}).get("labels", {})
+        classes = {each: len(label["codes"]) for each, label in maps.items()}
+        whole = PretrainModel(backbone, len(card["bands"]), labels=classes).state_dict()
         asked = {each: value for each, value in whole.items() if not each.startswith(BACKBONE)}
         check_fit(f"heads in {path} do not fit {name}", asked, heads)
     module(backbone).load_state_dict(own, strict=True)

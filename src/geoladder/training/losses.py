@@ -1,11 +1,13 @@
 """Pretraining objective (arXiv 2506.14765): masked reconstruction, geo-location, Köppen-Geiger class."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
 from geoladder.config import Objective
+from geoladder.data.label_rasters import UNKNOWN
 from geoladder.models.heads import PretrainOutput
 
 
@@ -17,21 +19,24 @@ class PretrainBatch(NamedTuple):
         mask: (B, 1, H, W) bool, True where hidden.
         geo: (B, 4) float32 encoding of the chip's centre.
         climate: (B,) int64 Köppen-Geiger class.
+        labels: (B, maps) int64 class in each further map, `UNKNOWN` where it has none.
     """
 
     pixels: torch.Tensor
     mask: torch.Tensor
     geo: torch.Tensor
     climate: torch.Tensor
+    labels: torch.Tensor
 
 
 class PretrainTerms(NamedTuple):
-    """Terms of the objective, each a mean over its own elements."""
+    """Terms of the objective, each a mean over its own elements; that of the labels is summed over maps."""
 
     masked_mse: torch.Tensor
     visible_mse: torch.Tensor
     geo_mse: torch.Tensor
     climate_cross_entropy: torch.Tensor
+    label_cross_entropy: torch.Tensor
 
     def total(self, objective: Objective) -> torch.Tensor:
         """Weighted sum."""
@@ -40,13 +45,22 @@ class PretrainTerms(NamedTuple):
             + objective.visible_weight * self.visible_mse
             + objective.geo_weight * self.geo_mse
             + objective.climate_weight * self.climate_cross_entropy
+            + objective.label_weight * self.label_cross_entropy
         )
 
 
-def pretrain_terms(output: PretrainOutput, batch: PretrainBatch) -> PretrainTerms:
-    """Squared error on hidden and on visible pixels apart, squared error of the place, cross-entropy of the climate.
+def pretrain_terms(
+    output: PretrainOutput, batch: PretrainBatch, label_sizes: Iterable[int] = ()
+) -> PretrainTerms:
+    """Squared error on hidden and on visible pixels apart, squared error of the place, cross-entropies of classes.
 
-    Every chip hides the same number of pixels, so means over equally large batches pool to the mean over all.
+    Every chip hides the same number of pixels, so means over equally large batches pool to the mean over all. For
+    the same reason a chip without a label counts as one without error.
+
+    Args:
+        output: of the model.
+        batch: what it should have been.
+        label_sizes: classes of each further map, in the order of `batch.labels`.
     """
     error = (output.reconstruction.float() - batch.pixels).square().mean(dim=1, keepdim=True)
     hidden = batch.mask.float()
@@ -55,4 +69,20 @@ def pretrain_terms(output: PretrainOutput, batch: PretrainBatch) -> PretrainTerm
         visible_mse=(error * (1 - hidden)).sum() / (1 - hidden).sum(),
         geo_mse=functional.mse_loss(output.geo.float(), batch.geo),
         climate_cross_entropy=functional.cross_entropy(output.climate_logits.float(), batch.climate),
+        label_cross_entropy=_label_cross_entropy(split_labels(output, label_sizes), batch.labels),
     )
+
+
+def split_labels(output: PretrainOutput, label_sizes: Iterable[int]) -> list[torch.Tensor]:
+    """Logits (B, classes) of each further map."""
+    sizes = list(label_sizes)
+    return list(output.label_logits.split(sizes, dim=1)) if sizes else []
+
+
+def _label_cross_entropy(logits: Sequence[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    total = torch.zeros((), device=labels.device)
+    for column, of_map in enumerate(logits):
+        known = labels[:, column]
+        summed = functional.cross_entropy(of_map.float(), known, ignore_index=UNKNOWN, reduction="sum")
+        total = total + summed / len(labels)
+    return total

@@ -105,11 +105,18 @@ def model_card(card: dict[str, Any]) -> str:
         data=DATA_WORDS[source].format(**data),
         samples=card["samples_seen"],
         unique=card["unique_pixels"],
-        metrics=_rows({key: (f"{card['metrics'][key]:.4g}", words) for key, words in METRICS.items()}),
+        metrics=_rows({key: (f"{card['metrics'][key]:.4g}", words) for key, words in _metrics(card).items()}),
         sides=f"Image sides are multiples of {stride} pixels. " if stride else "",
         cloud=data["cleaning"]["chip_max_cloud_share"],
         provenance=_rows(_provenance(card)),
     )
+
+
+def _metrics(card: dict[str, Any]) -> dict[str, str]:
+    """Metrics of a card and what they are; those of further maps by the maps' names."""
+    maps = {f"val_{name}_accuracy": name for name in card["objective"].get("labels", {})}
+    words = {key: f"share of images with the right class of {name}" for key, name in maps.items()}
+    return METRICS | {key: text for key, text in words.items() if key in card["metrics"]}
 
 
 def _provenance(card: dict[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -125,7 +132,10 @@ def _provenance(card: dict[str, Any]) -> dict[str, tuple[str, ...]]:
             f"{card['steps']} of {card['spec']['batch']} samples, peak learning rate {card['lr']:.3g}",
         ),
         "compute": (f"{card['gflops_train']:.4g} GFLOP",),
-        "objective": (f"mask ratio {objective['mask_ratio']}, blocks of {objective['mask_block_px']} px",),
+        "objective": (
+            f"mask ratio {objective['mask_ratio']}, blocks of {objective['mask_block_px']} px"
+            + "".join(f", classes of {name}" for name in objective.get("labels", {})),
+        ),
         "ladder row": (", ".join(f"{key} {value}" for key, value in card["model"].items()),),
         "licence of the weights": (card["licence"],),
     }

@@ -114,7 +114,8 @@ class PretrainModule(lightning.LightningModule):
         found = []
         for number, part in enumerate(passes, start=1):
             with gradients_stay(self.trainer.strategy.model, self.model, stay=number < self._passes):
-                terms = pretrain_terms(self.model(part.pixels, part.mask), part)
+                output = self.model(part.pixels, part.mask)
+                terms = pretrain_terms(output, part, self.spec.objective.label_sizes.values())
                 with torch.autocast(self.device.type, enabled=False):  # it is for forward passes only
                     self.manual_backward(terms.total(self.spec.objective) / self._passes)
             found.append(torch.stack([term.detach() for term in terms]))
@@ -168,4 +169,5 @@ class PretrainJournal(Journal):
 def _new_model(spec: PretrainSpec) -> PretrainModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        return PretrainModel(build_backbone(spec.architecture, spec.size), fill=spec.objective.fill)
+        backbone = build_backbone(spec.architecture, spec.size)
+        return PretrainModel(backbone, fill=spec.objective.fill, labels=spec.objective.label_sizes)

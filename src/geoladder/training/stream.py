@@ -13,10 +13,11 @@ import torch
 from geoladder.config import Objective
 from geoladder.data.bands import to_reflectance
 from geoladder.data.chip_store import ChipStore, Codes, DNBatch
+from geoladder.data.label_rasters import label_classes
 from geoladder.data.sampler import batch_at
 from geoladder.data.shards import chip_bytes
 from geoladder.data.split import nested_cells
-from geoladder.data.stats import BandStats, Transform
+from geoladder.data.stats import BandStats
 from geoladder.data.targets import geo_encoding
 from geoladder.errors import GeoladderError
 from geoladder.specs import PretrainSpec
@@ -41,9 +42,10 @@ class Chips:
         places_deg: (N, 2) latitude and longitude.
     """
 
-    def __init__(self, store: ChipStore, rows: np.ndarray, stats: BandStats, transform: Transform) -> None:
-        """Take the chips at positions `rows` of the store's manifest."""
+    def __init__(self, store: ChipStore, rows: np.ndarray, stats: BandStats, spec: PretrainSpec) -> None:
+        """Take the chips at positions `rows` of the store's manifest, as a run wants them."""
         self._store, self._chips = store, rows
+        self._labels, transform = spec.objective.labels, spec.transform
         self._stats, self._transform = stats, transform
         self.places_deg = np.stack(
             [store.columns.column(name)[rows] for name in ("lat_deg", "lon_deg")], axis=1
@@ -64,8 +66,10 @@ class Chips:
         else:
             dn = DNBatch(*(part[which] for part in self._held))
         pixels = self._stats.standardise(to_reflectance(*dn), self._transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
-        geo = torch.from_numpy(geo_encoding(*self.places_deg[which].T))
-        return PretrainBatch(pixels, mask, geo, torch.from_numpy(self._climate[which].astype(np.int64)))
+        places = self.places_deg[which].T
+        geo, labels = geo_encoding(*places), label_classes(self._labels, *places)
+        climate = self._climate[which].astype(np.int64)
+        return PretrainBatch(pixels, mask, *map(torch.from_numpy, (geo, climate, labels)))
 
     def facts(self, samples: int) -> dict[str, int]:
         """What a run on these chips can see: chips do not overlap, so their pixels are unique."""
@@ -92,7 +96,7 @@ def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
             f"{spec.corpus}@{spec.fraction} has no training chip: {len(kept)} of {len(cells)} grid cells in {folder} "
             f"are in the fraction at seed {spec.seed}; take a larger fraction or more tiles"
         )
-    return Chips(store, rows, stats, spec.transform)
+    return Chips(store, rows, stats, spec)
 
 
 def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
@@ -108,7 +112,7 @@ def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chip
     if rows.size > spec.validation_chips:
         rng = np.random.default_rng(VALIDATION_SEED)
         rows = np.sort(rng.choice(rows, spec.validation_chips, replace=False))
-    return Chips(store, rows, stats, spec.transform)
+    return Chips(store, rows, stats, spec)
 
 
 def training_batches(

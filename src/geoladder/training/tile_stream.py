@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from geoladder.data.bands import to_reflectance
 from geoladder.data.crops import expected_union_px
+from geoladder.data.label_rasters import label_classes
 from geoladder.data.stats import BandStats
 from geoladder.data.stream_order import StreamOrder, positions_of
 from geoladder.data.targets import geo_encoding
@@ -111,6 +112,7 @@ class TileCrops:
                 mask,
                 torch.from_numpy(geo_encoding(*whole.places_deg.T)),
                 torch.from_numpy(whole.climate.copy()),
+                torch.from_numpy(label_classes(spec.objective.labels, *whole.places_deg.T)),
             )
             step += 1
 
