@@ -270,6 +270,43 @@ def test_a_damaged_part_here_is_told_from_one_there(stocked, tmp_path):
     assert len(MajorTom(folder).metadata()) == 2
 
 
+def test_a_job_killed_before_it_remembered_a_part_fetches_nothing_twice(
+    stocked, archive, tmp_path, monkeypatch
+):
+    """Also where the part was extended: then the record is there, and knows fewer rows than the part."""
+    folder = tmp_path / "out"
+    for select in (FIRST, TWO):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("geoladder.data.fetch.archive.write_record", killed)
+            get(stocked, folder, select)
+        assert not (folder / "metadata.parquet").exists()
+        stocked.log.clear()
+        get(stocked, folder, select)
+        assert stocked.sent(PART) == 0
+    assert same_tiles(folder, archive.folder) == 2
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_while_rows_move_nothing_says_where_they_are(stocked, tmp_path):
+    folder = tmp_path / "out"
+    get(stocked, folder, Select(since="2021-02-01", until="2021-02-28"))
+    stocked.faults[PART].append({"status": 404})
+    with pytest.raises(GeoladderError, match="does not exist"):
+        get(stocked, folder)
+    assert not (folder / "metadata.parquet").exists()
+
+
+def test_another_content_of_the_file_of_cells_is_planned_again(stocked, archive, tmp_path):
+    cells, folder = tmp_path / "cells.txt", tmp_path / "out"
+    for content, tiles in (("0U_1R\n", 1), ("0U_1R\n4U_1R\n", 2)):
+        cells.write_text(content)
+        get(stocked, folder, Select(cells=cells))
+        assert same_tiles(folder, archive.folder) == tiles
+
+
 def test_records_of_an_older_edition_do_not_count(stocked, archive, tmp_path):
     folder = tmp_path / "out"
     get(stocked, folder)

@@ -38,7 +38,7 @@ from geoladder.data.fetch.records import (
     write_record,
 )
 from geoladder.data.fetch.retry import DEFAULT, Patience, StoppedError
-from geoladder.data.fetch.rows import fetch_rows
+from geoladder.data.fetch.rows import fetch_rows, rows_here
 from geoladder.data.majortom import MajorTom
 from geoladder.data.selecting import selected
 from geoladder.errors import GeoladderError
@@ -76,7 +76,9 @@ def prepare(
     source, found = resolve(url), read_plan(folder)
     if found and found.source != source:
         raise GeoladderError(f"{folder} holds {found.source}, not {source}; choose another --out")
-    if found and not again and (found.select, found.whole_parts) == (select, whole_parts):
+    # A file of cells may have other content by now.
+    same = found and (found.select, found.whole_parts) == (select, whole_parts) and select.cells is None
+    if found and same and not again:
         return found
     server = Server(source, patience, connections)
     with readable_disk_errors(folder):
@@ -136,6 +138,8 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         missing = [part for part in parts if not _is_there(part, folder)]
         _check_room(folder, missing)
+        if missing:  # rows of parts are about to move, so what says where they are must go first
+            (folder / METADATA).unlink(missing_ok=True)
         _fetch_parts(Server(plan.source, patience, connections), missing, folder, bar)
         write_manifest(manifest, plan, parts, folder)
         if not group:
@@ -203,11 +207,10 @@ def _fetch_whole(
 def _fetch_rows(
     server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]
 ) -> Record:
-    file, path, known = part.file, folder / part.file.name, read_record(folder, part.file)
-    kept = known.rows if known and known.remote_bytes == file.size_bytes else None
-    rows = tuple(sorted({*(part.rows or ()), *(kept or ())}))
-    footer = footer_path(folder, file)
-    digest = fetch_rows(server, file, rows, path, kept or (), footer, stop, advance)
+    file, path = part.file, folder / part.file.name
+    there = rows_here(path, file)
+    rows = tuple(sorted({*(part.rows or ()), *there}))
+    digest = fetch_rows(server, file, rows, path, there, footer_path(folder, file), stop, advance)
     return Record(path.stat().st_size, digest, file.size_bytes, rows)
 
 

@@ -2,12 +2,14 @@
 
 Unusual: a part of MajorTOM has 500 rows of 9 MB, each a row group, and its footer says where each column of each row
 lies. The footer is asked for once and kept; then only the wanted bytes come, one range after another, and pyarrow
-reads them through a window that shows them where they lay on the server.
+reads them through a window that shows them where they lay on the server. The part they become says itself which rows
+it has, so a job that was killed before it remembered them loses none.
 """
 
 import bisect
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import BinaryIO, cast
@@ -28,6 +30,8 @@ TIMES = ("timestamp", "product_datetime")
 GAP_BYTES = 1 << 20
 """Unwanted bytes between wanted ones up to which one request is cheaper than two."""
 MAGIC = b"PAR1"
+ORIGIN = b"geoladder"
+"""Key of the schema's metadata that says which rows of which edition a part was made of."""
 TAIL_BYTES = 8
 """Of every parquet file: the footer's length, and the magic word."""
 
@@ -67,6 +71,8 @@ def fetch_rows(
     columns = _columns(remote, file)
     new = sorted(set(rows) - set(there))
     _check_rows(remote, new, file)
+    if not new:
+        return sha256(path)
     ranges = row_ranges(remote, new, columns)
 
     def keep(complete: Path) -> str:
@@ -80,10 +86,19 @@ def fetch_rows(
                 row: ("local", position) for position, row in enumerate(there)
             }
             with atomic_path(path) as temporary:
-                _write(temporary, parts, [places[row] for row in sorted(places)], columns, file)
+                _write(temporary, parts, dict(sorted(places.items())), columns, file)
         return sha256(path)
 
     return fetch_ranges(server, file, ranges, path, keep, stop, advance)
+
+
+def rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
+    """Rows of the server's part that a local one was made of; none if it is whole, of another edition or absent."""
+    try:
+        origin = json.loads((pq.read_schema(path).metadata or {}).get(ORIGIN, b"{}"))
+    except (pa.ArrowException, OSError):
+        return ()
+    return tuple(origin["rows"]) if origin.get("remote_bytes") == file.size_bytes else ()
 
 
 def read_footer(server: Server, file: RemoteFile, kept: Path, stop: Event) -> pq.FileMetaData:
@@ -175,15 +190,17 @@ class Window(io.RawIOBase):
 def _write(
     path: Path,
     parts: dict[str, pq.ParquetFile],
-    places: Sequence[tuple[str, int]],
+    places: Mapping[int, tuple[str, int]],
     columns: Sequence[str],
     file: RemoteFile,
 ) -> None:
-    """Copy rows (part, row group) into one parquet file, a row a group."""
-    schema = pa.schema([parts["remote"].schema_arrow.field(name) for name in columns])
+    """Copy rows, each from (part, row group), into one parquet file, a row a group, and say in it which they are."""
+    fields = [parts["remote"].schema_arrow.field(name) for name in columns]
+    origin = {"remote_bytes": file.size_bytes, "rows": list(places)}
+    schema = pa.schema(fields, metadata={ORIGIN: json.dumps(origin)})
     # The bands are compressed already.
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
-        for part, row in places:
+        for part, row in places.values():
             try:
                 table = parts[part].read_row_group(row, columns=list(columns), use_threads=False)
             except (pa.ArrowException, OSError) as problem:
