@@ -37,6 +37,17 @@ def test_planted_optima_are_found_and_compared_at_the_base_width():
     ).all()
 
 
+@pytest.mark.parametrize("lowest", [-1, 0, 1])
+def test_on_a_plateau_chance_does_not_decide(lowest):
+    """Three of five rates are as good as one another but for 1 %; the middle of the valley is the best rate."""
+
+    def valley(distance):
+        return 0.5 + 0.1 * (abs(distance) > 1.5) - 0.005 * (round(distance) == lowest)
+
+    table = best_rates(swept_losses(results({("unet", "s"): 0.01}, valley)))
+    assert table["best_base_lr"][0] == pytest.approx(0.01, rel=0.1)
+
+
 def test_an_optimum_that_moves_is_told():
     table = best_rates(swept_losses(results({("unet", "xs"): 0.005, ("unet", "m"): 0.015})))
     assert set(table["verdict"]) == {"moves"}

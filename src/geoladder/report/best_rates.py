@@ -1,8 +1,9 @@
 """Where the best learning rate of each rung lies, from a sweep, and how far it moves within a family.
 
 Unusual: rates are compared at the family's base width, as the study gives them; if the width rule holds, the best
-base rate is the same for all rungs. The best rate is the vertex of a parabola in the logarithm of the rate through
-the best point and its neighbours, of losses averaged over seeds.
+base rate is the same for all rungs. The best rate is the vertex of a parabola in the logarithm of the rate, fitted to
+losses averaged over seeds: to the lowest, its neighbours, and whatever lies between points that are nearly as low,
+since on a plateau it is chance which one is the lowest.
 """
 
 import numpy as np
@@ -14,6 +15,9 @@ from geoladder.models.ladder import BASE_WIDTH, rung
 METRIC = "val_loss"
 ALLOWED = 2.0
 """Largest over smallest best base rate of a family for which one rate may serve all its rungs."""
+PLATEAU = 0.02
+"""Losses that exceed the lowest by no more than this share count as nearly as low: about twice the standard error of
+a difference between means of eight seeds."""
 DRAWS, BOOTSTRAP_SEED = 1000, 0
 TAILS = (0.025, 0.975)
 
@@ -107,13 +111,15 @@ def _verdict(low: float, high: float) -> str:
 
 
 def _vertex(log_rates: np.ndarray, losses: np.ndarray) -> tuple[float, bool]:
-    """Minimum of a parabola through the lowest point and its neighbours; the lowest point itself at an edge."""
+    """Minimum of a parabola over the plateau and its shoulders; the lowest point itself at an edge."""
     finite = np.where(np.isfinite(losses), losses, np.inf)
     lowest = int(np.argmin(finite))
-    near = slice(lowest - 1, lowest + 2)
+    low = np.flatnonzero(finite <= (1 + PLATEAU) * finite[lowest])
+    near = slice(min(lowest - 1, low[0]), max(lowest + 1, low[-1]) + 1)
     if not 0 < lowest < len(losses) - 1 or not np.isfinite(losses[near]).all():
         return float(log_rates[lowest]), True
     curvature, slope, _ = np.polyfit(log_rates[near] - log_rates[lowest], losses[near], 2)
-    return float(log_rates[lowest] - slope / (2 * curvature)) if curvature > 0 else float(
-        log_rates[lowest]
-    ), False
+    if curvature <= 0:
+        return float(log_rates[lowest]), False
+    vertex = log_rates[lowest] - slope / (2 * curvature)
+    return float(np.clip(vertex, log_rates[0], log_rates[-1])), False
