@@ -203,6 +203,23 @@ def test_damaged_bytes_are_fetched_again_and_in_the_end_refused(stocked, archive
     assert not (tmp_path / "other" / PART).exists()
 
 
+def test_a_footer_of_another_edition_of_the_same_size_is_not_kept(stocked, archive, tmp_path):
+    get(stocked, tmp_path / "out", FIRST)
+    footer = next((tmp_path / "out/source/footers").iterdir())
+    remote = pq.read_metadata(archive.folder / PART)
+    # As if the second row had lain where the third is now.
+    pq.write_table(pq.read_table(archive.folder / PART).take([0, 2, 1]), tmp_path / "x", row_group_size=1)
+    other = pq.read_metadata(tmp_path / "x")
+    assert row_ranges(other, [1], COLUMNS) != row_ranges(remote, [1], COLUMNS)
+    data = (tmp_path / "x").read_bytes()
+    length = int.from_bytes(data[-8:-4], "little") + 8
+    footer.write_bytes(data[-length:])
+    with pytest.raises(GeoladderError, match=r"given up.*cannot be read"):
+        get(stocked, tmp_path / "out", TWO)
+    get(stocked, tmp_path / "out", TWO)
+    assert same_tiles(tmp_path / "out", archive.folder) == 2
+
+
 def test_a_server_without_ranges(stocked, tmp_path):
     stocked.faults[PART].append({"no_ranges": True})
     with pytest.raises(GeoladderError, match=r"whole files only.*--whole-parts"):

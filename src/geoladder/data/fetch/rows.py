@@ -85,8 +85,12 @@ def fetch_rows(
             places = {row: ("remote", row) for row in new} | {
                 row: ("local", position) for position, row in enumerate(there)
             }
-            with atomic_path(path) as temporary:
-                _write(temporary, parts, dict(sorted(places.items())), columns, file)
+            try:
+                with atomic_path(path) as temporary:
+                    _write(temporary, parts, dict(sorted(places.items())), columns, file)
+            except DamagedError:
+                footer.unlink(missing_ok=True)  # it may be of another edition of the same size
+                raise
         return sha256(path)
 
     return fetch_ranges(server, file, ranges, path, keep, stop, advance)
