@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from geoladder.atomic import atomic_path
-from geoladder.scaling.fit import Status, fit
+from geoladder.runs.atomic import atomic_path
+from geoladder.scaling.fit.fit import Status, fit
 
 TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.34, "beta": 0.37}
 DESIGNS = [(2, 3, 1), (2, 3, 3), (3, 3, 1), (3, 3, 3), (4, 3, 1), (4, 3, 3), (4, 5, 1), (5, 5, 1), (6, 6, 1)]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from geoladder.scaling.fit import fit
+from geoladder.scaling.fit.fit import fit
 
 DELTA = 1e-3
 START = np.array([np.log(406.4), np.log(410.7), np.log(1.69), 0.34, 0.28])

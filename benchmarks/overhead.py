@@ -20,13 +20,14 @@ from lightning.pytorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
-from geoladder.config import Objective
+from geoladder.data.batches.batch import PretrainBatch
+from geoladder.data.batches.masking import block_masks
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone, rung
-from geoladder.specs import PretrainSpec
+from geoladder.study.pretraining import Objective
+from geoladder.study.specs import PretrainSpec
 from geoladder.training.journal import Journal
-from geoladder.training.losses import PretrainBatch, pretrain_terms
-from geoladder.training.masking import block_masks
+from geoladder.training.losses import pretrain_terms
 from geoladder.training.pretrain_module import PretrainModule
 from geoladder.training.resume import Saver
 from geoladder.training.schedule import adamw, cosine_with_warmup

@@ -17,16 +17,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 from rasterio.io import MemoryFile
 
-from geoladder.data import shards
-from geoladder.data.bands import BANDS
-from geoladder.data.chips import ChipStore, write_chips
-from geoladder.data.crops import take_crops
-from geoladder.data.index import build_index
-from geoladder.data.majortom import MajorTom
-from geoladder.data.synth.archive import write_archive
-from geoladder.data.synth.earth import EarthConfig
-from geoladder.data.tile_index import open_tiles
-from geoladder.specs import ChipsSpec, IndexSpec
+from geoladder.data.archives.majortom import MajorTom
+from geoladder.data.batches import shards
+from geoladder.data.batches.chips import ChipStore, write_chips
+from geoladder.data.batches.crops import take_crops
+from geoladder.data.batches.tile_index import open_tiles
+from geoladder.data.index.build import build_index
+from geoladder.data.labels.bands import BANDS
+from geoladder.study.specs import ChipsSpec, IndexSpec
+from geoladder.synth.archive import write_archive
+from geoladder.synth.earth import EarthConfig
 
 PX, CROPS, REPEATS = 128, 16, 7
 ROWS = 2_250_000

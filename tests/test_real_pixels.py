@@ -10,23 +10,23 @@ import rasterio
 import torch
 from affine import Affine
 
-from geoladder.data import grid
-from geoladder.data.bands import BANDS, boa_offset_dn, offset_from_pixels, to_reflectance
-from geoladder.data.chips import ChipStore, write_chips
-from geoladder.data.index import build_index
-from geoladder.data.majortom import MajorTom
-from geoladder.data.sources import open_archive
-from geoladder.data.split import is_validation
-from geoladder.data.stats import BandStats, write_stats
-from geoladder.data.targets import great_circle_km
-from geoladder.data.tile import ground_m
-from geoladder.load import load_study
+from geoladder.data.archives import grid
+from geoladder.data.archives.majortom import MajorTom
+from geoladder.data.archives.sources import open_archive
+from geoladder.data.archives.tile import ground_m
+from geoladder.data.batches.chips import ChipStore, write_chips
+from geoladder.data.batches.stats import BandStats, write_stats
+from geoladder.data.batches.stream import training_chips, validation_chips
+from geoladder.data.index.build import build_index
+from geoladder.data.index.split import is_validation
+from geoladder.data.labels.bands import BANDS, boa_offset_dn, offset_from_pixels, to_reflectance
+from geoladder.data.labels.targets import great_circle_km
 from geoladder.models.ladder import build_backbone
-from geoladder.specs import ChipsSpec, FinetuneSpec, IndexSpec, Layout, PretrainSpec, StatsSpec
-from geoladder.study import Arm, Cell, Point
+from geoladder.study.load import load_study
+from geoladder.study.specs import ChipsSpec, FinetuneSpec, IndexSpec, Layout, PretrainSpec, StatsSpec
+from geoladder.study.study import Arm, Cell, Point
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.pretrain import pretrain
-from geoladder.training.stream import training_chips, validation_chips
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT.parent / "shared" / "samples" / "majortom"

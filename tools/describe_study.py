@@ -1,4 +1,4 @@
-"""Write docs/study.md, the reference of config.yaml, from the types in geoladder.config.
+"""Write docs/study.md, the reference of config.yaml, from the types in geoladder.study.
 
 Run `python tools/describe_study.py` after a change there; a test compares the two.
 """
@@ -10,11 +10,11 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from geoladder.study import Study
+from geoladder.study.study import Study
 
 HEAD = """# The study, key by key
 
-Made from `src/geoladder/config.py` by `python tools/describe_study.py`. A key that is not here is an error.
+Made from `src/geoladder/study/` by `python tools/describe_study.py`. A key that is not here is an error.
 """
 
 

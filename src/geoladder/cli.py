@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from geoladder.cost import verbs as cost_verbs
 from geoladder.data.fetch import verb as fetch_verb
 from geoladder.errors import GeoladderError
+from geoladder.runs.worker import SOCKET_VARIABLE, call
 from geoladder.scaling.verbs import add_verbs
 from geoladder.training import weight_verbs
-from geoladder.worker import SOCKET_VARIABLE, call
 
 if TYPE_CHECKING:
-    from geoladder.config import Earth
-    from geoladder.data.synth.earth import EarthConfig
+    from geoladder.study.corpora import Earth
+    from geoladder.synth.earth import EarthConfig
 
 Options = argparse.Namespace
 PEOPLE = {
@@ -43,7 +43,7 @@ PEOPLE = {
 
 def _earth(settings: "Earth | None") -> "EarthConfig":
     """The synthetic Earth of a spec; the size of tiles is not the Earth's but the archive's."""
-    from geoladder.data.synth.earth import EarthConfig
+    from geoladder.synth.earth import EarthConfig
 
     if settings is None:
         raise GeoladderError("a real archive is not made: this node is for `source: synthetic`")
@@ -51,8 +51,8 @@ def _earth(settings: "Earth | None") -> "EarthConfig":
 
 
 def _archive(options: Options) -> None:
-    from geoladder.data.synth.archive import write_archive
-    from geoladder.specs import ArchiveSpec
+    from geoladder.study.specs import ArchiveSpec
+    from geoladder.synth.archive import write_archive
 
     spec = ArchiveSpec.model_validate_json(options.spec)
     earth = _earth(spec.earth)
@@ -68,8 +68,8 @@ def _archive(options: Options) -> None:
 
 
 def _bench(options: Options) -> None:
-    from geoladder.data.synth.bench import write_bench
-    from geoladder.specs import BenchArchiveSpec
+    from geoladder.study.specs import BenchArchiveSpec
+    from geoladder.synth.bench import write_bench
 
     spec = BenchArchiveSpec.model_validate_json(options.spec)
     bench = spec.bench
@@ -86,23 +86,23 @@ def _bench(options: Options) -> None:
 
 
 def _bench_index(options: Options) -> None:
-    from geoladder.data.bench import index_bench
+    from geoladder.data.bench.reader import index_bench
 
     index_bench(options.bench, options.out)
 
 
 def _index(options: Options) -> None:
-    from geoladder.data.index import build_index
-    from geoladder.specs import IndexSpec
+    from geoladder.data.index.build import build_index
+    from geoladder.study.specs import IndexSpec
 
     spec = IndexSpec.model_validate_json(options.spec)
     build_index(spec, options.archive, options.bench_index, options.out, options.ledger)
 
 
 def _chips(options: Options) -> None:
-    from geoladder.data.chips import merge_chips, write_chips, write_group
-    from geoladder.data.pieces import Group
-    from geoladder.specs import ChipsSpec
+    from geoladder.data.batches.chips import merge_chips, write_chips, write_group
+    from geoladder.data.batches.pieces import Group
+    from geoladder.study.specs import ChipsSpec
 
     spec = ChipsSpec.model_validate_json(options.spec)
     if options.parts:
@@ -114,14 +114,14 @@ def _chips(options: Options) -> None:
 
 
 def _stats(options: Options) -> None:
-    from geoladder.data.stats import write_stats
-    from geoladder.specs import StatsSpec
+    from geoladder.data.batches.stats import write_stats
+    from geoladder.study.specs import StatsSpec
 
     write_stats(StatsSpec.model_validate_json(options.spec), options.chips, options.out)
 
 
 def _pretrain(options: Options) -> None:
-    from geoladder.specs import PretrainSpec
+    from geoladder.study.specs import PretrainSpec
     from geoladder.training.pretrain import pretrain
 
     spec = PretrainSpec.model_validate_json(options.spec)
@@ -145,7 +145,7 @@ def _pretrain(options: Options) -> None:
 
 
 def _finetune(options: Options) -> None:
-    from geoladder.specs import FinetuneSpec
+    from geoladder.study.specs import FinetuneSpec
     from geoladder.training.finetune import finetune
 
     spec = FinetuneSpec.model_validate_json(options.spec)
@@ -161,7 +161,7 @@ def _finetune(options: Options) -> None:
 
 
 def _trivial(options: Options) -> None:
-    from geoladder.specs import TrivialSpec
+    from geoladder.study.specs import TrivialSpec
     from geoladder.training.trivial import trivial
 
     trivial(TrivialSpec.model_validate_json(options.spec), options.bench, options.bench_index, options.out)
@@ -174,8 +174,8 @@ def _collect(options: Options) -> None:
 
 
 def _laws(options: Options) -> None:
-    from geoladder.config import Fit
     from geoladder.report.laws import fit_laws
+    from geoladder.study.analysis import Fit
 
     fit_laws(options.results, Fit.model_validate_json(options.spec), options.corpus, options.out)
 
@@ -187,51 +187,51 @@ def _tables(options: Options) -> None:
 
 
 def _gates(options: Options) -> None:
-    from geoladder.config import Gates
     from geoladder.report.gates import write_gates
+    from geoladder.study.downstream import Gates
 
     write_gates(options.results, Gates.model_validate_json(options.spec), options.corpus, options.out)
 
 
 def _figure_scaling(options: Options) -> None:
-    from geoladder.config import Figures
     from geoladder.report.figures.scaling import draw_scaling
+    from geoladder.study.analysis import Figures
 
     draw_scaling(options.results, options.laws, Figures.model_validate_json(options.spec), options.out)
 
 
 def _figure_gates(options: Options) -> None:
-    from geoladder.config import Figures
     from geoladder.report.figures.gates import draw_gates
+    from geoladder.study.analysis import Figures
 
     draw_gates(options.gates, options.results, Figures.model_validate_json(options.spec), options.out)
 
 
 def _figure_coverage(options: Options) -> None:
-    from geoladder.config import Figures
     from geoladder.report.figures.coverage import draw_coverage
+    from geoladder.study.analysis import Figures
 
     settings = Figures.model_validate_json(options.spec or "{}")
     draw_coverage(options.ledger, settings, options.out)
 
 
 def _figure_lr(options: Options) -> None:
-    from geoladder.config import Figures
     from geoladder.report.figures.lr import draw_lr
+    from geoladder.study.analysis import Figures
 
     draw_lr(options.results, Figures.model_validate_json(options.spec or "{}"), options.table, options.out)
 
 
 def _cells(options: Options) -> None:
-    from geoladder.load import load_study
     from geoladder.report.cells import cells_table
+    from geoladder.study.load import load_study
 
     print(cells_table(load_study(options.study)))  # noqa: T201
 
 
 def _status(options: Options) -> None:
-    from geoladder.load import load_study
     from geoladder.report.status import status_table
+    from geoladder.study.load import load_study
 
     print(status_table(load_study(options.study), Path.cwd()))  # noqa: T201
 

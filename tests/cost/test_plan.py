@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from geoladder.cli import main
-from geoladder.config import Corpus, Earth, Select
 from geoladder.cost.cards import CARDS
 from geoladder.cost.corpora import PUBLISHED, archive_size
 from geoladder.cost.plan import Machine, plan_study
@@ -17,7 +16,8 @@ from geoladder.cost.profile import profile, rungs
 from geoladder.cost.rung_cost import counted, rung_cost
 from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
 from geoladder.data.fetch.records import write_plan
-from geoladder.load import load_study
+from geoladder.study.corpora import Corpus, Earth, Select
+from geoladder.study.load import load_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform as reproject
 
-from geoladder.data.grid import cell_of, centre_of, footprint
+from geoladder.data.archives.grid import cell_of, centre_of, footprint
 
 TEN = ("B02", "B03", "B04", "B08")
 TWENTY = ("B05", "B06", "B07", "B8A", "B11", "B12")

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from geoladder.cost.flops import gflops_fwd
-from geoladder.cost.params import count_parameters
+from geoladder.counting.flops import gflops_fwd
+from geoladder.counting.params import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import (

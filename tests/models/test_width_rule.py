@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from geoladder.config import Objective, PretrainRates
+from geoladder.data.batches.batch import PretrainBatch
+from geoladder.data.batches.masking import block_masks
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import BASE_WIDTH, DIALS, Rung, build_from, scaled_lr
-from geoladder.training.losses import PretrainBatch, pretrain_terms
-from geoladder.training.masking import block_masks
+from geoladder.study.pretraining import Objective, PretrainRates
+from geoladder.training.losses import pretrain_terms
 from geoladder.training.schedule import adamw
 
 WIDTHS = {"unet": (8, 32, 128), "vit_upernet": (16, 64, 256), "mamba_upernet": (16, 64, 256)}

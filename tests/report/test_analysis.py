@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoladder.config import Figures, Fit, Gates
 from geoladder.errors import GeoladderError
 from geoladder.report.collect import collect
 from geoladder.report.curves import EFFECT, curves, pretraining_effect
@@ -15,6 +14,8 @@ from geoladder.report.figures.scaling import draw_scaling
 from geoladder.report.gates import write_gates
 from geoladder.report.laws import fit_laws
 from geoladder.report.tables import write_tables
+from geoladder.study.analysis import Figures, Fit
+from geoladder.study.downstream import Gates
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import pytest
 from PIL import Image
 
 from geoladder.cli import main
-from geoladder.config import Figures
-from geoladder.data.grid import cell_of, centre_of
+from geoladder.data.archives.grid import cell_of, centre_of
 from geoladder.errors import GeoladderError
 from geoladder.report.figures import coverage
 from geoladder.report.figures.coverage import draw_coverage, read_ledger
+from geoladder.study.analysis import Figures
 
 
 def ledger(path, rows):

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling import record
-from geoladder.scaling.fit import Status, fit
-from geoladder.scaling.points import Refusal
+from geoladder.scaling.fit import record
+from geoladder.scaling.fit.fit import Status, fit
+from geoladder.scaling.fit.points import Refusal
 
 SIZES = [(n, d) for n, d in product([2.5e4, 1e5, 4e5, 1.6e6], [2.5e5, 1e6, 4e6])]
 TWO = [(n, d) for n, d in SIZES if n < 2e5]

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoladder.scaling.derivatives import evaluate
-from geoladder.scaling.fit import Status, fit
-from geoladder.scaling.forms import FORMS, form_of
-from geoladder.scaling.loss import Loss
-from geoladder.scaling.predict import law
-from geoladder.scaling.problem import lay_out
+from geoladder.scaling.fit.fit import Status, fit
+from geoladder.scaling.fit.predict import law
+from geoladder.scaling.fit.problem import lay_out
+from geoladder.scaling.laws.derivatives import evaluate
+from geoladder.scaling.laws.forms import FORMS, form_of
+from geoladder.scaling.laws.loss import Loss
 
 N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e7, 6), np.geomspace(1e5, 1e9, 5)))
 LINE = np.geomspace(10, 1e5, 25)
@@ -75,7 +75,7 @@ def test_the_kernels_gradient_and_hessian_agree_with_differences(name, loss):
     problem = lay_out(form_of(name), x)
     y = law(form_of(name), {k: np.array([v]) for k, v in params.items()}, x)[0]
     y = y * np.exp(0.1 * np.random.default_rng(0).standard_normal(y.size))
-    from geoladder.scaling.forms import design
+    from geoladder.scaling.laws.forms import design
 
     plan = design(problem.form, x, problem.centre)
     theta = problem.starts(y)[3]

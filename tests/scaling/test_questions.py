@@ -6,16 +6,22 @@ import pytest
 from scipy import optimize
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.compare import aicc, compare, shared_exponents, verdict
-from geoladder.scaling.crossover import crossover
-from geoladder.scaling.extrapolate import hold_out
-from geoladder.scaling.fit import Settings, fit, fit_points
-from geoladder.scaling.forms import form_of
-from geoladder.scaling.frontier import allocate, envelope, isoflop_minima, power_line, worth_of_decade
-from geoladder.scaling.loss import Loss
-from geoladder.scaling.points import Refusal, read_points
-from geoladder.scaling.repeats import components
-from geoladder.scaling.trend import lack_of_fit, trend
+from geoladder.scaling.fit.extrapolate import hold_out
+from geoladder.scaling.fit.fit import Settings, fit, fit_points
+from geoladder.scaling.fit.points import Refusal, read_points
+from geoladder.scaling.fit.repeats import components
+from geoladder.scaling.fit.trend import lack_of_fit, trend
+from geoladder.scaling.laws.forms import form_of
+from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.questions.compare import aicc, compare, shared_exponents, verdict
+from geoladder.scaling.questions.crossover import crossover
+from geoladder.scaling.questions.frontier import (
+    allocate,
+    envelope,
+    isoflop_minima,
+    power_line,
+    worth_of_decade,
+)
 
 COLUMNS = {"n": "n", "d": "d"}
 SIZES, DATA = np.geomspace(1e5, 1e8, 5), np.geomspace(1e6, 1e9, 5)

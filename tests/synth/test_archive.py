@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 from rasterio.io import MemoryFile
 
-from geoladder.data import grid
-from geoladder.data.synth import archive
-from geoladder.data.synth.archive import ORDER, write_archive
-from geoladder.data.synth.earth import EarthConfig
-from geoladder.data.synth.encode import BANDS_20M, digital_numbers
-from geoladder.data.synth.place import place_of
-from geoladder.data.synth.rows import plan_rows
+from geoladder.data.archives import grid
 from geoladder.errors import GeoladderError
+from geoladder.synth import archive
+from geoladder.synth.archive import ORDER, write_archive
+from geoladder.synth.earth import EarthConfig
+from geoladder.synth.encode import BANDS_20M, digital_numbers
+from geoladder.synth.place import place_of
+from geoladder.synth.rows import plan_rows
 
 EARTH = EarthConfig()
 TILES, PX = 24, 48

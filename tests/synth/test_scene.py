@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from rasterio.io import MemoryFile
 
-from geoladder.data.grid import cell_of
-from geoladder.data.synth.earth import EarthConfig, zipf_shares
-from geoladder.data.synth.materials import library, snow, soils_near, style_here, water
-from geoladder.data.synth.place import place_of
-from geoladder.data.synth.scene import Scene, render
-from geoladder.data.synth.seasons import greenness, leaf_cover, sun_position, temperature_c
+from geoladder.data.archives.grid import cell_of
+from geoladder.synth.earth import EarthConfig, zipf_shares
+from geoladder.synth.materials import library, snow, soils_near, style_here, water
+from geoladder.synth.place import place_of
+from geoladder.synth.scene import Scene, render
+from geoladder.synth.seasons import greenness, leaf_cover, sun_position, temperature_c
 
 EARTH = EarthConfig()
 TOKYO, BERLIN, OCEAN, ICE, LAGOS = (
@@ -50,7 +50,7 @@ def test_shapes_types_and_ranges(tokyo: Scene) -> None:
 
 def test_same_in_another_process(tokyo: Scene) -> None:
     code = (
-        "from geoladder.data.synth.scene import render; from geoladder.data.synth.earth import EarthConfig;"
+        "from geoladder.synth.scene import render; from geoladder.synth.earth import EarthConfig;"
         "import numpy;"
         f"s = render(EarthConfig(), '{TOKYO}', '2020-05-01', 96);"
         "print(repr((float(s.reflectance.sum(dtype=numpy.float64)), int(s.landcover.sum()), float(s.roads.sum()),"

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoladder.data.synth.bench import VALIDATION_SHARE, write_bench
-from geoladder.data.synth.earth import EarthConfig
-from geoladder.data.synth.place import place_of
-from geoladder.data.synth.regions import REGIONS, plan_tiles
 from geoladder.errors import GeoladderError
+from geoladder.synth.bench import VALIDATION_SHARE, write_bench
+from geoladder.synth.earth import EarthConfig
+from geoladder.synth.place import place_of
+from geoladder.synth.regions import REGIONS, plan_tiles
 
 EARTH = EarthConfig()
 CODES = {0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100}

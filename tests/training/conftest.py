@@ -9,12 +9,12 @@ import rasterio
 import torch
 from affine import Affine
 
-from geoladder.config import LabelRaster, Objective
-from geoladder.data.bench import Bench, index_bench
-from geoladder.data.chips import MANIFEST_COLUMNS
-from geoladder.data.stats import write_stats
+from geoladder.data.batches.chips import MANIFEST_COLUMNS
+from geoladder.data.batches.stats import write_stats
+from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.models.ladder import rung
-from geoladder.specs import FinetuneSpec, PretrainSpec, StatsSpec, TrivialSpec
+from geoladder.study.pretraining import LabelRaster, Objective
+from geoladder.study.specs import FinetuneSpec, PretrainSpec, StatsSpec, TrivialSpec
 
 PX = 16
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")

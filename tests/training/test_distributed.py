@@ -18,12 +18,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from geoladder.accumulation import accumulation, divisors
+from geoladder.data.batches.masking import block_masks
 from geoladder.errors import GeoladderError
 from geoladder.models import ladder, mamba, unet, vit
 from geoladder.models.heads import PretrainModel
+from geoladder.study.accumulation import accumulation, divisors
 from geoladder.training import distributed
-from geoladder.training.masking import block_masks
 from geoladder.training.pretrain import pretrain
 from geoladder.training.pretrain_module import PretrainModule
 from geoladder.training.ranks import other_ranks

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from geoladder.cli import main
 from geoladder.errors import GeoladderError
-from geoladder.load import parse_study
 from geoladder.models.ladder import build_backbone
-from geoladder.specs import ChipsSpec
+from geoladder.study.load import parse_study
+from geoladder.study.specs import ChipsSpec
 from geoladder.training.checkpoints import save_model
 from geoladder.training.export import export_model
 from geoladder.training.hub import load_model

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoladder.data.nshot import draw, test_rows
-from geoladder.data.stats import BandStats
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.bench.nshot import draw, test_rows
 from geoladder.errors import GeoladderError
 from geoladder.training import finetune as stage
 from geoladder.training.dense_tasks import prediction, prior_bias, task_loss

@@ -7,9 +7,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from geoladder.config import LabelRaster, Objective
-from geoladder.data.label_rasters import UNKNOWN, label_classes
+from geoladder.data.labels.label_rasters import UNKNOWN, label_classes
 from geoladder.errors import GeoladderError
+from geoladder.study.pretraining import LabelRaster, Objective
 from geoladder.training.checkpoints import load_trained
 from geoladder.training.pretrain import pretrain
 

@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from geoladder.config import Objective
+from geoladder.data.batches.batch import PretrainBatch
 from geoladder.models.heads import PretrainOutput
-from geoladder.training.losses import PretrainBatch, PretrainTerms, pretrain_terms
+from geoladder.study.pretraining import Objective
+from geoladder.training.losses import PretrainTerms, pretrain_terms
 
 
 def test_terms_by_hand():

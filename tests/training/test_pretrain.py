@@ -14,15 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from geoladder.data.stats import BandStats
-from geoladder.data.targets import great_circle_km
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.stream import validation_batches, validation_chips
+from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
-from geoladder.training import journal, lock
+from geoladder.runs import lock
+from geoladder.training import journal
 from geoladder.training.pretrain import pretrain
 from geoladder.training.resume import newest_checkpoint
-from geoladder.training.stream import validation_batches, validation_chips
 from geoladder.training.validate import validate
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from geoladder.cost.params import NORMS
+from geoladder.counting.params import NORMS
 from geoladder.models.heads import FinetuneModel, PretrainModel
 from geoladder.models.ladder import build_backbone, build_from, rung, sizes
 from geoladder.training.schedule import adamw, cosine_with_warmup, per_step

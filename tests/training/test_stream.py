@@ -6,11 +6,16 @@ import pandas as pd
 import pytest
 import torch
 
-from geoladder.data.chips import ChipStore
-from geoladder.data.stats import BandStats
+from geoladder.data.batches import stream
+from geoladder.data.batches.chips import ChipStore
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.stream import (
+    training_batches,
+    training_chips,
+    validation_batches,
+    validation_chips,
+)
 from geoladder.errors import GeoladderError
-from geoladder.training import stream
-from geoladder.training.stream import training_batches, training_chips, validation_batches, validation_chips
 
 
 @pytest.fixture

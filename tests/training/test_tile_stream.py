@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from geoladder.config import Objective
-from geoladder.data.index import build_index
-from geoladder.data.label_rasters import label_classes
-from geoladder.data.majortom import MajorTom
-from geoladder.data.stats import BandStats
-from geoladder.data.synth.archive import write_archive
-from geoladder.data.synth.earth import EarthConfig
-from geoladder.data.tile_index import open_tiles
+from geoladder.data.archives.majortom import MajorTom
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.tile_index import open_tiles
+from geoladder.data.batches.tile_stream import TileCrops
+from geoladder.data.index.build import build_index
+from geoladder.data.labels.label_rasters import label_classes
 from geoladder.errors import GeoladderError
-from geoladder.specs import IndexSpec, TileReading
+from geoladder.study.pretraining import Objective
+from geoladder.study.specs import IndexSpec, TileReading
+from geoladder.synth.archive import write_archive
+from geoladder.synth.earth import EarthConfig
 from geoladder.training.pretrain import pretrain
-from geoladder.training.tile_stream import TileCrops
 
 PX = 16
 READING = TileReading(crops_per_tile=4, shuffle_window=8, max_cloud_share=1.0)

@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from geoladder.data.nshot import draw
-from geoladder.data.nshot import test_rows as rows_to_test
+from geoladder.data.bench.nshot import draw
+from geoladder.data.bench.nshot import test_rows as rows_to_test
 from geoladder.errors import GeoladderError
 from geoladder.training.trivial import trivial
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from geoladder.config import corpus_name
+from geoladder.study.corpora import corpus_name
 from geoladder.errors import GeoladderError
-from geoladder.load import parse_study
-from geoladder.specs import (
+from geoladder.study.load import parse_study
+from geoladder.study.specs import (
     ArchiveSpec,
     BenchArchiveSpec,
     ChipsSpec,
@@ -19,8 +19,8 @@ from geoladder.specs import (
     StatsSpec,
     TrivialSpec,
 )
-from geoladder.nodes import Nodes, fingerprints
-from geoladder.session import claim, export, forget_dead_owner, start_worker
+from geoladder.study.nodes import Nodes, fingerprints
+from geoladder.runs.session import claim, export, forget_dead_owner, start_worker
 
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
 # not whatever config.yaml says by then: `sbatch` carries the variable to them.

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import pyarrow.parquet as pq
 
-from geoladder.config import Corpus, Earth
 from geoladder.data.fetch.records import read_plan
+from geoladder.study.corpora import Corpus, Earth
 
 TILE_PX = 1068
 """Side of a MajorTOM tile, 10 m pixels."""

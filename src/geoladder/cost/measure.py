@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from geoladder.config import Objective
-from geoladder.data.bands import BANDS
+from geoladder.data.batches.batch import PretrainBatch
+from geoladder.data.batches.masking import block_masks
+from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import CLIMATE_CLASSES, GEO_OUTPUTS
-from geoladder.training.losses import PretrainBatch, pretrain_terms
-from geoladder.training.masking import block_masks
+from geoladder.study.pretraining import Objective
+from geoladder.training.losses import pretrain_terms
 from geoladder.training.precision import Precision, resolve_precision
 from geoladder.training.schedule import adamw
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from geoladder.config import corpus_fraction, corpus_name
 from geoladder.cost.cards import CARDS, largest_batch
 from geoladder.cost.corpora import archive_size
 from geoladder.cost.rung_cost import RungCost, rung_cost
-from geoladder.nodes import Nodes
-from geoladder.study import Arm, Study
+from geoladder.study.corpora import corpus_fraction, corpus_name
+from geoladder.study.nodes import Nodes
+from geoladder.study.study import Arm, Study
 
 CHIP_BYTES_PER_PIXEL = 11
 """Four bands of 10 m and a quarter of six, two bytes each."""

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from geoladder.cost.flops import count_gflops
 from geoladder.cost.measure import measure_step
 from geoladder.cost.memory import activation_bytes
-from geoladder.cost.params import count_parameters
 from geoladder.cost.published import PUBLISHED, PX, misses
-from geoladder.data.bands import BANDS
+from geoladder.counting.flops import count_gflops
+from geoladder.counting.params import count_parameters
+from geoladder.data.labels.bands import BANDS
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import LADDER, build_backbone, rung
 from geoladder.training.precision import Precision

@@ -47,7 +47,7 @@ def misses(architecture: str, size: str, parameters: dict[str, int], gflops_fwd:
     Args:
         architecture: of the rung.
         size: of the rung.
-        parameters: as `geoladder.cost.params.count_parameters` returns them, for the model with pretraining heads.
+        parameters: as `count_parameters` returns them, for the model with pretraining heads.
         gflops_fwd: GFLOP of a forward pass at `PX` pixels, without scans.
     """
     known = PUBLISHED.get((architecture, size))

@@ -37,9 +37,9 @@ def counted(architecture: str, size: str, px: int) -> RungCost:
     """Count a rung; raises as `rung_cost`."""
     import torch
 
-    from geoladder.cost.flops import count_gflops
     from geoladder.cost.memory import activation_bytes
-    from geoladder.cost.params import count_parameters
+    from geoladder.counting.flops import count_gflops
+    from geoladder.counting.params import count_parameters
     from geoladder.models.heads import PretrainModel
     from geoladder.models.ladder import build_backbone
 

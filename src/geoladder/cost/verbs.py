@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from geoladder.atomic import atomic_path, write_json
 from geoladder.cost.cards import CARDS
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path, write_json
 
 Options = argparse.Namespace
 COLUMNS = ("rung", "total", "encoder", "decoder", "heads", "norms", "maps", "tokens", "counted", "off by",
@@ -77,7 +77,7 @@ def _profile(options: Options) -> None:
 def _plan(options: Options) -> None:
     from geoladder.cost.plan import Machine, plan_study
     from geoladder.cost.plan_text import describe
-    from geoladder.load import load_study
+    from geoladder.study.load import load_study
 
     if options.gpus < 1 or not 0 < options.utilisation <= 1:
         raise GeoladderError(

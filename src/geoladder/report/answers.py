@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoladder.scaling.compare import compare, shared_exponents, verdict
-from geoladder.scaling.crossover import crossovers
-from geoladder.scaling.extrapolate import hold_out
-from geoladder.scaling.fit import Settings, fit_points
-from geoladder.scaling.forms import form_of
-from geoladder.scaling.frontier import worth_of_decade
-from geoladder.scaling.loss import Loss
-from geoladder.scaling.points import Points, Refusal
-from geoladder.scaling.repeats import components
-from geoladder.scaling.result import Fit
-from geoladder.scaling.trend import lack_of_fit, trend
+from geoladder.scaling.fit.extrapolate import hold_out
+from geoladder.scaling.fit.fit import Settings, fit_points
+from geoladder.scaling.fit.points import Points, Refusal
+from geoladder.scaling.fit.repeats import components
+from geoladder.scaling.fit.result import Fit
+from geoladder.scaling.fit.trend import lack_of_fit, trend
+from geoladder.scaling.laws.forms import form_of
+from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
+from geoladder.scaling.questions.crossover import crossovers
+from geoladder.scaling.questions.frontier import worth_of_decade
 
 FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
 HELD_OUT = ("chinchilla", "product")

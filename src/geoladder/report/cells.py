@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from geoladder.cost.params import count_parameters
+from geoladder.counting.params import count_parameters
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
-from geoladder.nodes import Nodes
-from geoladder.study import Study
+from geoladder.study.nodes import Nodes
+from geoladder.study.study import Study
 
 
 def parameters_of(architecture: str, size: str) -> int:

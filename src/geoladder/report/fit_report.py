@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from geoladder.atomic import atomic_path
+from geoladder.runs.atomic import atomic_path
 
 Report = dict[str, Any]
 

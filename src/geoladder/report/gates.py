@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoladder.atomic import atomic_path
-from geoladder.config import Gates
 from geoladder.report.curves import SKILL_METRIC, on_curves, runs, trivial
 from geoladder.report.laws import pretrain_points
+from geoladder.runs.atomic import atomic_path
+from geoladder.study.downstream import Gates
 
 PIXEL = "pixel"
 COLUMNS = ["gate", "subject", "value", "threshold", "passed", "detail"]

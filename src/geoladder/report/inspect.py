@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from safetensors import SafetensorError, safe_open
 
-from geoladder.data.bands import BANDS, BANDS_10M, boa_offset_dn
+from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
 from geoladder.errors import GeoladderError
 from geoladder.report.quicklook import Panel, composites, draw
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from geoladder.atomic import write_json
-from geoladder.config import Fit as FitSettings
 from geoladder.report.answers import across, per_law
 from geoladder.report.curves import ERROR_METRIC, curves
-from geoladder.scaling import record
-from geoladder.scaling.fit import Settings, fit_points
-from geoladder.scaling.forms import form_of
-from geoladder.scaling.points import Points, Refusal, read_points
-from geoladder.scaling.result import Fit
+from geoladder.runs.atomic import write_json
+from geoladder.scaling.fit import record
+from geoladder.scaling.fit.fit import Settings, fit_points
+from geoladder.scaling.fit.points import Points, Refusal, read_points
+from geoladder.scaling.fit.result import Fit
+from geoladder.scaling.laws.forms import form_of
+from geoladder.study.analysis import Fit as FitSettings
 
 LOSS = "val_masked_mse"
 FORM = "chinchilla"

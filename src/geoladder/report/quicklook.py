@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from geoladder.atomic import atomic_path
-from geoladder.data.targets import LANDCOVER, WORLDCOVER_CODES
+from geoladder.data.labels.targets import LANDCOVER, WORLDCOVER_CODES
+from geoladder.runs.atomic import atomic_path
 
 mpl.use("Agg")
 STRETCH = (2, 98)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from geoladder.code import code_fingerprint
-from geoladder.nodes import Nodes
-from geoladder.study import Study
+from geoladder.runs.code import code_fingerprint
+from geoladder.study.nodes import Nodes
+from geoladder.study.study import Study
 
 
 def _state(file: Path, fingerprint: str, stage: str) -> str:

@@ -10,8 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from geoladder.atomic import atomic_path
-from geoladder.config import Figures
+from geoladder.runs.atomic import atomic_path
+from geoladder.study.analysis import Figures
 
 MM_PER_INCH = 25.4
 NAMES = {

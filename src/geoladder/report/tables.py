@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from geoladder.atomic import atomic_path
 from geoladder.report.curves import curves, pretraining_effect
 from geoladder.report.fit_report import write_fit_report
+from geoladder.runs.atomic import atomic_path
 
 CELL = ["corpus", "fraction", "architecture", "size"]
 LAW = [

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.options import (
+from geoladder.scaling.fit.options import (
     Options,
     add_points_options,
     columns_of,
@@ -16,7 +16,7 @@ from geoladder.scaling.options import (
 )
 
 if TYPE_CHECKING:
-    from geoladder.scaling.frontier import Estimate
+    from geoladder.scaling.questions.frontier import Estimate
 
 LAWS = "constant,product,chinchilla_tied,chinchilla"
 
@@ -58,12 +58,12 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
 
 
 def _fit(options: Options) -> None:
-    from geoladder.scaling import record
-    from geoladder.scaling.fit import fit_points
-    from geoladder.scaling.forms import form_of
-    from geoladder.scaling.points import Refusal
-    from geoladder.scaling.result import Status
-    from geoladder.scaling.summary import summary
+    from geoladder.scaling.fit import record
+    from geoladder.scaling.fit.fit import fit_points
+    from geoladder.scaling.fit.points import Refusal
+    from geoladder.scaling.fit.result import Status
+    from geoladder.scaling.fit.summary import summary
+    from geoladder.scaling.laws.forms import form_of
 
     law = form_of(options.form)
     table, excluded = table_of(options)
@@ -77,9 +77,9 @@ def _fit(options: Options) -> None:
 def _predict(options: Options) -> None:
     import numpy as np
 
-    from geoladder.scaling import record
-    from geoladder.scaling.forms import form_of
-    from geoladder.scaling.predict import extrapolated
+    from geoladder.scaling.fit import record
+    from geoladder.scaling.fit.predict import extrapolated
+    from geoladder.scaling.laws.forms import form_of
 
     fit = record.read(options.fit)
     at: dict[str, np.ndarray] = {
@@ -100,11 +100,11 @@ def _predict(options: Options) -> None:
 
 
 def _compare(options: Options) -> None:
-    from geoladder.scaling.compare import shared_exponents
-    from geoladder.scaling.contest import contest
-    from geoladder.scaling.crossover import crossovers
-    from geoladder.scaling.fit import fit_points
-    from geoladder.scaling.forms import form_of
+    from geoladder.scaling.fit.fit import fit_points
+    from geoladder.scaling.laws.forms import form_of
+    from geoladder.scaling.questions.compare import shared_exponents
+    from geoladder.scaling.questions.contest import contest
+    from geoladder.scaling.questions.crossover import crossovers
 
     table, excluded = table_of(options)
     forms = [name.strip() for name in options.forms.split(",")]
@@ -131,8 +131,8 @@ def _compare(options: Options) -> None:
 
 
 def _frontier(options: Options) -> None:
-    from geoladder.scaling import record
-    from geoladder.scaling.frontier import allocate
+    from geoladder.scaling.fit import record
+    from geoladder.scaling.questions.frontier import allocate
 
     fit = record.read(options.fit)
     found = [allocate(fit, flops, options.flops_per) for flops in options.flops]
@@ -159,6 +159,6 @@ def _said(estimate: "Estimate") -> str:
 
 
 def _write(options: Options, content: dict[str, Any]) -> None:
-    from geoladder.atomic import write_json
+    from geoladder.runs.atomic import write_json
 
     write_json(options.out, content | {"provenance": provenance(options)})

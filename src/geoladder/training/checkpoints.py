@@ -10,12 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from geoladder.atomic import atomic_path, write_json
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, module
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_from
-from geoladder.specs import FinetuneSpec
+from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.study.specs import FinetuneSpec
 
 BACKBONE = "backbone."
 FEW = 4

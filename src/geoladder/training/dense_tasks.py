@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from geoladder.data.targets import IGNORE_INDEX, LANDCOVER
+from geoladder.data.labels.targets import IGNORE_INDEX, LANDCOVER
 
 
 def outputs_of(task: str) -> int:

@@ -9,11 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from geoladder.atomic import atomic_path, write_json
-from geoladder.config import Corpus
 from geoladder.errors import GeoladderError
-from geoladder.specs import ChipsSpec
-from geoladder.study import Study
+from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.study.corpora import Corpus
+from geoladder.study.specs import ChipsSpec
+from geoladder.study.study import Study
 from geoladder.training.checkpoints import load_trained
 from geoladder.training.model_card import DATA_LICENCE, model_card
 

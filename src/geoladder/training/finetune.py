@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoladder.atomic import atomic_path, write_json
-from geoladder.cost.flops import gflops_fwd
-from geoladder.cost.params import count_parameters
-from geoladder.data.bench import Bench
-from geoladder.data.nshot import draw, test_rows
-from geoladder.data.stats import BandStats
+from geoladder.counting.flops import gflops_fwd
+from geoladder.counting.params import count_parameters
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.bench.nshot import draw, test_rows
+from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import FinetuneModel
 from geoladder.models.ladder import build_backbone
-from geoladder.provenance import birth_certificate
-from geoladder.specs import FinetuneSpec
+from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.runs.code import code_fingerprint
+from geoladder.runs.provenance import birth_certificate
+from geoladder.study.specs import FinetuneSpec
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.dense_tasks import outputs_of, prediction, prior_bias, task_loss
 from geoladder.training.metrics import by_bucket, metrics_of
@@ -81,7 +82,7 @@ def finetune(
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec),
+        "provenance": birth_certificate(spec.fingerprint, code_fingerprint("finetune", spec.architecture)),
         "metrics": metrics_of(spec.task, predicted, test.labels),
         "by_bucket": by_bucket(spec.task, predicted, test.labels, test.buckets),
         "validation": curve,

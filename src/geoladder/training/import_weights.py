@@ -23,12 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geoladder import __version__
-from geoladder.atomic import atomic_path, write_json
-from geoladder.config import Block
-from geoladder.data.bands import BANDS
+from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import module
 from geoladder.models.ladder import build_backbone, rung
+from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.study.block import Block
 from geoladder.training.checkpoints import BACKBONE, check_fit, first_few
 
 

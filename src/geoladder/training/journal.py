@@ -13,10 +13,10 @@ import lightning
 import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
-from geoladder.atomic import atomic_path
-from geoladder.config import Objective
+from geoladder.data.batches.stream import Chips
 from geoladder.models.heads import PretrainModel
-from geoladder.training.stream import Chips
+from geoladder.runs.atomic import atomic_path
+from geoladder.study.pretraining import Objective
 from geoladder.training.validate import validate
 
 ROWS = 100

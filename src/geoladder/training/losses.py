@@ -6,27 +6,10 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from geoladder.config import Objective
-from geoladder.data.label_rasters import UNKNOWN
+from geoladder.data.batches.batch import PretrainBatch
+from geoladder.data.labels.label_rasters import UNKNOWN
 from geoladder.models.heads import PretrainOutput
-
-
-class PretrainBatch(NamedTuple):
-    """One batch of pretraining.
-
-    Attributes:
-        pixels: (B, 10, H, W) float32 standardised reflectance.
-        mask: (B, 1, H, W) bool, True where hidden.
-        geo: (B, 4) float32 encoding of the chip's centre.
-        climate: (B,) int64 Köppen-Geiger class.
-        labels: (B, maps) int64 class in each further map, `UNKNOWN` where it has none.
-    """
-
-    pixels: torch.Tensor
-    mask: torch.Tensor
-    geo: torch.Tensor
-    climate: torch.Tensor
-    labels: torch.Tensor
+from geoladder.study.pretraining import Objective
 
 
 class PretrainTerms(NamedTuple):

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from geoladder.data.targets import IGNORE_INDEX, LANDCOVER
+from geoladder.data.labels.targets import IGNORE_INDEX, LANDCOVER
 
 LEGACY_BATCH = 64
 """Patches per batch of the original evaluation, whose RMSE is the root of an unweighted mean over batches."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from geoladder.data.bands import BANDS
+from geoladder.data.labels.bands import BANDS
 
 DATA_LICENCE = {"majortom": "cc-by-sa-4.0", "synthetic": "apache-2.0"}
 """By source. MajorTOM Core is CC-BY-SA-4.0; synthetic tiles are made by this package, under its licence."""
@@ -39,7 +39,7 @@ Sentinel-2-like images of ten bands by masked reconstruction, geo-location and K
 
 ```python
 import torch
-from geoladder.data.stats import BandStats
+from geoladder.data.batches.stats import BandStats
 from geoladder.training.hub import load_model
 
 backbone, card = load_model("PATH or hf://owner/name@revision")

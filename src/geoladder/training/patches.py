@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from geoladder.data.bands import to_reflectance
-from geoladder.data.bench import Bench
-from geoladder.data.sampler import batch_at
-from geoladder.data.stats import BandStats
-from geoladder.specs import FinetuneSpec
-from geoladder.training.stream import CLIP_SIGMA
+from geoladder.data.batches.sampler import batch_at
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.stream import CLIP_SIGMA
+from geoladder.data.bench.reader import Bench
+from geoladder.data.labels.bands import to_reflectance
+from geoladder.study.specs import FinetuneSpec
 
 TURNS = 8
 """Symmetries of the square."""

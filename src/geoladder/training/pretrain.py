@@ -16,21 +16,21 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from geoladder.accumulation import accumulation
-from geoladder.atomic import write_json
-from geoladder.data.stats import BandStats
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.stream import Chips, training_chips, validation_chips
+from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
-from geoladder.specs import PretrainSpec
+from geoladder.runs.atomic import write_json
+from geoladder.runs.lock import only_job
+from geoladder.study.accumulation import accumulation
+from geoladder.study.specs import PretrainSpec
 from geoladder.training.checkpoints import save_model
 from geoladder.training.distributed import StrategyName
-from geoladder.training.lock import only_job
 from geoladder.training.pretrain_module import PretrainJournal, PretrainModule
 from geoladder.training.ranks import other_ranks
 from geoladder.training.results import card_of, facts_of
 from geoladder.training.resume import Saver, newest_checkpoint
-from geoladder.training.stream import Chips, training_chips, validation_chips
-from geoladder.training.tile_stream import TileCrops
 from geoladder.training.trainer import fit, make_trainer
 from geoladder.training.validate import validate
 

@@ -15,10 +15,13 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from geoladder.data.batches.batch import PretrainBatch
+from geoladder.data.batches.stream import Chips, training_batches
+from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
-from geoladder.specs import PretrainSpec
+from geoladder.study.specs import PretrainSpec
 from geoladder.training.distributed import (
     checkpoint_blocks,
     compile_blocks,
@@ -29,11 +32,9 @@ from geoladder.training.distributed import (
     whole_weights,
 )
 from geoladder.training.journal import Journal
-from geoladder.training.losses import PretrainBatch, PretrainTerms, pretrain_terms
+from geoladder.training.losses import PretrainTerms, pretrain_terms
 from geoladder.training.resume import number_by_name
 from geoladder.training.schedule import adamw, per_step
-from geoladder.training.stream import Chips, training_batches
-from geoladder.training.tile_stream import TileCrops
 
 
 class PretrainModule(lightning.LightningModule):

@@ -4,14 +4,15 @@ from typing import Any
 
 from torch import nn
 
-from geoladder.cost.flops import count_gflops
-from geoladder.cost.params import count_parameters
-from geoladder.data.bands import BANDS
-from geoladder.data.stats import BandStats
-from geoladder.provenance import birth_certificate
-from geoladder.specs import PretrainSpec
-from geoladder.training.stream import Chips
-from geoladder.training.tile_stream import TileCrops
+from geoladder.counting.flops import count_gflops
+from geoladder.counting.params import count_parameters
+from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.stream import Chips
+from geoladder.data.batches.tile_stream import TileCrops
+from geoladder.data.labels.bands import BANDS
+from geoladder.runs.code import code_fingerprint
+from geoladder.runs.provenance import birth_certificate
+from geoladder.study.specs import PretrainSpec
 
 
 def facts_of(spec: PretrainSpec, model: nn.Module, chips: Chips | TileCrops, steps: int) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def facts_of(spec: PretrainSpec, model: nn.Module, chips: Chips | TileCrops, ste
     return {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec),
+        "provenance": birth_certificate(spec.fingerprint, code_fingerprint("pretrain", spec.architecture)),
         "parameters": count_parameters(model),
         "steps": steps,
         "samples_seen": samples,

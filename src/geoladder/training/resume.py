@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils._pytree import tree_map_only
 
-from geoladder.atomic import atomic_path
 from geoladder.errors import GeoladderError
-from geoladder.training.lock import Lock
+from geoladder.runs.atomic import atomic_path
+from geoladder.runs.lock import Lock
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geoladder.atomic import write_json
-from geoladder.data.bench import Bench
-from geoladder.data.nshot import draw, test_rows
-from geoladder.data.targets import IGNORE_INDEX, LANDCOVER
-from geoladder.provenance import birth_certificate
-from geoladder.specs import TrivialSpec
+from geoladder.data.bench.nshot import draw, test_rows
+from geoladder.data.bench.reader import Bench
+from geoladder.data.labels.targets import IGNORE_INDEX, LANDCOVER
+from geoladder.runs.atomic import write_json
+from geoladder.runs.provenance import birth_certificate
+from geoladder.study.specs import TrivialSpec
 from geoladder.training.metrics import by_bucket, metrics_of
 
 
@@ -43,7 +43,7 @@ def trivial(spec: TrivialSpec, bench: Path, index: Path, out: Path) -> None:
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec),
+        "provenance": birth_certificate(spec.fingerprint),
         "metrics": metrics,
         "by_bucket": buckets,
         "train_patches": len(training),

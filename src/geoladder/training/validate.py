@@ -3,12 +3,13 @@
 import numpy as np
 import torch
 
-from geoladder.config import Objective
-from geoladder.data.label_rasters import UNKNOWN
-from geoladder.data.targets import decode_geo, great_circle_km
+from geoladder.data.batches.batch import PretrainBatch
+from geoladder.data.batches.stream import Chips, validation_batches
+from geoladder.data.labels.label_rasters import UNKNOWN
+from geoladder.data.labels.targets import decode_geo, great_circle_km
 from geoladder.models.heads import PretrainModel
-from geoladder.training.losses import PretrainBatch, PretrainTerms, pretrain_terms, split_labels
-from geoladder.training.stream import Chips, validation_batches
+from geoladder.study.pretraining import Objective
+from geoladder.training.losses import PretrainTerms, pretrain_terms, split_labels
 
 
 def validate(

@@ -35,7 +35,7 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
 
 
 def _export(options: argparse.Namespace) -> None:
-    from geoladder.load import load_study
+    from geoladder.study.load import load_study
     from geoladder.training.export import export_model
 
     export_model(options.folder, options.out, load_study(options.study), options.licence)

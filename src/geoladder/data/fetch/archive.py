@@ -18,9 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoladder.address import resolve
-from geoladder.atomic import atomic_path
-from geoladder.config import Select
+from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch.choose import plan_fetch
 from geoladder.data.fetch.disk import DiskError, readable_disk_errors, sha256
 from geoladder.data.fetch.file import fetch_file, unfinished
@@ -39,9 +37,11 @@ from geoladder.data.fetch.records import (
 )
 from geoladder.data.fetch.retry import DEFAULT, Patience, StoppedError
 from geoladder.data.fetch.rows import fetch_rows, rows_here
-from geoladder.data.majortom import MajorTom
-from geoladder.data.selecting import selected
+from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path
+from geoladder.study.address import resolve
+from geoladder.study.corpora import Select
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from geoladder.config import Select
 from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
-from geoladder.data.selecting import selected
+from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
+from geoladder.study.corpora import Select
 
 WHOLE_SHARE = 0.75
 """Of a part's tiles; where more are wanted, the whole part is fetched."""

@@ -17,12 +17,12 @@ from typing import BinaryIO, cast
 
 import urllib3
 
-from geoladder.atomic import atomic_path
 from geoladder.data.fetch.disk import readable_disk_errors, sha256, write_all
 from geoladder.data.fetch.http import Server, no_ranges, other_size, sent_range
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.data.fetch.retry import StoppedError, TransientError, persist
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path
 
 log = logging.getLogger(__name__)
 

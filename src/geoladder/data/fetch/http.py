@@ -16,10 +16,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
-from geoladder.address import hub_listing
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.data.fetch.retry import Patience, TransientError, persist, retry_after_s
 from geoladder.errors import GeoladderError
+from geoladder.study.address import hub_listing
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may be gone the next time."""

@@ -8,8 +8,8 @@ sizes stand in the parts' footers.
 import math
 from dataclasses import dataclass
 
-from geoladder.config import Select
 from geoladder.errors import GeoladderError
+from geoladder.study.corpora import Select
 
 CHIPS_PER_TILE = (1068 // 128) ** 2
 """Of 128 px in a tile of MajorTOM Core."""

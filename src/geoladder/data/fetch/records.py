@@ -10,10 +10,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from geoladder.atomic import write_json
-from geoladder.config import Select
 from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import write_json
+from geoladder.study.corpora import Select
 
 SOURCE = "source"
 """Folder beside images/ for the server's own metadata, the plan and the records."""

@@ -17,13 +17,13 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoladder.atomic import atomic_path
+from geoladder.data.archives.majortom import COLUMNS
 from geoladder.data.fetch.disk import sha256
 from geoladder.data.fetch.file import DamagedError, Range, fetch_ranges
 from geoladder.data.fetch.http import Server
 from geoladder.data.fetch.plan import RemoteFile
-from geoladder.data.majortom import COLUMNS
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path
 
 TIMES = ("timestamp", "product_datetime")
 """Names of the column that is kept beside those that are read."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from geoladder.errors import GeoladderError
 
 if TYPE_CHECKING:
-    from geoladder.config import Select
+    from geoladder.study.corpora import Select
 
 SELECT_KEYS = {
     "fraction": "fraction",
@@ -93,8 +93,8 @@ def _wanted(options: argparse.Namespace) -> tuple[str, "Select"]:
     """Address and selection, from the spec of a node or from options."""
     from pydantic import ValidationError
 
-    from geoladder.config import Select
-    from geoladder.specs import FetchSpec
+    from geoladder.study.corpora import Select
+    from geoladder.study.specs import FetchSpec
 
     given = {key: getattr(options, option) for option, key in SELECT_KEYS.items()}
     given = {key: value for key, value in given.items() if value is not None}

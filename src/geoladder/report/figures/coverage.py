@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from geoladder.config import Figures
-from geoladder.data.climate import CLASSES, koppen_map
-from geoladder.data.grid import centre_of
+from geoladder.data.archives.grid import centre_of
+from geoladder.data.labels.climate import CLASSES, koppen_map
 from geoladder.errors import GeoladderError
 from geoladder.report.style import MM_PER_INCH, palette, save, style
+from geoladder.study.analysis import Figures
 
 mpl.use("Agg")
 COLUMNS = ["grid_cell", "product_id", "kept", "reason"]

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from geoladder.config import Figures
 from geoladder.report.curves import ERROR_METRIC, SCRATCH, trivial
 from geoladder.report.style import NAMES, ordered, palette
+from geoladder.study.analysis import Figures
 
 ERROR_LABEL = {"rmse": "Test RMSE (density)", "error": "Test error (share of pixels)"}
 PIXEL = "pixel"

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from geoladder.config import Figures
 from geoladder.report.style import MM_PER_INCH, palette, save, style
+from geoladder.study.analysis import Figures
 
 mpl.use("Agg")
 ROW_MM = 3.8

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from geoladder.atomic import atomic_path
-from geoladder.config import Figures
 from geoladder.report.best_rates import best_rates, swept_losses
 from geoladder.report.style import MM_PER_INCH, NAMES, ordered, palette, save, style
+from geoladder.runs.atomic import atomic_path
+from geoladder.study.analysis import Figures
 
 mpl.use("Agg")
 HEIGHT_MM = 78

@@ -21,13 +21,13 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from geoladder.config import Figures
 from geoladder.report.curves import ERROR_METRIC, curves
 from geoladder.report.figures.curve_panels import PIXEL, arm_looks, curve_legend, curve_panel
 from geoladder.report.laws import PIXELS_PER_MEGAPIXEL, pretrain_points
 from geoladder.report.style import MM_PER_INCH, NAMES, ordered, save, style
-from geoladder.scaling.record import from_json
-from geoladder.scaling.result import Fit
+from geoladder.scaling.fit.record import from_json
+from geoladder.scaling.fit.result import Fit
+from geoladder.study.analysis import Figures
 
 mpl.use("Agg")
 LINE_POINTS = 60

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from geoladder.atomic import atomic_path
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path
 from geoladder.scaling.claims.inference import Tested, as_claimed, counted, examine, holm
 from geoladder.scaling.claims.language import Claim, load_claims
 from geoladder.scaling.claims.pairs import Comparison, Runs, comparisons, load_runs, read_runs, unmatched

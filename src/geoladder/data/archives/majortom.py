@@ -1,0 +1,152 @@
+"""Reader of a local MajorTOM Core-S2L2A archive, one row at a time.
+
+Unusual: a row is a whole tile of about 9 MB, its columns are GeoTIFF files as bytes, and each row is its own parquet
+row group, so one tile is read without touching its neighbours. Sizes come from the GeoTIFFs: real tiles have 1068
+pixels of 10 m a side, other archives need not. Layout: `metadata.parquet`, `images/part_00001.parquet`, ...
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import rasterio
+
+from geoladder.data.archives.tile import Band, Tile, UnreadableTileError, assemble, read_bands, remedy
+from geoladder.data.archives.tile_metadata import read_metadata
+from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
+from geoladder.errors import GeoladderError
+
+__all__ = ["MajorTom", "Tile", "UnreadableTileError"]
+
+IDENTITY = ["grid_cell", "product_id"]
+COLUMNS = [*IDENTITY, *BANDS, "cloud_mask"]
+OPEN_PARTS = 4
+"""Footers of real parts hold 500 row groups and take about 1 MB each, so only a few are kept."""
+
+
+class MajorTom:
+    """A folder in the layout of MajorTOM Core-S2L2A. Never writes to it."""
+
+    def __init__(self, archive: Path) -> None:
+        """Open an archive.
+
+        Raises:
+            GeoladderError: the folder has no metadata.parquet.
+        """
+        self.archive = Path(archive)
+        self._parts: dict[str, pq.ParquetFile] = {}
+        self._side_px = (0, 0)
+        if not (self.archive / "metadata.parquet").is_file():
+            raise GeoladderError(
+                f"no metadata.parquet in {self.archive}; a MajorTOM archive is a folder with metadata.parquet and "
+                "images/part_*.parquet (check the corpus' `path`)"
+            )
+
+    def metadata(self) -> pd.DataFrame:
+        """Table of all rows the archive lists, in its order.
+
+        Returns:
+            grid_cell, product_id, timestamp (UTC without zone, NaT where unreadable), lat_deg, lon_deg (tile centre),
+            cloud_percent (0-100), nodata_share (0-1), epsg (int, 0 where unreadable), part (file name in images/),
+            row (row group in the part), unusable (empty: a row of parquet is judged by whoever reads it).
+
+        Raises:
+            GeoladderError: the file is no parquet, or a column is missing.
+        """
+        return read_metadata(self.archive / "metadata.parquet")
+
+    def identities(self, part: str) -> pd.DataFrame:
+        """Read grid_cell and product_id of every row of one part, without its images.
+
+        Raises:
+            UnreadableTileError: as `read`, for the part as a whole.
+        """
+        try:
+            return self._open(part).read(columns=IDENTITY).to_pandas()
+        except (pa.ArrowException, OSError) as problem:
+            raise UnreadableTileError(self._broken(part, problem)) from None
+
+    def read(self, part: str, row: int) -> Tile:
+        """Read the ten bands and the cloud mask of one row at native resolution.
+
+        Args:
+            part: file name in images/, such as `part_00001.parquet`.
+            row: row group in the part, from 0.
+
+        Raises:
+            UnreadableTileError: the part is missing, truncated or lacks columns, the row does not exist, or a band is
+                not a single-band uint16 GeoTIFF of the right size; names file, row, band and the fix.
+        """
+        file = self._open(part)
+        if not 0 <= row < file.num_row_groups:
+            raise UnreadableTileError(
+                f"{self._path(part)} has rows 0..{file.num_row_groups - 1}, but row {row} was asked for; "
+                "metadata.parquet and the images are of different versions: fetch both again"
+            )
+        try:
+            table = file.read_row_group(row, columns=COLUMNS, use_threads=False)
+        except (pa.ArrowException, OSError) as problem:
+            raise UnreadableTileError(self._broken(f"{part} row {row}", problem)) from None
+        grid_cell, product_id = (table.column(name)[0].as_py() for name in IDENTITY)
+        where = f"{self._path(part)} row {row} ({grid_cell})"
+        rooms = self._rooms()
+        with rasterio.Env():  # one for all bands; each would set up its own
+            bands = {
+                name: self._band(table.column(name)[0], f"{where} band {name}", rooms.get(name))
+                for name in (*BANDS, "cloud_mask")
+            }
+        self._side_px = bands["B02"].pixels.shape
+        return assemble(grid_cell, product_id, bands, where)
+
+    def _rooms(self) -> dict[str, np.ndarray]:
+        """Parts (1, H, W) of two arrays for the bands of a tile as large as the last one."""
+        height, width = self._side_px
+        dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
+        dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
+        return {
+            name: stack[number : number + 1]
+            for names, stack in ((BANDS_10M, dn10), (BANDS_20M, dn20))
+            for number, name in enumerate(names)
+        }
+
+    def _band(self, data: pa.Scalar, where: str, into: np.ndarray | None) -> Band:
+        bytes_ = data.as_buffer() if data.is_valid else None
+        if not bytes_:
+            raise UnreadableTileError(f"{where} is empty; fetch the part again")
+        return read_bands(memoryview(bytes_), where, into=into)[0]
+
+    def _path(self, part: str) -> Path:
+        return self.archive / "images" / part
+
+    def _broken(self, where: str, problem: Exception) -> str:
+        return (
+            f"{self.archive}/images/{where} cannot be read ({problem}); {remedy(self._path(where), problem)}"
+        )
+
+    def _open(self, part: str) -> pq.ParquetFile:
+        if part in self._parts:
+            return self._parts[part]
+        try:
+            file = pq.ParquetFile(self._path(part), memory_map=True)
+        except FileNotFoundError:
+            raise UnreadableTileError(
+                f"metadata.parquet lists {self._path(part)}, which does not exist; fetch it, or remove its rows"
+            ) from None
+        except (pa.ArrowException, OSError) as problem:
+            raise UnreadableTileError(self._broken(part, problem)) from None
+        missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
+        if missing:
+            raise UnreadableTileError(
+                f"{self._path(part)} lacks the column(s) {', '.join(missing)}; geoladder reads MajorTOM Core-S2L2A"
+            )
+        if file.num_row_groups != file.metadata.num_rows:
+            raise UnreadableTileError(
+                f"{self._path(part)} has {file.metadata.num_rows} rows in {file.num_row_groups} row groups; MajorTOM "
+                "keeps one row per group: fetch the original file, or write it with row_group_size=1"
+            )
+        if len(self._parts) >= OPEN_PARTS:
+            self._parts.pop(next(iter(self._parts))).close()
+        self._parts[part] = file
+        return file

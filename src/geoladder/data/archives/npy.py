@@ -1,0 +1,43 @@
+"""Opening npy files of images with their checks; PhilEO Bench and PhilEO Globe share the layout."""
+
+from pathlib import Path
+
+import numpy as np
+
+from geoladder.data.archives.tile import remedy
+from geoladder.data.labels.bands import BANDS
+from geoladder.errors import GeoladderError
+
+
+def label_path(images: Path, kind: str) -> Path:
+    """Label file beside an image file: `..._s2.npy` -> `..._label_<kind>.npy`."""
+    return images.with_name(images.name.removesuffix("_s2.npy") + f"_label_{kind}.npy")
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """Memory map an npy file.
+
+    Raises:
+        GeoladderError: the file is missing or truncated, or is no npy file.
+    """
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as problem:
+        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
+
+
+def open_images(path: Path) -> np.ndarray:
+    """Memory map an image file: (N, P, P, 10) uint16 DN.
+
+    Raises:
+        GeoladderError: as `open_npy`; or another shape, band count or dtype.
+    """
+    images = open_npy(path)
+    if images.ndim != 4 or images.shape[3] != len(BANDS) or images.shape[1] != images.shape[2]:
+        raise GeoladderError(
+            f"{path} has shape {images.shape}; (patches, px, px, {len(BANDS)}) is expected, bands last in the order "
+            f"{' '.join(BANDS)}"
+        )
+    if images.dtype != np.uint16:
+        raise GeoladderError(f"{path} is {images.dtype}; uint16 DN are expected")
+    return images

@@ -1,0 +1,248 @@
+"""One tile in memory, whatever layout it was read from, and what every reader of tiles offers.
+
+Unusual: readers differ only in where bands lie. Each opens its bands its own way and hands them to `assemble`, which
+holds all of them to the same rules, so a bad band gives the same message from every archive.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import pandas as pd
+import rasterio
+from affine import Affine
+from numpy.typing import ArrayLike
+from rasterio.crs import CRS
+
+from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
+from geoladder.data.labels.climate import koppen
+from geoladder.errors import GeoladderError
+
+T = TypeVar("T", float, np.ndarray)
+
+UNKNOWN_CLOUD = 4
+"""Where a cloud mask says nothing, as FastTOM's author fills it. Counts neither as clear nor as cloudy."""
+
+TILE_COLUMNS = [
+    "grid_cell",
+    "product_id",
+    "timestamp",
+    "lat_deg",
+    "lon_deg",
+    "cloud_percent",
+    "nodata_share",
+    "epsg",
+    "part",
+    "row",
+    "unusable",
+]
+
+
+class UnreadableTileError(GeoladderError):
+    """A row whose bytes cannot be turned into a tile. Callers may drop and count it."""
+
+
+class UnwantedTileError(UnreadableTileError):
+    """A tile that is sound, but that the corpus does not take; `reason` says why, in the words of a ledger."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Tile(NamedTuple):
+    """One row of an archive at native resolution."""
+
+    grid_cell: str
+    product_id: str
+    dn10: np.ndarray
+    """(4, H, W) uint16: B02 B03 B04 B08; 0 is nodata."""
+    dn20: np.ndarray
+    """(6, H/2, W/2) uint16: B05 B06 B07 B8A B11 B12; 0 is nodata."""
+    cloud_mask: np.ndarray
+    """(H, W) uint8: 0 clear, 1 thick cloud, 2 thin cloud, 3 cloud shadow, 4 unknown."""
+    transform: Affine
+    """(column, row) in 10 m pixels to (easting, northing) in metres."""
+    epsg: int
+    koppen: int | None = None
+    """Köppen-Geiger class the archive itself states for the tile; None: sample a map at each crop's centre."""
+
+
+class TileSource(Protocol):
+    """What index and chips ask of an archive."""
+
+    def metadata(self) -> pd.DataFrame:
+        """Table of all rows, in the archive's order.
+
+        Returns:
+            grid_cell, product_id, timestamp (UTC without zone, NaT where unreadable), lat_deg, lon_deg (centre),
+            cloud_percent (0-100), nodata_share (0-1), epsg (int, 0 where unreadable), part (a name `identities` and
+            `read` know), row (number in the part), unusable (why the reader already knows a row to be of no use;
+            empty elsewhere).
+        """
+        ...
+
+    def identities(self, part: str) -> pd.DataFrame:
+        """grid_cell and product_id of the rows of one part, from its images and not from the metadata.
+
+        Raises:
+            UnreadableTileError: the part as a whole cannot be read.
+        """
+        ...
+
+    def read(self, part: str, row: int) -> Tile:
+        """Read one row at native resolution.
+
+        Raises:
+            UnreadableTileError: it cannot be read, or (`UnwantedTileError`) the corpus does not take it.
+        """
+        ...
+
+
+class Band(NamedTuple):
+    """One band as it was read."""
+
+    pixels: np.ndarray
+    """(H, W)."""
+    transform: Affine
+    crs: CRS | None
+
+    @property
+    def epsg(self) -> int | None:
+        """Code of the coordinate system; looked up when asked for, since that takes as long as a small band."""
+        code: int | None = self.crs.to_epsg() if self.crs else None
+        return code
+
+
+def read_bands(
+    source: Path | memoryview, where: str, bands: int = 1, into: np.ndarray | None = None
+) -> list[Band]:
+    """Read every band of a GeoTIFF.
+
+    Args:
+        source: a file, or its bytes.
+        where: names it in messages.
+        bands: how many it must have.
+        into: (bands, H, W), read into where its size and dtype are those of the file.
+
+    Raises:
+        UnreadableTileError: no readable GeoTIFF, or another number of bands.
+    """
+    try:
+        if isinstance(source, memoryview):
+            with rasterio.MemoryFile(source) as memory, memory.open(driver="GTiff") as raster:
+                return _all_bands(raster, where, bands, into)
+        with rasterio.open(source, driver="GTiff") as raster:
+            return _all_bands(raster, where, bands, into)
+    except rasterio.errors.RasterioError as problem:
+        raise UnreadableTileError(
+            f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
+        ) from None
+
+
+def _all_bands(raster: rasterio.DatasetReader, where: str, bands: int, into: np.ndarray | None) -> list[Band]:
+    if raster.count != bands:
+        raise UnreadableTileError(f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected")
+    transform, crs = raster.transform, raster.crs
+    if into is not None and (into.shape[1:] != raster.shape or set(raster.dtypes) != {into.dtype.name}):
+        into = None
+    return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
+
+
+def remedy(source: Path | memoryview, problem: Exception) -> str:
+    """What to do about a file that cannot be read."""
+    if isinstance(problem, PermissionError) or "Permission denied" in str(problem):
+        return f"give the right to read it (chmod u+r {source if isinstance(source, Path) else ''})"
+    return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"
+
+
+def assemble(grid_cell: str, product_id: str, bands: Mapping[str, Band], where: str) -> Tile:
+    """Put ten bands and a cloud mask together.
+
+    Args:
+        grid_cell: its name.
+        product_id: of the Sentinel-2 product.
+        bands: by name: the ten of `BANDS` at native resolution, and cloud_mask at 10 m.
+        where: names the tile in messages.
+
+    Raises:
+        UnreadableTileError: a band of another size or dtype, or B02 without coordinate system.
+    """
+    height, width = bands["B02"].pixels.shape
+    for name in (*BANDS, "cloud_mask"):
+        pixels, step = bands[name].pixels, 2 if name in BANDS_20M else 1
+        if (pixels.shape[0] * step, pixels.shape[1] * step) != (height, width):
+            raise UnreadableTileError(
+                f"{where} band {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels beside {height} x {width} of "
+                f"B02; {'half as many a side' if step == 2 else 'as many'} are expected"
+            )
+        if name != "cloud_mask" and pixels.dtype != np.uint16:
+            raise UnreadableTileError(f"{where} band {name} is {pixels.dtype}; uint16 DN are expected")
+    epsg = bands["B02"].epsg
+    if epsg is None:
+        raise UnreadableTileError(f"{where} band B02 has no coordinate system; fetch the part again")
+    return Tile(
+        grid_cell,
+        product_id,
+        _stacked([bands[name].pixels for name in BANDS_10M]),
+        _stacked([bands[name].pixels for name in BANDS_20M]),
+        bands["cloud_mask"].pixels.astype(np.uint8, copy=False),
+        bands["B02"].transform,
+        epsg,
+    )
+
+
+def _stacked(bands: list[np.ndarray]) -> np.ndarray:
+    """Bands (H, W) as one array; the one they were read into, if they were (a tenth of a tile's time)."""
+    base = bands[0].base
+    together = base is not None and all(band.base is base for band in bands)
+    shape = (len(bands), *bands[0].shape)
+    return base if base is not None and together and base.shape == shape else np.stack(bands)
+
+
+def climate_of(tile: Tile, lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -> np.ndarray:
+    """Beck code of places in a tile: what the tile's archive states for it, else as `koppen`.
+
+    Args:
+        tile: any.
+        lat_deg: (N,) of chips or crops of the tile.
+        lon_deg: (N,).
+        raster: as for `koppen`.
+
+    Returns:
+        (N,) uint8.
+    """
+    if tile.koppen is not None:
+        return np.full(np.shape(lat_deg), tile.koppen, np.uint8)
+    return koppen(lat_deg, lon_deg, raster)
+
+
+def ground_m(transform: Affine, column: T, line: T) -> tuple[T, T]:
+    """Easting and northing in metres of places in a tile.
+
+    Args:
+        transform: of the tile.
+        column: 10 m pixels from its left side, a number or an array.
+        line: from its upper side.
+    """
+    return (
+        transform.a * column + transform.b * line + transform.c,
+        transform.d * column + transform.e * line + transform.f,
+    )
+
+
+def halve(fine: np.ndarray) -> np.ndarray:
+    """20 m pixels from bands that were enlarged to 10 m: the mean of each four, rounded.
+
+    Undoes an enlargement by repetition to the bit. One nodata pixel of four makes nodata.
+
+    Args:
+        fine: (B, H, W) uint16, even sides.
+
+    Returns:
+        (B, H/2, W/2) uint16.
+    """
+    quarters = np.stack([fine[:, top::2, left::2] for top in (0, 1) for left in (0, 1)]).astype(np.uint32)
+    mean = ((quarters.sum(axis=0) + 2) // 4).astype(np.uint16)
+    return np.where(quarters.min(axis=0) == 0, np.uint16(0), mean)

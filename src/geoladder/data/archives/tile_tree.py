@@ -1,0 +1,136 @@
+"""Reader of MajorTOM as an extracted tree: `L2A/<row>/<row>_<column>/<product>/B02.tif` or `combined.tif`.
+
+Unusual: the tree says by its folders what it holds; a metadata.parquet beside it, which may list far more, only saves
+reading the pixels once to describe them. Rows it lists that are not in the tree are kept as unusable, so the ledger
+names them.
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.api.typing import NaTType
+
+from geoladder.data.archives.grid import cell_of, row_column
+from geoladder.data.archives.product_folder import Peek, find_products, peek, read_product
+from geoladder.data.archives.tile import TILE_COLUMNS, Tile, UnreadableTileError
+from geoladder.data.archives.tile_metadata import read_metadata
+from geoladder.errors import GeoladderError
+
+log = logging.getLogger(__name__)
+
+ABSENT = "not in the tree"
+_TIME = re.compile(r"_(\d{8}T\d{6})(?=_|$)")
+
+
+class TileTree:
+    """A folder with product folders at any depth. Never writes to it."""
+
+    def __init__(self, archive: Path) -> None:
+        """Look for product folders.
+
+        Raises:
+            GeoladderError: there is none, or a folder may not be looked into.
+        """
+        self.archive = Path(archive)
+        self._unreadable: dict[str, str] = {}
+        self._products = find_products(self.archive)
+        if not self._products:
+            raise GeoladderError(
+                f"no B02.tif or combined.tif below {self.archive}; an extracted tree has "
+                "<row>/<row>_<column>/<product>/B02.tif (check the corpus' `path`)"
+            )
+
+    def metadata(self) -> pd.DataFrame:
+        """All products, as `TileSource.metadata`; `part` is the product's folder, `row` is 0.
+
+        Products that metadata.parquet (in the archive's folder) lists are described by it, others by their pixels.
+        """
+        path = self.archive / "metadata.parquet"
+        found = pd.DataFrame(
+            [(part, *self._identity(part)) for part in self._products],
+            columns=["part", "grid_cell", "product_id"],
+        )
+        if not path.is_file():
+            return self._described(found)
+        told = read_metadata(path, with_position=False).drop_duplicates(["grid_cell", "product_id"])
+        keys = ["grid_cell", "product_id"]
+        told = told.drop(columns="part").merge(found, on=keys, how="left")
+        lacking = found[~found["part"].isin(told["part"])]
+        if len(lacking):
+            log.warning(
+                "%s does not list %d of the products, the first %s; they are described by their pixels",
+                path,
+                len(lacking),
+                lacking["part"].iloc[0],
+            )
+        absent = told["part"].isna()
+        told = told.assign(
+            row=0, part=told["part"].fillna(""), unusable=absent.map({True: ABSENT, False: ""})
+        )
+        rows = pd.concat([told, self._described(lacking)], ignore_index=True) if len(lacking) else told
+        return rows[TILE_COLUMNS]
+
+    def identities(self, part: str) -> pd.DataFrame:
+        """Cell and product as the folders' names say; one row.
+
+        Raises:
+            UnreadableTileError: the product cannot be described, or its folder is gone.
+        """
+        if part in self._unreadable:
+            raise UnreadableTileError(self._unreadable[part])
+        if not (self.archive / part).is_dir():
+            raise UnreadableTileError(f"{self.archive / part} does not exist; unpack or fetch it again")
+        return pd.DataFrame([self._identity(part)], columns=["grid_cell", "product_id"])
+
+    def read(self, part: str, row: int) -> Tile:
+        """Read the product in folder `part`; `row` is 0, as there is one a folder."""
+        if row:
+            raise UnreadableTileError(f"{self.archive / part} holds one product, but row {row} was asked for")
+        return read_product(self.archive / part, self._identity(part)[0])
+
+    def _identity(self, part: str) -> tuple[str, str]:
+        """Cell and product; the cell is found from the pixels' place where the folder above is not named by it."""
+        folder = self.archive / part
+        try:
+            row_column(folder.parent.name)
+        except GeoladderError:
+            try:
+                place = peek(folder)
+            except UnreadableTileError:
+                return "", folder.name
+            return cell_of(place.lat_deg, place.lon_deg), folder.name
+        return folder.parent.name, folder.name
+
+    def _described(self, found: pd.DataFrame) -> pd.DataFrame:
+        """Rows of products from their own pixels."""
+        return pd.DataFrame(
+            [self._row(*values) for values in found.itertuples(index=False)], columns=TILE_COLUMNS
+        )
+
+    def _row(self, part: str, grid_cell: str, product_id: str) -> dict[str, Any]:
+        try:
+            place = peek(self.archive / part)
+        except UnreadableTileError as problem:
+            log.warning("%s", problem)
+            self._unreadable[part] = str(problem)
+            place = Peek(float("nan"), float("nan"), 0, 0.0, 0.0)
+        return {
+            "grid_cell": grid_cell,
+            "product_id": product_id,
+            "timestamp": timestamp_of(product_id),
+            **place._asdict(),
+            "part": part,
+            "row": 0,
+            "unusable": "",
+        }
+
+
+def timestamp_of(product_id: str) -> pd.Timestamp | NaTType:
+    """Acquisition time a Sentinel-2 product's name states first; NaT where it has none."""
+    match = _TIME.search(product_id)
+    if match is None:
+        return pd.NaT
+    return pd.to_datetime(match[1], format="%Y%m%dT%H%M%S", errors="coerce")

@@ -1,0 +1,175 @@
+"""The order in which crops of tiles are seen: arithmetic on (seed, epoch, position), with no state to save.
+
+Unusual: a tile is dear to read and gives several crops, so its crops must meet in one worker although no worker is
+named in the order. An epoch is dealt to lanes, position q to lane q mod lanes. A lane reads its tiles one after the
+other and mixes the last few of them; lanes read blocks of consecutive archive rows, and blocks come in a keyed
+permutation (`sampler`). Whoever takes every R-th position takes whole lanes if R divides their number,
+and every sample exactly once for any R.
+"""
+
+from math import gcd
+from typing import NamedTuple
+
+import numpy as np
+
+from geoladder.data.batches.sampler import permuted
+from geoladder.errors import GeoladderError
+
+MIXED_TILES = 4
+"""Tiles a lane mixes at a time, and holds the crops of."""
+BLOCK_TILES = 16
+"""Consecutive archive rows a lane reads in a row, so that parts are not opened for one row each; fewer in archives
+too small to have many blocks a lane."""
+BLOCKS_PER_LANE = 16
+
+
+class Samples(NamedTuple):
+    """Samples of an order, one a position."""
+
+    epoch: np.ndarray
+    """(N,) int64."""
+    tile: np.ndarray
+    """(N,) int64 positions in the list of tiles."""
+    crop: np.ndarray
+    """(N,) int64 in 0..crops_per_tile-1."""
+
+
+class _Section(NamedTuple):
+    """A stretch of an epoch in which every lane has the same number of tiles."""
+
+    first: int
+    """Number of tiles before it in the epoch."""
+    lanes: int
+    tiles: int
+    """Tiles of a lane."""
+    block: int
+
+
+class StreamOrder:
+    """Samples by position in an endless stream of epochs, each with every (tile, crop) once, in its own order.
+
+    Attributes:
+        samples: of one epoch.
+    """
+
+    def __init__(self, tiles: int, crops_per_tile: int, seed: int, shuffle_window: int) -> None:
+        """Lay out an epoch.
+
+        Args:
+            tiles: number of tiles.
+            crops_per_tile: crops taken each time a tile is read.
+            seed: any non-negative integer.
+            shuffle_window: tiles mixed at a time, over all workers of all ranks together.
+
+        Raises:
+            GeoladderError: there is no tile.
+        """
+        if tiles < 1:
+            raise GeoladderError(
+                "no training tiles to draw from; loosen `cleaning` or add tiles to the corpus"
+            )
+        self._tiles, self._crops, self._seed = tiles, crops_per_tile, seed
+        self._mixed = min(MIXED_TILES, crops_per_tile, shuffle_window)
+        self.lanes = shuffle_window // self._mixed
+        self._block = max(1, min(BLOCK_TILES, tiles // (BLOCKS_PER_LANE * self.lanes)))
+        self._sections = self._lay_out()
+        self.samples = tiles * crops_per_tile
+
+    def at(self, position: np.ndarray) -> Samples:
+        """Samples at positions (N,) int64 >= 0 of the stream."""
+        epoch, place = np.divmod(position, self.samples)
+        tile, crop = np.empty_like(place), np.empty_like(place)
+        for each in np.unique(epoch):
+            chosen = epoch == each
+            tile[chosen], crop[chosen] = self._within(place[chosen], int(each))
+        return Samples(epoch, tile, crop)
+
+    def tiles_held(self, readers: int) -> int:
+        """Tiles whose crops each of so many equal readers must hold to read hardly any tile twice in an epoch.
+
+        One more a lane than it mixes: a reader that forgets what it used longest ago keeps a finished tile a while.
+        """
+        return max(
+            section.lanes // gcd(readers, section.lanes) * min(self._mixed + 1, section.tiles)
+            for section in self._sections
+        )
+
+    def reads_per_tile(self, readers: int) -> int:
+        """How many of so many equal readers read each tile: 1 if their number divides `lanes`."""
+        return readers // gcd(readers, self.lanes)
+
+    def _lay_out(self) -> list[_Section]:
+        """All lanes in blocks; all lanes in single tiles; then what is left in fewer and fewer lanes."""
+        fewer = [lanes for lanes in range(self.lanes, 0, -1) if self.lanes % lanes == 0]
+        sections, first = [], 0
+        for lanes, block in [(self.lanes, self._block), *((lanes, 1) for lanes in fewer)]:
+            tiles = (self._tiles - first) // (lanes * block) * block
+            if tiles:
+                sections.append(_Section(first, lanes, tiles, block))
+                first += lanes * tiles
+        return sections
+
+    def _within(self, place: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tile and crop at places of one epoch."""
+        ordinal, crop = np.empty_like(place), np.empty_like(place)
+        starts = np.array([section.first * self._crops for section in self._sections])
+        which = np.searchsorted(starts, place, side="right") - 1
+        for number, section in enumerate(self._sections):
+            chosen = which == number
+            if chosen.any():
+                ordinal[chosen], crop[chosen] = self._in_section(place[chosen] - starts[number], section)
+        return self._row(ordinal, epoch), crop
+
+    def _in_section(self, place: np.ndarray, section: _Section) -> tuple[np.ndarray, np.ndarray]:
+        """Ordinal of the tile in the epoch, and crop.
+
+        In period i, a lane takes one crop after the other, crop u from the tile it has read u mod `mixed` periods
+        before; so it reads one new tile a period. Round a lane's end, that is a permutation of its samples. Lanes
+        begin their periods one after the other, which spreads reading evenly over time.
+        """
+        step, lane = np.divmod(place, section.lanes)
+        late = (step + lane * self._crops // section.lanes) % (section.tiles * self._crops)
+        period, crop = np.divmod(late, self._crops)
+        tile = (period - crop % self._mixed) % section.tiles
+        block, within = np.divmod(tile, section.block)
+        return section.first + (block * section.lanes + lane) * section.block + within, crop
+
+    def _row(self, ordinal: np.ndarray, epoch: int) -> np.ndarray:
+        """Tile of an ordinal: blocks permuted, their borders elsewhere each epoch."""
+        blocks = self._tiles // self._block
+        place, within = np.divmod(ordinal, self._block)
+        whole = place < blocks
+        row = ordinal.copy()
+        row[whole] = permuted(place[whole], blocks, self._seed, epoch) * self._block + within[whole]
+        turn = int(
+            np.random.SeedSequence([self._seed, epoch, 1]).generate_state(1, np.uint64)[0] % self._tiles
+        )
+        return (row + turn) % self._tiles
+
+
+def positions_of(
+    step: int, batch: int, rank: int = 0, ranks: int = 1, worker: int = 0, workers: int = 1
+) -> np.ndarray:
+    """Positions in the stream that one worker of one rank reads for one optimiser step.
+
+    Args:
+        step: 0, 1, 2, ...: with the batch, the whole state of the stream.
+        batch: samples per step, over all ranks.
+        rank: this rank.
+        ranks: number of ranks; must divide `batch`, so that none waits and gradients weigh the same.
+        worker: this worker of the rank.
+        workers: number of the rank's workers.
+
+    Returns:
+        (N,) int64, ascending; over ranks and workers, the positions step*batch..(step+1)*batch-1, each once.
+
+    Raises:
+        GeoladderError: the ranks cannot share a batch evenly.
+    """
+    if batch % ranks:
+        raise GeoladderError(
+            f"a batch of {batch} samples cannot be shared evenly by {ranks} devices; "
+            "make pretrain.batch a multiple of compute.devices"
+        )
+    own = np.arange(step * batch + rank, (step + 1) * batch, ranks, dtype=np.int64)
+    return own[own // ranks % workers == worker]

@@ -1,0 +1,170 @@
+"""Few-shot draws from PhilEO Bench: n patches *per bucket*, so six buckets and n = 50 are 300 patches.
+
+Unusual: training and validation patches of the density tasks are enriched as the bench does (a patch with hardly any
+road or building is kept with probability 1/4), test patches are not. The bench draws with Python's `Random(12345)`,
+the same for every bucket; here each (seed, bucket, task, split) has its own numpy stream, so draws can be repeated
+with other seeds. `from_official` reads the published index files for the original subsets.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from geoladder.data.bench.files import BUCKETS, LABELS, Split, Task
+from geoladder.data.bench.reader import Bench
+from geoladder.errors import GeoladderError
+
+MIN_DENSITY = {"train": 0.005, "val": 0.01}
+"""Mean label above which a patch of roads or buildings is always kept."""
+KEEP_SPARSE = 0.25
+VAL_SHARE = 0.2
+TEST_SEED = 0
+WALK = 64
+"""Labels read at a time while looking for dense patches."""
+
+
+class Draw(NamedTuple):
+    """Patches of one few-shot run, as rows of `Bench.pool`: bucket after bucket, each in the order of drawing."""
+
+    train_rows: pd.DataFrame
+    val_rows: pd.DataFrame
+
+
+def draw(bench: Bench, task: Task, n: int, seed: int) -> Draw:
+    """Draw n training and ceil(0.2 n) validation patches of each bucket that has the task's labels.
+
+    For one seed, the patches of a smaller n are the first ones of a larger n (in each bucket). Validation patches are
+    as many as the bucket has, when it has fewer.
+
+    Args:
+        bench: the bench.
+        task: roads, buildings or landcover.
+        n: training patches per bucket.
+        seed: any non-negative integer.
+
+    Raises:
+        GeoladderError: a bucket has fewer than n drawable training patches, or there is no validation patch at all.
+    """
+    train = _draw_split(bench, task, "train", n, seed)
+    short = {bucket: len(rows) for bucket, rows in train.items() if len(rows) < n}
+    if short or not train:
+        raise GeoladderError(_too_few(bench, task, n, seed, short))
+    val = _draw_split(bench, task, "val", math.ceil(VAL_SHARE * n), seed)
+    if not any(len(rows) for rows in val.values()):
+        raise GeoladderError(f"{bench.archive} has no validation patch for {task}; check its *_val_* files")
+    return Draw(pd.concat(train.values(), ignore_index=True), pd.concat(val.values(), ignore_index=True))
+
+
+def _draw_split(bench: Bench, task: Task, split: Split, n: int, seed: int) -> dict[str, pd.DataFrame]:
+    """First n patches of each bucket's order; fewer where the bucket has fewer."""
+    pool = bench.pool(task, split)
+    drawn = {}
+    for bucket, rows in pool.groupby("bucket", sort=False):
+        stream = [
+            seed,
+            list(BUCKETS).index(str(bucket)),
+            list(LABELS).index(task),
+            ("train", "val").index(split),
+        ]
+        rng = np.random.default_rng(stream)
+        walk = rows.iloc[rng.permutation(len(rows))]
+        if task != "landcover":
+            walk = _enriched(bench, task, split, walk, rng.random(len(rows)), n)
+        drawn[str(bucket)] = walk.iloc[:n]
+    return drawn
+
+
+def _enriched(
+    bench: Bench, task: Task, split: Split, walk: pd.DataFrame, chance: np.ndarray, n: int
+) -> pd.DataFrame:
+    """Patches of a walk that are dense or lucky, until there are n; one chance per place keeps prefixes nested."""
+    kept: list[pd.DataFrame] = []
+    for start in range(0, len(walk), WALK):
+        rows = walk.iloc[start : start + WALK]
+        dense = bench.labels(task, rows).mean(axis=(1, 2)) > MIN_DENSITY[split]
+        kept.append(rows[dense | (chance[start : start + WALK] < KEEP_SPARSE)])
+        if sum(map(len, kept)) >= n:
+            break
+    return pd.concat(kept)
+
+
+def _too_few(bench: Bench, task: Task, n: int, seed: int, short: dict[str, int]) -> str:
+    pool = bench.pool(task, "train")
+    if pool.empty:
+        return f"{bench.archive} has no training patch with labels for {task}; check its *_label_* files"
+    sizes = pool["bucket"].value_counts()
+    bucket, drawable = min(short.items(), key=lambda item: item[1])
+    drawn = f", of which {drawable} are drawn at this seed" if task != "landcover" else ""
+    return (
+        f"n = {n} for {task} (seed {seed}) is more than bucket '{bucket}' has: its pool is {sizes[bucket]} training "
+        f"patches{drawn}; the largest n allowed is {drawable}. Lower n, or add tiles to the bench"
+    )
+
+
+def test_rows(bench: Bench, task: Task, limit: int, seed: int = TEST_SEED) -> pd.DataFrame:
+    """Test patches at natural density: at most `limit`, drawn once from all buckets together.
+
+    Returns:
+        Rows of `Bench.pool(task, "test")` in pool order; the same for every run, since the seed is fixed.
+
+    Raises:
+        GeoladderError: the bench has no test patch for the task.
+    """
+    pool = bench.pool(task, "test")
+    if pool.empty:
+        raise GeoladderError(
+            f"{bench.archive} has no test patch with labels for {task}; check its *_test_* files"
+        )
+    if len(pool) <= limit:
+        return pool
+    rng = np.random.default_rng([seed, list(LABELS).index(task)])
+    return pool.iloc[np.sort(rng.permutation(len(pool))[:limit])].reset_index(drop=True)
+
+
+def from_official(path: Path, bench: Bench, task: Task) -> Draw:
+    """Read an index file of the bench, `indices_<date>_128_10M_<task>_<n>.json`.
+
+    Args:
+        path: JSON, by bucket: train_indices, val_indices (positions in the bucket's pool), length_multi_array_train
+            and length_multi_array_val (pool sizes, which must be those of `bench`).
+        bench: the bench the indices belong to.
+        task: the task they were drawn for.
+
+    Raises:
+        GeoladderError: the file is no such index, or was made for other files than `bench` has.
+    """
+    try:
+        buckets = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as problem:
+        raise GeoladderError(f"{path} is no index file of PhilEO Bench ({problem})") from None
+    if not isinstance(buckets, dict) or not buckets:
+        raise GeoladderError(f"{path} is no index file of PhilEO Bench: an object by bucket is expected")
+    return Draw(*(_official_split(Path(path), buckets, bench, task, split) for split in ("train", "val")))
+
+
+def _official_split(path: Path, buckets: dict, bench: Bench, task: Task, split: Split) -> pd.DataFrame:
+    pool = bench.pool(task, split)
+    chosen = []
+    for bucket, entry in buckets.items():
+        rows = pool[pool["bucket"] == bucket]
+        try:
+            positions = np.array(entry[f"{split}_indices"], np.int64)
+            length = int(entry[f"length_multi_array_{split}"])
+        except (KeyError, TypeError, ValueError) as problem:
+            raise GeoladderError(
+                f"{path}, bucket '{bucket}': {split} entries are unusable ({problem!r})"
+            ) from None
+        if length != len(rows):
+            raise GeoladderError(
+                f"{path} was made for {length} {split} patches in bucket '{bucket}', but {bench.archive} has "
+                f"{len(rows)} for {task}; use the index file of this edition of the bench (the 2025 files leave out "
+                "Israel), or draw by seed"
+            )
+        if positions.size and not (0 <= positions.min() and positions.max() < length):
+            raise GeoladderError(f"{path}, bucket '{bucket}': {split} positions must lie in 0..{length - 1}")
+        chosen.append(rows.iloc[positions])
+    return pd.concat(chosen, ignore_index=True)

@@ -1,0 +1,194 @@
+"""Reader of PhilEO Bench: Sentinel-2 patches with road, building and land cover labels, in npy files.
+
+Unusual: the bench states neither the scale of its density labels (fractions, or 0-100 m2 a pixel) nor the DN
+offset of its images, which may differ between the dates of one file. Both are found once and recorded in the index.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from geoladder.data.archives.folders import walk
+from geoladder.data.archives.npy import label_path, open_images, open_npy
+from geoladder.data.archives.zips import unpacking
+from geoladder.data.bench.files import (
+    LABELS,
+    Split,
+    Task,
+    parse,
+)
+from geoladder.data.bench.record import describe, tile_records
+from geoladder.data.labels.targets import landcover_classes
+from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path
+
+log = logging.getLogger(__name__)
+
+
+def index_bench(archive: Path, out: Path) -> None:
+    """List the image files of a bench with what a reader must know about each.
+
+    Args:
+        archive: folder with `<region>_<tile>_<split>_s2.npy` and label files, at any depth.
+        out: written, parquet, one row per image file in the order of the bench: region, tile, split, bucket, file
+            (relative to `archive`), patches, patch_px, lat_deg, lon_deg (centre, NaN where unknown), has_roads,
+            has_building, has_lc, roads_scale, building_scale (factor to fractions, NaN without labels),
+            date_patches and offset_dn (lists: how many patches each date has, in order, and its DN offset; one entry
+            where dates are unknown), offset_source (`metadata` or `pixels`).
+
+    Raises:
+        GeoladderError: no file, an unknown name, a damaged file, labels that do not fit, or mixed patch sizes.
+    """
+    files = sorted(
+        parse(folder / name)
+        for folder, _, names in walk(Path(archive))
+        for name in names
+        if name.endswith("_s2.npy")
+    )
+    if not files:
+        raise GeoladderError(
+            f"no *_s2.npy in {archive}; "
+            + (
+                unpacking(Path(archive))
+                or "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
+                "unzip that, and set bench.path to the folder"
+            )
+        )
+    records = tile_records(Path(archive))
+    index = pd.DataFrame([describe(file, Path(archive), records) for file in files])
+    for kind in ("roads", "building"):
+        # The files of a tile share a scale, and some have no pixel that would show it.
+        shared = index.groupby(["region", "tile"])[f"{kind}_scale"].transform("min")
+        index[f"{kind}_scale"] = shared.where(index[f"has_{kind}"])
+    sizes = index.groupby("patch_px")["file"].first()
+    if len(sizes) > 1:
+        raise GeoladderError(
+            f"{archive} mixes patch sizes: {', '.join(f'{px} px ({file})' for px, file in sizes.items())}; "
+            "point bench.path at the folder of one edition"
+        )
+    with atomic_path(out) as path:
+        index.to_parquet(path, index=False)
+    _log_summary(archive, index)
+
+
+def _log_summary(archive: Path, index: pd.DataFrame) -> None:
+    scaled = int((index[["roads_scale", "building_scale"]] < 1).to_numpy().sum())
+    counts = ", ".join(f"{count} {split}" for split, count in index.groupby("split")["patches"].sum().items())
+    log.info(
+        "%s: %d files, patches: %s; %d label files in 0-100; offset of %d files from metadata, of %d from pixels",
+        archive,
+        len(index),
+        counts,
+        scaled,
+        (index["offset_source"] == "metadata").sum(),
+        (index["offset_source"] == "pixels").sum(),
+    )
+
+
+class BenchBatch(NamedTuple):
+    """Patches with the labels of one task."""
+
+    images: np.ndarray
+    """(N, 10, P, P) uint16 DN, bands in `BANDS` order, all at 10 m."""
+    offset_dn: np.ndarray
+    """(N,) int64, to subtract from the images; 0 without harmonising."""
+    labels: np.ndarray
+    """(N, P, P): float32 density 0..1 (roads, buildings), or int64 class 0..10 with 255 to ignore (landcover)."""
+
+
+class Bench:
+    """The bench behind an index written by `index_bench`."""
+
+    def __init__(
+        self, archive: Path, index: Path, harmonise: Literal["baseline", "none"] = "baseline"
+    ) -> None:
+        """Open a bench.
+
+        Args:
+            archive: folder of the npy files.
+            index: the index of that folder.
+            harmonise: `none` leaves the +1000 DN offset of later products in, as the original loaders do.
+
+        Raises:
+            GeoladderError: the index is missing or is no bench index.
+        """
+        self.archive = Path(archive)
+        self._harmonise = harmonise == "baseline"
+        try:
+            self.index = pd.read_parquet(index)
+            self._paths = [self.archive / file for file in self.index["file"]]
+            dates = zip(self.index["offset_dn"], self.index["date_patches"], strict=True)
+            self._offset_dn = [np.repeat(offsets, counts) for offsets, counts in dates]
+        except (OSError, ValueError, KeyError) as problem:
+            raise GeoladderError(
+                f"{index} is no bench index ({problem}); write it with `geoladder bench-index`"
+            ) from None
+
+    def pool(self, task: Task, split: Split) -> pd.DataFrame:
+        """All patches of a split that have the task's labels, bucket after bucket.
+
+        Returns:
+            bucket; position (in the bucket's pool, as published index files count); entry (row of `index`) and slot
+            (patch in that file), which `read` needs.
+        """
+        chosen = self.index[(self.index["split"] == split) & self.index[f"has_{LABELS[task]}"]]
+        counts = chosen["patches"].to_numpy()
+        pool = pd.DataFrame(
+            {
+                "bucket": np.repeat(chosen["bucket"].to_numpy(object), counts),
+                "entry": np.repeat(chosen.index.to_numpy(), counts),
+                "slot": np.concatenate([np.arange(count) for count in counts] or [np.empty(0, np.int64)]),
+            }
+        )
+        pool.insert(1, "position", pool.groupby("bucket", sort=False).cumcount())
+        return pool
+
+    def read(self, task: Task, rows: pd.DataFrame) -> BenchBatch:
+        """Read images and labels of rows of `pool`, in their order; repeats allowed.
+
+        Raises:
+            GeoladderError: no rows; or a file is missing, damaged or holds values it must not (names the file).
+        """
+        images = _gather(rows, self._read_images)
+        offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
+        return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
+
+    def labels(self, task: Task, rows: pd.DataFrame) -> np.ndarray:
+        """Labels alone, as in `BenchBatch.labels`."""
+        read = self._read_classes if task == "landcover" else self._read_density(LABELS[task])
+        return _gather(rows, read)
+
+    def _read_images(self, entry: int, slots: np.ndarray) -> np.ndarray:
+        return open_images(self._paths[entry])[slots].transpose(0, 3, 1, 2)
+
+    def _read_classes(self, entry: int, slots: np.ndarray) -> np.ndarray:
+        path = label_path(self._paths[entry], LABELS["landcover"])
+        try:
+            return landcover_classes(np.asarray(open_npy(path)[slots, ..., 0]))
+        except GeoladderError as problem:
+            raise GeoladderError(f"{path}: {problem}") from None
+
+    def _read_density(self, kind: str) -> Callable[[int, np.ndarray], np.ndarray]:
+        def read(entry: int, slots: np.ndarray) -> np.ndarray:
+            stored = open_npy(label_path(self._paths[entry], kind))[slots, ..., 0]
+            scale = np.float32(self.index[f"{kind}_scale"].to_numpy()[entry])
+            return np.clip(np.nan_to_num(stored.astype(np.float32)) * scale, 0.0, 1.0)
+
+        return read
+
+
+def _gather(rows: pd.DataFrame, read: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Patches of `rows` in their order, read file by file and in ascending order within a file."""
+    if rows.empty:
+        raise GeoladderError("no patches to read: the table of rows is empty")
+    entries, slots = rows["entry"].to_numpy(), rows["slot"].to_numpy()
+    order = np.lexsort((slots, entries))
+    pieces = np.split(order, np.flatnonzero(np.diff(entries[order])) + 1)
+    read_in_order = np.concatenate([read(int(entries[piece[0]]), slots[piece]) for piece in pieces])
+    gathered = np.empty_like(read_in_order, order="C")
+    gathered[order] = read_in_order
+    return gathered

@@ -1,0 +1,178 @@
+"""The usable tiles of an archive, and a ledger of every row with the reason it was dropped.
+
+Unusual: decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline,
+and by archives without metadata. What the corpus does not select is dropped first, so nothing of it is opened.
+Validation cells are chosen by a hash of the cell's name, so they are the same cells in every corpus.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geoladder.data.archives.sources import open_archive
+from geoladder.data.index.checks import check_identities, count_off_grid, set_offsets
+from geoladder.data.index.select import unselected
+from geoladder.data.index.split import is_validation
+from geoladder.data.labels.targets import great_circle_km
+from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path
+from geoladder.study.corpora import Select
+from geoladder.study.specs import IndexSpec
+
+log = logging.getLogger(__name__)
+
+INDEX_COLUMNS = [
+    "grid_cell",
+    "product_id",
+    "timestamp",
+    "lat_deg",
+    "lon_deg",
+    "cloud_percent",
+    "nodata_share",
+    "epsg",
+    "baseline",
+    "offset_dn",
+    "part",
+    "row",
+    "split",
+]
+
+
+def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, ledger: Path) -> None:
+    """Decide which tiles of an archive are usable, for what, and with which DN offset.
+
+    Args:
+        spec: layout of the archive, what the corpus selects, limits and switches of `cleaning` and `validation`.
+        archive: its folder.
+        bench_index: index.parquet of the bench, whose test locations validation keeps away from.
+        index: written, parquet: one row per usable tile (`INDEX_COLUMNS`; split is `train` or `val`).
+        ledger: written, CSV: one row per row of the archive: grid_cell, product_id, kept, reason.
+
+    Raises:
+        GeoladderError: archive or metadata unusable, more unreadable rows than `max_corrupt_share`, no usable tile
+            left, or the results cannot be written.
+    """
+    reader = open_archive(archive, spec.layout)
+    rows = reader.metadata()
+    if rows.empty:
+        raise GeoladderError(f"{archive}/metadata.parquet lists no tile; fetch the archive again")
+    count_off_grid(rows)
+    rows["split"] = [
+        "val" if is_validation(cell, spec.validation_share) else "train" for cell in rows["grid_cell"]
+    ]
+    reason = rows["unusable"].copy()
+    for text, where in unselected(rows, spec.select or Select()):
+        _mark(reason, pd.Series(where, index=rows.index), text)
+    selected = int((reason == "").sum())
+    problems = check_identities(reader, rows, reason)
+    _mark(reason, rows["timestamp"].isna(), "bad timestamp")
+    _mark(reason, rows["epsg"] == 0, "bad crs")
+    _mark(reason, ~(rows["nodata_share"] <= spec.max_nodata_share), "nodata")
+    _mark(reason, ~(rows["cloud_percent"] <= spec.max_cloud_percent), "cloud")
+    problems += set_offsets(reader, rows, reason, spec.harmonise)
+    _check_corrupt(problems, reason, selected, spec.max_corrupt_share, archive)
+    _mark_duplicates(rows, reason, spec.one_product_per_cell, getattr(reader, "many_per_cell", False))
+    if spec.bench_buffer_km > 0:
+        _mark(reason, _near_bench(rows, bench_index, spec.bench_buffer_km), "near bench test")
+    _log_summary(archive, rows, reason)
+    if not (reason == "").any():
+        raise GeoladderError(
+            f"no usable tile in {archive}: {_counts(reason)}. "
+            "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
+        )
+    _write(rows, reason, index, ledger)
+
+
+def _write(rows: pd.DataFrame, reason: pd.Series, index: Path, ledger: Path) -> None:
+    try:
+        with atomic_path(ledger) as path:
+            rows[["grid_cell", "product_id"]].assign(kept=reason == "", reason=reason).to_csv(
+                path, index=False
+            )
+        with atomic_path(index) as path:
+            rows.loc[reason == "", INDEX_COLUMNS].to_parquet(path, index=False)
+    except OSError as problem:
+        raise GeoladderError(
+            f"{index} and {ledger} cannot be written ({problem}); free some disk space, or give the right to write "
+            "there"
+        ) from None
+
+
+def _mark(reason: pd.Series, where: pd.Series, text: str) -> None:
+    """Give rows a reason, unless they have one: the first reason counts."""
+    reason[where & (reason == "")] = text
+
+
+def _check_corrupt(
+    problems: list[str], reason: pd.Series, selected: int, max_corrupt_share: float, archive: Path
+) -> None:
+    bad = int((reason == "unreadable").sum())
+    if bad > max_corrupt_share * selected:
+        raise GeoladderError(
+            f"{bad} of {selected} rows of {archive} cannot be read, more than "
+            f"cleaning.max_corrupt_share = {max_corrupt_share}; the first: {problems[0]}"
+        )
+
+
+def _mark_duplicates(
+    rows: pd.DataFrame, reason: pd.Series, one_product_per_cell: bool, many_per_cell: bool
+) -> None:
+    """Drop repetitions among usable rows; where a cell may have one product, its earliest stays.
+
+    Args:
+        rows: the archive's.
+        reason: changed in place.
+        one_product_per_cell: whether later products of a cell are dropped.
+        many_per_cell: whether rows of one product in one cell are different patches.
+    """
+    usable = rows[reason == ""].sort_values(["timestamp", "product_id"], kind="stable")
+    if many_per_cell:
+        first = usable.groupby("grid_cell")["product_id"].transform("first")
+        repeated = (usable["product_id"] != first) & one_product_per_cell
+    else:
+        repeated = usable.duplicated(["grid_cell"] if one_product_per_cell else ["grid_cell", "product_id"])
+    reason[usable.index[repeated]] = "duplicate cell" if one_product_per_cell else "duplicate product"
+
+
+def _near_bench(rows: pd.DataFrame, bench_index: Path, buffer_km: float) -> pd.Series:
+    """Validation rows within `buffer_km` of the centre of a bench test tile."""
+    try:
+        bench = pd.read_parquet(bench_index, columns=["split", "lat_deg", "lon_deg"])
+    except (OSError, ValueError) as problem:
+        raise GeoladderError(
+            f"{bench_index} is no bench index ({problem}); write it with `geoladder bench-index`"
+        ) from None
+    tests = bench.loc[bench["split"] == "test", ["lat_deg", "lon_deg"]].drop_duplicates()
+    if tests.isna().any(axis=None):
+        log.warning(
+            "%s: some test files have no location, so validation cannot keep away from them", bench_index
+        )
+    validation = rows[rows["split"] == "val"]
+    nearest_km = np.full(len(validation), np.inf)
+    lat_deg, lon_deg = validation["lat_deg"].to_numpy(), validation["lon_deg"].to_numpy()
+    for test_lat_deg, test_lon_deg in tests.dropna().to_numpy():
+        nearest_km = np.minimum(nearest_km, great_circle_km(lat_deg, lon_deg, test_lat_deg, test_lon_deg))
+    near = pd.Series(False, index=rows.index)
+    near[validation.index] = nearest_km <= buffer_km
+    return near
+
+
+def _counts(reason: pd.Series) -> str:
+    counts = reason[reason != ""].value_counts()
+    return ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
+
+
+def _log_summary(archive: Path, rows: pd.DataFrame, reason: pd.Series) -> None:
+    kept = rows[reason == ""]
+    log.info(
+        "%s: %d rows, %d kept (%d train, %d val, %d with DN offset); dropped: %s",
+        archive,
+        len(rows),
+        len(kept),
+        (kept["split"] == "train").sum(),
+        (kept["split"] == "val").sum(),
+        (kept["offset_dn"] > 0).sum(),
+        _counts(reason),
+    )

@@ -1,0 +1,144 @@
+"""A warm parent process that forks one job per request, so that small cells do not each import torch.
+
+Importing torch and Lightning takes seconds, more than many cells of a laptop study. The workflow starts one worker
+per run; `geoladder <verb>` hands its arguments, environment, folder and open files to it over a Unix socket, and a
+forked child does the work as if it had been started by the caller. Death travels both ways: a child whose caller
+vanishes gets SIGTERM, a caller whose child vanishes exits with a message. The worker itself leaves with its parent,
+which holds the other end of its standard input.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+from geoladder.errors import GeoladderError
+
+SOCKET_VARIABLE = "GEOLADDER_WORKER"
+GRACE_S = 60.0
+log = logging.getLogger(__name__)
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = connection.recv(size - len(parts))
+        if not part:
+            raise ConnectionError("the other side closed the connection")
+        parts += part
+    return bytes(parts)
+
+
+def call(arguments: list[str], path: str) -> int:
+    """Run `geoladder ARGUMENTS` in a child of the worker that listens at `path`; return its exit status.
+
+    SIGTERM and SIGINT received meanwhile are passed on.
+
+    Raises:
+        GeoladderError: the worker or its child died without an answer.
+        OSError: nothing listens at `path`.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        request = json.dumps(
+            {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
+        )
+        socket.send_fds(connection, [b"!"], [0, 1, 2])
+        connection.sendall(struct.pack("!I", len(request.encode())) + request.encode())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _frame: connection.sendall(bytes([received])))
+        try:
+            return _receive_exactly(connection, 1)[0]
+        except ConnectionError:
+            raise GeoladderError(
+                f"`geoladder {arguments[0]}` was killed before it finished (out of memory, or by hand); "
+                "run the same command again, it resumes where it can"
+            ) from None
+
+
+def serve(path: str) -> None:
+    """Listen at `path` and fork a child per request until standard input ends, as it does when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(64)
+        _import_heavy_modules()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps; a child answers its caller itself
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                _child(connection)
+            connection.close()
+    Path(path).unlink(missing_ok=True)
+
+
+def _import_heavy_modules() -> None:
+    """Everything the verbs import, compiled kernels and what is known of the source, paid for once."""
+    import torch
+
+    torch.set_num_threads(1)
+    import geoladder.data.batches.chips
+    import geoladder.models.scan
+    import geoladder.report.figures.scaling
+    import geoladder.runs.provenance
+    import geoladder.training.finetune
+    import geoladder.training.pretrain
+
+    geoladder.models.scan.warm_up()
+    geoladder.runs.provenance.warm_up()
+
+
+def _child(connection: socket.socket) -> None:
+    """Become the caller (files, folder, environment), run the verb, answer with its exit status. Never returns."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _, files, _, _ = socket.recv_fds(connection, 1, 3)
+        size = struct.unpack("!I", _receive_exactly(connection, 4))[0]
+        request = json.loads(_receive_exactly(connection, size))
+        for target, source in enumerate(files):
+            os.dup2(source, target)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        os.environ.pop(SOCKET_VARIABLE, None)
+        threading.Thread(target=_obey, args=(connection,), daemon=True).start()
+        from geoladder.cli import main
+
+        status = main(request["arguments"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes([status]))
+        os._exit(status)
+
+
+def _obey(connection: socket.socket) -> None:
+    """Pass the caller's signals on to this process; when the caller is gone, end it."""
+    while True:
+        try:
+            received = connection.recv(1)
+        except OSError:
+            received = b""
+        os.kill(os.getpid(), received[0] if received else signal.SIGTERM)
+        if not received:
+            time.sleep(GRACE_S)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket")
+    serve(parser.parse_args().socket)

@@ -1,0 +1,1 @@
+"""One law on one table of runs: global optimum, profile and bootstrap intervals, verdict, prediction."""

@@ -1,0 +1,150 @@
+"""Levenberg-Marquardt for curves, all starts or resamples at once, projected on bounds.
+
+The Huber loss is minimised by reweighting: beyond delta a residual weighs delta / |r|.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from geoladder.scaling.laws.curves import Array, Evaluated
+from geoladder.scaling.laws.loss import LOG, RAW, Loss
+
+ITERATIONS = 400
+GAIN = 1e-10
+TRIAL, RIVAL = 40, 1.05
+"""Rival starts of one problem that after so many steps are worse than the best by this factor are given up."""
+
+
+def descend(
+    evaluate: Callable[[Array], Evaluated],
+    theta: Array,
+    low: Array,
+    high: Array,
+    target: Array,
+    weight: Array,
+    loss: Loss,
+    deltas: Array,
+    *,
+    rivals: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Minimise R objectives.
+
+    Args:
+        evaluate: theta (R, P) -> values (R, M) and derivatives (R, M, P).
+        theta: (R, P) starts.
+        low: (P,) or (R, P) lower bounds.
+        high: (P,) or (R, P) upper bounds.
+        target: (M,), (1, M) or (R, M) errors on the scale of the loss.
+        weight: weights of the points, shaped as `target`.
+        loss: what is summed.
+        deltas: stages of the Huber continuation.
+        rivals: whether the rows are starts of one problem, of which only the best matters.
+
+    Returns:
+        (R, P) minimisers, (R,) objectives, (R,) whether each settled.
+    """
+    runs, points = len(theta), np.shape(target)[-1]
+    low, high = (np.broadcast_to(bound, theta.shape) for bound in (low, high))
+    target, weight = (np.broadcast_to(np.atleast_2d(v), (runs, points)) for v in (target, weight))
+    theta = np.clip(np.array(theta, dtype=np.float64), low, high)
+    settled = np.ones(len(theta), dtype=bool)
+    cost = np.full(len(theta), np.inf)
+    for delta in deltas:
+        theta, cost, done = _stage(evaluate, theta, low, high, target, weight, loss, float(delta), rivals)
+        settled &= done
+    return theta, cost, settled
+
+
+def _stage(
+    evaluate: Callable[[Array], Evaluated],
+    theta: Array,
+    low: Array,
+    high: Array,
+    target: Array,
+    weight: Array,
+    loss: Loss,
+    delta: float,
+    rivals: bool,
+) -> tuple[Array, Array, Array]:
+    """One stage of the continuation; rows that have settled drop out, so late steps cost only what is left."""
+    ends, costs, settled = theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool)
+    left = np.arange(len(theta))
+    damping, still = np.full(len(theta), 1e-2), np.zeros(len(theta), dtype=np.int64)
+    residual, jacobian = _residuals(evaluate, theta, target, loss)
+    cost = _cost(residual, weight, delta)
+    for iteration in range(ITERATIONS):
+        step = _step(theta, low, high, residual, jacobian, weight * _reweight(residual, delta), damping)
+        trial = np.clip(theta - step, low, high)
+        trial_residual, trial_jacobian = _residuals(evaluate, trial, target, loss)
+        trial_cost = _cost(trial_residual, weight, delta)
+        better = trial_cost < cost
+        gained = np.where(better, cost - trial_cost, 0.0)
+        theta = np.where(better[:, None], trial, theta)
+        residual = np.where(better[:, None], trial_residual, residual)
+        jacobian = np.where(better[:, None, None], trial_jacobian, jacobian)
+        cost = np.where(better, trial_cost, cost)
+        damping = np.clip(np.where(better, damping / 6, damping * 5), 1e-13, 1e13)
+        quiet = (gained <= GAIN * cost + 1e-40) & (better | (damping > 1e8))
+        still = np.where(quiet, still + 1, 0)
+        ends[left], costs[left], settled[left] = theta, cost, still >= 1
+        going = still < 2
+        if rivals and iteration >= TRIAL:
+            going &= cost <= RIVAL * costs.min()
+        if not going.any():
+            break
+        if not going.all():
+            left, theta, cost, damping, still = (
+                left[going],
+                theta[going],
+                cost[going],
+                damping[going],
+                still[going],
+            )
+            low, high, target, weight = low[going], high[going], target[going], weight[going]
+            residual, jacobian = residual[going], jacobian[going]
+    return ends, costs, settled
+
+
+def _step(
+    theta: Array, low: Array, high: Array, residual: Array, jacobian: Array, heavy: Array, damping: Array
+) -> Array:
+    """The damped Gauss-Newton step (R, P).
+
+    A parameter that rests on a bound and wants out stays there; the others are solved for without it.
+    """
+    weighted = (jacobian * heavy[:, :, None]).transpose(0, 2, 1)
+    normal = np.matmul(weighted, jacobian)
+    gradient = np.matmul(weighted, residual[..., None])[..., 0]
+    free = ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
+    normal *= free[:, :, None] & free[:, None, :]
+    diagonal = np.einsum("rpp->rp", normal)
+    least = 1e-14 + 1e-12 * diagonal.max(axis=1, keepdims=True)
+    diagonal += damping[:, None] * diagonal + np.where(free, least, 1.0)
+    return np.linalg.solve(normal, (gradient * free)[..., None])[..., 0]
+
+
+def _reweight(residual: Array, delta: float) -> Array:
+    if not np.isfinite(delta):
+        return np.ones_like(residual)
+    return np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
+
+
+def _cost(residual: Array, weight: Array, delta: float) -> Array:
+    size = np.abs(residual)
+    rho = np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta) if np.isfinite(delta) else 0.0)
+    return np.where(np.isfinite(residual).all(axis=1), (weight * rho).sum(axis=1), np.inf)
+
+
+def _residuals(
+    evaluate: Callable[[Array], Evaluated], theta: Array, target: Array, loss: Loss
+) -> tuple[Array, Array]:
+    """Residuals (R, M) and their derivatives (R, M, P) on the scale of the loss."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        value, rows = evaluate(theta)
+        if loss.scale == RAW:
+            return value - target, rows
+        if loss.scale == LOG:
+            positive = np.where(value > 0, value, np.nan)
+            return np.log(positive) - target, np.nan_to_num(rows / positive[..., None])
+        return np.log1p(value) - target, rows / (1 + value[..., None])

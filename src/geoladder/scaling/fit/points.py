@@ -1,0 +1,133 @@
+"""A table of runs as arrays a law can be fitted to, or a plain refusal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from geoladder.errors import GeoladderError
+from geoladder.scaling.fit.identify import levels_of
+from geoladder.scaling.laws.curves import Array
+from geoladder.scaling.laws.forms import Form
+
+
+class Refusal(GeoladderError):
+    """The table cannot answer the question; the message says why and what would."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Checked runs.
+
+    Attributes:
+        x: (M,) values by variable.
+        y: (M,) errors.
+        weight: (M,) weights with mean 1.
+        levels: (M,) number of the level by variable.
+        cells: (M,) number of the design cell: the combination of levels.
+        repeated: whether runs of one cell differ by their seed.
+    """
+
+    x: dict[str, Array]
+    y: Array
+    weight: Array
+    levels: dict[str, Array]
+    cells: Array
+    repeated: bool
+
+
+def read_points(
+    table: pd.DataFrame,
+    form: Form,
+    columns: Mapping[str, str],
+    y: str,
+    *,
+    seed: str | None = None,
+    sd: str | None = None,
+    planned: Mapping[str, str] | None = None,
+) -> Points:
+    """Check a table and take the columns a law needs.
+
+    Args:
+        table: one row per run.
+        form: the law.
+        columns: column of each role (`n`, `d`, `u`); roles the law does not use still shape the cells.
+        y: column of the error.
+        seed: column that names repeats of a cell.
+        sd: column with the standard error of y (from a test set or from seeds); points weigh (y / sd)^2.
+        planned: column with the planned level of a variable that wobbles about its plan. All runs of a level are
+            given its geometric mean: which data a seed happened to draw matters more than how many, and a law free
+            to read the wobble bends to the seeds' luck.
+
+    Raises:
+        Refusal: missing or non-numeric columns, values that are not positive, doubled rows, a constant y, a variable
+            with one value, or fewer points than parameters.
+    """
+    missing = [role for role in form.variables if role not in columns]
+    if missing:
+        raise Refusal(
+            f"{form.equation} needs a column for {', '.join(missing)}; say which, as in --{missing[0]} COLUMN"
+        )
+    used = {role: columns[role] for role in columns}
+    wanted = [*used.values(), y, *([seed] if seed else []), *([sd] if sd else []), *(planned or {}).values()]
+    absent = [name for name in dict.fromkeys(wanted) if name not in table]
+    if absent:
+        raise Refusal(f"no column {', '.join(absent)}; there are: {', '.join(map(str, table.columns))}")
+    numbers = _numbers(table, [*used.values(), y, *([sd] if sd else [])])
+    x = {role: numbers[k] for k, role in enumerate(used)}
+    values = numbers[len(used)]
+    _refuse_doubles(table, [*used.values(), y], [*used.values(), *([seed] if seed else [])], seed)
+    if len(values) < len(form.parameters):
+        raise Refusal(
+            f"{len(values)} points for the {len(form.parameters)} parameters of {form.equation}; "
+            f"at least {len(form.parameters) + 1} are needed, or a law with fewer parameters"
+        )
+    if form.variables and len(values) > 1 and np.ptp(values) <= 1e-12 * values.max():
+        raise Refusal(f"{y} is {values[0]:g} in every row: there is no scaling to fit")
+    levels = {
+        role: (
+            pd.factorize(table[planned[role]])[0].astype(np.int64)
+            if planned and role in planned
+            else levels_of(x[role], form.level_ratio)
+        )
+        for role in used
+    }
+    for role in used.keys() & (planned or {}).keys():
+        logs = np.bincount(levels[role], weights=np.log(x[role])) / np.bincount(levels[role])
+        x[role] = np.exp(logs)[levels[role]]
+    for role in form.variables:
+        if np.unique(levels[role]).size < 2:
+            raise Refusal(
+                f"{used[role]} takes one value ({x[role][0]:g}) in all {len(values)} rows: nothing can be said about "
+                f"how {y} depends on it; add runs at two more values, or fit a law without it"
+            )
+    weight = (values / numbers[len(used) + 1]) ** 2 if sd else np.ones(len(values))
+    cells = np.unique(np.stack(list(levels.values())), axis=1, return_inverse=True)[1].reshape(-1)
+    repeated = bool(np.bincount(cells).max() > 1) if seed else False
+    return Points(x, values, weight / weight.mean(), levels, cells, repeated)
+
+
+def _numbers(table: pd.DataFrame, names: list[str]) -> list[Array]:
+    found = []
+    for name in names:
+        column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+        bad = np.flatnonzero(~np.isfinite(column) | (column <= 0))
+        if bad.size:
+            raise Refusal(
+                f"row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]} ({bad.size} such rows); sizes, errors and "
+                "standard errors must be positive numbers: mend the rows or leave them out with a reason"
+            )
+        found.append(column)
+    return found
+
+
+def _refuse_doubles(table: pd.DataFrame, whole: list[str], key: list[str], seed: str | None) -> None:
+    doubled = table.duplicated(key if seed else whole, keep=False)
+    if doubled.any():
+        first = table.loc[doubled].iloc[0]
+        where = ", ".join(f"{name}={first[name]}" for name in (key if seed else whole))
+        raise Refusal(
+            f"{int(doubled.sum())} rows are doubled (first: {where}); a run counts once: "
+            + ("give repeats their own seed" if seed else "drop the copies, or name the column of seeds")
+        )

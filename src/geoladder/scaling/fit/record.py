@@ -1,0 +1,110 @@
+"""A fit as JSON and back."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import write_json
+from geoladder.scaling.fit.identify import Identifiability
+from geoladder.scaling.fit.result import Bootstrap, Fit, Status
+from geoladder.scaling.fit.search import Minimum
+from geoladder.scaling.laws.forms import form_of
+from geoladder.scaling.laws.loss import Loss
+
+KEPT_DRAWS = 400
+"""Bootstrap draws kept in a file, for bands; every k-th, so that they stay a sample."""
+
+
+def to_json(fit: Fit) -> dict[str, Any]:
+    """A fit as JSON values; open ends of intervals and parameters of a refused law are null.
+
+    Keys: form, equation, status, objective, loss, params, intervals.<kind>.<parameter> = [low, high],
+    identifiability, minima, n_points, starts, reached, noise, ranges, bootstrap, draws, residuals, reduced.
+    """
+    names = form_of(fit.form).parameters
+    refused = fit.status is Status.NOT_IDENTIFIED
+    kinds = {"profile": {}, "bootstrap": {}} if refused else fit.intervals
+    step = max(1, len(next(iter(fit.draws.values()), [])) // KEPT_DRAWS)
+    return {
+        "form": fit.form,
+        "equation": fit.equation,
+        "status": str(fit.status),
+        "objective": fit.objective,
+        "loss": {"kind": fit.loss.kind, "delta": fit.loss.delta if np.isfinite(fit.loss.delta) else None},
+        "params": dict.fromkeys(names) if refused else fit.params,
+        "intervals": {
+            kind: {name: list(found.get(name, (None, None))) for name in names}
+            for kind, found in kinds.items()
+        },
+        "identifiability": dataclasses.asdict(fit.identifiability),
+        "minima": [dataclasses.asdict(minimum) for minimum in fit.minima],
+        "n_points": fit.n_points,
+        "starts": fit.starts,
+        "reached": fit.reached,
+        "noise": fit.noise,
+        "ranges": {role: list(ends) for role, ends in fit.ranges.items()},
+        "bootstrap": None if fit.bootstrap is None else dataclasses.asdict(fit.bootstrap),
+        "draws": {name: values[::step].tolist() for name, values in fit.draws.items()},
+        "residuals": fit.residuals.tolist(),
+        "reduced": None if fit.reduced is None else to_json(fit.reduced),
+    }
+
+
+def from_json(raw: dict[str, Any]) -> Fit:
+    """The inverse of `to_json`, but for the draws left out; further keys are ignored.
+
+    Raises:
+        GeoladderError: a key is missing.
+    """
+    try:
+        loss = Loss(
+            raw["loss"]["kind"], float("inf") if raw["loss"]["delta"] is None else raw["loss"]["delta"]
+        )
+        refused = raw["status"] == Status.NOT_IDENTIFIED
+        return Fit(
+            form=raw["form"],
+            equation=raw["equation"],
+            status=Status(raw["status"]),
+            identifiability=Identifiability(**raw["identifiability"]),
+            loss=loss,
+            params={} if refused else raw["params"],
+            objective=raw["objective"],
+            intervals=(
+                {}
+                if refused
+                else {
+                    kind: {name: (ends[0], ends[1]) for name, ends in found.items()}
+                    for kind, found in raw["intervals"].items()
+                }
+            ),
+            n_points=raw["n_points"],
+            starts=raw["starts"],
+            reached=raw["reached"],
+            minima=[Minimum(**minimum) for minimum in raw["minima"]],
+            noise=raw["noise"],
+            ranges={role: (ends[0], ends[1]) for role, ends in raw["ranges"].items()},
+            bootstrap=None if raw["bootstrap"] is None else Bootstrap(**raw["bootstrap"]),
+            draws={name: np.array(values) for name, values in raw["draws"].items()},
+            residuals=np.array(raw["residuals"]),
+            reduced=None if raw["reduced"] is None else from_json(raw["reduced"]),
+        )
+    except (KeyError, TypeError, ValueError) as problem:
+        raise GeoladderError(f"this is no fit written by `geoladder fit`: {problem!r}") from None
+
+
+def write(fit: Fit, out: Path, **more: Any) -> None:  # noqa: ANN401
+    """Write a fit, with further keys such as `provenance`, at once or not at all."""
+    write_json(out, to_json(fit) | more)
+
+
+def read(path: Path) -> Fit:
+    """Read a fit; raises GeoladderError where there is none."""
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, ValueError) as problem:
+        raise GeoladderError(f"{path} cannot be read as a fit: {problem}") from None
+    return from_json(raw)

@@ -1,0 +1,129 @@
+"""Does the error fall at all, and does the law follow the points? Asked without believing in any law."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from geoladder.scaling.fit.points import Points
+from geoladder.scaling.fit.result import Fit
+from geoladder.scaling.laws.curves import Array
+
+Direction = Literal["falls", "rises", "no scaling seen"]
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Slope of log y on the log of one variable, the others held by their levels.
+
+    Attributes:
+        variable: role.
+        slope: d log y / d log x; negative where the error falls.
+        low: lower end of its interval.
+        high: upper end.
+        worst_rise: greatest rise of the mean log y from one level to a larger one; 0 for a monotone fall.
+        direction: `no scaling seen` when the interval includes 0.
+        verdict: a plain sentence.
+    """
+
+    variable: str
+    slope: float
+    low: float
+    high: float
+    worst_rise: float
+    direction: Direction
+    verdict: str
+
+
+@dataclass(frozen=True)
+class LackOfFit:
+    """F test of a law against the cell means, from the scatter of repeats; p is None without repeats.
+
+    Attributes:
+        p: probability of a misfit as large, were the law true.
+        runs_p: of as few runs of equal sign among residuals ordered by size (Wald & Wolfowitz 1940).
+        verdict: a plain sentence.
+    """
+
+    p: float | None
+    runs_p: float | None
+    verdict: str
+
+
+def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
+    """Ordinary least squares of log y on log x, with an intercept for each combination of the other levels."""
+    others = [levels for role, levels in read.levels.items() if role != variable]
+    blocks = (
+        np.unique(np.stack(others), axis=1, return_inverse=True)[1].reshape(-1)
+        if others
+        else np.zeros(len(read.y), dtype=np.int64)
+    )
+    log_x, log_y = np.log(read.x[variable]), np.log(read.y)
+    inside_x, inside_y = log_x - _block_mean(log_x, blocks), log_y - _block_mean(log_y, blocks)
+    spread = float((inside_x**2).sum())
+    slope = float((inside_x * inside_y).sum() / spread)
+    dof = len(log_y) - len(np.unique(blocks)) - 1
+    error = np.sqrt(((inside_y - slope * inside_x) ** 2).sum() / max(dof, 1) / spread)
+    half = float(stats.t.ppf((1 + level) / 2, dof) * error) if dof > 0 else float("inf")
+    low, high = slope - half, slope + half
+    direction: Direction = "falls" if high < 0 else "rises" if low > 0 else "no scaling seen"
+    means = _level_means(inside_y, read.levels[variable], log_x)
+    worst = float(max(0.0, (means - np.minimum.accumulate(means)).max()))
+    numbers = f"slope {slope:.3f} [{low:.3f}, {high:.3f}]"
+    sentence = {
+        "falls": f"y falls with {variable}: {numbers}",
+        "rises": f"y rises with {variable}: {numbers}",
+        "no scaling seen": f"no scaling seen in {variable}: {numbers} includes 0",
+    }[direction]
+    return Trend(variable, slope, low, high, worst, direction, sentence)
+
+
+def lack_of_fit(fit: Fit, read: Points, level: float = 0.95) -> LackOfFit:
+    """Compare a law's residuals with the scatter of repeats of the same cell."""
+    log_y = fit.loss.target(read.y)
+    parameters = len(fit.params)
+    centre = _block_mean(log_y, read.cells)
+    pure, cells = float(((log_y - centre) ** 2).sum()), len(np.unique(read.cells))
+    pure_dof, lack_dof = len(log_y) - cells, cells - parameters
+    runs_p = _runs(fit.residuals[np.lexsort(tuple(np.log(v) for v in read.x.values()))])
+    if pure_dof < 1 or lack_dof < 1 or pure <= 0:
+        return LackOfFit(
+            None,
+            runs_p,
+            "lack of fit cannot be tested: it needs repeated cells and more cells than parameters",
+        )
+    whole = float((fit.residuals**2).sum())
+    p = float(stats.f.sf(max(whole - pure, 0) / lack_dof / (pure / pure_dof), lack_dof, pure_dof))
+    verdict = (
+        f"the law misses the cells by more than repeats scatter (p = {p:.3g})"
+        if p < 1 - level
+        else f"no lack of fit seen (p = {p:.2f})"
+    )
+    return LackOfFit(p, runs_p, verdict)
+
+
+def _block_mean(values: Array, blocks: Array) -> Array:
+    return (np.bincount(blocks, weights=values) / np.maximum(np.bincount(blocks), 1))[blocks]
+
+
+def _level_means(values: Array, levels: Array, size: Array) -> Array:
+    """Mean value of each level, smallest size first."""
+    counts = np.bincount(levels)
+    kept = counts > 0
+    means = np.bincount(levels, weights=values)[kept] / counts[kept]
+    sizes = np.bincount(levels, weights=size)[kept] / counts[kept]
+    return means[np.argsort(sizes)]
+
+
+def _runs(residuals: Array) -> float | None:
+    """One-sided p of too few sign runs, by the normal approximation; None for fewer than 10 residuals."""
+    signs = residuals[residuals != 0] > 0
+    above, below = int(signs.sum()), int((~signs).sum())
+    total = above + below
+    if total < 10 or not above or not below:
+        return None
+    runs = 1 + int((signs[1:] != signs[:-1]).sum())
+    mean = 1 + 2 * above * below / total
+    variance = (mean - 1) * (mean - 2) / (total - 1)
+    return float(stats.norm.cdf((runs + 0.5 - mean) / np.sqrt(variance)))

@@ -1,0 +1,1 @@
+"""Laws as formulas with their derivatives, and the losses they are fitted by."""

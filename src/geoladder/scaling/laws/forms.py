@@ -1,0 +1,157 @@
+"""The laws. Most are sums of powers and are fitted by the compiled Newton; the others are in `curves`.
+
+A new law is one entry here (or one class in `curves`) and its name in `FORMS`. Parameters with a `log` are positive
+and are fitted as logarithms. Exponents are written so that a falling error has a positive exponent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from geoladder.errors import GeoladderError
+from geoladder.scaling.laws.curves import BROKEN, ERROR_LAW, LEVEL_RATIO, LOG_LINEAR, M3, M4, Array, Curve
+from geoladder.scaling.laws.repeated_data import DATA_CONSTRAINED
+
+SMALLEST_TERM = 1e-9
+"""A term below this share of the smallest y counts as zero."""
+GREATEST_EXPONENT = 10.0
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient * product over powers of variable ** -exponent.
+
+    Attributes:
+        coefficient: name of the coefficient.
+        powers: (variable, name of its exponent) pairs; none for a constant.
+    """
+
+    coefficient: str
+    powers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class PowerSum:
+    """y = a sum of terms.
+
+    Attributes:
+        name: how the command line calls it.
+        terms: see `Term`; two terms may share an exponent.
+        equation: for people.
+        source: where it comes from.
+        rising: whether exponents may be negative, so that y may rise.
+        level_ratio: values within this ratio count as one level of the design.
+    """
+
+    name: str
+    terms: tuple[Term, ...]
+    equation: str
+    source: str
+    rising: bool = False
+    level_ratio: float = LEVEL_RATIO
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Roles of the sizes, in order of appearance."""
+        return tuple(dict.fromkeys(variable for term in self.terms for variable, _ in term.powers))
+
+    @property
+    def coefficients(self) -> tuple[str, ...]:
+        """Names of the coefficients, in order of the terms."""
+        return tuple(dict.fromkeys(term.coefficient for term in self.terms))
+
+    @property
+    def exponents(self) -> tuple[str, ...]:
+        """Names of the exponents, each once."""
+        return tuple(dict.fromkeys(exponent for term in self.terms for _, exponent in term.powers))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of all parameters: coefficients, then exponents."""
+        return (*self.coefficients, *self.exponents)
+
+    def with_floor(self, variable: str) -> bool:
+        """Whether the power of a variable stands beside another term, so that two values cannot tell its exponent."""
+        return len(self.terms) > 1 and any(variable in dict(term.powers) for term in self.terms)
+
+
+Form = PowerSum | Curve
+
+CONSTANT = PowerSum("constant", (Term("E"),), "y = E", "no scaling: the null hypothesis")
+POWER = PowerSum(
+    "power",
+    (Term("A", (("n", "alpha"),)),),
+    "y = A n^-alpha",
+    "Hestness et al. 2017, arXiv 1712.00409; M1 of Alabdulmohsin et al. 2022, arXiv 2209.06640",
+    rising=True,
+)
+PRODUCT = PowerSum(
+    "product",
+    (Term("A", (("n", "alpha"), ("d", "beta"))),),
+    "y = A n^-alpha d^-beta",
+    "log-linear in both sizes: the reduced law where a floor cannot be told",
+    rising=True,
+)
+SATURATING = PowerSum(
+    "saturating",
+    (Term("E"), Term("A", (("n", "alpha"),))),
+    "y = E + A n^-alpha",
+    "Cortes et al. 1993, Learning curves; M2 of arXiv 2209.06640",
+)
+CHINCHILLA = PowerSum(
+    "chinchilla",
+    (Term("E"), Term("A", (("n", "alpha"),)), Term("B", (("d", "beta"),))),
+    "y = E + A n^-alpha + B d^-beta",
+    "Hoffmann et al. 2022, arXiv 2203.15556, equation 10",
+)
+TIED = PowerSum(
+    "chinchilla_tied",
+    (Term("E"), Term("A", (("n", "alpha"),)), Term("B", (("d", "alpha"),))),
+    "y = E + A n^-alpha + B d^-alpha",
+    "Gadre et al. 2024, arXiv 2403.08540, equation 4, written in tokens d = M n",
+)
+CURVES = (LOG_LINEAR, M3, M4, BROKEN, ERROR_LAW, DATA_CONSTRAINED)
+FORMS: dict[str, Form] = {
+    form.name: form for form in (CONSTANT, POWER, PRODUCT, SATURATING, CHINCHILLA, TIED, *CURVES)
+} | {"m1": POWER, "m2": SATURATING}
+"""By name; `m1` and `m2` are the names of arXiv 2209.06640."""
+
+
+def form_of(name: str) -> Form:
+    """A law by its name; raises GeoladderError for an unknown one."""
+    if name not in FORMS:
+        raise GeoladderError(f"unknown law '{name}'; allowed are: {', '.join(FORMS)}")
+    return FORMS[name]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A sum of powers at given points, as the kernel takes it.
+
+    Attributes:
+        index: (T, K) parameters at play in a term, ascending, then -1.
+        value: (T, K, M) their multipliers in the logarithm of the term.
+        centre: mean logarithm of each variable, subtracted before fitting: a coefficient and its exponent are then
+            nearly uncorrelated.
+    """
+
+    index: Array
+    value: Array
+    centre: Mapping[str, float] = field(default_factory=dict)
+
+
+def design(form: PowerSum, x: Mapping[str, Array], centre: Mapping[str, float] | None = None) -> Design:
+    """Lay a law out at points; `x` has (M,) values by variable, `centre` is their mean logarithm unless given."""
+    logs = {variable: np.log(np.asarray(x[variable], dtype=np.float64)) for variable in form.variables}
+    middle = {v: float(logs[v].mean()) for v in logs} if centre is None else dict(centre)
+    points = len(next(iter(x.values())))
+    factors = 1 + max(len(term.powers) for term in form.terms)
+    names = form.parameters
+    index = np.full((len(form.terms), factors), -1, dtype=np.int64)
+    value = np.zeros((len(form.terms), factors, points))
+    for t, term in enumerate(form.terms):
+        index[t, 0], value[t, 0] = names.index(term.coefficient), 1.0
+        for k, (variable, exponent) in enumerate(term.powers, start=1):
+            index[t, k], value[t, k] = names.index(exponent), middle[variable] - logs[variable]
+    return Design(index, value, middle)

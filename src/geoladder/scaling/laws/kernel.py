@@ -1,0 +1,173 @@
+"""Compiled damped Newton for laws that are sums of powers, for many starts or resamples in one call.
+
+The Huber loss is reached by continuation, from a wide delta to the asked one: from a distant start a narrow delta is
+nearly an absolute loss, on which Newton stalls.
+"""
+
+import numpy as np
+from numba import njit
+
+from geoladder.scaling.laws.curves import Array
+from geoladder.scaling.laws.derivatives import evaluate, metric_of
+
+ROUNDS = 400
+"""Newton steps per stage of the continuation; a fit that needs more is reported as not converged."""
+GAIN = 1e-12
+"""Relative decrease of the objective below which a stage ends."""
+LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e12
+
+
+@njit(cache=True)
+def _step(  # noqa: C901 - Cholesky of a few rows, written out: LAPACK's call costs more than its work
+    curve: Array, metric: Array, slope: Array, free: Array, damping: float, chol: Array, step: Array
+) -> bool:
+    """Solve (H + damping (G + diag|H|)) step = slope by Cholesky on the free parameters; False unless possible."""
+    size = slope.size
+    for a in range(size):
+        for b in range(a + 1):
+            chol[a, b] = curve[a, b] + damping * metric[a, b] if free[a] and free[b] else 0.0
+        # G itself may be singular (a term that has vanished): a little more on its diagonal.
+        chol[a, a] = (
+            chol[a, a] + damping * (abs(curve[a, a]) + 1e-9 * metric[a, a] + 1e-30) if free[a] else 1.0
+        )
+    for a in range(size):
+        for b in range(a + 1):
+            s = chol[a, b]
+            for k in range(b):
+                s -= chol[a, k] * chol[b, k]
+            if a == b:
+                if not s > 1e-14 * abs(chol[a, a]):
+                    return False
+                chol[a, a] = np.sqrt(s)
+            else:
+                chol[a, b] = s / chol[b, b]
+    for a in range(size):
+        s = slope[a] if free[a] else 0.0
+        for k in range(a):
+            s -= chol[a, k] * step[k]
+        step[a] = s / chol[a, a]
+    for a in range(size - 1, -1, -1):
+        s = step[a]
+        for k in range(a + 1, size):
+            s -= chol[k, a] * step[k]
+        step[a] = s / chol[a, a]
+    return True
+
+
+@njit(cache=True)
+def _descend(  # noqa: C901 - a Newton loop with its exits
+    theta: Array,
+    low: Array,
+    high: Array,
+    index: Array,
+    value: Array,
+    target: Array,
+    weight: Array,
+    scale: int,
+    deltas: Array,
+) -> tuple[float, int, bool]:
+    """Damped Newton, projected on the bounds, through the stages `deltas`; theta is changed in place.
+
+    Returns:
+        objective, Newton steps taken, and whether every stage ended by itself.
+    """
+    size = theta.size
+    slope, curve, metric = np.empty(size), np.empty((size, size)), np.zeros((size, size))
+    trial_slope, trial_curve = np.empty(size), np.empty((size, size))
+    chol, step, trial = np.empty((size, size)), np.empty(size), np.empty(size)
+    free = np.empty(size, np.bool_)
+    for p in range(size):
+        theta[p] = min(max(theta[p], low[p]), high[p])
+    settled, rounds, now = True, 0, 0.0
+    for delta in deltas:
+        now = evaluate(theta, index, value, target, weight, scale, delta, slope, curve)
+        damping, known, done = 0.0, False, False
+        for _ in range(ROUNDS):
+            rounds += 1
+            for p in range(size):
+                free[p] = low[p] < high[p] and not (
+                    (theta[p] <= low[p] and slope[p] > 0) or (theta[p] >= high[p] and slope[p] < 0)
+                )
+            solved = _step(curve, metric, slope, free, damping, chol, step)
+            while not solved and damping < MOST_DAMPING:
+                if not known:
+                    metric_of(theta, index, value, target, weight, scale, delta, metric)
+                    known = True
+                damping = max(4.0 * damping, LEAST_DAMPING)
+                solved = _step(curve, metric, slope, free, damping, chol, step)
+            if not solved:  # the start overflows: nothing can be done from here
+                break
+            promise = 0.0
+            for p in range(size):
+                trial[p] = min(max(theta[p] - step[p], low[p]), high[p])
+                promise += 0.5 * slope[p] * step[p] if free[p] else 0.0
+            if promise * (1.0 + damping) <= GAIN * now + 1e-40:
+                done = True
+                break
+            then = evaluate(trial, index, value, target, weight, scale, delta, trial_slope, trial_curve)
+            if then < now:
+                gained = now - then
+                theta[:] = trial
+                slope, trial_slope = trial_slope, slope
+                curve, trial_curve = trial_curve, curve
+                now = then
+                damping = damping * 0.1 if damping > LEAST_DAMPING else 0.0
+                known = False
+                if gained <= GAIN * now and damping == 0.0:
+                    done = True
+                    break
+            else:
+                if not known:
+                    metric_of(theta, index, value, target, weight, scale, delta, metric)
+                    known = True
+                damping = max(4.0 * damping, LEAST_DAMPING)
+                if damping > MOST_DAMPING:
+                    done = True
+                    break
+        settled = settled and done
+    return now if now < np.inf else np.inf, rounds, settled  # NaN is no objective
+
+
+@njit(cache=True)
+def minimise(
+    theta: Array,
+    low: Array,
+    high: Array,
+    index: Array,
+    value: Array,
+    target: Array,
+    weight: Array,
+    scale: int,
+    deltas: Array,
+) -> tuple[Array, Array, Array]:
+    """Minimise R objectives, each from its own start.
+
+    Args:
+        theta: (R, P) starts; replaced by the minimisers.
+        low: (R, P) or (1, P) lower bounds; equal to `high` where a parameter is held.
+        high: (R, P) or (1, P) upper bounds.
+        index: (T, K) int64, the parameters at play in a term, ascending, then -1 for none.
+        value: (T, K, M) what each is multiplied by in the term's logarithm; 1 for the first, a coefficient.
+        target: (R, M) or (1, M) errors on the scale of the loss.
+        weight: (R, M) or (1, M) weight of each point; points of weight 0 cost no time.
+        scale: LOG, RAW or LOG1P.
+        deltas: (S,) stages of the Huber continuation.
+
+    Returns:
+        (R,) objectives, (R,) Newton steps, (R,) whether the fit settled.
+    """
+    runs, points = theta.shape[0], value.shape[2]
+    objective, rounds, settled = np.empty(runs), np.empty(runs, np.int64), np.empty(runs, np.bool_)
+    for r in range(runs):
+        w = weight[r if weight.shape[0] > 1 else 0]
+        u = target[r if target.shape[0] > 1 else 0]
+        kept = np.nonzero(w)[0]
+        if kept.size < points:
+            at, goal, heavy = np.ascontiguousarray(value[:, :, kept]), u[kept], w[kept]
+        else:
+            at, goal, heavy = value, u.copy(), w.copy()
+        b = r if low.shape[0] > 1 else 0
+        objective[r], rounds[r], settled[r] = _descend(
+            theta[r], low[b], high[b], index, at, goal, heavy, scale, deltas
+        )
+    return objective, rounds, settled

@@ -1,0 +1,1 @@
+"""Questions asked of fitted laws: comparisons, held-out contests, crossovers, compute-optimal splits."""

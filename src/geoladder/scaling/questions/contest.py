@@ -1,0 +1,93 @@
+"""Several laws on one table: which fits, does the error fall at all, and does the best predict the largest runs?"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from geoladder.scaling.fit.extrapolate import Held, hold_out
+from geoladder.scaling.fit.fit import Settings
+from geoladder.scaling.fit.points import Points
+from geoladder.scaling.fit.repeats import Components, components
+from geoladder.scaling.fit.trend import Trend, trend
+from geoladder.scaling.laws.forms import form_of
+from geoladder.scaling.questions.compare import Candidate, compare, verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Contest:
+    """Laws best first; trend of each size; the best law's runs held out along each of its sizes; its seeds."""
+
+    candidates: list[Candidate]
+    trends: list[Trend]
+    held_out: dict[str, Held]
+    seeds: Components | None
+
+    def lines(self) -> list[str]:
+        """For people."""
+        rows = [f"{'law':18} {'AICc':>10} {'delta':>8} {'weight':>7}"]
+        for c in self.candidates:
+            numbers = c.reason if c.aicc is None else f"{c.aicc:10.2f} {c.delta:8.2f} {c.weight:7.3f}"
+            rows.append(f"{c.form:18} {numbers}")
+        rows += [verdict(self.candidates), *(t.verdict for t in self.trends)]
+        for role, held in self.held_out.items():
+            head = f"{self.candidates[0].form} without the largest {role}: "
+            hits = sum(run.hit for run in held.runs)
+            errors = ", ".join(f"{100 * run.error:+.2f} %" for run in held.runs[:6])
+            tail = f"{hits} of {len(held.runs)} hidden runs inside the prediction interval; errors {errors}"
+            rows.append(head + (tail if held.runs else "; ".join(held.skipped)))
+        if self.seeds:
+            errors = ", ".join(
+                f"{name} {self.seeds.mixed[name]:.2g} ({self.seeds.plain[name]:.2g})"
+                for name in self.seeds.mixed
+            )
+            rows.append(
+                f"scatter between seeds {self.seeds.sigma_seed:.2%}, between cells {self.seeds.sigma_cell:.2%}; "
+                f"standard errors with the cells' share (without): {errors}"
+            )
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        laws = [
+            {"form": c.form, "aicc": c.aicc, "delta": c.delta, "weight": c.weight, "reason": c.reason}
+            for c in self.candidates
+        ]
+        return {
+            "laws": laws,
+            "verdict": verdict(self.candidates),
+            "trends": [dataclasses.asdict(t) for t in self.trends],
+            "held_out": {role: dataclasses.asdict(held) for role, held in self.held_out.items()},
+            "seeds": None if self.seeds is None else dataclasses.asdict(self.seeds),
+        }
+
+
+def contest(
+    table: pd.DataFrame,
+    read: Points,
+    forms: Sequence[str],
+    columns: Mapping[str, str],
+    y: str,
+    settings: Settings,
+    seed: str | None = None,
+) -> Contest:
+    """Compare laws on a table, and put the best to the test.
+
+    Args:
+        table: one row per run.
+        read: the same, checked, with the roles of the law that has most.
+        forms: names of the laws.
+        columns: column of each role.
+        y: column of the error.
+        settings: how to fit; its bootstrap makes the prediction intervals.
+        seed: column of seeds.
+    """
+    candidates = compare(read, forms, dataclasses.replace(settings, bootstrap=0, profile=False))
+    best = form_of(candidates[0].form)
+    own = {role: columns[role] for role in best.variables}
+    blind = dataclasses.replace(settings, profile=False)
+    held = {role: hold_out(table, best.name, own, y, role, blind, seed=seed) for role in own}
+    winner = candidates[0].fit
+    seeds = components(winner, read) if read.repeated and winner is not None and winner.params else None
+    return Contest(candidates, [trend(read, role, settings.level) for role in read.x], held, seeds)

@@ -1,0 +1,92 @@
+"""PhilEO Bench and few-shot fine-tuning on it, and what the synthetic Earth must show there."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from geoladder.study.block import Block, Count, Positive, Seed, Share
+from geoladder.study.corpora import CorpusKey
+from geoladder.study.pretraining import Architecture
+
+Task = Literal["roads", "buildings", "landcover"]
+
+
+class Bench(Block):
+    """PhilEO Bench: the downstream tiles."""
+
+    source: Literal["synthetic", "phileo"] = "synthetic"
+    path: Path | None = Field(None, description="folder of a `phileo` source: *_s2.npy and *_label_*.npy")
+    patch_px: Annotated[int, Field(ge=16, le=512, multiple_of=4)] = Field(
+        32, description="side of a synthetic patch in 10 m pixels; real ones have 128"
+    )
+    train_tiles: Count = Field(4, description="per region, synthetic")
+    test_tiles: Count = Field(1, description="per region, synthetic")
+    patches_per_tile: Count = Field(36, description="per tile and date, synthetic")
+    seed: Seed = 7
+
+    @model_validator(mode="after")
+    def _path_goes_with_source(self) -> Self:
+        if (self.source == "phileo") != (self.path is not None):
+            raise ValueError("`path` belongs to source: phileo, and only to it")
+        return self
+
+
+class FinetuneRates(Block):
+    """Peak learning rates of fine-tuning at each family's base width; the same for pretrained and scratch."""
+
+    unet: Positive = 0.012
+    vit_upernet: Positive = 0.008
+    mamba_upernet: Positive = 0.008
+    geoaware_unet: Positive = 0.001
+    mamba2d: Positive = 0.001
+    rs3mamba: Positive = 0.0005
+    pixel: Positive = 0.012
+
+
+class Arms(Block):
+    """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
+
+    corpora: Annotated[list[CorpusKey], Field(min_length=1)]
+    architectures: Annotated[list[Architecture], Field(min_length=1)]
+    sizes: Annotated[list[str], Field(min_length=1)]
+
+
+class Finetune(Block):
+    """Few-shot fine-tuning on PhilEO Bench."""
+
+    grid: Annotated[list[Arms], Field(min_length=1)]
+    tasks: Annotated[list[Task], Field(min_length=1)] = Field(["roads", "buildings", "landcover"])
+    n: Annotated[list[Count], Field(min_length=1)] = Field([4, 16, 64], description="patches per bucket")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+        [0, 1, 2], description="draw, head and order; shared by all arms"
+    )
+    pretrain_seed: Literal["same"] | Seed = Field(
+        "same",
+        description="`same`: curve seed k starts from pretraining seed k; or one fixed pretraining seed",
+    )
+    steps: Count = 160
+    batch: Count = 16
+    lr: FinetuneRates = FinetuneRates()
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    validations: Count = Field(
+        4, description="evaluations on the val patches, evenly spaced; the best one is tested"
+    )
+    mode: Literal["full", "frozen", "probe"] = "full"
+    test_patches: Count = Field(512, description="at most so many at natural density, drawn once")
+    code_changes: Literal["warn", "rerun"] = "rerun"
+
+
+class Gates(Block):
+    """What the synthetic Earth must show before a claim rests on it."""
+
+    architecture: Architecture = "unet"
+    size: str = "s"
+    n: Count = Field(256, description="patches per bucket: 'many labels'; none of finetune.n")
+    steps: Count = Field(450, description="optimiser steps of these runs")
+    batch: Count = 32
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
+    min_margin: Share = Field(
+        0.03, description="U-Net over per-pixel model: R2 (roads, buildings) or accuracy"
+    )

@@ -1,0 +1,102 @@
+"""The study unrolled: every training run's result file, and the spec that result must have been made from."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from geoladder.runs.atomic import atomic_path
+from geoladder.runs.code import code_fingerprint
+from geoladder.study.corpora import corpus_slug
+from geoladder.study.specs import FinetuneSpec, PretrainSpec, Spec, TrivialSpec
+from geoladder.study.study import Cell, Point, Study
+
+
+def cell_folder(cell: Cell) -> str:
+    """Folder of a pretraining run, relative to the project."""
+    return f"results/pretrain/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
+
+
+def point_file(point: Point) -> str:
+    """Result file of a fine-tuning run, relative to the project."""
+    arm = point.arm
+    folder = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{point.task}"
+    return f"{folder}/seed{point.seed}/n{point.n}.json"
+
+
+def sweep_folder(cell: Cell, factor: float) -> str:
+    """Folder of one run of a learning-rate sweep, relative to the project."""
+    slug = corpus_slug(cell.corpus)
+    return f"results/sweep/{slug}/{cell.architecture}-{cell.size}/seed{cell.seed}/x{factor:g}"
+
+
+def fingerprints(nodes: Mapping[str, Spec]) -> dict[str, str]:
+    """Fingerprint each result file must carry."""
+    return {file: spec.fingerprint for file, spec in nodes.items()}
+
+
+class Nodes:
+    """Result files by stage, each with its spec.
+
+    Attributes:
+        pretrain: `.../metrics.json` to `PretrainSpec`.
+        sweep: the same for the runs of a learning-rate sweep.
+        finetune: `.../n<n>.json` to `FinetuneSpec`.
+        trivial: `.../n<n>.json` to `TrivialSpec`.
+    """
+
+    def __init__(self, study: Study) -> None:
+        """Unroll a study; raises GeoladderError for an architecture-size the ladder does not have."""
+        self.study = study
+        cells = {
+            cell: PretrainSpec.of(study, cell, self._code("pretrain", cell.architecture))
+            for cell in study.cells()
+        }
+        points = study.points()
+        self.pretrain = {f"{cell_folder(cell)}/metrics.json": spec for cell, spec in cells.items()}
+        self.sweep: dict[str, PretrainSpec] = {}
+        for swept, factor in study.sweep_runs():
+            spec = PretrainSpec.of(study, swept, self._code("pretrain", swept.architecture))
+            at_factor = spec.model_copy(update={"lr": spec.lr * factor})
+            self.sweep[f"{sweep_folder(swept, factor)}/metrics.json"] = at_factor
+        self._behind = {point_file(p): study.cell_of(p) for p in points}
+        self.finetune: dict[str, FinetuneSpec] = {}
+        for point in points:
+            cell = study.cell_of(point)
+            pretrained = cells[cell].fingerprint if cell else None
+            code = self._code("finetune", point.arm.architecture)
+            self.finetune[point_file(point)] = FinetuneSpec.of(study, point, pretrained, code)
+        subsets = dict.fromkeys((p.task, p.seed, p.n) for p in points)
+        self.trivial = {
+            f"results/trivial/{t}/seed{s}/n{n}.json": TrivialSpec.of(study, t, s, n) for t, s, n in subsets
+        }
+
+    def _code(self, stage: str, architecture: str) -> str | None:
+        policy = self.study.pretrain.code_changes if stage == "pretrain" else self.study.finetune.code_changes
+        return code_fingerprint(stage, architecture) if policy == "rerun" else None
+
+    def cell_behind(self, result: str) -> str | None:
+        """Folder of the pretraining run a fine-tuning result starts from; None for arms from scratch."""
+        cell = self._behind[result]
+        return cell_folder(cell) if cell else None
+
+    def ledger(self) -> dict[str, str]:
+        """Fingerprint every result file of the study must carry; a sweep has a ledger of its own."""
+        return fingerprints({**self.pretrain, **self.finetune, **self.trivial})
+
+    @staticmethod
+    def write_ledger(path: Path, of: dict[str, str]) -> None:
+        """Write a ledger, only if it says something new: its time stamp makes results be collected again."""
+        text = json.dumps(of, indent=0, sort_keys=True)
+        if not path.exists() or path.read_text() != text:
+            with atomic_path(path) as temporary:
+                temporary.write_text(text)
+
+    def freeze(self, folder: Path) -> Path:
+        """Write the study into `folder` under a name made from its content; return the file."""
+        text = self.study.model_dump_json()
+        path = folder / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.write_text(text)
+        return path

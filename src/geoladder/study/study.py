@@ -1,0 +1,130 @@
+"""One whole study: which cells, arms and fine-tuning runs its grids mean, and whether its names fit together."""
+
+from itertools import product
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from geoladder.errors import GeoladderError
+from geoladder.study.accumulation import accumulation
+from geoladder.study.analysis import Figures, Fit
+from geoladder.study.block import Block
+from geoladder.study.compute import Compute
+from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
+from geoladder.study.downstream import Bench, Finetune, Gates
+from geoladder.study.pretraining import Pretrain, Sweep
+from geoladder.suggest import nearest
+
+
+class Cell(NamedTuple):
+    """One pretraining run."""
+
+    corpus: str
+    architecture: str
+    size: str
+    seed: int
+
+
+class Arm(NamedTuple):
+    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
+
+    corpus: str
+    architecture: str
+    size: str
+
+
+class Point(NamedTuple):
+    """One fine-tuning run: one n of one curve."""
+
+    arm: Arm
+    task: str
+    seed: int
+    n: int
+
+
+SCRATCH = "scratch"
+PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
+
+
+class Study(Block):
+    """Everything one study runs."""
+
+    name: str = "study"
+    earth: Earth = Earth()
+    corpora: Annotated[dict[str, Corpus], Field(min_length=1)]
+    cleaning: Cleaning = Cleaning()
+    validation: Validation = Validation()
+    bench: Bench = Bench()
+    pretrain: Pretrain
+    finetune: Finetune
+    gates: Gates | None = Gates()
+    sweep: Sweep | None = None
+    fit: Fit = Fit()
+    figures: Figures = Figures()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        wanted = {corpus_name(c) for block in self.pretrain.grid for c in block.corpora}
+        wanted |= {self.validation.corpus, *([corpus_name(self.sweep.corpus)] if self.sweep else [])}
+        for name in sorted(wanted - set(self.corpora)):
+            raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
+        if self.gates is not None and self.gates.n in self.finetune.n:
+            raise ValueError(
+                f"gates.n is {self.gates.n}, which is also in finetune.n; the gates train longer, so give them an n "
+                "of their own"
+            )
+        cells = set(self.cells())
+        for point in self.points():
+            needed = self.cell_of(point)
+            if needed is not None and needed not in cells:
+                raise ValueError(
+                    f"finetune needs the pretraining cell {'/'.join(map(str, needed))}, which pretrain.grid does not "
+                    "contain; add it there, or set finetune.pretrain_seed to a seed that is"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_can_be_shared(self) -> Self:
+        if self.compute.devices % self.compute.nodes:
+            raise ValueError(
+                f"compute.devices is {self.compute.devices}, which compute.nodes = {self.compute.nodes} cannot share "
+                "evenly"
+            )
+        try:
+            accumulation(self.pretrain.batch, self.compute.devices, self.compute.micro_batch)
+        except GeoladderError as problem:
+            raise ValueError(str(problem)) from None
+        return self
+
+    def cells(self) -> list[Cell]:
+        """Pretraining cells, without repetition, in the order of the grid."""
+        blocks = (product(b.corpora, b.architectures, b.sizes, b.seeds) for b in self.pretrain.grid)
+        return list(dict.fromkeys(Cell(*values) for block in blocks for values in block))
+
+    def sweep_runs(self) -> list[tuple[Cell, float]]:
+        """Runs of the learning-rate sweep: a cell, and the factor of its rate."""
+        if self.sweep is None:
+            return []
+        cells = (
+            Cell(self.sweep.corpus, *rest)
+            for rest in product(self.sweep.architectures, self.sweep.sizes, self.sweep.seeds)
+        )
+        return list(product(cells, self.sweep.factors))
+
+    def points(self) -> list[Point]:
+        """Fine-tuning runs without repetition: the grid's curves, the per-pixel baseline, the gates."""
+        blocks = (product(b.corpora, b.architectures, b.sizes) for b in self.finetune.grid)
+        arms = [Arm(*values) for block in blocks for values in block]
+        wanted = list(product([*arms, PIXEL_ARM], self.finetune.tasks, self.finetune.seeds, self.finetune.n))
+        if self.gates is not None:
+            arms = [Arm(SCRATCH, self.gates.architecture, self.gates.size), PIXEL_ARM]
+            wanted += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
+        return list(dict.fromkeys(Point(*values) for values in wanted))
+
+    def cell_of(self, point: Point) -> Cell | None:
+        """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""
+        if point.arm.corpus == SCRATCH:
+            return None
+        seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
+        return Cell(*point.arm, seed)

@@ -1,0 +1,158 @@
+import json
+from math import ceil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoladder.data.bench import nshot
+from geoladder.data.bench.reader import Bench, index_bench
+from geoladder.errors import GeoladderError
+
+KEY = ["bucket", "position", "entry", "slot"]
+
+
+@pytest.fixture
+def bench(full_bench, tmp_path):
+    index_bench(full_bench.folder, tmp_path / "index.parquet")
+    return Bench(full_bench.folder, tmp_path / "index.parquet")
+
+
+@pytest.mark.parametrize("task", ["roads", "buildings", "landcover"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_draws_are_nested_by_bucket(bench, task, seed):
+    draws = {n: nshot.draw(bench, task, n, seed) for n in (1, 4, 9, 20)}
+    for n, drawn in draws.items():
+        assert (drawn.train_rows["bucket"].value_counts() == n).all()
+        assert drawn.train_rows["bucket"].nunique() == 6
+        assert (drawn.val_rows["bucket"].value_counts() <= ceil(0.2 * n)).all()
+        assert not drawn.train_rows.duplicated(KEY).any() and not drawn.val_rows.duplicated(KEY).any()
+    for part in ("train_rows", "val_rows"):
+        for small, large in [(1, 4), (4, 9), (9, 20)]:
+            few_rows = getattr(draws[small], part)
+            for bucket, rows in getattr(draws[large], part).groupby("bucket"):
+                few = few_rows[few_rows["bucket"] == bucket]
+                pd.testing.assert_frame_equal(
+                    few.reset_index(drop=True), rows.iloc[: len(few)].reset_index(drop=True)
+                )
+
+
+def test_draws_repeat_and_differ_by_seed_and_bucket(bench):
+    one, again, other = (nshot.draw(bench, "landcover", 10, seed).train_rows for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(one, again)
+    assert list(one["position"]) != list(other["position"])
+    by_bucket = one.groupby("bucket")["position"].apply(list)
+    assert by_bucket["japan"] != by_bucket["north-america"]
+
+
+def test_density_tasks_are_enriched_and_test_rows_are_not(bench):
+    """A third of each pool is empty; of 20 drawn about 1/4 of a third over (2/3 + 1/12) = 1/9 should be."""
+    shares = []
+    for seed in range(12):
+        rows = nshot.draw(bench, "buildings", 20, seed).train_rows
+        shares.append((bench.labels("buildings", rows).mean(axis=(1, 2)) == 0).mean())
+    assert np.mean(shares) == pytest.approx(1 / 9, abs=0.03)
+    test = bench.labels("buildings", nshot.test_rows(bench, "buildings", 1000))
+    assert (test.mean(axis=(1, 2)) == 0).mean() == pytest.approx(1 / 3)
+
+
+def test_threshold_is_stricter_for_validation(bench_folder, tmp_path):
+    """Mean density 0.007 always stays in training (> 0.005), and mostly leaves validation (< 0.01)."""
+    faint = np.full((40, 16, 16, 1), 0.007, np.float32)
+    for split in ("train", "val"):
+        bench_folder.add("japan", "1", split, 40, label_roads=faint)
+    index_bench(bench_folder.folder, tmp_path / "index.parquet")
+    bench = Bench(bench_folder.folder, tmp_path / "index.parquet")
+    drawn = nshot.draw(bench, "roads", 40, seed=0)
+    assert len(drawn.train_rows) == 40
+    val = nshot._draw_split(bench, "roads", "val", 40, seed=0)["japan"]
+    assert 2 <= len(val) <= 20
+
+
+def test_n_above_the_pool_names_bucket_pool_and_limit(bench):
+    with pytest.raises(
+        GeoladderError, match=r"n = 41 for landcover .* bucket 'east-africa' has: its pool is 40 "
+    ):
+        nshot.draw(bench, "landcover", 41, 0)
+    with pytest.raises(GeoladderError, match=r"largest n allowed is \d+") as caught:
+        nshot.draw(bench, "roads", 40, 0)
+    assert "its pool is 40 training patches, of which" in str(caught.value)
+    largest = int(str(caught.value).partition("allowed is ")[2].partition(".")[0])
+    assert len(nshot.draw(bench, "roads", largest, 0).train_rows) == 6 * largest
+    with pytest.raises(GeoladderError, match="largest n allowed is"):
+        nshot.draw(bench, "roads", largest + 1, 0)
+
+
+def test_buckets_without_labels_are_left_out_and_none_is_an_error(bench_folder, tmp_path):
+    bench_folder.add("japan", "1", "train", 9).add("isreal-1", "1", "train", 9, labels=("lc",))
+    bench_folder.add("isreal-1", "1", "val", 3, labels=("lc",))
+    index_bench(bench_folder.folder, tmp_path / "index.parquet")
+    bench = Bench(bench_folder.folder, tmp_path / "index.parquet")
+    assert set(nshot.draw(bench, "landcover", 5, 0).train_rows["bucket"]) == {"northwest-africa", "japan"}
+    with pytest.raises(GeoladderError, match="no validation patch for roads"):
+        nshot.draw(bench, "roads", 5, 0)
+    with pytest.raises(GeoladderError, match="no test patch with labels for roads"):
+        nshot.test_rows(bench, "roads", 5)
+    bench_folder.folder.joinpath("japan_1_train_label_roads.npy").unlink()
+    index_bench(bench_folder.folder, tmp_path / "index.parquet")
+    with pytest.raises(GeoladderError, match="no training patch with labels for roads"):
+        nshot.draw(Bench(bench_folder.folder, tmp_path / "index.parquet"), "roads", 5, 0)
+
+
+def test_test_rows_are_fixed_and_of_all_buckets(bench):
+    rows = nshot.test_rows(bench, "landcover", 50)
+    pd.testing.assert_frame_equal(rows, nshot.test_rows(bench, "landcover", 50))
+    assert len(rows) == 50 and not rows.duplicated(KEY).any() and rows["bucket"].nunique() == 6
+    assert len(nshot.test_rows(bench, "landcover", 10_000)) == 6 * 12
+
+
+@pytest.fixture
+def official(bench, tmp_path):
+    """Write an index file as the bench does, with some entries changed for one bucket."""
+
+    def write(**changes):
+        buckets = {}
+        for bucket, rows in bench.pool("roads", "train").groupby("bucket"):
+            buckets[bucket] = {
+                "train_indices": [5, 0, 7],
+                "val_indices": [2],
+                "length_multi_array_train": len(rows),
+                "length_multi_array_val": 6,
+            }
+        buckets["japan"] |= changes
+        path = tmp_path / "indices_01012024_128_10M_roads_3.json"
+        path.write_text(json.dumps(buckets))
+        return path
+
+    return write
+
+
+def test_official_index_files(bench, official):
+    drawn = nshot.from_official(official(), bench, "roads")
+    assert len(drawn.train_rows) == 18 and len(drawn.val_rows) == 6
+    japan = drawn.train_rows[drawn.train_rows["bucket"] == "japan"]
+    assert list(japan["position"]) == [5, 0, 7]
+    assert len(bench.read("roads", drawn.train_rows).images) == 18
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"length_multi_array_train": 39}, "made for 39 train patches in bucket 'japan'.* has 40"),
+        ({"val_indices": [6]}, r"bucket 'japan': val positions must lie in 0\.\.5"),
+        ({"train_indices": [-1]}, "train positions must lie"),
+        ({"train_indices": "all"}, "train entries are unusable"),
+    ],
+)
+def test_official_index_of_another_bench_is_refused(bench, official, changes, said):
+    with pytest.raises(GeoladderError, match=said):
+        nshot.from_official(official(**changes), bench, "roads")
+
+
+def test_no_official_index(bench, tmp_path):
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(GeoladderError, match=r"x.json is no index file of PhilEO Bench"):
+            nshot.from_official(tmp_path / "x.json", bench, "roads")
+    with pytest.raises(GeoladderError, match=r"absent.json is no index file"):
+        nshot.from_official(tmp_path / "absent.json", bench, "roads")

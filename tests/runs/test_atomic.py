@@ -1,0 +1,25 @@
+import json
+
+import pytest
+
+from geoladder.runs.atomic import atomic_path, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    out = tmp_path / "deep" / "result.json"
+    write_json(out, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(out) as path:
+        path.write_text("half")
+        raise RuntimeError
+    assert json.loads(out.read_text()) == {"a": 1}
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_numbers_json_has_no_word_for_become_null(tmp_path):
+    write_json(tmp_path / "x.json", {"r2": float("nan"), "ends": (1.5, [float("inf")]), "n": 3, "none": None})
+    assert json.loads((tmp_path / "x.json").read_text()) == {
+        "r2": None,
+        "ends": [1.5, [None]],
+        "n": 3,
+        "none": None,
+    }

@@ -1,0 +1,51 @@
+import shutil
+
+import pytest
+
+import geoladder.runs.code as code
+
+
+@pytest.fixture
+def copy_of_the_package(tmp_path, monkeypatch):
+    root = tmp_path / "geoladder"
+    shutil.copytree(code.ROOT, root, ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    monkeypatch.setattr(code, "ROOT", root)
+    code.code_fingerprint.cache_clear()
+    yield root
+    code.code_fingerprint.cache_clear()
+
+
+def fingerprints() -> dict[str, str]:
+    code.code_fingerprint.cache_clear()
+    return {name: code.code_fingerprint("pretrain", name) for name in code.ARCHITECTURE_FILES}
+
+
+def append(file, text):
+    file.write_text(file.read_text() + text)
+
+
+def test_comments_and_docstrings_do_not_count(copy_of_the_package):
+    before = fingerprints()
+    append(copy_of_the_package / "training/pretrain.py", "\n# a remark\n")
+    file = copy_of_the_package / "models/unet.py"
+    file.write_text('"""Another docstring."""\n' + file.read_text().split('"""', 2)[2])
+    assert fingerprints() == before
+
+
+def test_an_edit_of_one_family_moves_that_family_alone(copy_of_the_package):
+    before = fingerprints()
+    append(copy_of_the_package / "models/unet.py", "\nNEW = 1\n")
+    moved = {name for name, value in fingerprints().items() if value != before[name]}
+    assert moved == {"unet"}
+
+
+def test_an_edit_of_what_a_stage_imports_moves_all(copy_of_the_package):
+    before = fingerprints()
+    append(copy_of_the_package / "data/batches/masking.py", "\nNEW = 1\n")
+    assert all(fingerprints()[name] != before[name] for name in before)
+
+
+def test_an_edit_of_a_figure_moves_none(copy_of_the_package):
+    before = fingerprints()
+    append(copy_of_the_package / "report/figures/scaling.py", "\nNEW = 1\n")
+    assert fingerprints() == before

@@ -1,0 +1,130 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoladder.errors import GeoladderError
+from geoladder.study.corpora import corpus_fraction, corpus_name, corpus_slug
+from geoladder.study.load import load_study, parse_study
+from geoladder.study.study import PIXEL_ARM, Arm, Cell, Point
+
+ROOT = Path(__file__).parents[2]
+RAW = {
+    "corpora": {"majortom": {"tiles": 20}},
+    "pretrain": {
+        "grid": [
+            {
+                "corpora": ["majortom@1/4", "majortom"],
+                "architectures": ["unet"],
+                "sizes": ["xs"],
+                "seeds": [0, 1, 2],
+            }
+        ]
+    },
+    "finetune": {"grid": [{"corpora": ["scratch", "majortom"], "architectures": ["unet"], "sizes": ["xs"]}]},
+}
+
+
+def edited(path: str, value: object) -> dict:
+    raw = copy.deepcopy(RAW)
+    *parents, last = path.split(".")
+    block = raw
+    for parent in parents:
+        block = block.setdefault(parent, {})
+    block[last] = value
+    return raw
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "studies/ci.yaml"])
+def test_shipped_studies_are_valid(file):
+    study = load_study(ROOT / file)
+    assert study.cells()
+    assert study.points()
+
+
+def test_default_study_has_the_cells_it_promises():
+    study = load_study(ROOT / "config.yaml")
+    nested = {
+        (c.corpus, c.architecture, c.size)
+        for c in study.cells()
+        if corpus_name(c.corpus) == study.validation.corpus
+    }
+    assert len(nested) >= 27
+    assert {"globe", "fasttom"} < {c.corpus for c in study.cells()}
+    assert len(study.finetune.seeds) >= 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("pretrian", {}, ["pretrian", "did you mean 'pretrain'"]),
+        ("pretrain.sampels", 10, ["pretrain.sampels", "did you mean 'samples'"]),
+        ("corpora.majortom.tilse", 10, ["corpora.majortom.tilse", "did you mean 'tiles'"]),
+        ("pretrain.objective", {"mask_ration": 0.5}, ["mask_ration", "did you mean 'mask_ratio'"]),
+        (
+            "corpora",
+            {"majortom": {"tiles": 0}},
+            ["corpora.majortom.tiles", "greater than or equal to 1", "got 0"],
+        ),
+        ("pretrain.samples", "many", ["pretrain.samples", "got 'many'"]),
+        ("finetune.n", [], ["finetune.n", "at least 1"]),
+        ("finetune.seeds", [7], ["cell majortom/unet/xs/7", "pretrain.grid"]),
+        ("validation", {"corpus": "majortim"}, ["'majortim'", "did you mean 'majortom'"]),
+        ("corpora.real", {"source": "majortom"}, ["corpora.real", "path"]),
+        ("finetune.tasks", ["rodas"], ["finetune.tasks", "'roads'"]),
+        ("earth", {"tile_px": 50}, ["earth.tile_px", "multiple of 12"]),
+        ("compute", {"devices": 4, "nodes": 3}, ["compute.devices is 4", "compute.nodes = 3 cannot share"]),
+    ],
+)
+def test_a_bad_value_is_named_with_its_place_and_the_fix(path, value, words):
+    with pytest.raises(GeoladderError) as problem:
+        parse_study(edited(path, value))
+    for word in words:
+        assert word in str(problem.value)
+
+
+def test_an_unknown_architecture_lists_the_known_ones():
+    raw = copy.deepcopy(RAW)
+    raw["pretrain"]["grid"][0]["architectures"] = ["resnet"]
+    with pytest.raises(GeoladderError, match="vit_upernet"):
+        parse_study(raw)
+
+
+def test_every_problem_is_reported_at_once():
+    raw = edited("pretrain.sampels", 1)
+    raw["finetune"]["stepz"] = 2
+    with pytest.raises(GeoladderError) as problem:
+        parse_study(raw)
+    assert "sampels" in str(problem.value)
+    assert "stepz" in str(problem.value)
+
+
+def test_a_missing_or_broken_file_is_explained(tmp_path):
+    with pytest.raises(GeoladderError, match="no study at"):
+        load_study(tmp_path / "nothing.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    with pytest.raises(GeoladderError, match="not valid YAML"):
+        load_study(tmp_path / "bad.yaml")
+
+
+def test_scientific_notation_without_a_point_is_a_number():
+    raw = edited("pretrain.lr", yaml.safe_load("{unet: 1e-3}"))
+    assert parse_study(raw).pretrain.lr.unet == 0.001
+
+
+def test_curves_start_from_the_cell_of_their_own_seed():
+    study = parse_study(RAW)
+    point = Point(Arm("majortom", "unet", "xs"), "roads", 2, 4)
+    assert study.cell_of(point) == Cell("majortom", "unet", "xs", 2)
+    assert study.cell_of(point._replace(arm=PIXEL_ARM)) is None
+
+
+@given(top=st.integers(1, 99), bottom=st.integers(1, 99))
+def test_corpus_keys_keep_name_and_fraction(top, bottom):
+    key = f"majortom@{top}/{bottom}"
+    assert corpus_name(key) == "majortom"
+    assert corpus_fraction(key) == pytest.approx(top / bottom)
+    assert corpus_slug(key) == f"majortom@{top}-{bottom}"
