@@ -1,0 +1,5 @@
+"""What a study may name, one file an entry: the contracts of entries, and how they are discovered.
+
+Enters: files of the packages that hold entries. Leaves: mappings from names to entries. Imports no torch and no other
+room, so that every room may ask it.
+"""

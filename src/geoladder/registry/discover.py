@@ -1,0 +1,91 @@
+"""Entries of one kind, one a file of a package: to add one, put a file there.
+
+Unusual: the packages lie above this room and are imported by their name when an entry is first asked for, so that a
+study can check names without importing what runs them.
+"""
+
+import pkgutil
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Generic, Protocol, TypeVar
+
+from geoladder.errors import GeoladderError
+from geoladder.suggest import nearest
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """As studies spell it."""
+        ...
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+class Registry(Mapping[str, Entry], Generic[Entry]):
+    """The entries of a package by name, in the order of its files.
+
+    Args:
+        kind: of the entries, for messages: `architecture`.
+        package: whose modules hold one entry each.
+        entry: class of the entries.
+        attribute: name of the entry in its module: `ARCHITECTURE`.
+    """
+
+    def __init__(self, kind: str, package: str, entry: type[Entry], attribute: str) -> None:
+        self._kind, self._package, self._entry, self._attribute = kind, package, entry, attribute
+        self._entries: dict[str, Entry] | None = None
+
+    def __getitem__(self, name: str) -> Entry:
+        """The entry of that name.
+
+        Raises:
+            GeoladderError: there is none, or an entry of the package is unusable.
+        """
+        entries = self._read()
+        if name not in entries:
+            raise GeoladderError(f"unknown {self._kind} '{name}'{nearest(name, entries)}")
+        return entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an entry of that name."""
+        return name in self._read()
+
+    def __iter__(self) -> Iterator[str]:
+        """Names, in the order of the files."""
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self._read())
+
+    def _read(self) -> dict[str, Entry]:
+        if self._entries is None:
+            entries: dict[str, Entry] = {}
+            files: dict[str, str] = {}
+            for module in pkgutil.iter_modules(import_module(self._package).__path__):
+                entry, file = self._load(f"{self._package}.{module.name}")
+                if entry.name in entries:
+                    raise GeoladderError(
+                        f"{file} and {files[entry.name]} both define the {self._kind} '{entry.name}'; rename one"
+                    )
+                entries[entry.name], files[entry.name] = entry, file
+            self._entries = entries
+        return self._entries
+
+    def _load(self, module: str) -> tuple[Entry, str]:
+        try:
+            loaded = import_module(module)
+        except (ImportError, TypeError, ValueError, GeoladderError) as problem:
+            file = f"{module.replace('.', '/')}.py"
+            raise GeoladderError(f"{file} defines no usable {self._kind}: {problem}") from problem
+        file = str(loaded.__file__)
+        entry = getattr(loaded, self._attribute, None)
+        if not isinstance(entry, self._entry):
+            raise GeoladderError(
+                f"{file} defines no {self._kind}: it needs `{self._attribute} = {self._entry.__name__}(...)`"
+            )
+        return entry, file
