@@ -14,7 +14,7 @@ from geoladder.models.mamba import (
     rows_forward,
 )
 from geoladder.models.steps import start_steps
-from geoladder.models.upernet import tap_blocks
+from geoladder.models.tapped import tap_blocks
 from geoladder.models.vit import position_code
 
 MAMBA_SSM = {

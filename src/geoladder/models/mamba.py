@@ -21,7 +21,8 @@ from geoladder.models.causal_conv import causal_convolution
 from geoladder.models.patches import PatchEmbedding
 from geoladder.models.scan import selective_scan
 from geoladder.models.steps import start_steps
-from geoladder.models.upernet import GRID_MULTIPLE, UPerNet, tap_blocks
+from geoladder.models.tapped import damp, run_tapped
+from geoladder.models.upernet import GRID_MULTIPLE, UPerNet
 
 Sweep = Callable[[int, int], list[list[int]]]
 """From (rows, columns) to orders in which the tokens, numbered row by row, are read; their outputs are summed."""
@@ -154,25 +155,18 @@ class Encoder(nn.Module):
             for i in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.taps = tap_blocks(depth)
         self.apply(init_weights)
         for layer in self.modules():
             if isinstance(layer, Mixer):
                 start_steps(layer.dt_proj)
-            if isinstance(layer, Mixer | Block):  # so that depth does not grow the signal
-                last = layer.out_proj if isinstance(layer, Mixer) else layer.fc2
-                last.weight.data.mul_((2 * depth) ** -0.5)
+                damp([layer.out_proj], depth)
+            if isinstance(layer, Block):
+                damp([layer.fc2], depth)
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the mean token (B, width)."""
         x = self.patches(pixels, hidden)
-        taps = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i == len(self.blocks) - 1:
-                x = self.norm(x)
-            if i in self.taps:
-                taps.append(x.permute(0, 3, 1, 2))
+        taps, x = run_tapped(self.blocks, self.norm, x, lambda grid: grid.permute(0, 3, 1, 2))
         return taps, x.mean((1, 2))
 
 

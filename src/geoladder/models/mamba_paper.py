@@ -16,7 +16,7 @@ from geoladder.models.mamba import Block
 from geoladder.models.mamba2d import M2DMixer
 from geoladder.models.patches import PlainPatches
 from geoladder.models.steps import start_steps
-from geoladder.models.upernet import tap_blocks
+from geoladder.models.tapped import damp, run_tapped
 from geoladder.models.upernet_paper import PaperUPerNet
 from geoladder.models.vit import position_code
 from geoladder.models.vit_paper import GRID_MULTIPLE, TEMPERATURE
@@ -34,27 +34,20 @@ class Encoder(nn.Module):
             Block(width, M2DMixer(width, d_state, expand, turned=i % 2 == 1), mlp_ratio) for i in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.taps = tap_blocks(depth)
         self.apply(init_weights)
         for layer in self.modules():
             if isinstance(layer, M2DMixer):
                 start_steps(layer.dt_proj_top, layer.dt_proj_left)
-            if isinstance(layer, M2DMixer | Block):  # so that depth does not grow the signal
-                last = layer.out_proj if isinstance(layer, M2DMixer) else layer.fc2
-                last.weight.data.mul_((2 * depth) ** -0.5)
+                damp([layer.out_proj], depth)
+            if isinstance(layer, Block):
+                damp([layer.fc2], depth)
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the mean token (B, width)."""
         x = self.patches(pixels, hidden)
         _, rows, columns, width = x.shape
         x = x + position_code(rows, columns, width, TEMPERATURE).to(x).view(rows, columns, width)
-        taps = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i == len(self.blocks) - 1:
-                x = self.norm(x)
-            if i in self.taps:
-                taps.append(x.permute(0, 3, 1, 2))
+        taps, x = run_tapped(self.blocks, self.norm, x, lambda grid: grid.permute(0, 3, 1, 2))
         return taps, x.mean((1, 2))
 
 

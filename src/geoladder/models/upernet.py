@@ -87,11 +87,3 @@ class UPerNet(nn.Module):
 
 def _resize(x: Tensor, factor: int) -> Tensor:
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def tap_blocks(depth: int) -> list[int]:
-    """Four equally spaced blocks (from 0) whose outputs are tapped, the last block among them.
-
-    The authors tap blocks 5, 15, 23 and 31 of 32 in one place and others elsewhere; this gives 7, 15, 23, 31.
-    """
-    return [depth * k // 4 - 1 for k in (1, 2, 3, 4)]

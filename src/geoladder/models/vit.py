@@ -14,7 +14,8 @@ from torch.nn import functional
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 from geoladder.models.patches import PatchEmbedding
-from geoladder.models.upernet import GRID_MULTIPLE, UPerNet, tap_blocks
+from geoladder.models.tapped import damp, run_tapped
+from geoladder.models.upernet import GRID_MULTIPLE, UPerNet
 
 TEMPERATURE = 10.0
 """Longest over shortest wavelength of the place code: from 6 to 60 tokens, which suits grids of 8 to 60 a side. With
@@ -75,12 +76,10 @@ class Encoder(nn.Module):
         self.cls = nn.Parameter(0.02 * torch.randn(width))
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.taps = tap_blocks(depth)
         self.apply(init_weights)
         for layer in self.modules():
             if isinstance(layer, Block):
-                for last in (layer.proj, layer.fc2):  # so that depth does not grow the signal
-                    last.weight.data.mul_((2 * depth) ** -0.5)
+                damp([layer.proj, layer.fc2], depth)
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the CLS token (B, width)."""
@@ -88,13 +87,12 @@ class Encoder(nn.Module):
         batch, rows, columns, width = grid.shape
         tokens = grid.flatten(1, 2) + position_code(rows, columns, width).to(grid)
         x = torch.cat([self.cls.to(grid.dtype).expand(batch, 1, width), tokens], 1)
-        taps = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i == len(self.blocks) - 1:
-                x = self.norm(x)
-            if i in self.taps:
-                taps.append(x[:, 1:].reshape(batch, rows, columns, width).permute(0, 3, 1, 2))
+        taps, x = run_tapped(
+            self.blocks,
+            self.norm,
+            x,
+            lambda tokens: tokens[:, 1:].reshape(batch, rows, columns, width).permute(0, 3, 1, 2),
+        )
         return taps, x[:, 0]
 
 

@@ -14,7 +14,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, Fill, check_input, hide, init_weights
 from geoladder.models.learned_residual import ConvBlock
 from geoladder.models.patches import PlainPatches
-from geoladder.models.upernet import tap_blocks
+from geoladder.models.tapped import damp, run_tapped
 from geoladder.models.upernet_paper import PaperUPerNet
 from geoladder.models.vit import Block, position_code
 
@@ -50,12 +50,10 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio=4) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.to_latent = nn.Linear(width, latent) if latent else nn.Identity()
-        self.taps = tap_blocks(depth)
         self.apply(init_weights)
         for layer in self.modules():
             if isinstance(layer, Block):
-                for last in (layer.proj, layer.fc2):  # so that depth does not grow the signal
-                    last.weight.data.mul_((2 * depth) ** -0.5)
+                damp([layer.proj, layer.fc2], depth)
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the summary."""
@@ -63,13 +61,12 @@ class Encoder(nn.Module):
         batch, rows, columns, width = grid.shape
         tokens = grid.flatten(1, 2) + self._place(rows, columns, width).to(grid)
         x = torch.cat([self.cls.to(grid.dtype).expand(batch, 1, width), tokens], 1)
-        taps = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i == len(self.blocks) - 1:
-                x = self.norm(x)
-            if i in self.taps:
-                taps.append(x[:, 1:].reshape(batch, rows, columns, width).permute(0, 3, 1, 2))
+        taps, x = run_tapped(
+            self.blocks,
+            self.norm,
+            x,
+            lambda tokens: tokens[:, 1:].reshape(batch, rows, columns, width).permute(0, 3, 1, 2),
+        )
         return taps, self.to_latent(x[:, 0])
 
     def _place(self, rows: int, columns: int, width: int) -> Tensor:
