@@ -1,6 +1,6 @@
 """Writes a synthetic archive in the exact layout of MajorTOM Core-S2L2A.
 
-Unusual: each finished tile is kept as a one-row parquet file in a hidden folder until all are there, so a killed
+Each finished tile is kept as a one-row parquet file in a hidden folder until all are there, so a killed
 run goes on where it stopped; then they are put together, in an order and with bytes that do not depend on the
 interruption. `metadata.parquet` comes last: an archive without it is unfinished.
 

@@ -1,6 +1,6 @@
 """What lies between the ground and the sensor: residual haze, clouds and their shadows.
 
-Unusual: surface reflectance products (L2A) are already corrected, so haze here is what correction leaves behind: a
+Surface reflectance products (L2A) are already corrected, so haze here is what correction leaves behind: a
 little blue veil, smooth in space, different on every date. It is one of the nuisances that few labels cannot cover.
 """
 

@@ -1,6 +1,6 @@
 """Draws roads and buildings at 2.5 m and averages them to 10 m, with the shadows of a day's sun.
 
-Unusual: one canvas holds one code per drawing pixel, so the shares of all materials add up to at most one.
+One canvas holds one code per drawing pixel, so the shares of all materials add up to at most one.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Reflectance as it is stored: digital numbers at native resolution, in GeoTIFF bytes.
 
-Unusual: 0 means no data, so a valid pixel is at least 1; products of baseline 04.00 or later are 1000 DN brighter.
+0 means no data, so a valid pixel is at least 1; products of baseline 04.00 or later are 1000 DN brighter.
 """
 
 import numpy as np

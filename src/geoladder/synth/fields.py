@@ -1,6 +1,6 @@
 """Smooth random fields on a pixel grid.
 
-Unusual: wavelengths are in pixels, never in shares of the tile, so a larger tile shows more of the same world. A
+Wavelengths are in pixels, never in shares of the tile, so a larger tile shows more of the same world. A
 field is a grid of normal numbers, enlarged by Pillow's bicubic resize, which costs a third of a millisecond for 192
 px.
 """

@@ -1,6 +1,6 @@
 """What things are made of: band reflectance of soils, leaves, roofs, roads, water and snow.
 
-Unusual: no spectrum is invented. Soils (with their true places), canopies and built materials are measured or
+No spectrum is invented. Soils (with their true places), canopies and built materials are measured or
 PROSAIL spectra of earthlib, averaged over the ten bands (`tools/derive_tables.py`). Water and snow are in no small
 library, so they follow from published formulas: water by the quasi-single-scattering reflectance of Gordon et al.
 (1988) with the above-surface step of Lee et al. (2002) and pure-water absorption of Pope and Fry (1997); snow by
@@ -198,7 +198,7 @@ def vegetation(earth: EarthConfig, style: int) -> Vegetation:
 def settlement(earth: EarthConfig, style: int) -> Settlement:
     """Settlement style number `style` (0 most frequent) of an Earth."""
     rng = stream(earth.seed, "settlement style", style)
-    # Roofs, yards and roads draw from the same grey materials: what is a roof is told by shape, size and shadow.
+    # Roofs, yards and roads draw from the same grey materials: shape, size and shadow tell a roof.
     first, second, third = (str(rng.choice(_ROOFS)) for _ in range(3))
     paved, dirt = rng.random(2)
     mix = rng.dirichlet([4.5, 2, 3, 2.0, 1])
@@ -220,7 +220,7 @@ def settlement(earth: EarthConfig, style: int) -> Settlement:
 
 
 def style_here(earth: EarthConfig, family: str, region: int, cell: str) -> int:
-    """Style number of a cell: a Zipf draw over the whole Earth, or one of its region's own four.
+    """Style number of a cell: a Zipf draw over the whole Earth, or one of the four of its region.
 
     Args:
         earth: the Earth.
@@ -231,6 +231,6 @@ def style_here(earth: EarthConfig, family: str, region: int, cell: str) -> int:
     shares = zipf_shares(earth.styles, earth.zipf_exponent)
     here = stream(earth.seed, family, cell)
     if here.random() < earth.regional_share:
-        own = stream(earth.seed, family, "region", region).choice(earth.styles, size=4, p=shares)
-        return int(own[here.integers(4)])
+        regional = stream(earth.seed, family, "region", region).choice(earth.styles, size=4, p=shares)
+        return int(regional[here.integers(4)])
     return int(here.choice(earth.styles, p=shares))

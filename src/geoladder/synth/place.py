@@ -1,6 +1,6 @@
 """What kind of place a grid cell is: climate, coast, relief, people.
 
-Unusual: climate and coast come from the real Köppen map, so latitude, longitude and climate can truly be told from
+Climate and coast come from the real Köppen map, so latitude, longitude and climate can truly be told from
 pixels. Relief and population are invented: there is no small map of them, so they are seeded noise over the globe,
 scaled by climate.
 """

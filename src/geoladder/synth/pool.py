@@ -1,6 +1,6 @@
 """Many independent tiles on several processes, with a progress bar.
 
-Unusual: tasks write their own files and return nothing large, so a killed run loses only the tiles in flight.
+Tasks write their own files and return nothing large, so a killed run loses only the tiles in flight.
 """
 
 from collections.abc import Callable, Sequence

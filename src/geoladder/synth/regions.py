@@ -1,6 +1,6 @@
 """The regions of PhilEO Bench and the tiles a synthetic bench has in them.
 
-Unusual: tiles are the most settled of some cells near each region's true place, and their dates the clearest of some,
+Tiles are the most settled of some cells near each region's true place, and their dates the clearest of some,
 as the real ones were picked for their labels. `weight` evens out that half of the buckets consist of one region.
 """
 

@@ -1,6 +1,6 @@
 """One tile of the synthetic Earth, seen on one date.
 
-Unusual: a scene is a pure function of (earth, grid cell, date, size). The ground (terrain, parcels, towns) depends
+A scene is a pure function of (earth, grid cell, date, size). The ground (terrain, parcels, towns) depends
 on the cell alone, so revisits show the same place; season, sun, weather and clouds depend on the date too.
 """
 
