@@ -11,19 +11,12 @@ from geoladder.counting.flops import gflops_fwd
 from geoladder.counting.params import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import (
-    ARCHITECTURES,
-    BASE_WIDTH,
-    build_backbone,
-    build_from,
-    rung,
-    scaled_lr,
-    sizes,
-)
+from geoladder.models.ladder import build_backbone, build_from, rung, scaled_lr
+from geoladder.registry import ARCHITECTURES
 
 LADDERS = ["unet", "vit_upernet", "mamba_upernet"]
 OURS = [(architecture, size) for architecture in LADDERS for size in ("xs", "s", "m")]
-ALL = [(architecture, size) for architecture in ARCHITECTURES for size in sizes(architecture)]
+ALL = [(architecture, size) for architecture, entry in ARCHITECTURES.items() for size in entry.rungs]
 
 
 def parameters(architecture, size):
@@ -67,7 +60,7 @@ def test_rung_is_json_and_rebuilds_the_model(architecture, size):
 
 @pytest.mark.parametrize("architecture", [*LADDERS, "pixel"])
 def test_other_band_counts(architecture):
-    backbone = build_backbone(architecture, sizes(architecture)[0], bands=6)
+    backbone = build_backbone(architecture, next(iter(ARCHITECTURES[architecture].rungs)), bands=6)
     assert backbone(torch.zeros(1, 6, 16, 16)).dense.shape[2:] == (16, 16)
 
 
@@ -77,13 +70,17 @@ def test_lr_is_given_at_the_base_width_and_falls_as_width_grows():
         widths = [rung(architecture, size).width for size in ("xs", "s", "m")]
         rates = [scaled_lr(0.01, rung(architecture, size)) for size in ("xs", "s", "m")]
         assert [rate * width for rate, width in zip(rates, widths, strict=True)] == pytest.approx(
-            [0.01 * BASE_WIDTH[architecture]] * 3
+            [0.01 * ARCHITECTURES[architecture].base_width] * 3
         )
 
 
 def test_unknown_names_say_what_there_is():
-    with pytest.raises(GeoladderError, match="unknown architecture 'vitt'; use one of unet, vit_upernet"):
-        sizes("vitt")
+    with pytest.raises(
+        GeoladderError, match="unknown architecture 'vit_upernett'; did you mean 'vit_upernet'"
+    ):
+        rung("vit_upernett", "xs")
+    with pytest.raises(GeoladderError, match="unet has no layout 'paper'"):
+        build_from("unet", {"layout": "paper", "width": 8})
     with pytest.raises(GeoladderError, match="unet has no size 'xxl'; the ladder has xs, s, m"):
         build_backbone("unet", "xxl")
     with pytest.raises(GeoladderError, match="cannot be built from"):

@@ -8,14 +8,17 @@ from torch.nn.functional import interpolate
 
 from geoladder.data.batches.batch import PretrainBatch
 from geoladder.data.batches.masking import block_masks
+from geoladder.models.architectures import mamba_upernet, unet, vit_upernet
 from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import BASE_WIDTH, DIALS, Rung, build_from, scaled_lr
-from geoladder.study.pretraining import Objective, PretrainRates
+from geoladder.models.ladder import Rung, build_from, scaled_lr
+from geoladder.registry import ARCHITECTURES
+from geoladder.study.pretraining import Objective
 from geoladder.training.losses import pretrain_terms
 from geoladder.training.schedule import adamw
 
 WIDTHS = {"unet": (8, 32, 128), "vit_upernet": (16, 64, 256), "mamba_upernet": (16, 64, 256)}
 FAMILIES = tuple(WIDTHS)
+DIALS = {"unet": unet.dial, "vit_upernet": vit_upernet.dial, "mamba_upernet": mamba_upernet.dial}
 LINEAR = 0.1
 """Share of the study rate: small enough that norms do not hide how far weights have moved."""
 STEPS = 4
@@ -44,7 +47,7 @@ def sizes(architecture, width, scaled=True):
             torch.manual_seed(seed)
             chosen = Rung(architecture, "any", width, DIALS[architecture](width))
             model = PretrainModel(build_from(architecture, chosen.kwargs))
-        lr = getattr(PretrainRates(), architecture) * LINEAR
+        lr = ARCHITECTURES[architecture].pretrain_lr * LINEAR
         optimizer = adamw(model, scaled_lr(lr, chosen) if scaled else lr, 0.05)
         with torch.no_grad():
             first = model.backbone(data.pixels, data.mask)
@@ -73,7 +76,7 @@ def test_activations_and_their_changes_stay_put(architecture):
 def test_without_the_rule_the_changes_grow_with_width(architecture):
     """The check can fail: at one rate for all widths the widest moves twice as far or more."""
     narrow, _, wide = WIDTHS[architecture]
-    assert BASE_WIDTH[architecture] < wide
+    assert ARCHITECTURES[architecture].base_width < wide
     unscaled = sizes(architecture, wide, scaled=False)[2] / sizes(architecture, narrow, scaled=False)[2]
     scaled = sizes(architecture, wide)[2] / sizes(architecture, narrow)[2]
     assert unscaled > 2 * scaled

@@ -6,7 +6,8 @@ import pytest
 
 from geoladder.cli import main
 from geoladder.errors import GeoladderError
-from geoladder.models.ladder import BASE_WIDTH, rung
+from geoladder.models.ladder import rung
+from geoladder.registry import ARCHITECTURES
 from geoladder.report.best_rates import best_rates, swept_losses
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -16,7 +17,7 @@ def results(best, loss=lambda distance: 0.5 + 0.02 * distance**2, seeds=(0, 1)):
     """A sweep's results.csv: `best` is the planted base rate by (architecture, size)."""
     rows = []
     for (architecture, size), rate in best.items():
-        scale = BASE_WIDTH[architecture] / rung(architecture, size).width
+        scale = ARCHITECTURES[architecture].base_width / rung(architecture, size).width
         for factor in FACTORS:
             for seed in seeds:
                 base = 0.01 * factor

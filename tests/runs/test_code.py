@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 import geoladder.runs.code as code
+from geoladder.registry import ARCHITECTURES
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def copy_of_the_package(tmp_path, monkeypatch):
 
 def fingerprints() -> dict[str, str]:
     code.code_fingerprint.cache_clear()
-    return {name: code.code_fingerprint("pretrain", name) for name in code.ARCHITECTURE_FILES}
+    return {name: code.code_fingerprint("pretrain", name) for name in ARCHITECTURES}
 
 
 def append(file, text):
@@ -37,6 +38,20 @@ def test_an_edit_of_one_family_moves_that_family_alone(copy_of_the_package):
     append(copy_of_the_package / "models/unet.py", "\nNEW = 1\n")
     moved = {name for name, value in fingerprints().items() if value != before[name]}
     assert moved == {"unet"}
+
+
+def test_an_edit_of_a_family_reaches_those_that_import_it(copy_of_the_package):
+    before = fingerprints()
+    append(copy_of_the_package / "models/mamba2d.py", "\nNEW = 1\n")
+    moved = {name for name, value in fingerprints().items() if value != before[name]}
+    assert moved == {"mamba2d", "mamba_upernet"}
+
+
+def test_an_edit_of_an_entrys_looks_and_rates_moves_none(copy_of_the_package):
+    """Sizes and rates stand in the specs."""
+    before = fingerprints()
+    append(copy_of_the_package / "models/architectures/unet.py", "\nNEW = 1\n")
+    assert fingerprints() == before
 
 
 def test_an_edit_of_what_a_stage_imports_moves_all(copy_of_the_package):

@@ -88,7 +88,7 @@ def test_a_bad_value_is_named_with_its_place_and_the_fix(path, value, words):
 
 def test_an_unknown_architecture_lists_the_known_ones():
     raw = copy.deepcopy(RAW)
-    raw["pretrain"]["grid"][0]["architectures"] = ["resnet"]
+    raw["pretrain"]["grid"][0]["architectures"] = ["convolutions"]
     with pytest.raises(GeoladderError, match="vit_upernet"):
         parse_study(raw)
 
@@ -112,7 +112,7 @@ def test_a_missing_or_broken_file_is_explained(tmp_path):
 
 def test_scientific_notation_without_a_point_is_a_number():
     raw = edited("pretrain.lr", yaml.safe_load("{unet: 1e-3}"))
-    assert parse_study(raw).pretrain.lr.unet == 0.001
+    assert parse_study(raw).pretrain.lr["unet"] == 0.001
 
 
 def test_curves_start_from_the_cell_of_their_own_seed():

@@ -22,6 +22,7 @@ from geoladder.data.batches.masking import block_masks
 from geoladder.errors import GeoladderError
 from geoladder.models import ladder, mamba, unet, vit
 from geoladder.models.heads import PretrainModel
+from geoladder.registry import ARCHITECTURES
 from geoladder.study.accumulation import accumulation, divisors
 from geoladder.training import distributed
 from geoladder.training.pretrain import pretrain
@@ -128,7 +129,7 @@ def eight_ranks():
     torch.distributed.destroy_process_group()
 
 
-RUNGS = [(a, s) for a in ladder.ARCHITECTURES if a != "pixel" for s in ladder.sizes(a)]
+RUNGS = [(name, size) for name, entry in ARCHITECTURES.items() if not entry.baseline for size in entry.rungs]
 
 
 @pytest.mark.parametrize(("architecture", "size"), RUNGS)

@@ -5,7 +5,8 @@ import torch
 
 from geoladder.counting.params import NORMS
 from geoladder.models.heads import FinetuneModel, PretrainModel
-from geoladder.models.ladder import build_backbone, build_from, rung, sizes
+from geoladder.models.ladder import build_backbone, build_from
+from geoladder.registry import ARCHITECTURES
 from geoladder.training.schedule import adamw, cosine_with_warmup, per_step
 
 
@@ -51,7 +52,7 @@ def test_only_matrices_and_kernels_decay(architecture):
     kwargs = (
         SMALL_GEOAWARE
         if architecture == "geoaware_unet"
-        else rung(architecture, sizes(architecture)[0]).kwargs
+        else next(iter(ARCHITECTURES[architecture].rungs.values()))
     )
     backbone = build_from(architecture, kwargs)
     model = FinetuneModel(backbone, 1) if architecture == "pixel" else PretrainModel(backbone)

@@ -14,7 +14,8 @@ from geoladder.counting.flops import count_gflops
 from geoladder.counting.params import count_parameters
 from geoladder.data.labels.bands import BANDS
 from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import LADDER, build_backbone, rung
+from geoladder.models.ladder import build_backbone, rung
+from geoladder.registry import ARCHITECTURES
 from geoladder.training.precision import Precision
 
 
@@ -66,7 +67,7 @@ def profile(
 
 def rungs() -> list[tuple[str, str]]:
     """All (architecture, size) of the ladder."""
-    return [(architecture, size) for architecture, sizes in LADDER.items() for size in sizes]
+    return [(name, size) for name, entry in ARCHITECTURES.items() for size in entry.rungs]
 
 
 def _published(

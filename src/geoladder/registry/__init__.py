@@ -3,3 +3,8 @@
 Enters: files of the packages that hold entries. Leaves: mappings from names to entries. Imports no torch and no other
 room, so that every room may ask it.
 """
+
+from geoladder.registry.architecture import Architecture
+from geoladder.registry.discover import Registry
+
+ARCHITECTURES = Registry("architecture", "geoladder.models.architectures", Architecture, "ARCHITECTURE")

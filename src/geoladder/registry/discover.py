@@ -1,6 +1,6 @@
 """Entries of one kind, one a file of a package: to add one, put a file there.
 
-Unusual: the packages lie above this room and are imported by their name when an entry is first asked for, so that a
+The packages lie above this room and are imported by their name when an entry is first asked for, so that a
 study can check names without importing what runs them.
 """
 
@@ -8,6 +8,8 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Generic, Protocol, TypeVar
+
+from pydantic import ValidationError
 
 from geoladder.errors import GeoladderError
 from geoladder.suggest import nearest
@@ -79,9 +81,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def _load(self, module: str) -> tuple[Entry, str]:
         try:
             loaded = import_module(module)
-        except (ImportError, TypeError, ValueError, GeoladderError) as problem:
+        except Exception as problem:
             file = f"{module.replace('.', '/')}.py"
-            raise GeoladderError(f"{file} defines no usable {self._kind}: {problem}") from problem
+            raise GeoladderError(f"{file} defines no usable {self._kind}: {_reason(problem)}") from problem
         file = str(loaded.__file__)
         entry = getattr(loaded, self._attribute, None)
         if not isinstance(entry, self._entry):
@@ -89,3 +91,13 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
                 f"{file} defines no {self._kind}: it needs `{self._attribute} = {self._entry.__name__}(...)`"
             )
         return entry, file
+
+
+def _reason(problem: Exception) -> str:
+    """What stopped an entry, on one line."""
+    if isinstance(problem, ValidationError):
+        parts = ((".".join(map(str, error["loc"])), error["msg"]) for error in problem.errors())
+        return "; ".join(
+            f"{place}: {text}".removeprefix(": ").replace("Value error, ", "") for place, text in parts
+        )
+    return f"{type(problem).__name__}: {problem}" if not isinstance(problem, GeoladderError) else str(problem)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from geoladder.errors import GeoladderError
-from geoladder.models.ladder import BASE_WIDTH, rung
+from geoladder.models.ladder import rung
+from geoladder.registry import ARCHITECTURES
 
 METRIC = "val_loss"
 ALLOWED = 2.0
@@ -43,7 +44,7 @@ def swept_losses(results: pd.DataFrame) -> pd.DataFrame:
         rung(architecture, size).width
         for architecture, size in zip(runs["architecture"], runs["size"], strict=True)
     ]
-    bases = runs["architecture"].map(BASE_WIDTH)
+    bases = [ARCHITECTURES[architecture].base_width for architecture in runs["architecture"]]
     table = runs.assign(width=widths, base_lr=runs["lr"] * widths / bases, loss=runs["value"])
     columns = ["architecture", "size", "width", "base_lr", "seed", "loss"]
     return table[columns].sort_values(["architecture", "width", "base_lr", "seed"], ignore_index=True)

@@ -10,18 +10,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from geoladder.registry import ARCHITECTURES
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.analysis import Figures
 
 MM_PER_INCH = 25.4
 NAMES = {
-    "unet": "U-Net",
-    "geoaware_unet": "Geo-Aware U-Net",
-    "vit_upernet": "ViT-UPerNet",
-    "mamba_upernet": "Mamba-UPerNet",
-    "mamba2d": "Mamba2D",
-    "rs3mamba": "RS3Mamba",
-    "pixel": "per-pixel model",
+    **{name: entry.title for name, entry in ARCHITECTURES.items()},
     "roads": "Roads",
     "buildings": "Buildings",
     "landcover": "Land cover",
@@ -53,13 +48,13 @@ def style(settings: Figures) -> Iterator[None]:
 
 
 def ordered(architectures: Collection[str]) -> list[str]:
-    """Architectures in the order of `NAMES`; others after them."""
-    known = [name for name in NAMES if name in architectures]
-    return [*known, *sorted(set(architectures) - set(known))]
+    """Architectures in the order of their entries; others after them."""
+    registered = [name for name in ARCHITECTURES if name in architectures]
+    return [*registered, *sorted(set(architectures) - set(registered))]
 
 
 def palette(settings: Figures, count: int) -> list[tuple[float, float, float]]:
-    """The study's categorical colours."""
+    """The study's categorical colours, for what has no colour of its own."""
     return list(sns.color_palette(settings.palette, count))
 
 

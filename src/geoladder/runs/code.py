@@ -2,6 +2,9 @@
 
 Comments, docstrings and formatting do not count: the syntax tree is what is hashed, together with that of every
 module of this package it imports. So a stage's fingerprint moves when its behaviour may have moved.
+
+The classes of an architecture count for that architecture alone. Entries do not count, unless they hold the class:
+what they say of sizes and rates stands in the specs, and the rest changes no number.
 """
 
 import ast
@@ -9,16 +12,11 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from geoladder.models.ladder import FAMILIES
+from geoladder.registry import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]
 
-ARCHITECTURE_FILES = {
-    name: [f"models/{file}.py" for file, _ in layouts.values()] for name, layouts in FAMILIES.items()
-}
-STAGE_FILES = {"pretrain": ["training/pretrain.py"], "finetune": ["training/finetune.py"]}
-# Only followed from the architecture that uses them: ladder.py names all families.
-NOT_FOLLOWED = {file for files in ARCHITECTURE_FILES.values() for file in files}
+STAGE_FILES = {"pretrain": "training/pretrain.py", "finetune": "training/finetune.py"}
 
 
 def _without_docstrings(source: str) -> str:
@@ -43,28 +41,39 @@ def _imported_modules(source: str) -> set[str]:
 
 
 def _file_of(module: str) -> Path | None:
-    stem = ROOT.joinpath(*module.split(".")[1:])
-    return next((f for f in (stem.with_suffix(".py"), stem / "__init__.py") if f.is_file()), None)
+    """File of a module of this package; None for names that are no module of it."""
+    package, *parts = module.split(".")
+    stem = ROOT.joinpath(*parts)
+    files = (stem.with_suffix(".py"), stem / "__init__.py")
+    return next((file for file in files if package == "geoladder" and file.is_file()), None)
 
 
-def _reach(start: list[str]) -> dict[str, str]:
-    """Normalised source by relative path: the start files and the package modules they import."""
-    waiting = [ROOT / file for file in start]
-    found: dict[str, str] = {}
+def _class_files(architecture: str) -> set[Path]:
+    modules = (path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values())
+    return {file for file in map(_file_of, modules) if file is not None}
+
+
+def _reach(start: set[Path]) -> dict[str, str]:
+    """Normalised source by relative path: the start files and the package modules they import.
+
+    The study is not followed: of it a stage sees its spec.
+    """
+    waiting = list(start)
+    sources: dict[str, str] = {}
     while waiting:
         file = waiting.pop()
         key = file.relative_to(ROOT).as_posix()
-        if key in found or (key not in start and (key in NOT_FOLLOWED or key.startswith("study/"))):
+        if key in sources or key.startswith("study/"):
             continue
         source = file.read_text()
-        found[key] = _without_docstrings(source)
-        waiting += [f for f in map(_file_of, _imported_modules(source)) if f is not None]
-    return found
+        sources[key] = _without_docstrings(source)
+        waiting += [path for path in map(_file_of, _imported_modules(source)) if path is not None]
+    return sources
 
 
 @cache
 def code_fingerprint(stage: str, architecture: str) -> str:
     """Twelve hexadecimal digits for the code of one stage (`pretrain`, `finetune`) with one architecture."""
-    sources = _reach(STAGE_FILES[stage] + ARCHITECTURE_FILES[architecture])
+    sources = _reach({ROOT / STAGE_FILES[stage], *_class_files(architecture)})
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geoladder import __version__
-from geoladder.runs.code import ARCHITECTURE_FILES, STAGE_FILES, code_fingerprint
+from geoladder.registry import ARCHITECTURES
+from geoladder.runs.code import STAGE_FILES, code_fingerprint
 
 PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
 
@@ -44,7 +45,7 @@ def warm_up() -> None:
     _source_state()
     _versions()
     for stage in STAGE_FILES:
-        for architecture in ARCHITECTURE_FILES:
+        for architecture in ARCHITECTURES:
             code_fingerprint(stage, architecture)
 
 

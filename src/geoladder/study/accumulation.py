@@ -1,6 +1,6 @@
 """One optimiser step in pieces: devices x micro_batch x accumulation = batch, and nothing else.
 
-Unusual: imports no torch, since a study is checked before anything is computed.
+Imports no torch, since a study is checked before anything is computed.
 """
 
 from geoladder.errors import GeoladderError
@@ -37,4 +37,4 @@ def accumulation(batch: int, devices: int, micro_batch: int | None) -> int:
 
 def divisors(number: int) -> list[int]:
     """All divisors, smallest first."""
-    return [each for each in range(1, number + 1) if number % each == 0]
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from geoladder.study.block import Block, Seed
+from geoladder.suggest import nearest
+
+COLORBLIND = "colorblind"
 
 
 class Fit(Block):
@@ -16,9 +19,26 @@ class Fit(Block):
     seed: Seed = 42
 
 
+def _palette(name: str) -> str:
+    """Check what seaborn takes; its import takes a second, so it is left out for the default palette."""
+    if name != COLORBLIND:
+        import seaborn
+
+        try:
+            seaborn.color_palette(name, 1)
+        except ValueError:
+            palettes = seaborn.palettes.SEABORN_PALETTES
+            raise ValueError(
+                f"'{name}' is no palette of seaborn or matplotlib{nearest(name, palettes)}"
+            ) from None
+    return name
+
+
 class Figures(Block):
     """How figures look. Nothing here touches a number."""
 
     width_mm: Annotated[float, Field(ge=60, le=300)] = 180.0
     font_pt: Annotated[float, Field(ge=4, le=20)] = 7.0
-    palette: str = Field("colorblind", description="a seaborn palette")
+    palette: Annotated[str, AfterValidator(_palette)] = Field(
+        COLORBLIND, description="a seaborn palette, for what has no colour of its own, as architectures have"
+    )

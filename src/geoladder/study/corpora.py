@@ -99,9 +99,8 @@ class Select(Block):
         description="of the archive's grid cells, nested: 1/16",
         gt=0,
         le=1,
-        exclude_if=lambda value: value == 1,
     )
-    seed: Seed = Field(0, description="draws the fraction", exclude_if=lambda value: value == 0)
+    seed: Seed = Field(0, description="draws the fraction")
     since: date | None = Field(None, description="first day of acquisition, 2018-01-01")
     until: date | None = Field(None, description="last day of acquisition, whole")
     boxes: list[Box] = Field(
@@ -140,7 +139,6 @@ class Corpus(Block):
         None,
         description="in place of a path, for `majortom`: https://host/folder or hf://datasets/owner/name@commit; "
         "what `select` takes is fetched to data/<corpus>/archive",
-        exclude_if=lambda value: value is None,
     )
     like: Literal["majortom", "fasttom", "globe"] = Field(
         "majortom", description="what a synthetic archive imitates"
@@ -153,26 +151,20 @@ class Corpus(Block):
     derive: Literal["none", "fasttom"] = Field(
         "none",
         description="`fasttom`: of each tile only the 516 px quadrant FastTOM would keep; for `majortom`, `tree`",
-        exclude_if=lambda value: value == "none",
     )
     water_raster: Path | None = Field(
         None,
         description="for derive: GeoTIFF, above 0 for water; none: sea of the packaged climate map",
-        exclude_if=lambda value: value is None,
     )
     max_ice_share: Share | None = Field(
         None,
         description="for derive: of a quadrant with an ice-cap climate; none: no limit, as in FastTOM",
-        exclude_if=lambda value: value is None,
     )
     climate: Literal["sampled", "stored"] = Field(
         "sampled",
         description="`stored`: a patch's climate is the commonest of its labels; for `globe`",
-        exclude_if=lambda value: value == "sampled",
     )
-    select: Select = Field(
-        Select(), description="which tiles are taken", exclude_if=lambda value: value == Select()
-    )
+    select: Select = Field(Select(), description="which tiles are taken")
 
     @model_validator(mode="after")
     def _path_goes_with_source(self) -> Self:

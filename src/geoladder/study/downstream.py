@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from geoladder.study.block import Block, Count, Positive, Seed, Share
+from geoladder.study.architectures import ArchitectureName, FinetuneRates
+from geoladder.study.block import Block, Count, Seed, Share
 from geoladder.study.corpora import CorpusKey
-from geoladder.study.pretraining import Architecture
 
 Task = Literal["roads", "buildings", "landcover"]
 
@@ -32,23 +32,13 @@ class Bench(Block):
         return self
 
 
-class FinetuneRates(Block):
-    """Peak learning rates of fine-tuning at each family's base width; the same for pretrained and scratch."""
-
-    unet: Positive = 0.012
-    vit_upernet: Positive = 0.008
-    mamba_upernet: Positive = 0.008
-    geoaware_unet: Positive = 0.001
-    mamba2d: Positive = 0.001
-    rs3mamba: Positive = 0.0005
-    pixel: Positive = 0.012
-
-
 class Arms(Block):
     """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
 
     corpora: Annotated[list[CorpusKey], Field(min_length=1)]
-    architectures: Annotated[list[Architecture], Field(min_length=1)]
+    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
+        description="see docs/ladder.md"
+    )
     sizes: Annotated[list[str], Field(min_length=1)]
 
 
@@ -67,7 +57,11 @@ class Finetune(Block):
     )
     steps: Count = 160
     batch: Count = 16
-    lr: FinetuneRates = FinetuneRates()
+    lr: FinetuneRates = Field(
+        {},
+        validate_default=True,
+        description="as pretrain.lr; the same for pretrained and scratch",
+    )
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     validations: Count = Field(
@@ -81,7 +75,7 @@ class Finetune(Block):
 class Gates(Block):
     """What the synthetic Earth must show before a claim rests on it."""
 
-    architecture: Architecture = "unet"
+    architecture: ArchitectureName = "unet"
     size: str = "s"
     n: Count = Field(256, description="patches per bucket: 'many labels'; none of finetune.n")
     steps: Count = Field(450, description="optimiser steps of these runs")

@@ -32,7 +32,7 @@ def _types_in(annotation: Any) -> Iterator[type]:  # noqa: ANN401  (annotations 
 
 
 def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
-    where = ".".join(str(step) for step in error["loc"]) or "study"
+    where = ".".join(str(step) for step in error["loc"] if step != "[key]") or "study"
     if error["type"] == "extra_forbidden":
         block = _block_at(error["loc"][:-1])
         fields = dict.fromkeys(block.model_fields) if block else {}

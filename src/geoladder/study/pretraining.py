@@ -5,10 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from geoladder.study.architectures import ArchitectureName, PretrainRates, RungName
 from geoladder.study.block import Block, Count, Positive, Seed
 from geoladder.study.corpora import CorpusKey
-
-Architecture = Literal["unet", "vit_upernet", "mamba_upernet", "geoaware_unet", "mamba2d", "rs3mamba"]
 
 
 class LabelRaster(Block):
@@ -67,24 +66,11 @@ class Cells(Block):
     """A block of the pretraining grid: the product of its lists."""
 
     corpora: Annotated[list[CorpusKey], Field(min_length=1)]
-    architectures: Annotated[list[Architecture], Field(min_length=1)]
+    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
+        description="see docs/ladder.md"
+    )
     sizes: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
-
-
-class PretrainRates(Block):
-    """Peak learning rates at each family's base width (docs/ladder.md); other widths follow from the width rule.
-
-    Those of the first three were tuned on the synthetic Earth's CPU rungs; the others exist only at paper size, where
-    nothing was tuned: they are what the authors' rates come to on 32 devices.
-    """
-
-    unet: Positive = 0.008
-    vit_upernet: Positive = 0.011
-    mamba_upernet: Positive = 0.009
-    geoaware_unet: Positive = 0.0005
-    mamba2d: Positive = 0.0005
-    rs3mamba: Positive = 0.0003
 
 
 class Rung(Block):
@@ -100,7 +86,12 @@ class Pretrain(Block):
     grid: Annotated[list[Cells], Field(min_length=1)]
     samples: Count = Field(8192, description="training chips seen, with repetition")
     batch: Count = 32
-    lr: PretrainRates = PretrainRates()
+    lr: PretrainRates = Field(
+        {},
+        validate_default=True,
+        description="peak learning rates by architecture, at its base width (docs/ladder.md); other widths follow "
+        "from the width rule, other architectures keep their own",
+    )
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
     gradient_clip: Positive = 1.0
@@ -110,7 +101,9 @@ class Pretrain(Block):
     )
     checkpoint_every: Count = Field(100, description="steps between two resumable checkpoints")
     objective: Objective = Objective()
-    rungs: dict[str, Rung] = Field({}, description="by architecture (`unet`) or architecture-size (`unet-s`)")
+    rungs: dict[RungName, Rung] = Field(
+        {}, description="by architecture (`unet`) or architecture-size (`unet-s`)"
+    )
     tensorboard: bool = False
     read: Literal["chips", "tiles"] = Field(
         "chips", description="`tiles`: random crops straight from the archive, new ones each epoch"
@@ -128,7 +121,9 @@ class Sweep(Block):
     """Learning-rate sweep: does a family's best base rate stay put as its rungs widen? See studies/lr.yaml."""
 
     corpus: CorpusKey
-    architectures: Annotated[list[Architecture], Field(min_length=1)]
+    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
+        description="see docs/ladder.md"
+    )
     sizes: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
     factors: Annotated[list[Positive], Field(min_length=3)] = Field(

@@ -9,11 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field
-
 from geoladder.models.ladder import rung, scaled_lr
 from geoladder.study.block import Block
-from geoladder.study.corpora import Cleaning, Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
+from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench
 from geoladder.study.pretraining import Objective
 from geoladder.study.study import Cell, Point, Study
@@ -90,23 +88,15 @@ class Layout(Block):
     climate: Literal["sampled", "stored"] = "sampled"
 
     @classmethod
-    def of(cls, study: Study, name: str) -> Self | None:
-        """Layout of corpus `name`; None for whole tiles of MajorTOM parquet, which synthetic archives are as well."""
+    def of(cls, study: Study, name: str) -> Self:
+        """Layout of corpus `name`; synthetic archives are MajorTOM parquet."""
         corpus = study.corpora[name]
-        layout = cls(
-            source="majortom" if corpus.source == "synthetic" else corpus.source,
-            derive=corpus.derive,
-            water_raster=corpus.water_raster,
-            max_ice_share=corpus.max_ice_share,
-            koppen_raster=study.cleaning.koppen_raster if corpus.max_ice_share is not None else None,
-            climate=corpus.climate,
-        )
-        return None if layout == cls() else layout
-
-
-def _without(value: object) -> bool:
-    """Leave what is not set out of a spec, so that specs from before it could be set stay as they were."""
-    return value is None
+        values = corpus.model_dump(include={"source", "derive", "water_raster", "max_ice_share", "climate"})
+        if corpus.source == "synthetic":
+            values["source"] = "majortom"
+        if corpus.max_ice_share is not None:
+            values["koppen_raster"] = study.cleaning.koppen_raster
+        return cls(**values)
 
 
 class IndexSpec(Spec):
@@ -121,30 +111,30 @@ class IndexSpec(Spec):
     harmonise: Literal["baseline", "none"]
     validation_share: float
     bench_buffer_km: float
-    layout: Layout | None = Field(None, exclude_if=_without)
-    select: Select | None = Field(None, exclude_if=_without)
-    cells: str | None = Field(None, exclude_if=_without)
+    layout: Layout = Layout()
+    select: Select = Select()
+    cells: str | None = None
     """Digest of the file of cells: another content, another index."""
 
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
         """Spec of data/<name>/index.parquet."""
-        cleaning, select = study.cleaning, study.corpora[name].select
-        if study.corpora[name].url:  # the fraction was drawn from the whole archive
+        corpus = study.corpora[name]
+        select = corpus.select
+        if corpus.url:  # the fraction was drawn from the whole archive
             select = select.model_copy(update={"fraction": Fraction(1), "seed": 0})
         return cls(
             archive=ArchiveSpec.of(study, name).fingerprint,
             bench=BenchArchiveSpec.of(study).fingerprint,
-            one_product_per_cell=study.corpora[name].one_product_per_cell,
-            max_cloud_percent=cleaning.max_cloud_percent,
-            max_nodata_share=cleaning.max_nodata_share,
-            max_corrupt_share=cleaning.max_corrupt_share,
-            harmonise=cleaning.harmonise,
+            one_product_per_cell=corpus.one_product_per_cell,
             validation_share=study.validation.share,
             bench_buffer_km=study.validation.bench_buffer_km,
             layout=Layout.of(study, name),
-            select=None if select == Select() else select,
+            select=select,
             cells=_digest(select.cells),
+            **study.cleaning.model_dump(
+                include={"max_cloud_percent", "max_nodata_share", "max_corrupt_share", "harmonise"}
+            ),
         )
 
 
@@ -160,11 +150,11 @@ class ChipsSpec(Spec):
     chip_px: int
     chip_max_cloud_share: float
     max_corrupt_share: float
-    chip_codec: Literal["none", "blosc2"] = Field("none", exclude_if=lambda codec: codec == "none")
-    split: Literal["val"] | None = Field(None, exclude_if=_without)
+    chip_codec: Literal["none", "blosc2"] = "none"
+    split: Literal["val"] | None = None
     """Of the tiles to cut; where training reads tiles, only those of validation."""
-    layout: Layout | None = Field(None, exclude_if=_without)
-    koppen_raster: Path | None = Field(None, exclude_if=_without)
+    layout: Layout = Layout()
+    koppen_raster: Path | None = None
 
     @property
     def pixels(self) -> str:
@@ -174,16 +164,12 @@ class ChipsSpec(Spec):
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
         """Spec of data/<name>/chips/."""
-        cleaning: Cleaning = study.cleaning
+        taken = {"chip_px", "chip_max_cloud_share", "max_corrupt_share", "chip_codec", "koppen_raster"}
         return cls(
             index=IndexSpec.of(study, name).fingerprint,
-            chip_px=cleaning.chip_px,
-            chip_max_cloud_share=cleaning.chip_max_cloud_share,
-            max_corrupt_share=cleaning.max_corrupt_share,
-            chip_codec=cleaning.chip_codec,
             split="val" if study.pretrain.read == "tiles" else None,
             layout=Layout.of(study, name),
-            koppen_raster=cleaning.koppen_raster,
+            **study.cleaning.model_dump(include=taken),
         )
 
 
@@ -194,7 +180,7 @@ class StatsSpec(Spec):
     """
 
     chips: str
-    split: Literal["train", "val"] = Field("train", exclude_if=lambda split: split == "train")
+    split: Literal["train", "val"] = "train"
 
     @classmethod
     def of(cls, study: Study) -> Self:
@@ -209,8 +195,8 @@ class TileReading(Block):
     crops_per_tile: int
     shuffle_window: int
     max_cloud_share: float
-    layout: Layout | None = Field(None, exclude_if=_without)
-    koppen_raster: Path | None = Field(None, exclude_if=_without)
+    layout: Layout = Layout()
+    koppen_raster: Path | None = None
 
     @classmethod
     def of(cls, study: Study, name: str) -> Self | None:
@@ -218,11 +204,10 @@ class TileReading(Block):
         if study.pretrain.read == "chips":
             return None
         return cls(
-            crops_per_tile=study.pretrain.crops_per_tile,
-            shuffle_window=study.pretrain.shuffle_window,
             max_cloud_share=study.cleaning.chip_max_cloud_share,
             layout=Layout.of(study, name),
             koppen_raster=study.cleaning.koppen_raster,
+            **study.pretrain.model_dump(include={"crops_per_tile", "shuffle_window"}),
         )
 
 
@@ -250,17 +235,26 @@ class PretrainSpec(Spec):
     tensorboard: bool
     precision: Literal["auto", "32-true", "bf16-mixed"]
     code: str | None
-    tiles: TileReading | None = Field(None, exclude_if=lambda tiles: tiles is None)
+    tiles: TileReading | None = None
 
     @classmethod
     def of(cls, study: Study, cell: Cell, code: str | None = None) -> Self:
         """Spec of one cell; `code` is the code fingerprint where the study lets code edits rerun cells."""
         pretrain = study.pretrain
-        own = pretrain.rungs.get(f"{cell.architecture}-{cell.size}")
-        family = pretrain.rungs.get(cell.architecture)
-        lr = next((r.lr for r in (own, family) if r and r.lr is not None), None)
-        decay = next((r.weight_decay for r in (own, family) if r and r.weight_decay is not None), None)
         chosen = rung(cell.architecture, cell.size)
+        names = (f"{cell.architecture}-{cell.size}", cell.architecture)
+        settings = [pretrain.rungs[name] for name in names if name in pretrain.rungs]
+        rates = [setting.lr for setting in settings if setting.lr is not None]
+        decays = [setting.weight_decay for setting in settings if setting.weight_decay is not None]
+        taken = {
+            "transform",
+            "samples",
+            "batch",
+            "warmup_share",
+            "gradient_clip",
+            "checkpoint_every",
+            "objective",
+        }
         return cls(
             corpus=corpus_name(cell.corpus),
             fraction=corpus_fraction(cell.corpus),
@@ -271,23 +265,13 @@ class PretrainSpec(Spec):
             chips=ChipsSpec.of(study, corpus_name(cell.corpus)).pixels,
             stats=StatsSpec.of(study).fingerprint,
             validation_chips=study.validation.chips,
-            lr=lr if lr is not None else scaled_lr(getattr(pretrain.lr, cell.architecture), chosen),
-            weight_decay=pretrain.weight_decay if decay is None else decay,
+            lr=rates[0] if rates else scaled_lr(pretrain.lr[cell.architecture], chosen),
+            weight_decay=decays[0] if decays else pretrain.weight_decay,
             precision=study.compute.precision,
             code=code,
             tiles=TileReading.of(study, corpus_name(cell.corpus)),
-            **pretrain.model_dump(
-                include={
-                    "transform",
-                    "samples",
-                    "batch",
-                    "warmup_share",
-                    "gradient_clip",
-                    "checkpoint_every",
-                    "objective",
-                    "tensorboard",
-                }
-            ),
+            tensorboard=pretrain.tensorboard,
+            **pretrain.model_dump(include=taken),
         )
 
 
@@ -336,19 +320,12 @@ class FinetuneSpec(Spec):
             stats=StatsSpec.of(study).fingerprint,
             harmonise=study.cleaning.harmonise,
             transform=study.pretrain.transform,
-            lr=scaled_lr(getattr(finetune.lr, arm.architecture), chosen),
+            lr=scaled_lr(finetune.lr[arm.architecture], chosen),
             precision=study.compute.precision,
             code=code,
-            steps=length.steps,
-            batch=length.batch,
+            **length.model_dump(include={"steps", "batch"}),
             **finetune.model_dump(
-                include={
-                    "weight_decay",
-                    "warmup_share",
-                    "validations",
-                    "mode",
-                    "test_patches",
-                }
+                include={"weight_decay", "warmup_share", "validations", "mode", "test_patches"}
             ),
         )
 

@@ -6,6 +6,8 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from geoladder.errors import GeoladderError
+from geoladder.models.ladder import rung
+from geoladder.registry import ARCHITECTURES
 from geoladder.study.accumulation import accumulation
 from geoladder.study.analysis import Figures, Fit
 from geoladder.study.block import Block
@@ -46,6 +48,19 @@ SCRATCH = "scratch"
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
+def _check_side(architecture: str, size: str, key: str, side_px: int) -> None:
+    try:
+        sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
+    except GeoladderError as problem:
+        raise ValueError(str(problem)) from None
+    if side_px not in sides:
+        allowed = f"{sides.start} only" if len(sides) == 1 else f"a multiple of {sides.step}"
+        raise ValueError(
+            f"{key} is {side_px}, but {architecture}-{size} takes images of {allowed}; change it, or take that rung "
+            "out of the grid"
+        )
+
+
 class Study(Block):
     """Everything one study runs."""
 
@@ -65,9 +80,9 @@ class Study(Block):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        wanted = {corpus_name(c) for block in self.pretrain.grid for c in block.corpora}
-        wanted |= {self.validation.corpus, *([corpus_name(self.sweep.corpus)] if self.sweep else [])}
-        for name in sorted(wanted - set(self.corpora)):
+        names = {corpus_name(key) for block in self.pretrain.grid for key in block.corpora}
+        names |= {self.validation.corpus, *([corpus_name(self.sweep.corpus)] if self.sweep else [])}
+        for name in sorted(names - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
         if self.gates is not None and self.gates.n in self.finetune.n:
             raise ValueError(
@@ -76,12 +91,23 @@ class Study(Block):
             )
         cells = set(self.cells())
         for point in self.points():
-            needed = self.cell_of(point)
-            if needed is not None and needed not in cells:
+            start = self.cell_of(point)
+            if start is not None and start not in cells:
                 raise ValueError(
-                    f"finetune needs the pretraining cell {'/'.join(map(str, needed))}, which pretrain.grid does not "
+                    f"finetune needs the pretraining cell {'/'.join(map(str, start))}, which pretrain.grid does not "
                     "contain; add it there, or set finetune.pretrain_seed to a seed that is"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _images_fit_the_models(self) -> Self:
+        cells = [*self.cells(), *(cell for cell, _ in self.sweep_runs())]
+        for architecture, size in dict.fromkeys((cell.architecture, cell.size) for cell in cells):
+            _check_side(architecture, size, "cleaning.chip_px", self.cleaning.chip_px)
+        arms = dict.fromkeys(point.arm[1:] for point in self.points())
+        if self.bench.source == "synthetic":
+            for architecture, size in arms:
+                _check_side(architecture, size, "bench.patch_px", self.bench.patch_px)
         return self
 
     @model_validator(mode="after")
@@ -99,7 +125,10 @@ class Study(Block):
 
     def cells(self) -> list[Cell]:
         """Pretraining cells, without repetition, in the order of the grid."""
-        blocks = (product(b.corpora, b.architectures, b.sizes, b.seeds) for b in self.pretrain.grid)
+        blocks = (
+            product(block.corpora, block.architectures, block.sizes, block.seeds)
+            for block in self.pretrain.grid
+        )
         return list(dict.fromkeys(Cell(*values) for block in blocks for values in block))
 
     def sweep_runs(self) -> list[tuple[Cell, float]]:
@@ -114,13 +143,13 @@ class Study(Block):
 
     def points(self) -> list[Point]:
         """Fine-tuning runs without repetition: the grid's curves, the per-pixel baseline, the gates."""
-        blocks = (product(b.corpora, b.architectures, b.sizes) for b in self.finetune.grid)
+        blocks = (product(block.corpora, block.architectures, block.sizes) for block in self.finetune.grid)
         arms = [Arm(*values) for block in blocks for values in block]
-        wanted = list(product([*arms, PIXEL_ARM], self.finetune.tasks, self.finetune.seeds, self.finetune.n))
+        points = list(product([*arms, PIXEL_ARM], self.finetune.tasks, self.finetune.seeds, self.finetune.n))
         if self.gates is not None:
             arms = [Arm(SCRATCH, self.gates.architecture, self.gates.size), PIXEL_ARM]
-            wanted += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
-        return list(dict.fromkeys(Point(*values) for values in wanted))
+            points += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
+        return list(dict.fromkeys(Point(*values) for values in points))
 
     def cell_of(self, point: Point) -> Cell | None:
         """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""

@@ -18,7 +18,6 @@ from geoladder.data.index.split import is_validation
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.study.corpora import Select
 from geoladder.study.specs import IndexSpec
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
         "val" if is_validation(cell, spec.validation_share) else "train" for cell in rows["grid_cell"]
     ]
     reason = rows["unusable"].copy()
-    for text, where in unselected(rows, spec.select or Select()):
+    for text, where in unselected(rows, spec.select):
         _mark(reason, pd.Series(where, index=rows.index), text)
     selected = int((reason == "").sum())
     problems = check_identities(reader, rows, reason)

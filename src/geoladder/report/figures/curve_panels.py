@@ -8,36 +8,35 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from geoladder.registry import ARCHITECTURES
 from geoladder.report.curves import ERROR_METRIC, SCRATCH, trivial
-from geoladder.report.style import NAMES, ordered, palette
-from geoladder.study.analysis import Figures
+from geoladder.report.style import NAMES, ordered
 
 ERROR_LABEL = {"rmse": "Test RMSE (density)", "error": "Test error (share of pixels)"}
 PIXEL = "pixel"
 PREDICT_MEAN = ("predict mean", "")
-GREY, LIGHT_GREY = "0.45", "0.7"
+LIGHT_GREY = "0.7"
 CORPUS_MARKERS = ("o", "^", "v", "D")
 Looks = dict[tuple[str, str], dict[str, Any]]
 """Line properties by (architecture, corpus)."""
 
 
-def arm_looks(error: pd.DataFrame, settings: Figures) -> Looks:
+def arm_looks(error: pd.DataFrame) -> Looks:
     """How each arm of a study is drawn: colour by architecture, dashes from scratch, marker by corpus."""
     families = ordered(set(error.architecture) - {PIXEL})
-    colours = dict(zip(families, palette(settings, len(families)), strict=True))
     corpora = sorted(set(error.corpus) - {SCRATCH})
     markers = dict(zip(corpora, cycle(CORPUS_MARKERS), strict=False)) | {SCRATCH: "o"}
     looks: Looks = {
         (family, corpus): {
-            "color": colour,
+            "color": ARCHITECTURES[family].colour,
             "ls": "--" if corpus == SCRATCH else "-",
             "marker": marker,
             "ms": 2.5,
         }
-        for family, colour in colours.items()
+        for family in families
         for corpus, marker in markers.items()
     }
-    looks[PIXEL, SCRATCH] = {"color": GREY, "ls": ":", "marker": "s", "ms": 2.5}
+    looks[PIXEL, SCRATCH] = {"color": ARCHITECTURES[PIXEL].colour, "ls": ":", "marker": "s", "ms": 2.5}
     looks[PREDICT_MEAN] = {"color": LIGHT_GREY, "ls": "-."}
     return looks
 

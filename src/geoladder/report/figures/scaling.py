@@ -54,7 +54,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
     error = curves(table)
     tasks = [task for task in ERROR_METRIC if task in set(error.task)]
     sizes = _sizes(error, table)
-    looks = arm_looks(error, settings)
+    looks = arm_looks(error)
     drawn: list[pd.DataFrame] = []
     with style(settings):
         width = settings.width_mm / MM_PER_INCH

@@ -1,0 +1,65 @@
+"""`vit_upernet`: a ViT with a UPerNet decoder.
+
+Rungs of layout `paper` (arXiv 2506.14765) are the authors' models: plain patches, a UPerNet of 256 channels.
+"""
+
+from typing import cast
+
+from geoladder.registry.architecture import Architecture, Kwargs, multiples
+
+
+def dial(width: int) -> Kwargs:
+    """Constructor arguments by width w: tokens of w channels in 4 blocks, patches of 4 px.
+
+    Heads have at least 32 channels, the stem w/2 and the decoder w/4 (at least 4).
+    """
+    return {
+        "width": width,
+        "depth": 4,
+        "heads": max(1, width // 32),
+        "patch": 4,
+        "decoder": max(4, width // 4),
+        "stem": width // 2,
+    }
+
+
+def _paper(width: int, depth: int, patch: int, latent: int = 0, stem_px: int = 0, code_px: int = 0) -> Kwargs:
+    return {
+        "layout": "paper",
+        "width": width,
+        "depth": depth,
+        "heads": 16,
+        "patch": patch,
+        "latent": latent,
+        "stem_px": stem_px,
+        "code_px": code_px,
+    }
+
+
+def _sides_px(kwargs: Kwargs) -> range:
+    """Multiples of two patches; where a stem has norms with a weight per pixel, its own side only."""
+    stem_px = cast("int", kwargs.get("stem_px", 0))
+    return range(stem_px, stem_px + 1) if stem_px else multiples(2 * cast("int", kwargs["patch"]))
+
+
+ARCHITECTURE = Architecture(
+    name="vit_upernet",
+    title="ViT-UPerNet",
+    colour="#de8f05",
+    classes={"": "geoladder.models.vit:ViTUPerNet", "paper": "geoladder.models.vit_paper:PaperViTUPerNet"},
+    rungs={
+        "xs": dial(12),
+        "s": dial(32),
+        "m": dial(64),
+        "100M": _paper(512, 32, patch=4, latent=1024, stem_px=128, code_px=128),
+        "100M-23T": _paper(512, 32, patch=4, latent=1024),
+        "300M": _paper(1024, 24, patch=4, latent=1024),
+        "P8-100M": _paper(768, 12, patch=8, code_px=128),
+        "P16-100M": _paper(768, 12, patch=16, code_px=128),
+        "P16-300M": _paper(1024, 24, patch=16, code_px=128),
+    },
+    base_width=32,
+    pretrain_lr=0.011,
+    finetune_lr=0.008,
+    sides_px=_sides_px,
+)

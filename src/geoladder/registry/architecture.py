@@ -1,0 +1,103 @@
+"""What an architecture must say of itself: class, sizes, rates, and how it is shown. Costs no torch.
+
+An entry checks itself when it is made, so that a missing piece is named while the study is read and not when a job
+runs. The class it names is looked for in its source, without importing it.
+"""
+
+import ast
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from geoladder.suggest import nearest
+
+Kwargs = dict[str, int | float | str | list[int]]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LARGEST_SIDE_PX = 10_000
+
+
+def multiples(stride_px: int) -> range:
+    """Image sides that are multiples of `stride_px` pixels."""
+    return range(stride_px, LARGEST_SIDE_PX + 1, stride_px)
+
+
+def _class_exists(path: str) -> str:
+    """Check a class path by reading the module's source, without running it."""
+    module, _, name = path.partition(":")
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin:
+        raise ValueError(f"'{path}' names no module that exists; write package.module:Class")
+    body = ast.parse(Path(spec.origin).read_text()).body
+    names = {node.name for node in body if isinstance(node, ast.ClassDef)}
+    names |= {
+        alias.asname or alias.name
+        for node in body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    if name not in names:
+        raise ValueError(f"{spec.origin} has no class '{name}'{nearest(name, names)}")
+    return path
+
+
+ClassPath = Annotated[str, AfterValidator(_class_exists)]
+
+
+@dataclass(
+    frozen=True, kw_only=True, config=ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
+)
+class Architecture:
+    """One architecture, everything a study needs to know of it.
+
+    Attributes:
+        name: as studies spell it: `unet`.
+        title: in figures: `U-Net`.
+        colour: in figures: `#0173b2`.
+        classes: `package.module:Class` of the backbone (`geoladder.models.backbone.Backbone`) by layout; the layout
+            of a rung without the argument `layout` is the empty one.
+        rungs: constructor arguments (JSON-able) by size, smallest first; `width` is the dial of the size.
+        base_width: width at which learning rates are given: that of size `s`, or of the smallest.
+        pretrain_lr: default peak learning rate of pretraining; None: a baseline, which is fine-tuned from scratch
+            beside the grids and never pretrained.
+        finetune_lr: default peak learning rate of fine-tuning.
+        sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
+
+    Raises:
+        pydantic.ValidationError: names every argument that is missing or unusable.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: Annotated[str, Field(min_length=1)]
+    colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+    classes: Annotated[dict[str, ClassPath], Field(min_length=1)]
+    rungs: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Kwargs], Field(min_length=1)]
+    base_width: Annotated[int, Field(ge=1)]
+    pretrain_lr: Rate | None
+    finetune_lr: Rate
+    sides_px: range | Callable[[Kwargs], range]
+
+    @model_validator(mode="after")
+    def _rungs_are_usable(self) -> Self:
+        for size, kwargs in self.rungs.items():
+            width, layout = kwargs.get("width"), kwargs.get("layout", "")
+            if not isinstance(width, int) or width < 1:
+                raise ValueError(f"rung '{size}' needs a positive whole `width`; got {width}")
+            if layout not in self.classes:
+                raise ValueError(f"rung '{size}' has layout '{layout}', which `classes` lacks")
+        return self
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it is fine-tuned from scratch only."""
+        return self.pretrain_lr is None
+
+    def sides(self, size: str) -> range:
+        """Image sides one of its sizes takes, in pixels."""
+        return self.sides_px if isinstance(self.sides_px, range) else self.sides_px(self.rungs[size])
