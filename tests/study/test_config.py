@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoladder.errors import GeoladderError
+from geoladder.registry import ARCHITECTURES
 from geoladder.study.corpora import corpus_fraction, corpus_name, corpus_slug
 from geoladder.study.load import load_study, parse_study
 from geoladder.study.study import PIXEL_ARM, Arm, Cell, Point
@@ -77,6 +80,25 @@ def test_default_study_has_the_cells_it_promises():
         ("finetune.tasks", ["rodas"], ["finetune.tasks", "'roads'"]),
         ("earth", {"tile_px": 50}, ["earth.tile_px", "multiple of 12"]),
         ("compute", {"devices": 4, "nodes": 3}, ["compute.devices is 4", "compute.nodes = 3 cannot share"]),
+        ("pretrain.rungs", {"unet-sx": {"lr": 0.1}}, ["pretrain.rungs.unet-sx", "did you mean 'unet-s'"]),
+        (
+            "pretrain.rungs",
+            {"vitt_upernet": {}},
+            ["pretrain.rungs.vitt_upernet", "did you mean 'vit_upernet'"],
+        ),
+        ("pretrain.rungs", {"pixel": {"lr": 3}}, ["pretrain.rungs.pixel", "'pixel' is a baseline"]),
+        (
+            "pretrain.lr",
+            {"vit": 0.1},
+            ["pretrain.lr", "unknown architecture 'vit'", "mamba2d, mamba_upernet"],
+        ),
+        ("pretrain.lr", {"unet": -1}, ["pretrain.lr.unet", "greater than 0"]),
+        ("finetune.lr", {"pixl": 0.1}, ["finetune.lr", "did you mean 'pixel'"]),
+        ("cleaning", {"chip_px": 36}, ["cleaning.chip_px is 36", "unet-xs", "a multiple of 8"]),
+        ("bench", {"patch_px": 20}, ["bench.patch_px is 20", "unet-xs", "a multiple of 8"]),
+        ("gates", {"architecture": "geoaware_unet", "size": "44M"}, ["bench.patch_px is 32", "128 only"]),
+        ("gates", {"size": "xz"}, ["unet has no size 'xz'; the ladder has xs, s, m"]),
+        ("figures", {"palette": "colourblind"}, ["figures.palette", "did you mean 'colorblind'"]),
     ],
 )
 def test_a_bad_value_is_named_with_its_place_and_the_fix(path, value, words):
@@ -91,6 +113,34 @@ def test_an_unknown_architecture_lists_the_known_ones():
     raw["pretrain"]["grid"][0]["architectures"] = ["convolutions"]
     with pytest.raises(GeoladderError, match="vit_upernet"):
         parse_study(raw)
+
+
+def test_a_baseline_stands_in_no_grid():
+    raw = copy.deepcopy(RAW)
+    raw["finetune"]["grid"][0]["architectures"] = ["pixel"]
+    with pytest.raises(GeoladderError, match=r"architectures\.0: 'pixel' is a baseline"):
+        parse_study(raw)
+
+
+def test_rates_not_given_are_those_of_the_entries():
+    study = parse_study(edited("finetune.lr", {"unet": 0.5}))
+    assert study.finetune.lr["unet"] == 0.5
+    assert study.finetune.lr["pixel"] == ARCHITECTURES["pixel"].finetune_lr
+    rates = {name: entry.pretrain_lr for name, entry in ARCHITECTURES.items() if not entry.baseline}
+    assert study.pretrain.lr == rates
+
+
+@pytest.mark.parametrize("palette", ["deep", "viridis", "husl", "ch:s=.25"])
+def test_any_palette_of_seaborn_is_allowed(palette):
+    assert parse_study(edited("figures", {"palette": palette})).figures.palette == palette
+
+
+def test_reading_a_study_costs_no_torch_and_no_seaborn():
+    code = (
+        "import sys; from geoladder.study.load import load_study; from geoladder.study.nodes import Nodes; "
+        f"Nodes(load_study({str(ROOT / 'config.yaml')!r})); sys.exit(bool({{'torch', 'seaborn'}} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_problem_is_reported_at_once():

@@ -1,0 +1,229 @@
+"""An architecture is one file: entries check themselves, and a new one goes all the way to the figure."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import geoladder
+from geoladder.errors import GeoladderError
+from geoladder.models.ladder import build_backbone
+from geoladder.registry import ARCHITECTURES
+from geoladder.registry.architecture import Architecture
+from geoladder.registry.discover import Registry
+
+ROOT = Path(__file__).parents[2]
+ENTRY = {
+    "name": "'toy'",
+    "title": "'Toy'",
+    "colour": "'#aa3377'",
+    "classes": "{'': 'geoladder.models.unet:UNet'}",
+    "rungs": "{'xs': {'width': 4}}",
+    "base_width": "4",
+    "pretrain_lr": "0.01",
+    "finetune_lr": "0.01",
+    "sides_px": "multiples(4)",
+}
+TOY = '''"""`toy`: two convolutions, entry and class in one file."""
+
+import torch
+from torch import nn
+
+from geoladder.models.backbone import Features, check_input, hide
+from geoladder.registry.architecture import Architecture, multiples
+
+
+class Toy(nn.Module):
+    fill = "mean"
+
+    def __init__(self, width, bands=10):
+        super().__init__()
+        self.bands, self.dense_channels, self.summary_dim = bands, width, width
+        self.encoder = nn.Sequential(nn.Conv2d(bands + 1, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 1))
+
+    def forward(self, x, mask=None):
+        check_input(x, self.bands, 4)
+        dense = self.encoder(torch.cat(hide(x, mask, self.fill), 1))
+        return Features(dense, dense.mean((2, 3)))
+
+
+ARCHITECTURE = Architecture(
+    name="toy",
+    title="Toy net",
+    colour="#aa3377",
+    classes={"": "geoladder.models.architectures.toy:Toy"},
+    rungs={"xs": {"width": 4}, "s": {"width": 8}},
+    base_width=4,
+    pretrain_lr=0.01,
+    finetune_lr=0.02,
+    sides_px=multiples(4),
+)
+'''
+
+
+def entry(**changes) -> str:
+    """Source of a file that holds an entry; None leaves an argument out."""
+    arguments = {key: value for key, value in (ENTRY | changes).items() if value is not None}
+    text = ", ".join(f"{key}={value}" for key, value in arguments.items())
+    head = "from geoladder.registry.architecture import Architecture, multiples\n"
+    return f"{head}ARCHITECTURE = Architecture({text})\n"
+
+
+@pytest.fixture
+def registry_of(tmp_path, monkeypatch):
+    """Makes a registry over a package of files with these sources."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(**sources):
+        package = tmp_path / "entries"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        for name, source in sources.items():
+            (package / f"{name}.py").write_text(source)
+        return Registry("architecture", "entries", Architecture, "ARCHITECTURE")
+
+    yield make
+    for name in [name for name in sys.modules if name.partition(".")[0] == "entries"]:
+        del sys.modules[name]
+
+
+def test_a_file_is_an_architecture(registry_of):
+    registry = registry_of(one=entry(), other=entry(name="'other'", pretrain_lr="None"))
+    assert list(registry) == ["toy", "other"]
+    assert not registry["toy"].baseline and registry["other"].baseline
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"finetune_lr": None}, ["finetune_lr", "required"]),
+        ({"pretrain_lr": None}, ["pretrain_lr", "required"]),
+        ({"colour": None}, ["colour", "required"]),
+        ({"base_width": None}, ["base_width", "required"]),
+        ({"pretrain_lr": "0.0"}, ["pretrain_lr", "greater than 0"]),
+        ({"finetune_lr": "float('inf')"}, ["finetune_lr", "finite"]),
+        ({"base_width": "-1"}, ["base_width", "greater than or equal to 1"]),
+        ({"colour": "'blue'"}, ["colour", "pattern"]),
+        ({"name": "'Toy-net'"}, ["name", "pattern"]),
+        ({"rungs": "{}"}, ["rungs", "at least 1"]),
+        ({"rungs": "{'xs': {'depth': 4}}"}, ["rung 'xs'", "width"]),
+        ({"rungs": "{'xs': {'width': 4, 'layout': 'new'}}"}, ["rung 'xs'", "layout 'new'"]),
+        ({"classes": "{'': 'geoladder.models.unett:UNet'}"}, ["geoladder.models.unett:UNet", "no module"]),
+        ({"classes": "{'': 'geoladder.models.unet:Unet'}"}, ["unet.py has no class 'Unet'", "'UNet'"]),
+        ({"classes": "{'': 'no class at all'}"}, ["'no class at all'", "package.module:Class"]),
+        ({"learning_rate": "1"}, ["learning_rate", "nexpected"]),
+        ({"title": "1 / 0"}, ["ZeroDivisionError"]),
+        ({"title": "("}, ["SyntaxError"]),
+    ],
+)
+def test_an_unusable_entry_is_named_with_its_file_on_one_line(registry_of, changes, words):
+    with pytest.raises(GeoladderError) as problem:
+        registry_of(broken=entry(**changes))["toy"]
+    text = str(problem.value)
+    assert "entries/broken.py" in text and "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def test_a_file_without_an_entry_and_two_of_one_name_are_refused(registry_of, tmp_path):
+    with pytest.raises(GeoladderError, match=r"none\.py defines no architecture: it needs `ARCHITECTURE ="):
+        list(registry_of(none="x = 1\n"))
+    (tmp_path / "entries/none.py").write_text(entry())
+    (tmp_path / "entries/twice.py").write_text(entry())
+    del sys.modules["entries.none"]
+    with pytest.raises(GeoladderError, match=r"twice\.py and .*none\.py both define the architecture 'toy'"):
+        list(Registry("architecture", "entries", Architecture, "ARCHITECTURE"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size"), [(name, size) for name, made in ARCHITECTURES.items() for size in made.rungs]
+)
+def test_sides_are_those_the_model_takes(architecture, size):
+    sides = ARCHITECTURES[architecture].sides(size)
+    with torch.device("meta"):
+        model = build_backbone(architecture, size)
+        assert model(torch.zeros(1, 10, sides.start, sides.start)).dense.shape[2:] == (sides.start,) * 2
+        for wrong in {sides.start + 1, sides.start + sides.step // 2} - set(sides):
+            with pytest.raises(GeoladderError):
+                model(torch.zeros(1, 10, wrong, wrong))
+
+
+class Toys:
+    """A copy of the package with one more file, and a study folder; driven through the real command line."""
+
+    def __init__(self, folder: Path, source: str, architecture: str = "toy") -> None:
+        self.folder = folder
+        shutil.copytree(
+            Path(geoladder.__file__).parent,
+            folder / "src/geoladder",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        (folder / "src/geoladder/models/architectures/toy.py").write_text(source)
+        arms = {"architectures": [architecture], "sizes": ["xs"]}
+        study = {
+            "earth": {"tile_px": 48},
+            "corpora": {"majortom": {"tiles": 12, "seed": 1}},
+            "validation": {"share": 0.3, "chips": 8, "bench_buffer_km": 0},
+            "cleaning": {"chip_px": 16},
+            "bench": {"train_tiles": 1, "test_tiles": 1, "patches_per_tile": 12, "patch_px": 16},
+            "pretrain": {"samples": 16, "batch": 8, "grid": [arms | {"corpora": ["majortom"], "seeds": [0]}]},
+            "finetune": {
+                "steps": 2, "batch": 4, "n": [1], "seeds": [0], "tasks": ["roads"], "validations": 1,
+                "test_patches": 8, "grid": [arms | {"corpora": ["majortom", "scratch"]}],
+            },
+            "gates": None,
+            "fit": {"bootstrap": 2},
+        }  # fmt: skip
+        (folder / "study.yaml").write_text(yaml.safe_dump(study))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": str(self.folder / "src")}
+        return subprocess.run(
+            [sys.executable, "-m", *command], cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+
+    def cells(self) -> subprocess.CompletedProcess:
+        return self.run("geoladder.cli", "cells", "--study", "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("source", "architecture", "words"),
+    [
+        (TOY.replace("    finetune_lr=0.02,\n", ""), "toy", ["architectures/toy.py", "finetune_lr"]),
+        (TOY.replace(".toy:Toy", ".toy:Tay"), "toy", ["architectures/toy.py", "has no class 'Tay'", "'Toy'"]),
+        (TOY, "tay", ["unknown architecture 'tay'", "did you mean 'toy'"]),
+    ],
+)
+def test_cells_names_what_is_wrong_without_a_traceback(tmp_path, source, architecture, words):
+    done = Toys(tmp_path, source, architecture).cells()
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_one_file_goes_from_the_cells_to_the_scaling_figure(tmp_path):
+    toys = Toys(tmp_path, TOY)
+    done = toys.cells()
+    assert done.returncode == 0, done.stderr
+    assert "toy" in done.stdout
+    snakemake = (
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--cores",
+        "2",
+        "--configfile",
+        "study.yaml",
+    )
+    done = toys.run(*snakemake, "--", "results/figures/scaling.pdf")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = pd.read_csv(tmp_path / "results/results.csv")
+    assert set(results[results.architecture == "toy"].stage) == {"pretrain", "finetune"}
+    figure = pd.read_csv(tmp_path / "results/figures/scaling.csv")
+    assert "toy" in set(figure.architecture)
