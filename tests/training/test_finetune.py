@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from geoladder.data.batches.stats import BandStats
 from geoladder.data.bench.nshot import draw, test_rows
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 from geoladder.training import finetune as stage
-from geoladder.training.dense_tasks import prediction, prior_bias, task_loss
+from geoladder.training.density import Density
 from geoladder.training.finetune import build_model, finetune, frozen_parts, logits_of, train_best
 from geoladder.training.patches import patch_batches, read_patches, turned
 from geoladder.training.pretrain import pretrain
@@ -151,7 +152,7 @@ def test_the_first_prediction_is_the_training_mean(finetune_spec, sets, task):
     train, _ = sets(spec)
     model = build_model(spec, None, train.labels)
     torch.nn.init.zeros_(model.head.weight)
-    guess = prediction(task, logits_of(model, train.pixels))
+    guess = TASKS[task].prediction(logits_of(model, train.pixels))
     if task == "roads":
         assert guess.numpy() == pytest.approx(float(train.labels.mean()), rel=1e-4)
     else:
@@ -161,9 +162,9 @@ def test_the_first_prediction_is_the_training_mean(finetune_spec, sets, task):
 
 
 def test_a_prior_exists_even_for_all_zero_or_all_one_labels():
-    assert prior_bias("roads", torch.zeros(2, 4, 4)) == pytest.approx([math.log(1e-4 / (1 - 1e-4))])
-    assert math.isfinite(prior_bias("roads", torch.ones(2, 4, 4))[0])
-    assert len(prior_bias("landcover", torch.full((2, 4, 4), 255))) == 11
+    assert TASKS["roads"].prior(torch.zeros(2, 4, 4)) == pytest.approx([math.log(1e-4 / (1 - 1e-4))])
+    assert math.isfinite(TASKS["roads"].prior(torch.ones(2, 4, 4))[0])
+    assert len(TASKS["landcover"].prior(torch.full((2, 4, 4), 255))) == 11
 
 
 def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, monkeypatch):
@@ -173,7 +174,7 @@ def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, mo
     model = build_model(spec, None, train.labels)
     planted = iter([0.5, 0.2, 0.4, 0.3])
     states = []
-    true_loss = stage.task_loss
+    true_loss = Density.loss
 
     def loss(task, logits, labels):
         if labels is not val.labels:
@@ -181,7 +182,7 @@ def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, mo
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         return next(planted)
 
-    monkeypatch.setattr(stage, "task_loss", loss)
+    monkeypatch.setattr(Density, "loss", loss)
     curve = train_best(model, spec, train, val)
     assert [entry["val_loss"] for entry in curve] == [0.5, 0.2, 0.4, 0.3]
     restored = model.state_dict()
@@ -198,7 +199,7 @@ def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
     model = build_model(spec, None, train.labels)
     losses = [entry["val_loss"] for entry in train_best(model, spec, train, val)]
     assert min(losses) < losses[-1]
-    assert float(task_loss("roads", logits_of(model, val.pixels), val.labels)) == min(losses)
+    assert float(TASKS["roads"].loss(logits_of(model, val.pixels), val.labels)) == min(losses)
 
 
 class Drifting(torch.nn.Module):
@@ -271,10 +272,10 @@ def test_losses_by_hand():
     logits = torch.tensor([0.0, 2.0]).view(1, 1, 1, 2)
     labels = torch.tensor([0.25, 1.0]).view(1, 1, 2)
     wanted = (math.log(2) + math.log(1 + math.exp(-2))) / 2
-    assert float(task_loss("roads", logits, labels)) == pytest.approx(wanted)
+    assert float(TASKS["roads"].loss(logits, labels)) == pytest.approx(wanted)
     scores = torch.zeros(1, 11, 1, 2)
-    assert float(task_loss("landcover", scores, torch.tensor([[[3, 255]]]))) == pytest.approx(math.log(11))
-    assert float(task_loss("landcover", scores, torch.tensor([[[255, 255]]]))) == 0
+    assert float(TASKS["landcover"].loss(scores, torch.tensor([[[3, 255]]]))) == pytest.approx(math.log(11))
+    assert float(TASKS["landcover"].loss(scores, torch.tensor([[[255, 255]]]))) == 0
 
 
 @given(st.integers(0, 7))

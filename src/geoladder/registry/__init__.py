@@ -3,3 +3,8 @@
 Enters: files of the packages that hold entries. Leaves: mappings from names to entries. Imports no torch and no other
 room, so that every room may ask it.
 """
+
+from geoladder.registry.discover import Registry
+from geoladder.registry.task import Task
+
+TASKS = Registry("task", "geoladder.training.tasks", Task, "TASK")  # type: ignore[type-abstract]  (only its kinds are made)

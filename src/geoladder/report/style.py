@@ -22,9 +22,6 @@ NAMES = {
     "mamba2d": "Mamba2D",
     "rs3mamba": "RS3Mamba",
     "pixel": "per-pixel model",
-    "roads": "Roads",
-    "buildings": "Buildings",
-    "landcover": "Land cover",
 }
 
 

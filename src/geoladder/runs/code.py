@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from geoladder.models.ladder import FAMILIES
+from geoladder.registry import TASKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,8 +64,15 @@ def _reach(start: list[str]) -> dict[str, str]:
 
 
 @cache
-def code_fingerprint(stage: str, architecture: str) -> str:
-    """Twelve hexadecimal digits for the code of one stage (`pretrain`, `finetune`) with one architecture."""
-    sources = _reach(STAGE_FILES[stage] + ARCHITECTURE_FILES[architecture])
+def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> str:
+    """Twelve hexadecimal digits for the code of one stage with one architecture.
+
+    Args:
+        stage: `pretrain` or `finetune`.
+        architecture: its classes count.
+        task: of fine-tuning; its entry counts, and no other.
+    """
+    task_files = [TASKS.file_of(task).relative_to(ROOT).as_posix()] if task else []
+    sources = _reach(STAGE_FILES[stage] + ARCHITECTURE_FILES[architecture] + task_files)
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

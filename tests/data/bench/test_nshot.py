@@ -128,7 +128,7 @@ def official(bench, tmp_path):
 
 
 def test_official_index_files(bench, official):
-    drawn = nshot.from_official(official(), bench, "roads")
+    drawn = nshot.read_official(official(), bench, "roads")
     assert len(drawn.train_rows) == 18 and len(drawn.val_rows) == 6
     japan = drawn.train_rows[drawn.train_rows["bucket"] == "japan"]
     assert list(japan["position"]) == [5, 0, 7]
@@ -146,13 +146,13 @@ def test_official_index_files(bench, official):
 )
 def test_official_index_of_another_bench_is_refused(bench, official, changes, said):
     with pytest.raises(GeoladderError, match=said):
-        nshot.from_official(official(**changes), bench, "roads")
+        nshot.read_official(official(**changes), bench, "roads")
 
 
 def test_no_official_index(bench, tmp_path):
     for text in ("{", "[]", "{}"):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(GeoladderError, match=r"x.json is no index file of PhilEO Bench"):
-            nshot.from_official(tmp_path / "x.json", bench, "roads")
+            nshot.read_official(tmp_path / "x.json", bench, "roads")
     with pytest.raises(GeoladderError, match=r"absent.json is no index file"):
-        nshot.from_official(tmp_path / "absent.json", bench, "roads")
+        nshot.read_official(tmp_path / "absent.json", bench, "roads")
