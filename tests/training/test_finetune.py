@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from geoladder.data.batches.stats import BandStats
 from geoladder.data.bench.nshot import draw, test_rows
+from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.training import finetune as stage
 from geoladder.training.density import Density
 from geoladder.training.finetune import build_model, finetune, frozen_parts, logits_of, train_best
-from geoladder.training.patches import patch_batches, read_patches, turned
+from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of, turned
 from geoladder.training.pretrain import pretrain
 
 test_rows.__test__ = False  # a function of the package, not a test
@@ -136,6 +137,69 @@ def test_arms_differ_in_the_backbone_alone(finetune_spec, checkpoint, sets):
 def _first_batches(spec, train):
     batches = patch_batches(train, spec.batch, spec.seed)
     return [next(batches) for _ in range(4)]
+
+
+def test_the_initial_head_follows_the_seed_and_nothing_else(finetune_spec, sets):
+    labels = sets(finetune_spec())[0].labels
+
+    def head(seed):
+        return build_model(finetune_spec(seed=seed), None, labels).head.weight
+
+    assert torch.equal(head(0), head(0))
+    assert not torch.equal(head(0), head(1))
+
+
+def test_the_initial_head_of_a_pretrained_arm_follows_the_seed_as_well(finetune_spec, checkpoint, sets):
+    folder, fingerprint = checkpoint
+    labels = sets(finetune_spec())[0].labels
+    models = [
+        build_model(finetune_spec(corpus="majortom", pretrained=fingerprint, seed=seed), folder, labels)
+        for seed in (0, 1)
+    ]
+    assert not torch.equal(models[0].head.weight, models[1].head.weight)
+    first, second = (model.backbone.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_dates_of_another_dn_offset_give_the_same_pixels(finetune_spec, corpus, tmp_path):
+    """Three patches of a date with offset 1000 and the same three without, in one file."""
+    ground = np.random.default_rng(0).integers(100, 4000, (3, 16, 16, 10), dtype=np.uint16)
+    np.save(tmp_path / "japan_1_train_s2.npy", np.concatenate([ground + 1000, ground]))
+    np.save(tmp_path / "japan_1_train_label_roads.npy", np.full((6, 16, 16, 1), 0.5, np.float32))
+    (tmp_path / "metadata").mkdir()
+    record = {"offset_dn": [1000, 0], "patches": {"train": [3, 3]}}
+    (tmp_path / "metadata/tiles_metadata.json").write_text(json.dumps({"japan_1": record}))
+    index_bench(tmp_path, tmp_path / "index.parquet")
+    stats = BandStats.load(corpus / "stats.json")
+
+    def pixels(harmonise):
+        bench = Bench(tmp_path, tmp_path / "index.parquet", harmonise)
+        return read_patches(bench, bench.pool("roads", "train"), finetune_spec(), stats).pixels
+
+    harmonised, stored = pixels("baseline"), pixels("none")
+    assert torch.equal(harmonised[:3], harmonised[3:])
+    assert torch.equal(harmonised[3:], stored[3:])
+    assert (stored[:3] - stored[3:]).abs().mean() > 0.1
+
+
+def test_patches_without_any_label_are_refused(finetune_spec, corpus, tmp_path):
+    np.save(tmp_path / "japan_1_train_s2.npy", np.full((2, 16, 16, 10), 500, np.uint16))
+    np.save(tmp_path / "japan_1_train_label_lc.npy", np.zeros((2, 16, 16, 1), np.uint8))
+    index_bench(tmp_path, tmp_path / "index.parquet")
+    bench = Bench(tmp_path, tmp_path / "index.parquet")
+    with pytest.raises(GeoladderError, match=r"none of the 2 patches of landcover .*\*_label_lc\.npy"):
+        read_patches(
+            bench,
+            bench.pool("landcover", "train"),
+            finetune_spec(task="landcover"),
+            BandStats.load(corpus / "stats.json"),
+        )
+
+
+def test_an_index_file_comes_exactly_with_a_spec_that_has_one(opened, finetune_spec, trivial_spec, tmp_path):
+    for spec, path in ((finetune_spec(), tmp_path / "i.json"), (trivial_spec(indices="0"), None)):
+        with pytest.raises(GeoladderError, match="give --indices exactly where"):
+            subset_of(opened, spec, path)
 
 
 def test_spec_and_checkpoint_must_agree(finetune_spec, checkpoint, sets):
@@ -285,6 +349,16 @@ def test_pixels_and_labels_turn_together(turn):
     turns = np.array([turn])
     assert torch.equal(turned(pixels, turns)[:, 0], turned(labels, turns))
     assert torch.equal(turned(pixels, turns)[:, 1], turned(labels, turns) + 100)
+
+
+def test_batches_turn_labels_with_their_images():
+    """The label of each patch is a copy of its first band, and stays one in every batch."""
+    pixels = torch.rand(6, 10, 8, 8, generator=torch.Generator().manual_seed(0))
+    patches = Patches(pixels, pixels[:, 0].clone(), np.array(["japan"] * 6))
+    batches = patch_batches(patches, 6, 3)
+    for images, labels in (next(batches) for _ in range(8)):
+        assert torch.equal(images[:, 0], labels)
+        assert sum(any(torch.equal(label, other) for other in patches.labels) for label in labels) < 6
 
 
 def test_the_eight_turns_differ_and_each_image_has_its_own():
