@@ -47,7 +47,7 @@ def table(block: type[BaseModel], place: str) -> list[str]:
     for key, field in block.model_fields.items():
         nested = blocks_in(field.annotation)
         inner += [(child, f"{place}.{key}" if place else key) for child in nested]
-        default = field.default
+        default = field.get_default(call_default_factory=True)
         if default is PydanticUndefined:
             shown = "required"
         elif nested:

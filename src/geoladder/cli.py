@@ -157,6 +157,7 @@ def _finetune(options: Options) -> None:
         options.checkpoint,
         options.out,
         threads=options.threads,
+        indices=options.indices,
     )
 
 
@@ -164,7 +165,8 @@ def _trivial(options: Options) -> None:
     from geoladder.study.specs import TrivialSpec
     from geoladder.training.trivial import trivial
 
-    trivial(TrivialSpec.model_validate_json(options.spec), options.bench, options.bench_index, options.out)
+    spec = TrivialSpec.model_validate_json(options.spec)
+    trivial(spec, options.bench, options.bench_index, options.out, indices=options.indices)
 
 
 def _collect(options: Options) -> None:
@@ -265,7 +267,10 @@ NODES: dict[str, tuple[Callable[[Options], None], str, tuple[str, ...]]] = {
 
 
 # Options of single verbs: how they are parsed.
+INDICES = {"--indices": {"type": Path, "help": "official index file; omit to draw patches by seed"}}
 OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "finetune": INDICES,
+    "trivial": INDICES,
     "chips": {
         "--parts": {"help": "cut only this group of parts, such as 3/16"},
         "--merge": {"type": int, "help": "join the chips of so many groups, all cut before"},

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from geoladder.data.batches.stats import BandStats
 from geoladder.data.bench.nshot import draw, test_rows
+from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 from geoladder.training import finetune as stage
-from geoladder.training.dense_tasks import prediction, prior_bias, task_loss
+from geoladder.training.density import Density
 from geoladder.training.finetune import build_model, finetune, frozen_parts, logits_of, train_best
-from geoladder.training.patches import patch_batches, read_patches, turned
+from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of, turned
 from geoladder.training.pretrain import pretrain
 
 test_rows.__test__ = False  # a function of the package, not a test
@@ -137,6 +139,69 @@ def _first_batches(spec, train):
     return [next(batches) for _ in range(4)]
 
 
+def test_the_initial_head_follows_the_seed_and_nothing_else(finetune_spec, sets):
+    labels = sets(finetune_spec())[0].labels
+
+    def head(seed):
+        return build_model(finetune_spec(seed=seed), None, labels).head.weight
+
+    assert torch.equal(head(0), head(0))
+    assert not torch.equal(head(0), head(1))
+
+
+def test_the_initial_head_of_a_pretrained_arm_follows_the_seed_as_well(finetune_spec, checkpoint, sets):
+    folder, fingerprint = checkpoint
+    labels = sets(finetune_spec())[0].labels
+    models = [
+        build_model(finetune_spec(corpus="majortom", pretrained=fingerprint, seed=seed), folder, labels)
+        for seed in (0, 1)
+    ]
+    assert not torch.equal(models[0].head.weight, models[1].head.weight)
+    first, second = (model.backbone.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_dates_of_another_dn_offset_give_the_same_pixels(finetune_spec, corpus, tmp_path):
+    """Three patches of a date with offset 1000 and the same three without, in one file."""
+    ground = np.random.default_rng(0).integers(100, 4000, (3, 16, 16, 10), dtype=np.uint16)
+    np.save(tmp_path / "japan_1_train_s2.npy", np.concatenate([ground + 1000, ground]))
+    np.save(tmp_path / "japan_1_train_label_roads.npy", np.full((6, 16, 16, 1), 0.5, np.float32))
+    (tmp_path / "metadata").mkdir()
+    record = {"offset_dn": [1000, 0], "patches": {"train": [3, 3]}}
+    (tmp_path / "metadata/tiles_metadata.json").write_text(json.dumps({"japan_1": record}))
+    index_bench(tmp_path, tmp_path / "index.parquet")
+    stats = BandStats.load(corpus / "stats.json")
+
+    def pixels(harmonise):
+        bench = Bench(tmp_path, tmp_path / "index.parquet", harmonise)
+        return read_patches(bench, bench.pool("roads", "train"), finetune_spec(), stats).pixels
+
+    harmonised, stored = pixels("baseline"), pixels("none")
+    assert torch.equal(harmonised[:3], harmonised[3:])
+    assert torch.equal(harmonised[3:], stored[3:])
+    assert (stored[:3] - stored[3:]).abs().mean() > 0.1
+
+
+def test_patches_without_any_label_are_refused(finetune_spec, corpus, tmp_path):
+    np.save(tmp_path / "japan_1_train_s2.npy", np.full((2, 16, 16, 10), 500, np.uint16))
+    np.save(tmp_path / "japan_1_train_label_lc.npy", np.zeros((2, 16, 16, 1), np.uint8))
+    index_bench(tmp_path, tmp_path / "index.parquet")
+    bench = Bench(tmp_path, tmp_path / "index.parquet")
+    with pytest.raises(GeoladderError, match=r"none of the 2 patches of landcover .*\*_label_lc\.npy"):
+        read_patches(
+            bench,
+            bench.pool("landcover", "train"),
+            finetune_spec(task="landcover"),
+            BandStats.load(corpus / "stats.json"),
+        )
+
+
+def test_an_index_file_comes_exactly_with_a_spec_that_has_one(opened, finetune_spec, trivial_spec, tmp_path):
+    for spec, path in ((finetune_spec(), tmp_path / "i.json"), (trivial_spec(indices="0"), None)):
+        with pytest.raises(GeoladderError, match="give --indices exactly where"):
+            subset_of(opened, spec, path)
+
+
 def test_spec_and_checkpoint_must_agree(finetune_spec, checkpoint, sets):
     folder, fingerprint = checkpoint
     train, _ = sets(finetune_spec())
@@ -151,7 +216,7 @@ def test_the_first_prediction_is_the_training_mean(finetune_spec, sets, task):
     train, _ = sets(spec)
     model = build_model(spec, None, train.labels)
     torch.nn.init.zeros_(model.head.weight)
-    guess = prediction(task, logits_of(model, train.pixels))
+    guess = TASKS[task].prediction(logits_of(model, train.pixels))
     if task == "roads":
         assert guess.numpy() == pytest.approx(float(train.labels.mean()), rel=1e-4)
     else:
@@ -161,9 +226,9 @@ def test_the_first_prediction_is_the_training_mean(finetune_spec, sets, task):
 
 
 def test_a_prior_exists_even_for_all_zero_or_all_one_labels():
-    assert prior_bias("roads", torch.zeros(2, 4, 4)) == pytest.approx([math.log(1e-4 / (1 - 1e-4))])
-    assert math.isfinite(prior_bias("roads", torch.ones(2, 4, 4))[0])
-    assert len(prior_bias("landcover", torch.full((2, 4, 4), 255))) == 11
+    assert TASKS["roads"].prior(torch.zeros(2, 4, 4)) == pytest.approx([math.log(1e-4 / (1 - 1e-4))])
+    assert math.isfinite(TASKS["roads"].prior(torch.ones(2, 4, 4))[0])
+    assert len(TASKS["landcover"].prior(torch.full((2, 4, 4), 255))) == 11
 
 
 def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, monkeypatch):
@@ -173,7 +238,7 @@ def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, mo
     model = build_model(spec, None, train.labels)
     planted = iter([0.5, 0.2, 0.4, 0.3])
     states = []
-    true_loss = stage.task_loss
+    true_loss = Density.loss
 
     def loss(task, logits, labels):
         if labels is not val.labels:
@@ -181,7 +246,7 @@ def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, mo
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         return next(planted)
 
-    monkeypatch.setattr(stage, "task_loss", loss)
+    monkeypatch.setattr(Density, "loss", loss)
     curve = train_best(model, spec, train, val)
     assert [entry["val_loss"] for entry in curve] == [0.5, 0.2, 0.4, 0.3]
     restored = model.state_dict()
@@ -198,7 +263,7 @@ def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
     model = build_model(spec, None, train.labels)
     losses = [entry["val_loss"] for entry in train_best(model, spec, train, val)]
     assert min(losses) < losses[-1]
-    assert float(task_loss("roads", logits_of(model, val.pixels), val.labels)) == min(losses)
+    assert float(TASKS["roads"].loss(logits_of(model, val.pixels), val.labels)) == min(losses)
 
 
 class Drifting(torch.nn.Module):
@@ -271,10 +336,10 @@ def test_losses_by_hand():
     logits = torch.tensor([0.0, 2.0]).view(1, 1, 1, 2)
     labels = torch.tensor([0.25, 1.0]).view(1, 1, 2)
     wanted = (math.log(2) + math.log(1 + math.exp(-2))) / 2
-    assert float(task_loss("roads", logits, labels)) == pytest.approx(wanted)
+    assert float(TASKS["roads"].loss(logits, labels)) == pytest.approx(wanted)
     scores = torch.zeros(1, 11, 1, 2)
-    assert float(task_loss("landcover", scores, torch.tensor([[[3, 255]]]))) == pytest.approx(math.log(11))
-    assert float(task_loss("landcover", scores, torch.tensor([[[255, 255]]]))) == 0
+    assert float(TASKS["landcover"].loss(scores, torch.tensor([[[3, 255]]]))) == pytest.approx(math.log(11))
+    assert float(TASKS["landcover"].loss(scores, torch.tensor([[[255, 255]]]))) == 0
 
 
 @given(st.integers(0, 7))
@@ -284,6 +349,16 @@ def test_pixels_and_labels_turn_together(turn):
     turns = np.array([turn])
     assert torch.equal(turned(pixels, turns)[:, 0], turned(labels, turns))
     assert torch.equal(turned(pixels, turns)[:, 1], turned(labels, turns) + 100)
+
+
+def test_batches_turn_labels_with_their_images():
+    """The label of each patch is a copy of its first band, and stays one in every batch."""
+    pixels = torch.rand(6, 10, 8, 8, generator=torch.Generator().manual_seed(0))
+    patches = Patches(pixels, pixels[:, 0].clone(), np.array(["japan"] * 6))
+    batches = patch_batches(patches, 6, 3)
+    for images, labels in (next(batches) for _ in range(8)):
+        assert torch.equal(images[:, 0], labels)
+        assert sum(any(torch.equal(label, other) for other in patches.labels) for label in labels) < 6
 
 
 def test_the_eight_turns_differ_and_each_image_has_its_own():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -65,7 +66,7 @@ wildcard_constraints:
     corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
     architecture=r"[a-z0-9_]+",
     size=r"[A-Za-z0-9-]+",
-    task=r"[a-z]+",
+    task=r"[a-z][a-z0-9_]*",
     seed=r"\d+",
     n=r"\d+",
     factor=r"[0-9.e+-]+",
@@ -177,6 +178,16 @@ def checkpoint_option(wildcards):
     """The checkpoint as an option of the command line."""
     cell = nodes.cell_behind(FINETUNE.format(**wildcards))
     return f"--checkpoint {cell}" if cell else ""
+
+
+def index_file_of(wildcards):
+    """The official index file of a few-shot subset; nothing where subsets are drawn by seed."""
+    return study.bench.index_file(wildcards.task, int(wildcards.n)) or []
+
+
+def index_file_option(wildcards, input):
+    """The official index file as an option of the command line."""
+    return f"--indices {shlex.quote(input.indices)}" if input.indices else ""
 
 
 if workflow.is_main_process:

@@ -3,6 +3,7 @@ rule finetune:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
         checkpoint=checkpoint_of,
+        indices=index_file_of,
     output:
         FINETUNE,
     log:
@@ -16,16 +17,18 @@ rule finetune:
         spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),
         folder=bench_folder(),
         checkpoint=checkpoint_option,
+        indices=index_file_option,
     message:
         "Fine-tuning {wildcards.architecture}-{wildcards.size} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
         "geoladder --log {log} finetune --spec {params.spec:q} --bench {params.folder}"
-        " --bench-index {input.bench} --stats {input.stats} {params.checkpoint} --threads {threads} --out {output}"
+        " --bench-index {input.bench} --stats {input.stats} {params.checkpoint} {params.indices} --threads {threads} --out {output}"
 
 
 rule trivial:
     input:
         bench="data/bench/index.parquet",
+        indices=index_file_of,
     output:
         TRIVIAL,
     log:
@@ -36,8 +39,9 @@ rule trivial:
     params:
         spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
         folder=bench_folder(),
+        indices=index_file_option,
     message:
         "Predicting zero and the mean on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
     shell:
         "geoladder --log {log} trivial --spec {params.spec:q} --bench {params.folder}"
-        " --bench-index {input.bench} --out {output}"
+        " --bench-index {input.bench} {params.indices} --out {output}"

@@ -6,5 +6,7 @@ room, so that every room may ask it.
 
 from geoladder.registry.architecture import Architecture
 from geoladder.registry.discover import Registry
+from geoladder.registry.task import Task
 
 ARCHITECTURES = Registry("architecture", "geoladder.models.architectures", Architecture, "ARCHITECTURE")
+TASKS = Registry("task", "geoladder.training.tasks", Task, "TASK")  # type: ignore[type-abstract]

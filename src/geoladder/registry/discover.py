@@ -7,6 +7,7 @@ study can check names without importing what runs them.
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -40,6 +41,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def __init__(self, kind: str, package: str, entry: type[Entry], attribute: str) -> None:
         self._kind, self._package, self._entry, self._attribute = kind, package, entry, attribute
         self._entries: dict[str, Entry] | None = None
+        self._files: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of that name.
@@ -64,6 +66,10 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """Number of entries."""
         return len(self._read())
 
+    def file_of(self, name: str) -> Path:
+        """The file that defines the entry of that name; raises as `[name]` does."""
+        return Path(self._files[self[name].name])
+
     def _read(self) -> dict[str, Entry]:
         if self._entries is None:
             entries: dict[str, Entry] = {}
@@ -75,7 +81,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
                         f"{file} and {files[entry.name]} both define the {self._kind} '{entry.name}'; rename one"
                     )
                 entries[entry.name], files[entry.name] = entry, file
-            self._entries = entries
+            self._entries, self._files = entries, files
         return self._entries
 
     def _load(self, module: str) -> tuple[Entry, str]:

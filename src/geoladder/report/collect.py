@@ -106,5 +106,7 @@ def _run(stage: str, result: dict[str, Any]) -> dict[str, Any]:
         run["parameters_encoder"] = counted["encoder"]
         run["parameters_no_norm"] = counted["total"] - counted["norm"]
         trained_by = "finetune" if stage == "finetune" else "pretrain"
-        run["older_code"] = run["code"] != code_fingerprint(trained_by, spec["architecture"])
+        run["older_code"] = run["code"] != code_fingerprint(
+            trained_by, spec["architecture"], spec.get("task")
+        )
     return run

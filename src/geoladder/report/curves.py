@@ -1,40 +1,47 @@
 """Few-shot curves read from results.csv, and the effect of pretraining paired by seed."""
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-ERROR_METRIC = {"roads": "rmse", "buildings": "rmse", "landcover": "error"}
-"""What a curve shows: root mean squared error of density, or share of wrong pixels. Lower is better."""
-SKILL_METRIC = {"roads": "r2", "buildings": "r2", "landcover": "accuracy"}
-"""What the gates compare. Higher is better."""
+from geoladder.registry import TASKS
+
+Measure = Literal["error", "skill"]
+"""What curves show (lower is better) or gates compare (higher is better); the task says which metric that is."""
 SCRATCH = "scratch"
 RUN = ["task", "corpus", "architecture", "size", "seed", "n", "samples_seen"]
 EFFECT = ["task", "corpus", "architecture", "size", "n", "seeds", "effect", "low", "high", "relative"]
 
 
-def runs(results: pd.DataFrame, metric: dict[str, str]) -> pd.DataFrame:
+def runs(results: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """Fine-tuning runs with one metric per task: `RUN` columns and y."""
     rows = results[(results.stage == "finetune") & (results.bucket == "all")]
-    rows = rows[rows.metric == rows.task.map(metric)]
+    rows = rows[rows.metric == _metrics(rows, measure)]
     return rows.rename(columns={"value": "y"})[[*RUN, "y"]].reset_index(drop=True)
 
 
 def curves(results: pd.DataFrame) -> pd.DataFrame:
     """Test error of every run of a few-shot curve: `RUN` columns and y."""
-    return on_curves(runs(results, ERROR_METRIC))
+    return on_curves(runs(results, "error"))
 
 
-def on_curves(found: pd.DataFrame) -> pd.DataFrame:
+def on_curves(table: pd.DataFrame) -> pd.DataFrame:
     """Runs without the gates' own, which see more samples: the runs with the most common `samples_seen`."""
-    return found[found.samples_seen.isin(found.samples_seen.mode()[:1])]
+    return table[table.samples_seen.isin(table.samples_seen.mode()[:1])]
 
 
-def trivial(results: pd.DataFrame, predictor: str, metric: dict[str, str]) -> pd.DataFrame:
+def trivial(results: pd.DataFrame, predictor: str, measure: Measure) -> pd.DataFrame:
     """A trivial predictor (`zero` or `mean`) on the same subsets: task, seed, n, y."""
     rows = results[(results.stage == "trivial") & (results.bucket == "all")]
-    rows = rows[rows.metric == predictor + "_" + rows.task.map(metric)]
+    rows = rows[rows.metric == predictor + "_" + _metrics(rows, measure)]
     return rows.rename(columns={"value": "y"})[["task", "seed", "n", "y"]]
+
+
+def _metrics(rows: pd.DataFrame, measure: Measure) -> "pd.Series[str]":
+    """Name of the task's metric in every row; raises GeoladderError for a task that is not here any more."""
+    return rows.task.map({task: getattr(TASKS[task], measure) for task in rows.task.unique()})
 
 
 def pretraining_effect(results: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -50,8 +57,8 @@ def pretraining_effect(results: pd.DataFrame, level: float = 0.95) -> pd.DataFra
     rows = []
     pretrained = table[table.corpus != SCRATCH]
     for names, arm in pretrained.groupby(["task", "corpus", "architecture", "size", "n"]):
-        own = arm.set_index(keys).y
-        difference = (own - scratch.reindex(own.index)).dropna().to_numpy()
+        errors = arm.set_index(keys).y
+        difference = (errors - scratch.reindex(errors.index)).dropna().to_numpy()
         if not difference.size:
             continue
         half = _half_width(difference, level)
@@ -59,7 +66,7 @@ def pretraining_effect(results: pd.DataFrame, level: float = 0.95) -> pd.DataFra
         rows.append(
             dict(zip(("task", "corpus", "architecture", "size", "n"), names, strict=True))
             | {"seeds": difference.size, "effect": effect, "low": effect - half, "high": effect + half}
-            | {"relative": effect / float(scratch.reindex(own.index).mean())}
+            | {"relative": effect / float(scratch.reindex(errors.index).mean())}
         )
     return pd.DataFrame(rows, columns=EFFECT)
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoladder.report.curves import SKILL_METRIC, on_curves, runs, trivial
+from geoladder.registry import TASKS
+from geoladder.report.curves import on_curves, runs, trivial
 from geoladder.report.laws import pretrain_points
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.downstream import Gates
@@ -47,22 +48,22 @@ def _gate(gate: str, subject: str, value: float, threshold: float, detail: str) 
 
 def _context_gates(table: pd.DataFrame, settings: Gates) -> list[dict[str, Any]]:
     """With many labels, a small U-Net from scratch must clearly beat a per-pixel model."""
-    skill = runs(table, SKILL_METRIC)
+    skill = runs(table, "skill")
     skill = skill[(skill.n == settings.n) & (skill.corpus == "scratch") & skill.seed.isin(settings.seeds)]
     unet = skill[(skill.architecture == settings.architecture) & (skill["size"] == settings.size)]
     pixel = skill[skill.architecture == PIXEL]
     rows = []
-    for task, metric in SKILL_METRIC.items():
-        ours, theirs = unet[unet.task == task].y.mean(), pixel[pixel.task == task].y.mean()
+    for name, task in TASKS.items():
+        ours, theirs = unet[unet.task == name].y.mean(), pixel[pixel.task == name].y.mean()
         if pd.notna(ours) and pd.notna(theirs):
-            detail = f"{metric} {ours:.3f} against {theirs:.3f} at n={settings.n}"
-            rows.append(_gate("context beats pixels", task, ours - theirs, settings.min_margin, detail))
+            detail = f"{task.skill} {ours:.3f} against {theirs:.3f} at n={settings.n}"
+            rows.append(_gate("context beats pixels", name, ours - theirs, settings.min_margin, detail))
     return rows
 
 
 def _curve_gates(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The top of each architecture's curve from scratch must lie above predict-mean."""
-    skill, mean = on_curves(runs(table, SKILL_METRIC)), trivial(table, "mean", SKILL_METRIC)
+    skill, mean = on_curves(runs(table, "skill")), trivial(table, "mean", "skill")
     scratch = skill[(skill.corpus == "scratch") & (skill.architecture != PIXEL)]
     rows = []
     for (task, architecture), arm in scratch.groupby(["task", "architecture"]):
@@ -70,7 +71,7 @@ def _curve_gates(table: pd.DataFrame) -> list[dict[str, Any]]:
         top = int(seeds[seeds == seeds.max()].index.max())
         ours = arm[arm.n == top].y
         base = float(mean[(mean.task == task) & (mean.n == top)].y.mean())
-        detail = f"{SKILL_METRIC[str(task)]} {ours.mean():.3f} against {base:.3f} at n={top}, worst seed"
+        detail = f"{TASKS[str(task)].skill} {ours.mean():.3f} against {base:.3f} at n={top}, worst seed"
         rows.append(
             _gate("curve beats mean", f"{task}, {architecture}", float(ours.min()) - base, 0.0, detail)
         )

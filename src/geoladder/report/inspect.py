@@ -14,11 +14,13 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from safetensors import SafetensorError, safe_open
 
+from geoladder.data.archives.npy import label_path
 from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
+from geoladder.registry.task import Task
 from geoladder.report.quicklook import Panel, composites, draw
 
-LABEL_KINDS = {"roads": "density", "building": "density", "lc": "landcover"}
 TILE_COLUMNS = ("product_id", "B02", "B03", "B04", "B08")
 """What a row of a MajorTOM part must hold to be described and drawn."""
 SHOWN_ROWS = 5
@@ -58,10 +60,10 @@ def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
     return f"{text}\nquicklook: {target}"
 
 
-Found = tuple[str, list[Panel]]
+Description = tuple[str, list[Panel]]
 
 
-def _parquet(path: Path, row: int) -> Found:
+def _parquet(path: Path, row: int) -> Description:
     try:
         file = pq.ParquetFile(path)
         if "B02" in file.schema_arrow.names:
@@ -75,7 +77,7 @@ def _parquet(path: Path, row: int) -> Found:
     return f"{path}: {len(table)} rows\n{table.dtypes.to_string()}\n\nfirst rows:\n{head}", []
 
 
-def _tile(path: Path, file: pq.ParquetFile, row: int) -> Found:
+def _tile(path: Path, file: pq.ParquetFile, row: int) -> Description:
     """One row of a MajorTOM part: every GeoTIFF in it, and its picture."""
     _check_row(path, row, file.num_row_groups)
     values = file.read_row_group(row).to_pylist()[0]
@@ -95,7 +97,7 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> Found:
     lines.append(f"  DN offset    {'not told by the baseline' if offset is None else offset}")
     panels = composites(bands)
     if "cloud_mask" in bands:
-        panels.append(Panel("cloud mask (0 clear .. 3 shadow)", bands["cloud_mask"], "mask"))
+        panels.append(Panel("cloud mask (0 clear .. 3 shadow)", bands["cloud_mask"], "magma", (0.0, 3.0)))
     return "\n".join(lines), panels
 
 
@@ -115,7 +117,7 @@ def _array(path: Path) -> np.ndarray:
     return array
 
 
-def _npy(path: Path, row: int) -> Found:
+def _npy(path: Path, row: int) -> Description:
     array = _array(path)
     text = f"{path}: {array.dtype} array of shape {array.shape}"
     if not array.ndim:
@@ -127,20 +129,26 @@ def _npy(path: Path, row: int) -> Found:
         return text, composites(dict(zip(BANDS_10M, array[row], strict=True)))
     if path.name.endswith("_s2.npy"):
         return _patch(path, array, row, text)
-    label = path.stem.rpartition("_label_")[2]
-    if "_label_" in path.stem and label in LABEL_KINDS:
-        return text, [Panel(label, np.asarray(array[row, ..., 0]), LABEL_KINDS[label])]
-    return text, []
+    stem, _, label = path.stem.rpartition("_label_")
+    tasks = [task for task in TASKS.values() if stem and task.label == label]
+    return text, [_label_panel(path, task, np.asarray(array[row, ..., 0])) for task in tasks]
 
 
-def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Found:
-    """A bench patch with the labels found beside it."""
+def _label_panel(path: Path, task: Task, stored: np.ndarray) -> Panel:
+    try:
+        return Panel(task.title, *task.display(stored))
+    except GeoladderError as problem:
+        raise GeoladderError(f"{path}: {problem}") from None
+
+
+def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Description:
+    """A bench patch with the labels beside it."""
     _check_bands(path, images, 3, len(BANDS))
     panels = composites({name: images[row, ..., k] for k, name in enumerate(BANDS_10M)})
-    for label, kind in LABEL_KINDS.items():
-        beside = path.with_name(path.name.replace("_s2.npy", f"_label_{label}.npy"))
+    for task in TASKS.values():
+        beside = label_path(path, task.label)
         if not beside.exists():
-            text += f"\n  no label {label}"
+            text += f"\n  no label {task.label}"
             continue
         labels = _array(beside)
         if labels.shape != (*images.shape[:3], 1):
@@ -149,12 +157,12 @@ def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Found:
                 f"{(*images.shape[:3], 1)}"
             )
         values = np.asarray(labels[row, ..., 0])
-        text += f"\n  label {label}: {_range(values)}"
-        panels.append(Panel(label, values, kind))
+        text += f"\n  label {task.label}: {_range(values)}"
+        panels.append(_label_panel(beside, task, values))
     return text, panels
 
 
-def _json(path: Path, _: int) -> Found:
+def _json(path: Path, _: int) -> Description:
     try:
         content = json.loads(path.read_text())
     except ValueError as problem:
@@ -176,7 +184,7 @@ def _summary(content: Any, depth: int = 1) -> str:  # noqa: ANN401  (any JSON)
     )
 
 
-def _weights(path: Path, _: int) -> Found:
+def _weights(path: Path, _: int) -> Description:
     try:
         with safe_open(path, "numpy") as file:
             names = list(file.keys())
@@ -188,7 +196,7 @@ def _weights(path: Path, _: int) -> Found:
     return f"{path}: {len(names)} tensors, {total:,} numbers\n{listed}", []
 
 
-def _folder(path: Path, row: int) -> Found:
+def _folder(path: Path, row: int) -> Description:
     card, weights = path / "model.json", path / "model.safetensors"
     if not card.exists() or not weights.exists():
         raise GeoladderError(f"{path} is no checkpoint: model.json and model.safetensors belong in it")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from geoladder.registry import TASKS
 from geoladder.report.answers import across, per_law
-from geoladder.report.curves import ERROR_METRIC, curves
+from geoladder.report.curves import curves
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit import record
 from geoladder.scaling.fit.fit import Settings, fit_points
@@ -103,5 +104,5 @@ def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
         form = form_of("saturating")
         read = read_points(pd.DataFrame(rows), form, {"n": "n"}, "y")
         law = record.to_json(fit_points(form, read, Settings(bootstrap=0)))
-        found.append({**arm, "metric": ERROR_METRIC[arm["task"]], "law": law})
+        found.append({**arm, "metric": TASKS[arm["task"]].error, "law": law})
     return found

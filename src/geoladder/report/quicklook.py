@@ -9,25 +9,23 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from geoladder.data.labels.targets import LANDCOVER, WORLDCOVER_CODES
 from geoladder.runs.atomic import atomic_path
 
 mpl.use("Agg")
 STRETCH = (2, 98)
 """Percentiles of the valid pixels that become black and white."""
-WORLDCOVER_COLOURS = (
-    "#006400", "#ffbb22", "#ffff4c", "#f096ff", "#fa0000", "#b4b4b4", "#f0f0f0", "#0064c8", "#0096a0", "#00cf75",
-    "#fae6a0",
-)  # fmt: skip
-"""ESA WorldCover's own colours, in class order."""
 
 
 class Panel(NamedTuple):
-    """One picture: (H, W, 3) composite in 0..1, or (H, W) numbers of a `kind` (`density`, `landcover`, `mask`)."""
+    """One picture: a composite, (H, W, 3) in 0..1, or (H, W) numbers in colours; NaN stays empty.
+
+    `palette` is the name of a colour map, or one colour a whole number; `limits` are the numbers at its ends.
+    """
 
     title: str
     pixels: np.ndarray
-    kind: str = "composite"
+    palette: str | tuple[str, ...] | None = None
+    limits: tuple[float, float] = (0.0, 1.0)
 
 
 def composites(bands: dict[str, np.ndarray]) -> list[Panel]:
@@ -53,15 +51,8 @@ def draw(panels: list[Panel], png: Path) -> None:
     for axis, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         axis.set_axis_off()
         axis.set_title(panel.title, fontsize=8)
-        if panel.kind == "composite":
-            axis.imshow(panel.pixels, interpolation="nearest")
-        elif panel.kind == "landcover":
-            classes = np.searchsorted(WORLDCOVER_CODES, panel.pixels).astype(float)
-            classes[panel.pixels == 0] = np.nan
-            colours = ListedColormap(WORLDCOVER_COLOURS)
-            axis.imshow(classes, cmap=colours, vmin=-0.5, vmax=len(LANDCOVER) - 0.5, interpolation="nearest")
-        else:
-            top = 3 if panel.kind == "mask" else max(1.0, float(np.nanmax(panel.pixels)))
-            axis.imshow(panel.pixels, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+        colours = ListedColormap(panel.palette) if isinstance(panel.palette, tuple) else panel.palette
+        low, high = panel.limits
+        axis.imshow(panel.pixels, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     with atomic_path(png) as path:
         figure.savefig(path, dpi=150)

@@ -16,8 +16,9 @@ def _state(file: Path, fingerprint: str, stage: str) -> str:
     result = json.loads(file.read_text())
     if result["fingerprint"] != fingerprint:
         return "other configuration"
+    spec = result["spec"]
     if stage == "trivial" or result["provenance"]["code"] == code_fingerprint(
-        stage, result["spec"]["architecture"]
+        stage, spec["architecture"], spec.get("task")
     ):
         return "current"
     return "older code"

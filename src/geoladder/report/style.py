@@ -17,9 +17,6 @@ from geoladder.study.analysis import Figures
 MM_PER_INCH = 25.4
 NAMES = {
     **{name: entry.title for name, entry in ARCHITECTURES.items()},
-    "roads": "Roads",
-    "buildings": "Buildings",
-    "landcover": "Land cover",
 }
 
 

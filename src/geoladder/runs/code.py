@@ -12,7 +12,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from geoladder.registry import ARCHITECTURES
+from geoladder.registry import ARCHITECTURES, TASKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,8 +72,15 @@ def _reach(start: set[Path]) -> dict[str, str]:
 
 
 @cache
-def code_fingerprint(stage: str, architecture: str) -> str:
-    """Twelve hexadecimal digits for the code of one stage (`pretrain`, `finetune`) with one architecture."""
-    sources = _reach({ROOT / STAGE_FILES[stage], *_class_files(architecture)})
+def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> str:
+    """Twelve hexadecimal digits for the code of one stage with one architecture.
+
+    Args:
+        stage: `pretrain` or `finetune`.
+        architecture: its classes count.
+        task: of fine-tuning; its entry counts, and no other.
+    """
+    task_files = {TASKS.file_of(task)} if task else set()
+    sources = _reach({ROOT / STAGE_FILES[stage], *_class_files(architecture), *task_files})
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

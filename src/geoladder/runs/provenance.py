@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geoladder import __version__
-from geoladder.registry import ARCHITECTURES
-from geoladder.runs.code import STAGE_FILES, code_fingerprint
+from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.runs.code import code_fingerprint
 
 PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
 
@@ -44,9 +44,10 @@ def warm_up() -> None:
     """Find out now what every certificate of this process and its forks will say."""
     _source_state()
     _versions()
-    for stage in STAGE_FILES:
-        for architecture in ARCHITECTURES:
-            code_fingerprint(stage, architecture)
+    for architecture in ARCHITECTURES:
+        code_fingerprint("pretrain", architecture)
+        for task in TASKS:
+            code_fingerprint("finetune", architecture, task)
 
 
 def _device() -> str:

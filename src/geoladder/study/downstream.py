@@ -3,13 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 from geoladder.study.architectures import ArchitectureName, FinetuneRates
 from geoladder.study.block import Block, Count, Seed, Share
 from geoladder.study.corpora import CorpusKey
+from geoladder.suggest import nearest
 
-Task = Literal["roads", "buildings", "landcover"]
+
+def _task_name(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"unknown task '{name}'{nearest(name, TASKS)}")
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_task_name)]
 
 
 class Bench(Block):
@@ -24,6 +34,29 @@ class Bench(Block):
     test_tiles: Count = Field(1, description="per region, synthetic")
     patches_per_tile: Count = Field(36, description="per tile and date, synthetic")
     seed: Seed = 7
+    indices: Path | None = Field(
+        None,
+        description="folder of index files indices_*_<task>_<n>.json: take those few-shot subsets, draw none by seed",
+    )
+
+    def index_file(self, task: str, n: int) -> Path | None:
+        """Official index file of one task and n, named by the task or its label files; None where subsets are drawn.
+
+        Raises:
+            GeoladderError: the folder has no such file, or several.
+        """
+        if self.indices is None:
+            return None
+        names = dict.fromkeys((task, TASKS[task].label))
+        files = sorted(path for name in names for path in self.indices.glob(f"indices_*_{name}_{n}.json"))
+        if len(files) == 1:
+            return files[0]
+        count = f"{len(files)} files" if files else "no file"
+        raise GeoladderError(
+            f"bench.indices: {self.indices} has {count} "
+            f"{' or '.join(f'indices_*_{name}_{n}.json' for name in names)}, but one is needed for each n of "
+            "finetune and gates; add it, change n, set gates: null, or leave out bench.indices to draw by seed"
+        )
 
     @model_validator(mode="after")
     def _path_goes_with_source(self) -> Self:
@@ -46,7 +79,10 @@ class Finetune(Block):
     """Few-shot fine-tuning on PhilEO Bench."""
 
     grid: Annotated[list[Arms], Field(min_length=1)]
-    tasks: Annotated[list[Task], Field(min_length=1)] = Field(["roads", "buildings", "landcover"])
+    tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(
+        default_factory=lambda: [name for name, task in TASKS.items() if task.by_default],
+        description="files of training/tasks/; those that are `by_default` where none is named",
+    )
     n: Annotated[list[Count], Field(min_length=1)] = Field([4, 16, 64], description="patches per bucket")
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
         [0, 1, 2], description="draw, head and order; shared by all arms"
@@ -82,5 +118,5 @@ class Gates(Block):
     batch: Count = 32
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
     min_margin: Share = Field(
-        0.03, description="U-Net over per-pixel model: R2 (roads, buildings) or accuracy"
+        0.03, description="U-Net over per-pixel model, in the task's skill: R2 or accuracy"
     )

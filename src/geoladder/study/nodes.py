@@ -64,16 +64,16 @@ class Nodes:
         for point in points:
             cell = study.cell_of(point)
             pretrained = cells[cell].fingerprint if cell else None
-            code = self._code("finetune", point.arm.architecture)
+            code = self._code("finetune", point.arm.architecture, point.task)
             self.finetune[point_file(point)] = FinetuneSpec.of(study, point, pretrained, code)
         subsets = dict.fromkeys((p.task, p.seed, p.n) for p in points)
         self.trivial = {
             f"results/trivial/{t}/seed{s}/n{n}.json": TrivialSpec.of(study, t, s, n) for t, s, n in subsets
         }
 
-    def _code(self, stage: str, architecture: str) -> str | None:
+    def _code(self, stage: str, architecture: str, task: str | None = None) -> str | None:
         policy = self.study.pretrain.code_changes if stage == "pretrain" else self.study.finetune.code_changes
-        return code_fingerprint(stage, architecture) if policy == "rerun" else None
+        return code_fingerprint(stage, architecture, task) if policy == "rerun" else None
 
     def cell_behind(self, result: str) -> str | None:
         """Folder of the pretraining run a fine-tuning result starts from; None for arms from scratch."""

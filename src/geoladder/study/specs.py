@@ -73,7 +73,8 @@ class BenchArchiveSpec(Spec):
     @classmethod
     def of(cls, study: Study) -> Self:
         """Spec of the bench's files."""
-        return cls(bench=study.bench, earth=study.earth if study.bench.source == "synthetic" else None)
+        bench = study.bench.model_copy(update={"indices": None})  # subsets are no part of the files
+        return cls(bench=bench, earth=study.earth if study.bench.source == "synthetic" else None)
 
 
 class Layout(Block):
@@ -283,9 +284,11 @@ class FinetuneSpec(Spec):
     size: str
     model: dict[str, int | float | str | list[int]]
     pretrained: str | None
-    task: Literal["roads", "buildings", "landcover"]
+    task: str
     seed: int
     n: int
+    indices: str | None = None
+    """Digest of the official index file the patches are from; None where they are drawn by seed."""
     bench: str
     stats: str
     harmonise: Literal["baseline", "none"]
@@ -316,6 +319,7 @@ class FinetuneSpec(Spec):
             task=point.task,
             seed=point.seed,
             n=point.n,
+            indices=_digest(study.bench.index_file(point.task, point.n)),
             bench=BenchArchiveSpec.of(study).fingerprint,
             stats=StatsSpec.of(study).fingerprint,
             harmonise=study.cleaning.harmonise,
@@ -333,9 +337,11 @@ class FinetuneSpec(Spec):
 class TrivialSpec(Spec):
     """Predict-zero and predict-mean on the subset of one (task, seed, n)."""
 
-    task: Literal["roads", "buildings", "landcover"]
+    task: str
     seed: int
     n: int
+    indices: str | None = None
+    """Digest of the official index file the patches are from; None where they are drawn by seed."""
     bench: str
     harmonise: Literal["baseline", "none"]
     test_patches: int
@@ -347,6 +353,7 @@ class TrivialSpec(Spec):
             task=task,
             seed=seed,
             n=n,
+            indices=_digest(study.bench.index_file(task, n)),
             bench=BenchArchiveSpec.of(study).fingerprint,
             harmonise=study.cleaning.harmonise,
             test_patches=study.finetune.test_patches,

@@ -20,19 +20,18 @@ from torch import nn
 from geoladder.counting.flops import gflops_fwd
 from geoladder.counting.params import count_parameters
 from geoladder.data.batches.stats import BandStats
-from geoladder.data.bench.nshot import draw, test_rows
+from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import FinetuneModel
 from geoladder.models.ladder import build_backbone
+from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.runs.code import code_fingerprint
 from geoladder.runs.provenance import birth_certificate
 from geoladder.study.specs import FinetuneSpec
 from geoladder.training.checkpoints import load_backbone
-from geoladder.training.dense_tasks import outputs_of, prediction, prior_bias, task_loss
-from geoladder.training.metrics import by_bucket, metrics_of
-from geoladder.training.patches import Patches, patch_batches, read_patches
+from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of
 from geoladder.training.schedule import adamw, per_step
 from geoladder.training.trainer import fit, make_trainer
 
@@ -50,6 +49,7 @@ def finetune(
     checkpoint: Path | None,
     out: Path,
     threads: int = 1,
+    indices: Path | None = None,
 ) -> None:
     """Fine-tune at one n of one curve and judge the best state on the test patches.
 
@@ -62,15 +62,17 @@ def finetune(
         out: result, JSON; predictions at a few fixed test patches go beside it, `.npz`: test_patch (row of
             `test_rows`), predicted and label, (8, P, P).
         threads: CPU threads.
+        indices: official index file to take the patches from; None to draw them by seed.
 
     Raises:
-        GeoladderError: n above the pool of a bucket, a checkpoint that does not fit, a loss that is not a number.
+        GeoladderError: n above the pool of a bucket, a checkpoint or index file that does not fit, a loss that is not
+            a number.
         SystemExit: after SIGTERM.
     """
     torch.set_num_threads(threads)
-    start = time.perf_counter()
+    start, task = time.perf_counter(), TASKS[spec.task]
     opened = Bench(bench, index, spec.harmonise)
-    subset = draw(opened, spec.task, spec.n, spec.seed)
+    subset = subset_of(opened, spec, indices)
     band_stats = BandStats.load(stats)
     train, val, test = (
         read_patches(opened, rows, spec, band_stats)
@@ -78,13 +80,14 @@ def finetune(
     )
     model = build_model(spec, checkpoint, train.labels)
     curve = train_best(model, spec, train, val)
-    predicted = prediction(spec.task, logits_of(model, test.pixels))
+    predicted = task.prediction(logits_of(model, test.pixels))
+    code = code_fingerprint("finetune", spec.architecture, spec.task)
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec.fingerprint, code_fingerprint("finetune", spec.architecture)),
-        "metrics": metrics_of(spec.task, predicted, test.labels),
-        "by_bucket": by_bucket(spec.task, predicted, test.labels, test.buckets),
+        "provenance": birth_certificate(spec.fingerprint, code),
+        "metrics": task.metrics(predicted, test.labels),
+        "by_bucket": task.by_bucket(predicted, test.labels, test.buckets),
         "validation": curve,
         "parameters": count_parameters(model),
         "gflops_fwd": gflops_fwd(model, test.pixels.shape[-1]),
@@ -96,7 +99,7 @@ def finetune(
         "lr": spec.lr,
         "seconds": time.perf_counter() - start,
     }
-    _write(result, predicted, test.labels, out)
+    _write(result, task.as_map(predicted), test.labels, out)
 
 
 def build_model(spec: FinetuneSpec, checkpoint: Path | None, labels: torch.Tensor) -> FinetuneModel:
@@ -116,7 +119,7 @@ def build_model(spec: FinetuneSpec, checkpoint: Path | None, labels: torch.Tenso
         torch.manual_seed(spec.seed)
         backbone = build_backbone(spec.architecture, spec.size)
         torch.manual_seed(spec.seed)  # the head must not depend on how many numbers the backbone drew
-        model = FinetuneModel(backbone, outputs_of(spec.task), prior_bias(spec.task, labels))
+        model = FinetuneModel(backbone, TASKS[spec.task].outputs, TASKS[spec.task].prior(labels))
     if checkpoint is not None:
         load_backbone(backbone, checkpoint, spec)
     for part in frozen_parts(model, spec.mode):
@@ -157,7 +160,7 @@ class FinetuneModule(lightning.LightningModule):
     def __init__(self, spec: FinetuneSpec, model: FinetuneModel, train: Patches, val: Patches) -> None:
         """Take over a model whose frozen parts already take no gradient."""
         super().__init__()
-        self.spec, self.model = spec, model
+        self.spec, self.model, self._task = spec, model, TASKS[spec.task]
         self._train, self._val = train, val
         self._checked = {round(spec.steps * (i + 1) / spec.validations) for i in range(spec.validations)}
         self._best_loss = math.inf
@@ -182,7 +185,7 @@ class FinetuneModule(lightning.LightningModule):
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
         """Loss of one batch; raises GeoladderError when it is not finite."""
         pixels, labels = batch
-        loss = task_loss(self.spec.task, self.model(pixels), labels)
+        loss = self._task.loss(self.model(pixels), labels)
         self._check_finite(float(loss.detach()), "loss")
         return loss
 
@@ -190,7 +193,7 @@ class FinetuneModule(lightning.LightningModule):
         """Validate where it is due."""
         if self.global_step not in self._checked:
             return
-        val_loss = float(task_loss(self.spec.task, logits_of(self.model, self._val.pixels), self._val.labels))
+        val_loss = float(self._task.loss(logits_of(self.model, self._val.pixels), self._val.labels))
         self._check_finite(val_loss, "validation loss")
         self.curve.append(
             {"step": self.global_step, "train_loss": float(outputs["loss"]), "val_loss": val_loss}
@@ -218,9 +221,8 @@ def logits_of(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         return torch.cat([model(part.to(device)).float().cpu() for part in pixels.split(EVALUATION_BATCH)])
 
 
-def _write(result: dict[str, Any], predicted: torch.Tensor, labels: torch.Tensor, out: Path) -> None:
+def _write(result: dict[str, Any], maps: torch.Tensor, labels: torch.Tensor, out: Path) -> None:
     shown = np.linspace(0, len(labels) - 1, min(SHOWN_PATCHES, len(labels))).astype(np.int64)
-    maps = predicted.argmax(dim=1).to(torch.uint8) if predicted.ndim == 4 else predicted
     with atomic_path(out.with_suffix(".npz")) as path:
         np.savez_compressed(
             path, test_patch=shown, predicted=maps[shown].numpy(), label=labels[shown].numpy()

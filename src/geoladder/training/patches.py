@@ -1,6 +1,7 @@
 """Labelled patches of the bench as a model sees them, and batches of them, turned and flipped."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,12 @@ import torch
 from geoladder.data.batches.sampler import batch_at
 from geoladder.data.batches.stats import BandStats
 from geoladder.data.batches.stream import CLIP_SIGMA
+from geoladder.data.bench.nshot import Subset, draw, read_official
 from geoladder.data.bench.reader import Bench
 from geoladder.data.labels.bands import to_reflectance
-from geoladder.study.specs import FinetuneSpec
+from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
+from geoladder.study.specs import FinetuneSpec, TrivialSpec
 
 TURNS = 8
 """Symmetries of the square."""
@@ -23,7 +27,7 @@ class Patches(NamedTuple):
 
     Attributes:
         pixels: (N, 10, P, P) float32 standardised reflectance.
-        labels: (N, P, P) float32 density, or int64 class with 255 to ignore.
+        labels: (N, P, P), as the task's `read` gives them.
         buckets: (N,) name of the region bucket.
     """
 
@@ -32,12 +36,38 @@ class Patches(NamedTuple):
     buckets: np.ndarray
 
 
+def subset_of(bench: Bench, spec: FinetuneSpec | TrivialSpec, indices: Path | None) -> Subset:
+    """Patches to train and validate on: those of an official index file where the spec has one, else drawn by seed.
+
+    Raises:
+        GeoladderError: spec and file do not go together, or as `draw` and `read_official`.
+    """
+    if (indices is None) != (spec.indices is None):
+        raise GeoladderError(
+            f"the spec for {spec.task}, n={spec.n} has indices: {spec.indices}, but the index file given is "
+            f"{indices}; give --indices exactly where the study has bench.indices"
+        )
+    if indices is not None:
+        return read_official(indices, bench, spec.task)
+    return draw(bench, spec.task, spec.n, spec.seed)
+
+
 def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: BandStats) -> Patches:
-    """Read rows of the bench's pool and standardise them once for the whole run."""
+    """Read rows of the bench's pool and standardise them once for the whole run.
+
+    Raises:
+        GeoladderError: no pixel of the rows has a label, or as `Bench.read`.
+    """
     batch = bench.read(spec.task, rows)
+    labels = torch.from_numpy(batch.labels)
+    if not TASKS[spec.task].valid(labels).any():
+        raise GeoladderError(
+            f"none of the {len(rows)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
+            f"check the *_label_{TASKS[spec.task].label}.npy files in {bench.archive}, or raise n"
+        )
     reflectance = to_reflectance(batch.images, None, batch.offset_dn)
     pixels = stats.standardise(reflectance, spec.transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
-    return Patches(pixels, torch.from_numpy(batch.labels), rows["bucket"].to_numpy())
+    return Patches(pixels, labels, rows["bucket"].to_numpy())
 
 
 def patch_batches(patches: Patches, batch: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

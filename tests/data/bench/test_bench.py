@@ -52,7 +52,7 @@ def test_index_of_each_file(full_bench, opened):
     europe = index.loc["europe", "train"]
     assert europe["patches"] == 40 and europe["bucket"] == "europe" and europe["tile"] == "3"
     assert europe["lat_deg"] == pytest.approx(50) and europe["lon_deg"] == pytest.approx(-120)
-    assert index["has_lc"].all() and list(index.index[~index["has_roads"]]) == [("denmark-1", "train")]
+    assert index["has_landcover"].all() and list(index.index[~index["has_roads"]]) == [("denmark-1", "train")]
     assert np.isnan(index.loc["denmark-1", "train"]["roads_scale"])
 
 
@@ -253,7 +253,7 @@ def test_a_scale_is_told_by_one_pixel_in_the_last_patch(bench_folder, opened):
     sparse[-1, -1, -1] = 60
     bench_folder.add("europe", "1", "train", 70, label_building=sparse, labels=("roads", "lc"))
     bench = opened(bench_folder)
-    assert list(bench.index["building_scale"]) == [0.01]
+    assert list(bench.index["buildings_scale"]) == [0.01]
     labels = bench.labels("buildings", bench.pool("buildings", "train"))
     assert labels.max() == pytest.approx(0.6) and labels.dtype == np.float32
 

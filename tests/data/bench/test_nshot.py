@@ -1,13 +1,15 @@
 import json
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from geoladder.data.bench import nshot
+from geoladder.data.bench import nshot, reader
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 
 KEY = ["bucket", "position", "entry", "slot"]
 
@@ -107,6 +109,45 @@ def test_test_rows_are_fixed_and_of_all_buckets(bench):
 
 
 @pytest.fixture
+def registered(monkeypatch):
+    """Let other tasks be registered, in another order."""
+
+    def put(tasks):
+        for module in (nshot, reader):
+            monkeypatch.setattr(module, "TASKS", tasks)
+
+    return put
+
+
+def test_another_task_changes_no_subset(bench, registered):
+    """Draws are seeded by the name of the task, and not by its place among the others."""
+    tasks = ("roads", "landcover")
+    before = [(nshot.draw(bench, task, 5, 0), nshot.test_rows(bench, task, 30)) for task in tasks]
+    first = replace(TASKS["roads"], name="aaa", label="kg")
+    registered({"aaa": first, **dict(reversed(list(TASKS.items())))})
+    for task, (subset, rows) in zip(tasks, before, strict=True):
+        pd.testing.assert_frame_equal(nshot.draw(bench, task, 5, 0).train_rows, subset.train_rows)
+        pd.testing.assert_frame_equal(nshot.draw(bench, task, 5, 0).val_rows, subset.val_rows)
+        pd.testing.assert_frame_equal(nshot.test_rows(bench, task, 30), rows)
+
+
+def test_tasks_of_the_same_labels_draw_other_patches(bench, registered):
+    twin = replace(TASKS["landcover"], name="twin")
+    registered({**TASKS, "twin": twin})
+    bench.index["has_twin"] = bench.index["has_landcover"]
+    one, other = (nshot.test_rows(bench, task, 30) for task in ("landcover", "twin"))
+    assert list(one["slot"]) != list(other["slot"])
+
+
+def test_an_index_older_than_a_task_is_named(bench, registered):
+    registered({**TASKS, "new": replace(TASKS["roads"], name="new")})
+    with pytest.raises(
+        GeoladderError, match=r"index.parquet knows nothing of the labels of 'new'.*bench-index"
+    ):
+        nshot.draw(bench, "new", 1, 0)
+
+
+@pytest.fixture
 def official(bench, tmp_path):
     """Write an index file as the bench does, with some entries changed for one bucket."""
 
@@ -128,7 +169,7 @@ def official(bench, tmp_path):
 
 
 def test_official_index_files(bench, official):
-    drawn = nshot.from_official(official(), bench, "roads")
+    drawn = nshot.read_official(official(), bench, "roads")
     assert len(drawn.train_rows) == 18 and len(drawn.val_rows) == 6
     japan = drawn.train_rows[drawn.train_rows["bucket"] == "japan"]
     assert list(japan["position"]) == [5, 0, 7]
@@ -146,13 +187,13 @@ def test_official_index_files(bench, official):
 )
 def test_official_index_of_another_bench_is_refused(bench, official, changes, said):
     with pytest.raises(GeoladderError, match=said):
-        nshot.from_official(official(**changes), bench, "roads")
+        nshot.read_official(official(**changes), bench, "roads")
 
 
 def test_no_official_index(bench, tmp_path):
     for text in ("{", "[]", "{}"):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(GeoladderError, match=r"x.json is no index file of PhilEO Bench"):
-            nshot.from_official(tmp_path / "x.json", bench, "roads")
+            nshot.read_official(tmp_path / "x.json", bench, "roads")
     with pytest.raises(GeoladderError, match=r"absent.json is no index file"):
-        nshot.from_official(tmp_path / "absent.json", bench, "roads")
+        nshot.read_official(tmp_path / "absent.json", bench, "roads")

@@ -5,16 +5,12 @@ from hypothesis import strategies as st
 
 from geoladder.data.labels.targets import (
     EARTH_RADIUS_KM,
-    LANDCOVER,
-    WORLDCOVER_CODES,
     date_encoding,
     decode_date,
     decode_geo,
     geo_encoding,
     great_circle_km,
-    landcover_classes,
 )
-from geoladder.errors import GeoladderError
 
 lats, lons = st.floats(-90, 90), st.floats(-180, 180)
 
@@ -51,20 +47,6 @@ def test_known_distances():
     assert paris_london == pytest.approx(343.6, abs=0.5)
     assert great_circle_km(0, 179.5, 0, -179.5) == pytest.approx(111.195, abs=0.01)
     assert great_circle_km(90, 0, -90, 77) == pytest.approx(np.pi * EARTH_RADIUS_KM)
-
-
-def test_landcover_codes_become_classes():
-    codes = np.array([[0, 10, 100], [95, 80, 50]])
-    np.testing.assert_array_equal(landcover_classes(codes), [[255, 0, 10], [9, 7, 4]])
-    np.testing.assert_array_equal(landcover_classes(np.array([np.nan, 20.0])), [255, 1])
-    assert landcover_classes(codes).dtype == np.int64
-    assert len(LANDCOVER) == len(WORLDCOVER_CODES) == 11
-
-
-@pytest.mark.parametrize("code", [5, 255, -1, 266, 10.5])
-def test_foreign_code_is_refused(code):
-    with pytest.raises(GeoladderError, match=f"code {code} is not of ESA WorldCover"):
-        landcover_classes(np.array([10, code]))
 
 
 def test_days_survive_encoding_and_a_year_is_a_circle():

@@ -14,11 +14,7 @@ import numpy as np
 from geoladder.data.archives.npy import open_npy
 from geoladder.errors import GeoladderError
 
-Task = Literal["roads", "buildings", "landcover"]
 Split = Literal["train", "val", "test"]
-
-LABELS: dict[str, str] = {"roads": "roads", "buildings": "building", "landcover": "lc"}
-"""Task to the name its label files carry."""
 
 BUCKETS: dict[str, tuple[str, ...]] = {
     "europe": ("europe", "denmark-1", "denmark-2"),
@@ -61,20 +57,21 @@ def parse(path: Path) -> PatchFile:
         GeoladderError: the name has another form, or the region is of no bucket.
     """
     match = _NAME.match(path.name)
-    found = [
+    places = [
         (bucket_order, region_order, bucket)
         for bucket_order, (bucket, regions) in enumerate(BUCKETS.items())
         for region_order, region in enumerate(regions)
         if match and match["region"].startswith(region)
     ]
-    if match is None or not found:
+    if match is None or not places:
         regions = ", ".join(region for group in BUCKETS.values() for region in group)
         raise GeoladderError(
             f"{path} is no file of PhilEO Bench: <region>_<tile>_<train|val|test>_s2.npy is expected, with a region "
             f"that begins with one of {regions} (isreal is the bench's own spelling)"
         )
+    bucket_order, region_order, bucket = places[0]
     return PatchFile(
-        *found[0][:2], path.name, path, found[0][2], match["region"], match["tile"], match["split"]
+        bucket_order, region_order, path.name, path, bucket, match["region"], match["tile"], match["split"]
     )
 
 

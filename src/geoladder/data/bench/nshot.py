@@ -1,25 +1,25 @@
-"""Few-shot draws from PhilEO Bench: n patches *per bucket*, so six buckets and n = 50 are 300 patches.
+"""Few-shot subsets of PhilEO Bench: n patches *per bucket*, so six buckets and n = 50 are 300 patches.
 
-Unusual: training and validation patches of the density tasks are enriched as the bench does (a patch with hardly any
-road or building is kept with probability 1/4), test patches are not. The bench draws with Python's `Random(12345)`,
-the same for every bucket; here each (seed, bucket, task, split) has its own numpy stream, so draws can be repeated
-with other seeds. `from_official` reads the published index files for the original subsets.
+Unusual: training and validation patches of tasks with a `min_density` are enriched as the bench does (a patch with
+hardly any road or building is kept with probability 1/4), test patches are not. The bench draws with Python's
+`Random(12345)`, the same for every bucket; here each (seed, bucket, task, split) has its own numpy stream, so draws
+can be repeated with other seeds. `read_official` reads the published index files for the original subsets.
 """
 
 import json
 import math
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
-from geoladder.data.bench.files import BUCKETS, LABELS, Split, Task
+from geoladder.data.bench.files import BUCKETS, Split
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 
-MIN_DENSITY = {"train": 0.005, "val": 0.01}
-"""Mean label above which a patch of roads or buildings is always kept."""
 KEEP_SPARSE = 0.25
 VAL_SHARE = 0.2
 TEST_SEED = 0
@@ -27,22 +27,22 @@ WALK = 64
 """Labels read at a time while looking for dense patches."""
 
 
-class Draw(NamedTuple):
+class Subset(NamedTuple):
     """Patches of one few-shot run, as rows of `Bench.pool`: bucket after bucket, each in the order of drawing."""
 
     train_rows: pd.DataFrame
     val_rows: pd.DataFrame
 
 
-def draw(bench: Bench, task: Task, n: int, seed: int) -> Draw:
+def draw(bench: Bench, task: str, n: int, seed: int) -> Subset:
     """Draw n training and ceil(0.2 n) validation patches of each bucket that has the task's labels.
 
     For one seed, the patches of a smaller n are the first ones of a larger n (in each bucket). Validation patches are
-    as many as the bucket has, when it has fewer.
+    as many as the bucket has, when it has fewer. Other tasks, more or fewer, change nothing.
 
     Args:
         bench: the bench.
-        task: roads, buildings or landcover.
+        task: name of a task.
         n: training patches per bucket.
         seed: any non-negative integer.
 
@@ -56,56 +56,53 @@ def draw(bench: Bench, task: Task, n: int, seed: int) -> Draw:
     val = _draw_split(bench, task, "val", math.ceil(VAL_SHARE * n), seed)
     if not any(len(rows) for rows in val.values()):
         raise GeoladderError(f"{bench.archive} has no validation patch for {task}; check its *_val_* files")
-    return Draw(pd.concat(train.values(), ignore_index=True), pd.concat(val.values(), ignore_index=True))
+    return Subset(pd.concat(train.values(), ignore_index=True), pd.concat(val.values(), ignore_index=True))
 
 
-def _draw_split(bench: Bench, task: Task, split: Split, n: int, seed: int) -> dict[str, pd.DataFrame]:
+def _draw_split(bench: Bench, task: str, split: Split, n: int, seed: int) -> dict[str, pd.DataFrame]:
     """First n patches of each bucket's order; fewer where the bucket has fewer."""
-    pool = bench.pool(task, split)
-    drawn = {}
-    for bucket, rows in pool.groupby("bucket", sort=False):
-        stream = [
-            seed,
-            list(BUCKETS).index(str(bucket)),
-            list(LABELS).index(task),
-            ("train", "val").index(split),
-        ]
-        rng = np.random.default_rng(stream)
+    subset = {}
+    for bucket, rows in bench.pool(task, split).groupby("bucket", sort=False):
+        place = list(BUCKETS).index(str(bucket))
+        rng = np.random.default_rng([seed, place, crc32(task.encode()), ("train", "val").index(split)])
         walk = rows.iloc[rng.permutation(len(rows))]
-        if task != "landcover":
-            walk = _enriched(bench, task, split, walk, rng.random(len(rows)), n)
-        drawn[str(bucket)] = walk.iloc[:n]
-    return drawn
+        if min_density := TASKS[task].min_density:
+            walk = _enriched(bench, task, walk, rng.random(len(rows)), n, min_density[split])
+        subset[str(bucket)] = walk.iloc[:n]
+    return subset
 
 
 def _enriched(
-    bench: Bench, task: Task, split: Split, walk: pd.DataFrame, chance: np.ndarray, n: int
+    bench: Bench, task: str, walk: pd.DataFrame, chance: np.ndarray, n: int, min_density: float
 ) -> pd.DataFrame:
     """Patches of a walk that are dense or lucky, until there are n; one chance per place keeps prefixes nested."""
     kept: list[pd.DataFrame] = []
     for start in range(0, len(walk), WALK):
         rows = walk.iloc[start : start + WALK]
-        dense = bench.labels(task, rows).mean(axis=(1, 2)) > MIN_DENSITY[split]
+        dense = bench.labels(task, rows).mean(axis=(1, 2)) > min_density
         kept.append(rows[dense | (chance[start : start + WALK] < KEEP_SPARSE)])
         if sum(map(len, kept)) >= n:
             break
     return pd.concat(kept)
 
 
-def _too_few(bench: Bench, task: Task, n: int, seed: int, short: dict[str, int]) -> str:
+def _too_few(bench: Bench, task: str, n: int, seed: int, short: dict[str, int]) -> str:
     pool = bench.pool(task, "train")
     if pool.empty:
-        return f"{bench.archive} has no training patch with labels for {task}; check its *_label_* files"
+        return (
+            f"{bench.archive} has no training patch with labels for {task}; check its "
+            f"*_label_{TASKS[task].label}.npy files"
+        )
     sizes = pool["bucket"].value_counts()
     bucket, drawable = min(short.items(), key=lambda item: item[1])
-    drawn = f", of which {drawable} are drawn at this seed" if task != "landcover" else ""
+    enriched = f", of which {drawable} are drawn at this seed" if TASKS[task].min_density else ""
     return (
         f"n = {n} for {task} (seed {seed}) is more than bucket '{bucket}' has: its pool is {sizes[bucket]} training "
-        f"patches{drawn}; the largest n allowed is {drawable}. Lower n, or add tiles to the bench"
+        f"patches{enriched}; the largest n allowed is {drawable}. Lower n, or add tiles to the bench"
     )
 
 
-def test_rows(bench: Bench, task: Task, limit: int, seed: int = TEST_SEED) -> pd.DataFrame:
+def test_rows(bench: Bench, task: str, limit: int, seed: int = TEST_SEED) -> pd.DataFrame:
     """Test patches at natural density: at most `limit`, drawn once from all buckets together.
 
     Returns:
@@ -121,11 +118,11 @@ def test_rows(bench: Bench, task: Task, limit: int, seed: int = TEST_SEED) -> pd
         )
     if len(pool) <= limit:
         return pool
-    rng = np.random.default_rng([seed, list(LABELS).index(task)])
+    rng = np.random.default_rng([seed, crc32(task.encode())])
     return pool.iloc[np.sort(rng.permutation(len(pool))[:limit])].reset_index(drop=True)
 
 
-def from_official(path: Path, bench: Bench, task: Task) -> Draw:
+def read_official(path: Path, bench: Bench, task: str) -> Subset:
     """Read an index file of the bench, `indices_<date>_128_10M_<task>_<n>.json`.
 
     Args:
@@ -138,15 +135,15 @@ def from_official(path: Path, bench: Bench, task: Task) -> Draw:
         GeoladderError: the file is no such index, or was made for other files than `bench` has.
     """
     try:
-        buckets = json.loads(Path(path).read_text())
+        buckets = json.loads(path.read_text())
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{path} is no index file of PhilEO Bench ({problem})") from None
     if not isinstance(buckets, dict) or not buckets:
         raise GeoladderError(f"{path} is no index file of PhilEO Bench: an object by bucket is expected")
-    return Draw(*(_official_split(Path(path), buckets, bench, task, split) for split in ("train", "val")))
+    return Subset(*(_official_split(path, buckets, bench, task, split) for split in ("train", "val")))
 
 
-def _official_split(path: Path, buckets: dict, bench: Bench, task: Task, split: Split) -> pd.DataFrame:
+def _official_split(path: Path, buckets: dict, bench: Bench, task: str, split: Split) -> pd.DataFrame:
     pool = bench.pool(task, split)
     chosen = []
     for bucket, entry in buckets.items():
@@ -162,9 +159,14 @@ def _official_split(path: Path, buckets: dict, bench: Bench, task: Task, split: 
             raise GeoladderError(
                 f"{path} was made for {length} {split} patches in bucket '{bucket}', but {bench.archive} has "
                 f"{len(rows)} for {task}; use the index file of this edition of the bench (the 2025 files leave out "
-                "Israel), or draw by seed"
+                "Israel), or draw by seed: leave out bench.indices"
             )
         if positions.size and not (0 <= positions.min() and positions.max() < length):
             raise GeoladderError(f"{path}, bucket '{bucket}': {split} positions must lie in 0..{length - 1}")
         chosen.append(rows.iloc[positions])
-    return pd.concat(chosen, ignore_index=True)
+    subset = pd.concat(chosen, ignore_index=True)
+    if subset.empty:
+        raise GeoladderError(
+            f"{path} names no {split} patch of {task}; use another index file, or draw by seed"
+        )
+    return subset

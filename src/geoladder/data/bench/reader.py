@@ -1,7 +1,7 @@
 """Reader of PhilEO Bench: Sentinel-2 patches with road, building and land cover labels, in npy files.
 
 Unusual: the bench states neither the scale of its density labels (fractions, or 0-100 m2 a pixel) nor the DN
-offset of its images, which may differ between the dates of one file. Both are found once and recorded in the index.
+offset of its images, which may differ between the dates of one file. The index records both.
 """
 
 import logging
@@ -15,15 +15,10 @@ import pandas as pd
 from geoladder.data.archives.folders import walk
 from geoladder.data.archives.npy import label_path, open_images, open_npy
 from geoladder.data.archives.zips import unpacking
-from geoladder.data.bench.files import (
-    LABELS,
-    Split,
-    Task,
-    parse,
-)
+from geoladder.data.bench.files import Split, parse
 from geoladder.data.bench.record import describe, tile_records
-from geoladder.data.labels.targets import landcover_classes
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
 
 log = logging.getLogger(__name__)
@@ -35,10 +30,10 @@ def index_bench(archive: Path, out: Path) -> None:
     Args:
         archive: folder with `<region>_<tile>_<split>_s2.npy` and label files, at any depth.
         out: written, parquet, one row per image file in the order of the bench: region, tile, split, bucket, file
-            (relative to `archive`), patches, patch_px, lat_deg, lon_deg (centre, NaN where unknown), has_roads,
-            has_building, has_lc, roads_scale, building_scale (factor to fractions, NaN without labels),
-            date_patches and offset_dn (lists: how many patches each date has, in order, and its DN offset; one entry
-            where dates are unknown), offset_source (`metadata` or `pixels`).
+            (relative to `archive`), patches, patch_px, lat_deg, lon_deg (centre, NaN where unknown), date_patches
+            and offset_dn (lists: how many patches each date has, in order, and its DN offset; one entry where dates
+            are unknown), offset_source (`metadata` or `pixels`), and of each task has_<task> and <task>_scale
+            (factor from stored numbers to labels, NaN without).
 
     Raises:
         GeoladderError: no file, an unknown name, a damaged file, labels that do not fit, or mixed patch sizes.
@@ -60,10 +55,10 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     records = tile_records(Path(archive))
     index = pd.DataFrame([describe(file, Path(archive), records) for file in files])
-    for kind in ("roads", "building"):
+    for task in TASKS:
         # The files of a tile share a scale, and some have no pixel that would show it.
-        shared = index.groupby(["region", "tile"])[f"{kind}_scale"].transform("min")
-        index[f"{kind}_scale"] = shared.where(index[f"has_{kind}"])
+        shared = index.groupby(["region", "tile"])[f"{task}_scale"].transform("min")
+        index[f"{task}_scale"] = shared.where(index[f"has_{task}"])
     sizes = index.groupby("patch_px")["file"].first()
     if len(sizes) > 1:
         raise GeoladderError(
@@ -76,7 +71,7 @@ def index_bench(archive: Path, out: Path) -> None:
 
 
 def _log_summary(archive: Path, index: pd.DataFrame) -> None:
-    scaled = int((index[["roads_scale", "building_scale"]] < 1).to_numpy().sum())
+    scaled = int((index[[f"{task}_scale" for task in TASKS]] < 1).to_numpy().sum())
     counts = ", ".join(f"{count} {split}" for split, count in index.groupby("split")["patches"].sum().items())
     log.info(
         "%s: %d files, patches: %s; %d label files in 0-100; offset of %d files from metadata, of %d from pixels",
@@ -97,7 +92,7 @@ class BenchBatch(NamedTuple):
     offset_dn: np.ndarray
     """(N,) int64, to subtract from the images; 0 without harmonising."""
     labels: np.ndarray
-    """(N, P, P): float32 density 0..1 (roads, buildings), or int64 class 0..10 with 255 to ignore (landcover)."""
+    """(N, P, P), as the task's `read` gives them."""
 
 
 class Bench:
@@ -116,7 +111,7 @@ class Bench:
         Raises:
             GeoladderError: the index is missing or is no bench index.
         """
-        self.archive = Path(archive)
+        self.archive, self._source = Path(archive), Path(index)
         self._harmonise = harmonise == "baseline"
         try:
             self.index = pd.read_parquet(index)
@@ -128,14 +123,22 @@ class Bench:
                 f"{index} is no bench index ({problem}); write it with `geoladder bench-index`"
             ) from None
 
-    def pool(self, task: Task, split: Split) -> pd.DataFrame:
+    def pool(self, task: str, split: Split) -> pd.DataFrame:
         """All patches of a split that have the task's labels, bucket after bucket.
 
         Returns:
             bucket; position (in the bucket's pool, as published index files count); entry (row of `index`) and slot
             (patch in that file), which `read` needs.
+
+        Raises:
+            GeoladderError: there is no such task, or the index is older than it.
         """
-        chosen = self.index[(self.index["split"] == split) & self.index[f"has_{LABELS[task]}"]]
+        if f"has_{TASKS[task].name}" not in self.index:
+            raise GeoladderError(
+                f"{self._source} knows nothing of the labels of '{task}', a task newer than it; write it again: "
+                f"geoladder bench-index --bench {self.archive} --out {self._source}"
+            )
+        chosen = self.index[(self.index["split"] == split) & self.index[f"has_{task}"]]
         counts = chosen["patches"].to_numpy()
         pool = pd.DataFrame(
             {
@@ -147,7 +150,7 @@ class Bench:
         pool.insert(1, "position", pool.groupby("bucket", sort=False).cumcount())
         return pool
 
-    def read(self, task: Task, rows: pd.DataFrame) -> BenchBatch:
+    def read(self, task: str, rows: pd.DataFrame) -> BenchBatch:
         """Read images and labels of rows of `pool`, in their order; repeats allowed.
 
         Raises:
@@ -157,28 +160,22 @@ class Bench:
         offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
         return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
 
-    def labels(self, task: Task, rows: pd.DataFrame) -> np.ndarray:
+    def labels(self, task: str, rows: pd.DataFrame) -> np.ndarray:
         """Labels alone, as in `BenchBatch.labels`."""
-        read = self._read_classes if task == "landcover" else self._read_density(LABELS[task])
+        reader, scale = TASKS[task], self.index[f"{task}_scale"].to_numpy()
+
+        def read(entry: int, slots: np.ndarray) -> np.ndarray:
+            path = label_path(self._paths[entry], reader.label)
+            stored = np.asarray(open_npy(path)[slots, ..., 0])
+            try:
+                return reader.read(stored, float(scale[entry]))
+            except GeoladderError as problem:
+                raise GeoladderError(f"{path}: {problem}") from None
+
         return _gather(rows, read)
 
     def _read_images(self, entry: int, slots: np.ndarray) -> np.ndarray:
         return open_images(self._paths[entry])[slots].transpose(0, 3, 1, 2)
-
-    def _read_classes(self, entry: int, slots: np.ndarray) -> np.ndarray:
-        path = label_path(self._paths[entry], LABELS["landcover"])
-        try:
-            return landcover_classes(np.asarray(open_npy(path)[slots, ..., 0]))
-        except GeoladderError as problem:
-            raise GeoladderError(f"{path}: {problem}") from None
-
-    def _read_density(self, kind: str) -> Callable[[int, np.ndarray], np.ndarray]:
-        def read(entry: int, slots: np.ndarray) -> np.ndarray:
-            stored = open_npy(label_path(self._paths[entry], kind))[slots, ..., 0]
-            scale = np.float32(self.index[f"{kind}_scale"].to_numpy()[entry])
-            return np.clip(np.nan_to_num(stored.astype(np.float32)) * scale, 0.0, 1.0)
-
-        return read
 
 
 def _gather(rows: pd.DataFrame, read: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:

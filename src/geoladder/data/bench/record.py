@@ -1,7 +1,6 @@
-"""What is found out once about an image file of the bench: its size, place, DN offsets and the scale of its labels.
+"""What the index keeps of an image file of the bench: its size, place, DN offsets and the scale of its labels.
 
-Unusual: nothing in a file says whether densities are fractions or square metres of a 100 m2 pixel, so values above
-what a fraction can be tell it; and a file may hold several dates with different DN offsets.
+Unusual: a file may hold several dates with different DN offsets.
 """
 
 import json
@@ -11,16 +10,14 @@ from typing import Any
 import numpy as np
 
 from geoladder.data.archives.npy import label_path, open_images, open_npy
-from geoladder.data.bench.files import LABELS, PatchFile, open_labels
+from geoladder.data.bench.files import PatchFile, open_labels
 from geoladder.data.labels.bands import offset_from_pixels
 from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 
-FRACTION_MAX = 1.5
-"""A density label above this is in m2 of a 100 m2 pixel. Fractions may exceed 1 a little."""
 PROBED_PATCHES = 64
 """Patches of a file, evenly spaced, whose pixels tell the DN offset where no metadata do."""
-CHUNK = 256
 
 
 def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
@@ -51,12 +48,11 @@ def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[st
         "offset_dn": offset_dn,
         "offset_source": source,
     }
-    for kind in LABELS.values():
-        path = label_path(file.path, kind)
-        row[f"has_{kind}"] = path.is_file()
+    for task in TASKS.values():
+        path = label_path(file.path, task.label)
         labels = open_labels(path, images) if path.is_file() else None
-        if kind != LABELS["landcover"]:
-            row[f"{kind}_scale"] = np.nan if labels is None else _scale(labels)
+        row[f"has_{task.name}"] = labels is not None
+        row[f"{task.name}_scale"] = np.nan if labels is None else task.scale(labels)
     return row
 
 
@@ -88,12 +84,6 @@ def _offsets(file: PatchFile, images: np.ndarray, record: object) -> tuple[list[
         return counts, offsets, "metadata"
     probed = images[:: max(1, len(images) // PROBED_PATCHES), ::4, ::4]  # percentiles do not need every pixel
     return [len(images)], [offset_from_pixels(np.moveaxis(probed, 3, 0))], "pixels"
-
-
-def _scale(labels: np.ndarray) -> float:
-    """Factor from stored density to fractions; reads only as far as it takes to see a value above 1.5."""
-    chunks = (labels[start : start + CHUNK] for start in range(0, len(labels), CHUNK))
-    return 0.01 if any(bool((chunk > FRACTION_MAX).any()) for chunk in chunks) else 1.0
 
 
 def _centre(path: Path, patches: int) -> tuple[float, float]:

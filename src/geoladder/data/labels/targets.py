@@ -1,4 +1,4 @@
-"""What the heads learn: a place as four numbers, a date as two, and WorldCover codes as classes.
+"""What the heads learn: a place as four numbers, and a date as two.
 
 Unusual: latitude is encoded by sine and cosine at the full period of 360 degrees, which tells any two latitudes
 apart. The authors' released code uses a period of 180 degrees, which puts both poles on one point.
@@ -6,27 +6,9 @@ apart. The authors' released code uses a period of 180 degrees, which puts both 
 
 import numpy as np
 
-from geoladder.errors import GeoladderError
-
 EARTH_RADIUS_KM = 6371.0088
 CLIMATE_CLASSES = 31
 """Beck's Köppen-Geiger codes 1..30, and 0 for sea."""
-
-LANDCOVER = (
-    "tree",
-    "shrub",
-    "grass",
-    "crop",
-    "built",
-    "bare",
-    "snow",
-    "water",
-    "wetland",
-    "mangrove",
-    "moss",
-)
-WORLDCOVER_CODES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
-IGNORE_INDEX = 255
 DAYS_PER_YEAR = 365
 """Of the date encoding, as in PhilEO: day 366 of a leap year is day 1."""
 
@@ -109,28 +91,3 @@ def great_circle_km(
         + np.cos(lat) * np.cos(other_lat) * np.sin((other_lon - lon) / 2) ** 2
     )
     return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(chord, 0, 1))))
-
-
-def landcover_classes(codes: np.ndarray) -> np.ndarray:
-    """WorldCover codes as classes 0..10 (`LANDCOVER` order).
-
-    Args:
-        codes: any shape, integer or float; 0 and NaN are nodata.
-
-    Returns:
-        int64 of the same shape, with `IGNORE_INDEX` where there is no data.
-
-    Raises:
-        GeoladderError: a code that WorldCover does not have.
-    """
-    table = np.full(256, -1, np.int64)
-    table[0] = IGNORE_INDEX
-    table[list(WORLDCOVER_CODES)] = np.arange(len(WORLDCOVER_CODES))
-    whole = np.nan_to_num(codes, nan=0.0)
-    unknown = ~np.isin(whole, (0, *WORLDCOVER_CODES))
-    if unknown.any():
-        raise GeoladderError(
-            f"land cover code {whole[unknown][0]} is not of ESA WorldCover; "
-            f"allowed are 0 (nodata), {', '.join(map(str, WORLDCOVER_CODES))}"
-        )
-    return table[whole.astype(np.uint8)]

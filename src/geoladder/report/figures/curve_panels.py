@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from geoladder.registry import ARCHITECTURES
-from geoladder.report.curves import ERROR_METRIC, SCRATCH, trivial
+from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.report.curves import SCRATCH, trivial
 from geoladder.report.style import NAMES, ordered
 
-ERROR_LABEL = {"rmse": "Test RMSE (density)", "error": "Test error (share of pixels)"}
 PIXEL = "pixel"
 PREDICT_MEAN = ("predict mean", "")
 LIGHT_GREY = "0.7"
@@ -57,7 +56,7 @@ def curve_panel(
     Returns:
         The numbers drawn.
     """
-    base = trivial(table, "mean", ERROR_METRIC)
+    base = trivial(table, "mean", "error")
     base = base[base.n.isin(error.n)]
     arms = [
         ((str(architecture), str(corpus)), rows)
@@ -78,8 +77,8 @@ def curve_panel(
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_xlabel("Labelled patches per region bucket, n")
-    axis.set_ylabel(ERROR_LABEL[ERROR_METRIC[task]])
-    axis.set_title(NAMES.get(task, task) + name)
+    axis.set_ylabel(TASKS[task].error_label)
+    axis.set_title(TASKS[task].title + name)
     return pd.concat(parts, ignore_index=True).assign(panel=f"{task} against n{name}")
 
 

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from geoladder.report.curves import ERROR_METRIC, curves
+from geoladder.registry import TASKS
+from geoladder.report.curves import curves
 from geoladder.report.figures.curve_panels import PIXEL, arm_looks, curve_legend, curve_panel
 from geoladder.report.laws import PIXELS_PER_MEGAPIXEL, pretrain_points
 from geoladder.report.style import MM_PER_INCH, NAMES, ordered, save, style
@@ -52,7 +53,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
     error = curves(table)
-    tasks = [task for task in ERROR_METRIC if task in set(error.task)]
+    tasks = [task for task in TASKS if task in set(error.task)]
     sizes = _sizes(error, table)
     looks = arm_looks(error)
     drawn: list[pd.DataFrame] = []

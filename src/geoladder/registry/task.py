@@ -1,0 +1,124 @@
+"""What a downstream task is: all that a study, a reader, a training run and a figure ask of it."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+
+from geoladder.errors import GeoladderError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Display(NamedTuple):
+    """How a label map is drawn."""
+
+    pixels: np.ndarray
+    """(H, W) numbers; NaN stays empty."""
+    palette: str | tuple[str, ...]
+    """Name of a colour map, or one colour a whole number."""
+    limits: tuple[float, float]
+    """Numbers at the ends of the palette."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """One dense downstream task, predicted pixel by pixel. Its kinds say how; its entries say of what.
+
+    Labels are (N, P, P) arrays or tensors as `read` returns them, logits are (N, outputs, P, P) float32, and what is
+    predicted is what `prediction` makes of logits.
+
+    Attributes:
+        name: as studies spell it: small letters, digits and _. Few-shot draws are seeded by it.
+        title: for figures.
+        label: of its label files, `<region>_<tile>_<split>_label_<label>.npy`.
+        error: metric that curves show; lower is better.
+        error_label: of the axis, with its unit.
+        skill: metric that gates compare; higher is better.
+        min_density: by split, mean label of a patch above which a few-shot draw always keeps it; of the others it
+            keeps a share. None draws all patches alike.
+        by_default: whether studies that name no task have it.
+        measures: names of all metrics.
+    """
+
+    name: str
+    title: str
+    label: str
+    error: str
+    error_label: str
+    skill: str
+    min_density: Mapping[str, float] | None = None
+    by_default: bool = False
+    measures: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        """Check the entry; raises GeoladderError that names the field."""
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise GeoladderError(f"name is '{self.name}'; small letters, digits and _ are allowed")
+        for field in ("title", "label", "error_label"):
+            if not getattr(self, field):
+                raise GeoladderError(f"{field} of task '{self.name}' is empty; give it some text")
+        for field in ("error", "skill"):
+            if getattr(self, field) not in self.measures:
+                raise GeoladderError(
+                    f"{field} of task '{self.name}' is '{getattr(self, field)}'; it must be one of its metrics: "
+                    f"{', '.join(self.measures)}"
+                )
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Logits per pixel."""
+
+    @abstractmethod
+    def scale(self, stored: np.ndarray) -> float:
+        """Factor from the numbers of one label file, (N, P, P, 1), to labels; found once, when a bench is indexed."""
+
+    @abstractmethod
+    def read(self, stored: np.ndarray, scale: float) -> np.ndarray:
+        """Labels of stored numbers of the same shape; raises GeoladderError for a number that means nothing."""
+
+    @abstractmethod
+    def valid(self, labels: "Tensor") -> "Tensor":
+        """Bool of the same shape: which pixels have a label."""
+
+    @abstractmethod
+    def prior(self, labels: "Tensor") -> list[float]:
+        """Biases of an output layer that predicts the mean of the training labels everywhere, one per output."""
+
+    @abstractmethod
+    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+        """Mean loss of a batch over its labelled pixels; 0 where there is none."""
+
+    @abstractmethod
+    def prediction(self, logits: "Tensor") -> "Tensor":
+        """What is predicted: values (N, P, P), or log-probabilities (N, outputs, P, P)."""
+
+    @abstractmethod
+    def as_map(self, predicted: "Tensor") -> "Tensor":
+        """Predictions as maps (N, P, P) that can be laid beside labels."""
+
+    @abstractmethod
+    def metrics(self, predicted: "Tensor", labels: "Tensor") -> dict[str, float]:
+        """Every one of `measures`, weighted by pixel: sums over all labelled pixels, divided once."""
+
+    @abstractmethod
+    def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
+        """What predictors say of `labels` that see no pixel: `zero`, and `mean` of the training labels."""
+
+    @abstractmethod
+    def display(self, stored: np.ndarray) -> Display:
+        """How one stored label map, (H, W), is drawn."""
+
+    def by_bucket(
+        self, predicted: "Tensor", labels: "Tensor", buckets: np.ndarray
+    ) -> dict[str, dict[str, float]]:
+        """`metrics` of each region bucket; `buckets` (N,) names the bucket of each patch."""
+        return {
+            bucket: self.metrics(predicted[buckets == bucket], labels[buckets == bucket])
+            for bucket in sorted(set(buckets))
+        }

@@ -1,0 +1,107 @@
+"""Tasks that predict a share of each pixel: a density in 0..1."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from geoladder.registry.task import Display, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FRACTION_MAX = 1.5
+"""A stored density above this is in m2 of a 100 m2 pixel. Fractions may exceed 1 a little."""
+PATCHES_AT_ONCE = 256
+LEGACY_BATCH = 64
+"""Patches per batch of the original evaluation, whose RMSE is the root of an unweighted mean over batches."""
+PRIOR_LIMITS = (1e-4, 1 - 1e-4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Density(Task):
+    """A density task. Attributes as of `Task`, and `palette`, the colour map its labels are drawn with.
+
+    Few-shot draws are enriched as the bench does: 0.005 and 0.01 are its thresholds.
+    """
+
+    error: str = "rmse"
+    error_label: str = "Test RMSE (density)"
+    skill: str = "r2"
+    min_density: Mapping[str, float] | None = field(
+        default_factory=lambda: MappingProxyType({"train": 0.005, "val": 0.01})
+    )
+    palette: str = "magma"
+    measures: ClassVar[tuple[str, ...]] = ("mse", "rmse", "mae", "r2", "legacy_rmse")
+
+    @property
+    def outputs(self) -> int:
+        """One logit."""
+        return 1
+
+    def scale(self, stored: np.ndarray) -> float:
+        """1 for fractions, 0.01 for m2 of a 100 m2 pixel; reads only as far as it takes to see which."""
+        parts = (stored[start : start + PATCHES_AT_ONCE] for start in range(0, len(stored), PATCHES_AT_ONCE))
+        return 0.01 if any(bool((part > FRACTION_MAX).any()) for part in parts) else 1.0
+
+    def read(self, stored: np.ndarray, scale: float) -> np.ndarray:
+        """Densities, float32 in 0..1; a pixel that is not a number has none of the thing, as in the bench."""
+        return np.clip(np.nan_to_num(stored.astype(np.float32)) * np.float32(scale), 0.0, 1.0)
+
+    def valid(self, labels: "Tensor") -> "Tensor":
+        """Every pixel that is a number."""
+        return ~labels.isnan()
+
+    def prior(self, labels: "Tensor") -> list[float]:
+        """Logit of the mean density, kept off 0 and 1."""
+        return [float(labels.double().mean().clamp(*PRIOR_LIMITS).logit())]
+
+    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+        """Cross-entropy per pixel between densities.
+
+        It has the same minimiser as the squared error (both are proper), and a far smaller spread over seeds where
+        labels are few.
+        """
+        from torch.nn import functional
+
+        return functional.binary_cross_entropy_with_logits(logits.float()[:, 0], labels)
+
+    def prediction(self, logits: "Tensor") -> "Tensor":
+        """Densities (N, P, P)."""
+        return logits[:, 0].sigmoid()
+
+    def as_map(self, predicted: "Tensor") -> "Tensor":
+        """The densities themselves."""
+        return predicted
+
+    def metrics(self, predicted: "Tensor", labels: "Tensor") -> dict[str, float]:
+        """Errors of a density map.
+
+        Returns:
+            `mse`, `rmse` (its root), `mae`, `r2` (1 - squared error / squared deviation from the set's own mean; NaN
+            when the labels are constant), and `legacy_rmse`: root of the mean over batches of 64 patches,
+            unweighted, as the benchmark's own code averages it.
+        """
+        truth = labels.numpy()
+        error = predicted.numpy().astype(np.float64) - truth
+        squared = float((error**2).sum())
+        deviation = float(((truth - truth.mean(dtype=np.float64)) ** 2).sum())
+        batches = [np.mean(error[i : i + LEGACY_BATCH] ** 2) for i in range(0, len(error), LEGACY_BATCH)]
+        return {
+            "mse": squared / truth.size,
+            "rmse": float(np.sqrt(squared / truth.size)),
+            "mae": float(np.abs(error).sum()) / truth.size,
+            "r2": 1 - squared / deviation if deviation else float("nan"),
+            "legacy_rmse": float(np.sqrt(np.mean(batches))),
+        }
+
+    def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
+        """Nothing anywhere, and the mean density everywhere: (N, P, P)."""
+        mean = float(np.float32(training.mean(dtype=np.float64)))
+        return {"zero": labels.new_zeros(labels.shape), "mean": labels.new_full(labels.shape, mean)}
+
+    def display(self, stored: np.ndarray) -> Display:
+        """Densities from 0 to 1, or to the largest stored number."""
+        return Display(stored, self.palette, (0.0, max(1.0, float(np.nanmax(stored)))))
