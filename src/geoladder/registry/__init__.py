@@ -7,4 +7,4 @@ room, so that every room may ask it.
 from geoladder.registry.discover import Registry
 from geoladder.registry.task import Task
 
-TASKS = Registry("task", "geoladder.training.tasks", Task, "TASK")  # type: ignore[type-abstract]  (only its kinds are made)
+TASKS = Registry("task", "geoladder.training.tasks", Task, "TASK")  # type: ignore[type-abstract]

@@ -72,7 +72,7 @@ def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> 
         architecture: its classes count.
         task: of fine-tuning; its entry counts, and no other.
     """
-    task_files = [TASKS.file_of(task).relative_to(ROOT).as_posix()] if task else []
-    sources = _reach(STAGE_FILES[stage] + ARCHITECTURE_FILES[architecture] + task_files)
+    entry = [f"{TASKS.module_of(task).partition('.')[2].replace('.', '/')}.py"] if task else []
+    sources = _reach(STAGE_FILES[stage] + ARCHITECTURE_FILES[architecture] + entry)
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
