@@ -9,9 +9,9 @@ steps (Hillis and Steele), with the same scan, time reversed, as its backward pa
 allocated at one time in a step (the kernels allocate a few tiles themselves), over what any scan has to hold: inputs,
 outputs and gradients.
 
-Kernels of explicit vector instructions were here before, 2 to 2.5 times as fast as these at the same bits. Steps of
-`mamba_upernet` xs, s and m (batch 16, 32 px, one thread) were 7, 6 and 8 % shorter with them, and the default study 2 %
-(17 cells of 352 such steps, some 65 fine-tunings of 80, in 1,425 core seconds), for 400 lines more.
+Kernels of explicit vector instructions were here before, 2 to 2.5 times as fast as these at the same bits. They made
+a step of `mamba_upernet` xs, s and m (batch 16, 32 px, one thread) 7, 6 and 8 % shorter, and the default study 2 %: 17
+cells of 352 such steps and some 65 fine-tunings of 80, in 1,425 core seconds.
 """
 
 import argparse
@@ -43,7 +43,7 @@ LOOP_BARS = {"L 64": 2.0, "L 256": 2.5, "L 1024": 3.5}
 LOG_STEP_BAR = 15.0
 REPEATS = 3
 MEMORY_BARS = {"channels last": 1.5, "tokens last": 1.8}
-"""The mixer's tensors have neighbouring channels next to one another in memory; others have tokens, and are copied."""
+"""The mixer's tensors have neighbouring channels side by side in memory; others have tokens, and are copied."""
 
 
 def inputs(layout: str, batch: int, length: int, channels: int, states: int) -> list[Tensor]:

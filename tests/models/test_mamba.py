@@ -14,8 +14,7 @@ from geoladder.models.mamba import (
     rows_forward,
 )
 from geoladder.models.steps import start_steps
-from geoladder.models.tapped import tap_blocks
-from geoladder.models.vit import position_code
+from geoladder.models.tokens import position_code, tap_blocks
 
 MAMBA_SSM = {
     "A_log": (96, 16), "D": (96,), "in_proj.weight": (192, 48), "conv1d.weight": (96, 1, 4), "conv1d.bias": (96,),
@@ -152,11 +151,11 @@ def test_unknown_sweep_is_named():
 
 
 def test_position_code_tells_all_places_apart():
-    code = position_code(5, 7, 12)
+    code = position_code(5, 7, 12, temperature=10)
     assert code.shape == (35, 12)
     distance = torch.cdist(code, code) + torch.eye(35)
     assert distance.min() > 0.05
-    assert torch.equal(position_code(5, 9, 12).view(5, 9, 12)[:, :7].reshape(35, 12), code)
+    assert torch.equal(position_code(5, 9, 12, temperature=10).view(5, 9, 12)[:, :7].reshape(35, 12), code)
 
 
 def test_taps_are_equally_spaced():
