@@ -3,13 +3,10 @@
 The mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. One
 mixer reads the grid in one order; blocks take turns along rows and columns, each forwards and backwards, so that four
 blocks look in all directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order,
-and with one the model learned more slowly. What is read in which order is a `Sweep`, apart from the mixer: a sweep
-of several orders runs them through the same parameters and sums; `sweep` picks one a block in turns (the default),
-two or four.
+and with one the model learned more slowly. `sweep` picks one order a block in turns (the default), two or four.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,53 +21,22 @@ from geoladder.models.steps import start_steps
 from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp
 from geoladder.models.upernet import UPerNet
 
-Sweep = Callable[[int, int], list[list[int]]]
-"""From (rows, columns) to orders in which the tokens, numbered row by row, are read; their outputs are summed."""
-
 KERNEL = 4
 """Tokens under the causal convolution."""
-
-
-def rows_forward(rows: int, columns: int) -> list[list[int]]:
-    """Row by row from the first token."""
-    return [list(range(rows * columns))]
-
-
-def rows_backward(rows: int, columns: int) -> list[list[int]]:
-    """Row by row from the last token."""
-    return [list(reversed(range(rows * columns)))]
-
-
-def columns_forward(rows: int, columns: int) -> list[list[int]]:
-    """Column by column from the first token."""
-    return [[row * columns + column for column in range(columns) for row in range(rows)]]
-
-
-def columns_backward(rows: int, columns: int) -> list[list[int]]:
-    """Column by column from the last token."""
-    return [columns_forward(rows, columns)[0][::-1]]
-
-
-SWEEPS: tuple[Sweep, ...] = (rows_forward, rows_backward, columns_forward, columns_backward)
-"""Of block 0, 1, 2, 3, 4 (again the first), ..."""
-
-
-def bidirectional(rows: int, columns: int) -> list[list[int]]:
-    """Row by row from either end."""
-    return [sweep(rows, columns)[0] for sweep in SWEEPS[:2]]
-
-
-def cross(rows: int, columns: int) -> list[list[int]]:
-    """Rows and columns, each from either end (VMamba's cross-scan, arXiv 2401.10166)."""
-    return [sweep(rows, columns)[0] for sweep in SWEEPS]
-
-
-SWEEPS_OF_BLOCKS: dict[str, tuple[Sweep, ...]] = {
-    "alternate": SWEEPS,
-    "bidirectional": (bidirectional,),
-    "cross": (cross,),
+SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "alternate": ((0,), (1,), (2,), (3,)),
+    "bidirectional": ((0, 1),),
+    "cross": ((0, 1, 2, 3),),
 }
-"""By name, the sweeps that blocks take in turns."""
+"""By name, what blocks take in turns: which of `reading_orders` are run through one block's parameters and summed.
+All four at once are VMamba's cross-scan (arXiv 2401.10166)."""
+
+
+def reading_orders(rows: int, columns: int) -> list[list[int]]:
+    """Tokens of a grid, numbered row by row, as read by rows from the first or last, and by columns from either."""
+    by_rows = list(range(rows * columns))
+    by_columns = [row * columns + column for column in range(columns) for row in range(rows)]
+    return [by_rows, by_rows[::-1], by_columns, by_columns[::-1]]
 
 
 class Mixer(nn.Module):
@@ -82,10 +48,10 @@ class Mixer(nn.Module):
         dim: of a token.
         d_state: states per channel.
         expand: channels of the scan per token channel.
-        sweep: orders in which the tokens are read.
+        sweep: which of `reading_orders` the tokens are read in; outputs are summed.
     """
 
-    def __init__(self, dim: int, d_state: int, expand: int, sweep: Sweep) -> None:
+    def __init__(self, dim: int, d_state: int, expand: int, sweep: tuple[int, ...]) -> None:
         super().__init__()
         self.sweep, self.d_state = sweep, d_state
         inner = expand * dim
@@ -105,7 +71,9 @@ class Mixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, rows, columns, dim) to the same."""
         _, rows, columns, _ = x.shape
-        orders = torch.tensor(self.sweep(rows, columns), device=x.device)  # (sweeps, tokens)
+        orders = torch.tensor(reading_orders(rows, columns), device=x.device)[
+            list(self.sweep)
+        ]  # (sweeps, tokens)
         inputs, gate = self.in_proj(x.flatten(1, 2)).chunk(2, -1)
         outputs = (
             self._scan(inputs.index_select(1, order)).index_select(1, order.argsort()) for order in orders
@@ -179,9 +147,9 @@ class MambaUPerNet(TokenUPerNet):
             "an even patch": patch % 2 == 0,
         }
         check_tokens("a Mamba-UPerNet", requirements, width=width, depth=depth, patch=patch)
-        if sweep not in SWEEPS_OF_BLOCKS:
-            raise GeoladderError(f"a Mamba-UPerNet's sweep is {', '.join(SWEEPS_OF_BLOCKS)}; got '{sweep}'")
-        sweeps = SWEEPS_OF_BLOCKS[sweep]
+        if sweep not in SWEEPS:
+            raise GeoladderError(f"a Mamba-UPerNet's sweep is {', '.join(SWEEPS)}; got '{sweep}'")
+        sweeps = SWEEPS[sweep]
 
         def block(number: int) -> Block:
             return Block(width, Mixer(width, d_state, expand, sweeps[number % len(sweeps)]), mlp_ratio)

@@ -76,7 +76,7 @@ class M2DMixer(nn.Module):
             functional.softplus(layer(step))
             for layer, step in ((self.dt_proj_top, step_top), (self.dt_proj_left, step_left))
         )
-        rate_top, rate_left = (-torch.exp(each.float()) for each in (self.A_top_log, self.A_left_log))
+        rate_top, rate_left = (-torch.exp(rate.float()) for rate in (self.A_top_log, self.A_left_log))
         u, top, left, b, c = (grid.permute(0, 3, 1, 2) for grid in (u, top, left, b, c))
         return wavefront_scan(u, top, left, rate_top, rate_left, b, c, self.D).permute(0, 2, 3, 1)
 
