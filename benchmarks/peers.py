@@ -112,11 +112,11 @@ def side_by_side(models: list[nn.Module]) -> list[float]:
     pairs = [(model, adamw(model, 1e-3, 0.05)) for model in models]
     times: list[list[float]] = [[] for _ in pairs]
     for repeat in range(REPEATS + 1):
-        for each, (model, optimizer) in zip(times, pairs, strict=True):
+        for seconds, (model, optimizer) in zip(times, pairs, strict=True):
             spent = seconds_per_step(model, optimizer, images)
             if repeat:
-                each.append(spent)
-    return [BATCH / median(each) for each in times]
+                seconds.append(spent)
+    return [BATCH / median(seconds) for seconds in times]
 
 
 def against_peer(architecture: str, peer_type: type) -> bool:
@@ -140,7 +140,7 @@ def mamba_against_vit() -> bool:
     passed = True
     for size in SIZES:
         models = [Ours(architecture, size) for architecture in ("mamba_upernet", "vit_upernet")]
-        gflops = [sum(count_gflops(each.model, PX)[:2]) for each in models]
+        gflops = [sum(count_gflops(model.model, PX)[:2]) for model in models]
         mamba, vit = side_by_side(models)
         slower = (vit * gflops[1]) / (mamba * gflops[0])
         ok = slower <= 3

@@ -69,7 +69,7 @@ def test_mixer_equals_its_description(turned):
     left = functional.softplus(mixer.dt_proj_left(parts[..., 1:2]))
     grids = [each.permute(0, 3, 1, 2) for each in (u, top, left, parts[..., 2:6], parts[..., 6:])]
     rates = [-mixer.A_top_log.exp(), -mixer.A_left_log.exp()]
-    y = wavefront_scan(*grids[:3], *rates, *grids[3:], mixer.D, backend="torch").permute(0, 2, 3, 1)
+    y = wavefront_scan(*grids[:3], *rates, *grids[3:], mixer.D).permute(0, 2, 3, 1)
     y = mixer.out_proj(functional.gelu(y))
     assert torch.allclose(mixer(x), y.flip(1, 2) if turned else y, atol=1e-6)
 

@@ -177,12 +177,12 @@ def test_threads_share_a_batch_and_change_no_bit(shared_out, dtype):
 
 
 def test_little_work_takes_one_thread(shared_out, monkeypatch):
-    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 16 * 16 * 4)  # elements of the batch, padded
+    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 3 * 16 * 4)  # elements, in whole chunks of tokens
     torch.set_num_threads(2)
     inputs = example(2, 3, 5, 4)
     selective_scan(*inputs, backend="numba")
     assert shared_out == [2]
-    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 16 * 16 * 4 + 1)
+    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 3 * 16 * 4 + 1)
     selective_scan(*inputs, backend="numba")
     assert shared_out == [2]
 

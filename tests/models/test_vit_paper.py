@@ -9,8 +9,8 @@ from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
 from geoladder.models.patches import PlainPatches
-from geoladder.models.upernet_paper import PaperUPerNet
-from geoladder.models.vit import position_code
+from geoladder.models.tokens import position_code
+from geoladder.models.upernet import PaperUPerNet
 from geoladder.models.vit_paper import TEMPERATURE, PaperViTUPerNet
 
 SMALL = {"width": 16, "depth": 4, "heads": 2, "patch": 4}

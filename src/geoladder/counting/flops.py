@@ -1,6 +1,6 @@
 """Floating-point operations of a training step, counted on the `meta` device: no weight is allocated, nothing runs.
 
-Unusual: attention is taken apart into matrix products before counting, because torch 2.13 counts fused attention on
+Attention is taken apart into matrix products before counting, because torch 2.13 counts fused attention on
 a CPU as 0 (pytorch issue 195460), and selective scans, which no tool knows, count by the formulas registered beside
 their kernels. A multiplication and an addition are 2 FLOPs; elementwise work and norms are not counted.
 """

@@ -1,6 +1,6 @@
 """Parameters of a model by part.
 
-Unusual: the affine weights of norms are told apart, and of these the maps with a weight per channel and pixel: they
+The affine weights of norms are told apart, and of these the maps with a weight per channel and pixel: they
 are more than half of the authors' "44M" U-Net, so a law in the number of parameters must say which it counts.
 """
 

@@ -1,6 +1,6 @@
 """What every architecture is to the rest of the package: pixels in, dense features and one summary vector out.
 
-Unusual: hiding is the backbone's own work. It is given the true pixels and a mask, so that a U-Net can fill
+Hiding is the backbone's own work. It is given the true pixels and a mask, so that a U-Net can fill
 and a token model can put a learned token, and no caller can forget one of the two.
 """
 

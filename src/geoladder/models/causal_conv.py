@@ -1,6 +1,6 @@
 """The causal convolution along tokens before a Mamba scan, a filter a channel, by whichever backend is fastest here.
 
-Unusual: in plain torch it is a convolution of images of one row, whose memory has channels last: on a CPU torch is
+In plain torch it is a convolution of images of one row, whose memory has channels last: on a CPU torch is
 several times quicker at that than at `conv1d`. On a GPU with the package causal-conv1d it is that package's kernel.
 `auto` picks by the device and logs the reason once.
 """

@@ -1,6 +1,6 @@
 """The block of the authors' Geo-Aware U-Net: two normed convolutions, squeeze and excitation, a learned residual.
 
-Unusual: norms are over channels and pixels, with a weight for each of both (LayerNorm over (C, H, W)), so a block
+Norms are over channels and pixels, with a weight for each of both (LayerNorm over (C, H, W)), so a block
 belongs to one image size.
 """
 

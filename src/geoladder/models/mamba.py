@@ -1,76 +1,42 @@
 """Mamba-UPerNet: selective state spaces (S6) swept over the rows and columns of the patch grid, and a small UPerNet.
 
-Unusual: the mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. One
+The mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. One
 mixer reads the grid in one order; blocks take turns along rows and columns, each forwards and backwards, so that four
 blocks look in all directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order,
-and with one the model learned more slowly. What is read in which order is a `Sweep`, apart from the mixer: a sweep
-of several orders runs them through the same parameters and sums; `sweep` picks one a block in turns (the default),
-two or four.
+and with one the model learned more slowly. `sweep` picks one order a block in turns (the default), two or four.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 from geoladder.models.causal_conv import causal_convolution
+from geoladder.models.mamba2d import M2DMixer
 from geoladder.models.patches import PatchEmbedding
 from geoladder.models.scan import selective_scan
 from geoladder.models.steps import start_steps
-from geoladder.models.tapped import damp, run_tapped
-from geoladder.models.upernet import GRID_MULTIPLE, UPerNet
-
-Sweep = Callable[[int, int], list[list[int]]]
-"""From (rows, columns) to orders in which the tokens, numbered row by row, are read; their outputs are summed."""
+from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp
+from geoladder.models.upernet import UPerNet
 
 KERNEL = 4
 """Tokens under the causal convolution."""
-
-
-def rows_forward(rows: int, columns: int) -> list[list[int]]:
-    """Row by row from the first token."""
-    return [list(range(rows * columns))]
-
-
-def rows_backward(rows: int, columns: int) -> list[list[int]]:
-    """Row by row from the last token."""
-    return [list(reversed(range(rows * columns)))]
-
-
-def columns_forward(rows: int, columns: int) -> list[list[int]]:
-    """Column by column from the first token."""
-    return [[row * columns + column for column in range(columns) for row in range(rows)]]
-
-
-def columns_backward(rows: int, columns: int) -> list[list[int]]:
-    """Column by column from the last token."""
-    return [columns_forward(rows, columns)[0][::-1]]
-
-
-SWEEPS: tuple[Sweep, ...] = (rows_forward, rows_backward, columns_forward, columns_backward)
-"""Of block 0, 1, 2, 3, 4 (again the first), ..."""
-
-
-def bidirectional(rows: int, columns: int) -> list[list[int]]:
-    """Row by row from either end."""
-    return [sweep(rows, columns)[0] for sweep in SWEEPS[:2]]
-
-
-def cross(rows: int, columns: int) -> list[list[int]]:
-    """Rows and columns, each from either end (VMamba's cross-scan, arXiv 2401.10166)."""
-    return [sweep(rows, columns)[0] for sweep in SWEEPS]
-
-
-SWEEPS_OF_BLOCKS: dict[str, tuple[Sweep, ...]] = {
-    "alternate": SWEEPS,
-    "bidirectional": (bidirectional,),
-    "cross": (cross,),
+SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "alternate": ((0,), (1,), (2,), (3,)),
+    "bidirectional": ((0, 1),),
+    "cross": ((0, 1, 2, 3),),
 }
-"""By name, the sweeps that blocks take in turns."""
+"""By name, what blocks take in turns: which of `reading_orders` are run through one block's parameters and summed.
+All four at once are VMamba's cross-scan (arXiv 2401.10166)."""
+
+
+def reading_orders(rows: int, columns: int) -> list[list[int]]:
+    """Tokens of a grid, numbered row by row, as read by rows from the first or last, and by columns from either."""
+    by_rows = list(range(rows * columns))
+    by_columns = [row * columns + column for column in range(columns) for row in range(rows)]
+    return [by_rows, by_rows[::-1], by_columns, by_columns[::-1]]
 
 
 class Mixer(nn.Module):
@@ -82,10 +48,10 @@ class Mixer(nn.Module):
         dim: of a token.
         d_state: states per channel.
         expand: channels of the scan per token channel.
-        sweep: orders in which the tokens are read.
+        sweep: which of `reading_orders` the tokens are read in; outputs are summed.
     """
 
-    def __init__(self, dim: int, d_state: int, expand: int, sweep: Sweep) -> None:
+    def __init__(self, dim: int, d_state: int, expand: int, sweep: tuple[int, ...]) -> None:
         super().__init__()
         self.sweep, self.d_state = sweep, d_state
         inner = expand * dim
@@ -98,10 +64,16 @@ class Mixer(nn.Module):
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
+    def start(self) -> None:
+        """Give the scan its initial steps."""
+        start_steps(self.dt_proj)
+
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, rows, columns, dim) to the same."""
         _, rows, columns, _ = x.shape
-        orders = torch.tensor(self.sweep(rows, columns), device=x.device)  # (sweeps, tokens)
+        orders = torch.tensor(reading_orders(rows, columns), device=x.device)[
+            list(self.sweep)
+        ]  # (sweeps, tokens)
         inputs, gate = self.in_proj(x.flatten(1, 2)).chunk(2, -1)
         outputs = (
             self._scan(inputs.index_select(1, order)).index_select(1, order.argsort()) for order in orders
@@ -117,15 +89,20 @@ class Mixer(nn.Module):
         return y.mT
 
 
-class Block(nn.Module):
+class Block(TokenBlock):
     """A ViT block with the attention replaced by `mixer`, as in the authors' Mamba-UPerNet; on a grid of tokens."""
 
-    def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: int) -> None:
+    def __init__(self, dim: int, mixer: Mixer | M2DMixer, mlp_ratio: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.mixer = mixer
         self.fc1 = nn.Linear(dim, mlp_ratio * dim)
         self.fc2 = nn.Linear(mlp_ratio * dim, dim)
+
+    def start(self, depth: int) -> None:
+        """Start the steps of the scan, and damp both branches."""
+        self.mixer.start()
+        damp([self.mixer.out_proj, self.fc2], depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, rows, columns, dim) to the same."""
@@ -133,44 +110,7 @@ class Block(nn.Module):
         return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
 
 
-class Encoder(nn.Module):
-    """Patches, blocks of alternating sweeps, final norm; pixels (B, bands, H, W) to four taps and a mean token."""
-
-    def __init__(
-        self,
-        bands: int,
-        width: int,
-        depth: int,
-        patch: int,
-        stem: int,
-        d_state: int,
-        expand: int,
-        mlp_ratio: int,
-        sweeps: tuple[Sweep, ...],
-    ) -> None:
-        super().__init__()
-        self.patches = PatchEmbedding(bands, width, patch, stem)
-        self.blocks = nn.ModuleList(
-            Block(width, Mixer(width, d_state, expand, sweeps[i % len(sweeps)]), mlp_ratio)
-            for i in range(depth)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.apply(init_weights)
-        for layer in self.modules():
-            if isinstance(layer, Mixer):
-                start_steps(layer.dt_proj)
-                damp([layer.out_proj], depth)
-            if isinstance(layer, Block):
-                damp([layer.fc2], depth)
-
-    def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Taps (B, width, rows, columns), the last one normalised, and the mean token (B, width)."""
-        x = self.patches(pixels, hidden)
-        taps, x = run_tapped(self.blocks, self.norm, x, lambda grid: grid.permute(0, 3, 1, 2))
-        return taps, x.mean((1, 2))
-
-
-class MambaUPerNet(nn.Module):
+class MambaUPerNet(TokenUPerNet):
     """Mamba encoder and UPerNet decoder.
 
     Args:
@@ -189,8 +129,6 @@ class MambaUPerNet(nn.Module):
         GeoladderError: the arguments do not fit together.
     """
 
-    fill: Fill = "mean"
-
     def __init__(
         self,
         width: int,
@@ -204,24 +142,17 @@ class MambaUPerNet(nn.Module):
         sweep: str = "alternate",
         bands: int = 10,
     ) -> None:
-        super().__init__()
-        if width % 4 or depth % 4 or patch % 2:
-            raise GeoladderError(
-                "a Mamba-UPerNet needs a width and a depth that are multiples of 4 and an even patch; "
-                f"got width {width}, depth {depth}, patch {patch}"
-            )
-        if sweep not in SWEEPS_OF_BLOCKS:
-            raise GeoladderError(f"a Mamba-UPerNet's sweep is {', '.join(SWEEPS_OF_BLOCKS)}; got '{sweep}'")
-        self.bands, self.stride = bands, patch * GRID_MULTIPLE
-        self.dense_channels, self.summary_dim = decoder, width
-        sweeps = SWEEPS_OF_BLOCKS[sweep]
-        self.encoder = Encoder(bands, width, depth, patch, stem, d_state, expand, mlp_ratio, sweeps)
-        self.decoder = UPerNet(width, decoder, patch, bands)
-        channels_last(self)
+        requirements = {
+            "a width and a depth that are multiples of 4": width % 4 == depth % 4 == 0,
+            "an even patch": patch % 2 == 0,
+        }
+        check_tokens("a Mamba-UPerNet", requirements, width=width, depth=depth, patch=patch)
+        if sweep not in SWEEPS:
+            raise GeoladderError(f"a Mamba-UPerNet's sweep is {', '.join(SWEEPS)}; got '{sweep}'")
+        sweeps = SWEEPS[sweep]
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 2 patches."""
-        check_input(x, self.bands, self.stride)
-        pixels = torch.cat(hide(x, mask, self.fill), 1).contiguous(memory_format=torch.channels_last)
-        taps, summary = self.encoder(pixels[:, : self.bands], mask)
-        return Features(self.decoder(taps, pixels), summary)
+        def block(number: int) -> Block:
+            return Block(width, Mixer(width, d_state, expand, sweeps[number % len(sweeps)]), mlp_ratio)
+
+        encoder = Encoder(width, depth, PatchEmbedding(bands, width, patch, stem), block)
+        super().__init__(encoder, UPerNet(width, decoder, patch, bands), patch, width, bands)

@@ -1,6 +1,6 @@
 """Mamba2D: a four-stage backbone whose blocks scan the grid in two dimensions at once, and a light UPerNet on it.
 
-Unusual: all stages, the last two included, are the "2D_local" blocks of Mamba2D (Baty et al., arXiv 2412.16146), a
+All stages, the last two included, are the "2D_local" blocks of Mamba2D (Baty et al., arXiv 2412.16146), a
 wavefront scan beside a separable convolution; the published M2D-T has attention in two. A scan sees what lies above
 and to the left; every second block of a stage reads the grid turned by half, so that two blocks see everything. No
 parameter depends on it. With widths 64, 128, 320, 512, depths 3, 3, 9, 3 and `expand` 2 the encoder has the 31.98 M
@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
-from geoladder.models.mamba2d_decoder import DECODER_GROUP, LightUPerNet
 from geoladder.models.patches import hidden_patches
 from geoladder.models.steps import start_steps
+from geoladder.models.upernet import GROUP, LightUPerNet
 from geoladder.models.wavefront import wavefront_scan
 
 STAGES = 4
@@ -59,6 +59,10 @@ class M2DMixer(nn.Module):
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, dim)
 
+    def start(self) -> None:
+        """Give the scan its initial steps, the same from above and from the left."""
+        start_steps(self.dt_proj_top, self.dt_proj_left)
+
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, rows, columns, dim) to the same."""
         u = functional.gelu(self.in_proj(x.flip(1, 2) if self.turned else x))
@@ -72,8 +76,8 @@ class M2DMixer(nn.Module):
             functional.softplus(layer(step))
             for layer, step in ((self.dt_proj_top, step_top), (self.dt_proj_left, step_left))
         )
-        rate_top, rate_left = (-torch.exp(each.float()) for each in (self.A_top_log, self.A_left_log))
-        u, top, left, b, c = (each.permute(0, 3, 1, 2) for each in (u, top, left, b, c))
+        rate_top, rate_left = (-torch.exp(rate.float()) for rate in (self.A_top_log, self.A_left_log))
+        u, top, left, b, c = (grid.permute(0, 3, 1, 2) for grid in (u, top, left, b, c))
         return wavefront_scan(u, top, left, rate_top, rate_left, b, c, self.D).permute(0, 2, 3, 1)
 
 
@@ -147,7 +151,7 @@ class Encoder(nn.Module):
         self.apply(init_weights)
         for layer in self.modules():
             if isinstance(layer, Block):
-                start_steps(layer.mixer.dt_proj_top, layer.mixer.dt_proj_left)
+                layer.mixer.start()
                 for last in (layer.mixer.out_proj, layer.local.narrow, layer.fc2):
                     last.weight.data.mul_((2 * sum(depths)) ** -0.5)  # so that depth does not grow the signal
 
@@ -196,16 +200,11 @@ class Mamba2D(nn.Module):
         bands: int = 10,
     ) -> None:
         super().__init__()
-        channels = [each * width for each in WIDTHS] if dims is None else list(dims)
-        if (
-            len(channels) != STAGES
-            or len(depths) != STAGES
-            or channels[0] != width
-            or decoder % DECODER_GROUP
-        ):
+        channels = [factor * width for factor in WIDTHS] if dims is None else list(dims)
+        if len(channels) != STAGES or len(depths) != STAGES or channels[0] != width or decoder % GROUP:
             raise GeoladderError(
                 f"a Mamba2D needs {STAGES} dims, the first of them its width, {STAGES} depths, and a decoder that "
-                f"is a multiple of {DECODER_GROUP}; got width {width}, dims {channels}, depths {depths}, "
+                f"is a multiple of {GROUP}; got width {width}, dims {channels}, depths {depths}, "
                 f"decoder {decoder}"
             )
         self.bands = bands
@@ -219,4 +218,4 @@ class Mamba2D(nn.Module):
         check_input(x, self.bands, self.stride)
         pixels = hide(x, mask, self.fill)[0].contiguous(memory_format=torch.channels_last)
         maps, summary = self.encoder(pixels, mask)
-        return Features(self.decoder(maps, (x.shape[2], x.shape[3])), summary)
+        return Features(self.decoder(maps, pixels), summary)

@@ -1,6 +1,6 @@
 """Pixels to tokens: a patch embedding with a small convolutional stem, or a plain one; a learned mask token.
 
-Unusual: a 4x4 convolution of stride 2 comes before the patches ("early convolutions", Xiao et al., 2021,
+A 4x4 convolution of stride 2 comes before the patches ("early convolutions", Xiao et al., 2021,
 arXiv 2106.14881), since a small model has only a few hundred steps to learn what one convolution knows. Hidden
 pixels are filled before it, so nothing leaks. Place is not coded here: a ViT needs it, a scan has its order.
 """

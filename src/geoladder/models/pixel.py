@@ -1,6 +1,6 @@
 """Per-pixel baseline: 1x1 convolutions, so a pixel is judged by its own spectrum alone. Never pretrained.
 
-Unusual: what a spatial model must beat. Whatever it scores, no context was used for it.
+It is what a spatial model must beat. Whatever it scores, no context was used for it.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """ResNet with bottlenecks (He et al., 2016, arXiv 1512.03385) as a pyramid of four maps at strides 4, 8, 16 and 32.
 
-Unusual: stages are called one by one, since what enters the next is not always what left the last. GroupNorm in place
+Stages are called one by one, since what enters the next is not always what left the last. GroupNorm in place
 of BatchNorm (Wu and He, 2018, arXiv 1803.08494), at the same number of parameters: the images on one device differ
 between 1 and 32 GPUs, and results must not.
 """

@@ -1,6 +1,6 @@
 """RS3Mamba (Ma et al., 2024, arXiv 2404.02457) at the paper's size: a ResNet-50 that a VMamba encoder helps.
 
-Unusual: at each of four scales the CNN's map asks, by window attention, and the state-space encoder's map answers by
+At each of four scales the CNN's map asks, by window attention, and the state-space encoder's map answers by
 convolutions; two thirds of the parameters are in these four blocks. Place is read from a dense layer on the whole
 coarsest map, which locks the model to one image size. Different from the authors' (arXiv 2506.14765), at the same
 number of parameters: GroupNorm in place of BatchNorm (geoladder.models.resnet says why), no drop-path, strip means

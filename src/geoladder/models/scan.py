@@ -1,6 +1,6 @@
 """The selective scan of Mamba (S6; Gu and Dao, arXiv 2312.00752, algorithm 2), by whichever backend is fastest here.
 
-Unusual: the plain loop is kept as `reference`, the oracle of the tests; nobody trains with it. Backends:
+The plain loop is kept as `reference`, the oracle of the tests; nobody trains with it. Backends:
 
 - `numba`: compiled kernels with their own backward pass (geoladder.models.scan_cpu); CPU, and counting on `meta`
 - `torch`: chunks of a log-step scan in plain torch, any device; what a GPU without mamba-ssm gets
@@ -67,7 +67,7 @@ def selective_scan(
         )
     working = torch.float64 if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type if u.device.type != "meta" else "cpu", enabled=False):
-        y = BACKENDS[name](*(each.to(working) for each in (u, delta, A, B, C, D)))
+        y = BACKENDS[name](*(tensor.to(working) for tensor in (u, delta, A, B, C, D)))
     return y.to(u.dtype)
 
 
@@ -97,7 +97,7 @@ def warm_up() -> None:
 
 
 def _check_shapes(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> None:
-    shapes = [tuple(each.shape) for each in (u, delta, a, b, c, skip)]
+    shapes = [tuple(tensor.shape) for tensor in (u, delta, a, b, c, skip)]
     if u.ndim == 3 and a.ndim == 2 and u.shape[2] >= 1:
         (batch, channels, length), order = u.shape, a.shape[1]
         token = (batch, order, length)
@@ -117,7 +117,7 @@ def _numba(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tens
 def _reference(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
     h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1])
     outputs = []
-    for u_t, delta_t, b_t, c_t in zip(*(each.unbind(-1) for each in (u, delta, b, c)), strict=True):
+    for u_t, delta_t, b_t, c_t in zip(*(tensor.unbind(-1) for tensor in (u, delta, b, c)), strict=True):
         h = torch.exp(delta_t[..., None] * a) * h + (delta_t * u_t)[..., None] * b_t[:, None]
         outputs.append((h * c_t[:, None]).sum(-1))
     return torch.stack(outputs, -1) + u * skip[:, None]
@@ -127,7 +127,7 @@ def _chunked(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Te
     """Chunk by chunk; in a chunk, states of all tokens at once by doubling (Hillis and Steele)."""
     h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1], 1)
     outputs = []
-    pieces = (each.split(TORCH_CHUNK, dim=-1) for each in (u, delta, b, c))
+    pieces = (tensor.split(TORCH_CHUNK, dim=-1) for tensor in (u, delta, b, c))
     for u_k, delta_k, b_k, c_k in zip(*pieces, strict=True):
         decay = torch.exp(delta_k[:, :, None] * a[:, :, None])  # (B, D, N, chunk)
         state = (delta_k * u_k)[:, :, None] * b_k[:, None]

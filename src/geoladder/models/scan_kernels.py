@@ -1,235 +1,234 @@
 """The numba kernels of the selective scan on a CPU: forward, and backward from one kept state in CHUNK tokens.
 
-Unusual: LANES neighbouring channels are one value (geoladder.models.lanes) and stay in registers along a chunk of
-tokens, one state after the other; everything else about that chunk lies in `work`, a stack of tiles of CHUNK tokens x
-LANES channels, in the nearest cache. The backward pass recomputes the states of a chunk and reverses them while they
-are there, so memory stays near that of the inputs.
+A block of BLOCK neighbouring channels is scanned along a chunk of tokens, one state after the other. What belongs to
+a chunk and block is copied to small tiles (CHUNK, BLOCK) made in the kernel, the last block padded by zeros: the
+compiler turns a loop over a constant number of channels into vector instructions where it knows that arrays do not
+overlap. The backward pass recomputes the states of a chunk and reverses them while they are in the nearest cache.
 
-Sizes: batch B, tokens L, channels D, states N; `blocks` of LANES channels, the last one padded by zeros; `chunks` of
-CHUNK tokens, the last one short. Inputs come as flat memory and strides (`u`, `u_at`), so any strides do. A kernel
-works on the batch items `first` to `last` and takes no lock, so threads can share a batch; no sum crosses items, so
-results do not depend on how they share it.
+Sizes: batch B, tokens L, channels D, states N. All arrays are C-contiguous and of one dtype, float32 or float64. No
+sum crosses items of the batch, and sums over channels have a fixed order, so results are the same however items are
+shared out.
 """
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
-from geoladder.models.exp2_lanes import exp2
-from geoladder.models.lanes import (
-    LANES,
-    everywhere,
-    load,
-    load_first,
-    spread,
-    store,
-    store_first,
-    totals,
-    transpose,
-)
+Array = np.ndarray
 
-Array: TypeAlias = np.ndarray
-Strides: TypeAlias = tuple[int, int, int]
-"""Elements between batch items, tokens, and channels (or states)."""
-Place: TypeAlias = tuple[int, int, int]
-"""Of a chunk in memory: first element, elements between tokens, and between channels (or states)."""
-
-CHUNK = LANES
-"""Tokens between two kept states. As many as lanes, so that a tile is square and the sums of its rows are a value."""
-TILE = CHUNK * LANES
-STEP, U, X, GY, OUT, GX, GSTEP, DECAY, BEFORE, PRODUCT, CARRY = range(0, 11 * TILE, TILE)
-"""Where tiles begin in `work`: delta, u, delta * u, gradient of y; y; gradients of delta * u and of delta by way of
-the decay; of one state: its decays, its values before each token, and products that await their sum over channels.
-From CARRY on, for all blocks and states, the gradient that goes to the chunk before."""
-MADE_OF = "615ab18e50a7"
-"""First digits of the SHA-256 of lanes.py and exp2_lanes.py, whose code goes into the kernels. numba's cache on disk
-looks at this file alone, so this file has to change when they do; a test sees to it."""
-LOG2_E = 1 / math.log(2)
+CHUNK = 16
+"""Tokens between two kept states."""
+BLOCK = 16
+"""Channels worked on together: one register of float32 with AVX-512, two with AVX2."""
 LN_2 = math.log(2)
 
+ROUNDER = np.float32(1.5 * 2**23 + 127)
+"""Added to a power of 2, it leaves no binary places, and in the lowest bits the exponent as a float32 has it."""
+T0, T1, T2, T3, T4, T5, T6, T7 = (np.float32(LN_2**k / math.factorial(k)) for k in range(8))
+"""Coefficients of the Taylor series of 2**x."""
+LOWEST, HIGHEST = np.float32(-100), np.float32(127)
+"""Powers of 2 are clipped to these: above at the last normal number, below long before the first, since products that
+are not normal numbers cost a processor a hundred times as much."""
 
-def workspace(blocks: int, order: int) -> int:
-    """Elements of `work`. They must be zeros at first."""
-    return CARRY + blocks * order * LANES
+
+class Inputs(NamedTuple):
+    """u, delta (B, L, D); b, c (B, L, N); rates (N, D), those of decay in units of log 2; skip (D,)."""
+
+    u: Array
+    delta: Array
+    b: Array
+    c: Array
+    rates: Array
+    skip: Array
+
+
+class Gradients(NamedTuple):
+    """Of `Inputs`, zeros at first: u, delta (B, L, D); b, c (B, L, N); rates (B, N, D) and skip (B, D) by item."""
+
+    u: Array
+    delta: Array
+    b: Array
+    c: Array
+    rates: Array
+    skip: Array
+
+
+def exp2(x: float) -> float:
+    """2 to the power x; the compiled version computes in the type of `x`, float32 or float64.
+
+    In float32 it is our own, since a call to libm would undo the vectors: the Taylor series on [-1/2, 1/2] times a
+    power of 2 made from bits, within 2 units in the last place. NaN passes through, and 2**0 is exactly 1.
+    """
+    return math.exp2(x)
+
+
+@overload(exp2, inline="always")
+def _compile(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba compares the signatures
+    if x == types.float64:
+        return lambda x: np.exp2(x)
+
+    def single(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba compares the signatures
+        power = LOWEST if x < LOWEST else x  # compared this way round a NaN stays
+        power = HIGHEST if power > HIGHEST else power
+        rounded = np.float32(power + ROUNDER)
+        r = power - (rounded - ROUNDER)
+        series = T7 * r + T6
+        series = series * r + T5
+        series = series * r + T4
+        series = series * r + T3
+        series = series * r + T2
+        series = series * r + T1
+        series = series * r + T0
+        bits = np.int32(rounded.view(np.int32) << 23)
+        return series * bits.view(np.float32)
+
+    return single
 
 
 def _kernel(function: Callable[..., None]) -> Callable[..., None]:
-    compiled: Callable[..., None] = njit(cache=True, nogil=True, error_model="numpy")(function)
+    """Only products and sums may be contracted: NaN and infinity keep their meaning, so a diverged run is seen."""
+    compiled: Callable[..., None] = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(
+        function
+    )
     return compiled
 
 
-@njit
-def _place(at: Strides, item: int, token: int, channel: int) -> Place:
-    return item * at[0] + token * at[1] + channel * at[2], at[1], at[2]
+def _part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Part of a kernel, copied into it: only there does the compiler know that its arrays do not overlap."""
+    compiled: Callable[..., Any] = njit(inline="always")(function)
+    return compiled
 
 
-@njit
-def _read(work: Array, tile: int, source: Array, place: Place, size: int, width: int) -> None:
-    """Copy `size` tokens x `width` channels to a tile; channels beyond are zeros."""
-    start, token, channel = place
-    if channel == 1:
-        for t in range(size):
-            store(work, tile + t * LANES, load_first(source, start + t * token, width))
-    elif token == 1 and size == CHUNK and width == LANES:
-        transpose(work, tile, source, start, channel)
-    else:
-        for t in range(size):
-            for d in range(LANES):
-                work[tile + t * LANES + d] = source[start + t * token + d * channel] if d < width else 0
-
-
-@njit
-def _write(target: Array, start: int, token: int, work: Array, tile: int, size: int, width: int) -> None:
+@_part
+def _read(tile: Array, source: Array, item: int, token: int, channel: int, size: int, width: int) -> None:
+    """Copy `size` tokens x `width` channels of `source` (B, L, D) to a tile; its other channels become zeros."""
     for t in range(size):
-        store_first(target, start + t * token, load(work, tile + t * LANES), width)
+        for d in range(width):
+            tile[t, d] = source[item, token + t, channel + d]
+        for d in range(width, BLOCK):
+            tile[t, d] = 0
 
 
-@njit
-def _forward_chunk(
-    work: Array, rates: Array, states: Array, rate: int, kept: int, following: int, order: int,
-    b: Array, b_place: Place, c: Array, c_place: Place, size: int,
-) -> None:  # fmt: skip
-    """Add C . h to OUT, state by state, from the states at `kept`; keep those after it at `following`, if not 0."""
-    b_start, b_token, b_state = b_place
-    c_start, c_token, c_state = c_place
-    for n in range(0, order * LANES, LANES):
-        rate_n, h = load(rates, rate + n), load(states, kept + n)
-        for t in range(size):
-            at = t * LANES
-            decay = exp2(load(work, STEP + at) * rate_n)
-            h = decay * h + load(work, X + at) * spread(b, b_start + t * b_token)
-            store(work, OUT + at, load(work, OUT + at) + h * spread(c, c_start + t * c_token))
-        if following:
-            store(states, following + n, h)
-        b_start += b_state
-        c_start += c_state
+@_part
+def _write(target: Array, tile: Array, item: int, token: int, channel: int, size: int, width: int) -> None:
+    for t in range(size):
+        for d in range(width):
+            target[item, token + t, channel + d] = tile[t, d]
 
 
-@njit
-def _prepare(work: Array, skip: Array, d: int, size: int) -> None:
-    """Fill X and start OUT with the skip."""
-    skip_d = load(skip, d)
-    for at in range(0, size * LANES, LANES):
-        u = load(work, U + at)
-        store(work, X + at, u * load(work, STEP + at))
-        store(work, OUT + at, u * skip_d)
+@_part
+def _add_totals(target: Array, product: Array, item: int, token: int, state: int, size: int) -> None:
+    """Add sums over the BLOCK channels, half onto half, to `target` (B, L, N); `product` is overwritten."""
+    for t in range(size):
+        for d in range(BLOCK // 2):
+            product[t, d] += product[t, d + BLOCK // 2]
+        for d in range(BLOCK // 4):
+            product[t, d] += product[t, d + BLOCK // 4]
+        total = (product[t, 0] + product[t, 2]) + (product[t, 1] + product[t, 3])
+        target[item, token + t, state] += total
 
 
 @_kernel
-def forward(
-    u: Array, u_at: Strides, delta: Array, delta_at: Strides, rates: Array, b: Array, b_at: Strides,
-    c: Array, c_at: Strides, skip: Array, y: Array, states: Array, work: Array, first: int, last: int,
+def forward(inputs: Inputs, y: Array, states: Array, item: int, stop: int) -> None:
+    """Of the items from `item` to `stop`, fill y (B, L, D) and the states before each chunk (B, chunks, N, D)."""
+    u, delta, b, c, rates, skip = inputs
+    _, length, channels = u.shape
+    order = rates.shape[0]
+    step, x, out = np.zeros((3, CHUNK, BLOCK), u.dtype)
+    h, rate = np.zeros((order, BLOCK), u.dtype), np.zeros((order, BLOCK), u.dtype)
+    skip_block = np.zeros(BLOCK, u.dtype)
+    for i in range(item, stop):
+        for start in range(0, channels, BLOCK):
+            width = min(BLOCK, channels - start)
+            h[:] = 0
+            rate[:, :width] = rates[:, start : start + width]
+            skip_block[:width] = skip[start : start + width]
+            for chunk in range(states.shape[1]):
+                first = chunk * CHUNK
+                size = min(CHUNK, length - first)
+                states[i, chunk, :, start : start + width] = h[:, :width]
+                _read(step, delta, i, first, start, size, width)
+                _read(x, u, i, first, start, size, width)
+                for t in range(size):
+                    for d in range(BLOCK):
+                        out[t, d] = x[t, d] * skip_block[d]
+                        x[t, d] *= step[t, d]
+                for n in range(order):
+                    for t in range(size):
+                        b_n, c_n = b[i, first + t, n], c[i, first + t, n]
+                        for d in range(BLOCK):
+                            h[n, d] = exp2(step[t, d] * rate[n, d]) * h[n, d] + x[t, d] * b_n
+                            out[t, d] += h[n, d] * c_n
+                _write(y, out, i, first, start, size, width)
+
+
+@_part
+def _finish(
+    inputs: Inputs, gradients: Gradients, step: Array, gout: Array, gx: Array, gstep: Array,
+    item: int, token: int, channel: int, size: int, width: int,
 ) -> None:  # fmt: skip
-    """Fill y (B, L, D) and the states before each chunk (B, chunks, blocks, N, LANES).
-
-    u, delta (B, L, D); rates (blocks, N, LANES), A in units of log 2; b, c (B, L, N); skip (blocks * LANES,).
-    """
-    _, length, channels = y.shape
-    _, chunks, blocks, order, _ = states.shape
-    states[first:last, 0] = 0
-    for i in range(first, last):
-        for chunk in range(chunks):
-            t = chunk * CHUNK
-            size = min(CHUNK, length - t)
-            b_place, c_place = _place(b_at, i, t, 0), _place(c_at, i, t, 0)
-            for block in range(blocks):
-                d = block * LANES
-                width = min(LANES, channels - d)
-                _read(work, STEP, delta, _place(delta_at, i, t, d), size, width)
-                _read(work, U, u, _place(u_at, i, t, d), size, width)
-                _prepare(work, skip, d, size)
-                kept = ((i * chunks + chunk) * blocks + block) * order * LANES
-                following = kept + blocks * order * LANES if chunk + 1 < chunks else 0
-                _forward_chunk(
-                    work, rates, states, d * order, kept, following, order, b, b_place, c, c_place, size
-                )
-                _write(y, (i * length + t) * channels + d, channels, work, OUT, size, width)
-
-
-@njit
-def _backward_chunk(
-    work: Array, rates: Array, rate: int, states: Array, kept: int, grates: Array, grate: int, order: int,
-    b: Array, b_place: Place, c: Array, c_place: Place, gb: Array, gc: Array, g: int, size: int,
-) -> None:  # fmt: skip
-    """Recompute the chunk and reverse it, state by state; add to GX, GSTEP, grates, gb, gc; carry on from CARRY."""
-    b_start, b_token, b_state = b_place
-    c_start, c_token, c_state = c_place
-    for n in range(0, order * LANES, LANES):
-        rate_n, h = load(rates, rate + n), load(states, kept + n)
-        for t in range(size):
-            at = t * LANES
-            decay = exp2(load(work, STEP + at) * rate_n)
-            store(work, BEFORE + at, h)
-            store(work, DECAY + at, decay)
-            h = decay * h + load(work, X + at) * spread(b, b_start + t * b_token)
-            store(work, PRODUCT + at, load(work, GY + at) * h)
-        store(gc, g + n, load(gc, g + n) + totals(work, PRODUCT))
-        gh, grate_n = load(work, CARRY + rate + n), load(grates, grate + n)
-        for t in range(size - 1, -1, -1):
-            at = t * LANES
-            gh = gh + load(work, GY + at) * spread(c, c_start + t * c_token)
-            store(work, PRODUCT + at, gh * load(work, X + at))
-            store(work, GX + at, load(work, GX + at) + gh * spread(b, b_start + t * b_token))
-            gh = gh * load(work, DECAY + at)
-            through_decay = gh * load(work, BEFORE + at)
-            store(work, GSTEP + at, load(work, GSTEP + at) + through_decay * rate_n)
-            grate_n = grate_n + through_decay * load(work, STEP + at)
-        store(gb, g + n, load(gb, g + n) + totals(work, PRODUCT))
-        store(work, CARRY + rate + n, gh)
-        store(grates, grate + n, grate_n)
-        b_start += b_state
-        c_start += c_state
-
-
-@njit
-def _finish(work: Array, skip: Array, d: int, gskip: Array, place: int, size: int) -> None:
-    """Turn GX and GSTEP into the gradients of u and delta; add to gskip."""
-    ln_2, skip_d, gskip_d = everywhere(work.dtype.type(LN_2)), load(skip, d), load(gskip, place)
-    for at in range(0, size * LANES, LANES):
-        u, gy, gx = load(work, U + at), load(work, GY + at), load(work, GX + at)
-        gskip_d = gskip_d + gy * u
-        store(work, GSTEP + at, load(work, GSTEP + at) * ln_2 + gx * u)
-        store(work, GX + at, gx * load(work, STEP + at) + gy * skip_d)
-    store(gskip, place, gskip_d)
+    """Of a tile, the gradients of u, delta and skip from those of y, delta * u and delta by way of the decay."""
+    ln_2 = gx.dtype.type(LN_2)
+    for t in range(size):
+        for d in range(width):
+            u, skip = inputs.u[item, token + t, channel + d], inputs.skip[channel + d]
+            gradients.skip[item, channel + d] += gout[t, d] * u
+            gradients.delta[item, token + t, channel + d] = gx[t, d] * u + gstep[t, d] * ln_2
+            gradients.u[item, token + t, channel + d] = gout[t, d] * skip + gx[t, d] * step[t, d]
 
 
 @_kernel
-def backward(
-    u: Array, u_at: Strides, delta: Array, delta_at: Strides, rates: Array, b: Array, b_at: Strides,
-    c: Array, c_at: Strides, skip: Array, gy: Array, gy_at: Strides, states: Array,
-    gu: Array, gdelta: Array, grates: Array, gb: Array, gc: Array, gskip: Array,
-    work: Array, first: int, last: int,
-) -> None:  # fmt: skip
-    """Fill the gradients gu, gdelta (B, L, D); add to the others, which are given as zeros.
-
-    grates, of A (B, blocks, N, LANES); gb, gc (B, chunks, N, CHUNK); gskip (B, blocks, LANES). Others as `forward`.
-    """
-    _, length, channels = gu.shape
-    _, chunks, blocks, order, _ = states.shape
-    for i in range(first, last):
-        work[CARRY:] = 0
-        for chunk in range(chunks - 1, -1, -1):
-            t = chunk * CHUNK
-            size = min(CHUNK, length - t)
-            b_place, c_place = _place(b_at, i, t, 0), _place(c_at, i, t, 0)
-            for block in range(blocks):
-                d = block * LANES
-                width = min(LANES, channels - d)
-                _read(work, STEP, delta, _place(delta_at, i, t, d), size, width)
-                _read(work, U, u, _place(u_at, i, t, d), size, width)
-                _read(work, GY, gy, _place(gy_at, i, t, d), size, width)
-                _prepare(work, skip, d, size)
-                work[GX:DECAY] = 0
-                kept = ((i * chunks + chunk) * blocks + block) * order * LANES
-                grate, g = (i * blocks + block) * order * LANES, (i * chunks + chunk) * order * CHUNK
-                _backward_chunk(
-                    work, rates, d * order, states, kept, grates, grate, order,
-                    b, b_place, c, c_place, gb, gc, g, size,
-                )  # fmt: skip
-                _finish(work, skip, d, gskip, (i * blocks + block) * LANES, size)
-                start = (i * length + t) * channels + d
-                _write(gu, start, channels, work, GX, size, width)
-                _write(gdelta, start, channels, work, GSTEP, size, width)
+def backward(inputs: Inputs, gy: Array, states: Array, gradients: Gradients, item: int, stop: int) -> None:
+    """Of the items from `item` to `stop`, fill the gradients, given that of y (B, L, D) and the kept states."""
+    u, delta, b, c, rates, _ = inputs
+    _, _, gb, gc, grates, _ = gradients
+    _, length, channels = u.shape
+    order = rates.shape[0]
+    step, x, gout, gx, gstep, decay = np.zeros((6, CHUNK, BLOCK), u.dtype)
+    h = np.zeros((CHUNK + 1, BLOCK), u.dtype)
+    carry = np.zeros((order, BLOCK), u.dtype)
+    rate = np.zeros((order, BLOCK), u.dtype)
+    grate = np.zeros((order, BLOCK), u.dtype)
+    product = np.zeros((CHUNK, BLOCK), u.dtype)
+    for i in range(item, stop):
+        for start in range(0, channels, BLOCK):
+            width = min(BLOCK, channels - start)
+            rate[:, :width] = rates[:, start : start + width]
+            grate[:] = 0
+            carry[:] = 0
+            for chunk in range(states.shape[1] - 1, -1, -1):
+                first = chunk * CHUNK
+                size = min(CHUNK, length - first)
+                _read(step, delta, i, first, start, size, width)
+                _read(x, u, i, first, start, size, width)
+                _read(gout, gy, i, first, start, size, width)
+                x *= step
+                gx[:] = 0
+                gstep[:] = 0
+                for n in range(order):
+                    h[0, :width] = states[i, chunk, n, start : start + width]
+                    for t in range(size):
+                        b_n = b[i, first + t, n]
+                        for d in range(BLOCK):
+                            decay[t, d] = exp2(step[t, d] * rate[n, d])
+                            h[t + 1, d] = decay[t, d] * h[t, d] + x[t, d] * b_n
+                            product[t, d] = gout[t, d] * h[t + 1, d]
+                    _add_totals(gc, product, i, first, n, size)
+                    for t in range(size - 1, -1, -1):
+                        b_n, c_n = b[i, first + t, n], c[i, first + t, n]
+                        for d in range(BLOCK):
+                            gh = carry[n, d] + gout[t, d] * c_n
+                            product[t, d] = gh * x[t, d]
+                            gx[t, d] += gh * b_n
+                            gh *= decay[t, d]
+                            carry[n, d] = gh
+                            through_decay = gh * h[t, d]
+                            gstep[t, d] += through_decay * rate[n, d]
+                            grate[n, d] += through_decay * step[t, d]
+                    _add_totals(gb, product, i, first, n, size)
+                _finish(inputs, gradients, step, gout, gx, gstep, i, first, start, size, width)
+            grates[i, :, start : start + width] = grate[:, :width]

@@ -1,6 +1,6 @@
 """VMamba's visual state-space block (Liu et al., 2024, arXiv 2401.10166): a selective scan in four directions.
 
-Unusual: the four directions (rows, columns and both backwards) have step sizes, rates and weights of their own, so
+The four directions (rows, columns and both backwards) have step sizes, rates and weights of their own, so
 they are four scans and cannot be one. No MLP follows, as in VMamba's first version, which RS3Mamba builds on.
 """
 

@@ -63,7 +63,7 @@ class Decoder(nn.Module):
     def __init__(self, bands: int, channels: list[int], dense: int) -> None:
         super().__init__()
         self.ups = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(channels))
-        self.blocks = nn.ModuleList(ConvBlock(each, 1) for each in channels[:-1])
+        self.blocks = nn.ModuleList(ConvBlock(width, 1) for width in channels[:-1])
         self.norm = nn.GroupNorm(max(1, channels[0] // GROUP), channels[0])
         self.to_pixels = nn.ConvTranspose2d(channels[0], dense, 2, stride=2)
         self.pixels = nn.Conv2d(bands + 1, dense, 3, padding=1)

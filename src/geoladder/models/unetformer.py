@@ -1,6 +1,6 @@
 """UNetFormer's decoder (Wang et al., 2022, arXiv 2109.08937): four maps to features of few channels at a quarter.
 
-Unusual: it is light; each level adds its skip by two learned positive shares that sum to 1.
+It is light; each level adds its skip by two learned positive shares that sum to 1.
 """
 
 import torch

@@ -1,37 +1,100 @@
-"""UPerNet decoder (Xiao et al., 2018, arXiv 1807.10221) on tokens of one grid: four taps to full resolution.
+"""UPerNet (Xiao et al., 2018, arXiv 1807.10221) in three layouts: four maps of an encoder to full resolution.
 
-Unusual: kept light, so that at small rungs the encoder and not the decoder is what scales. The pyramid is at 2, 1,
-1 and 1/2 of the token grid (the authors' is at 4, 2, 1, 1/2), levels are fused by a 1x1 convolution, and full
-resolution comes from one transposed convolution plus a 1x1 path from the pixels. Norms are GroupNorm: no batch
-statistics.
+All pool the coarsest map, add each level to the one above it, smooth levels by 3x3 convolutions and fuse them. Norms
+are GroupNorm in place of the authors' BatchNorm, at the same number of parameters: the images on one device differ
+between 1 and 32 GPUs, and results must not. The layouts:
+
+- `UPerNet`, of our own rungs: light, so that at small rungs the encoder and not the decoder is what scales. The
+  pyramid is at 2, 1, 1 and 1/2 of the token grid, levels are fused by a 1x1 convolution, and full resolution comes
+  from one transposed convolution plus a 1x1 path from the pixels
+- `PaperUPerNet`, of the paper's token models: 256 channels, a pyramid at 4, 2, 1 and 1/2 of the token grid, four
+  pools. Different from the authors' (arXiv 2506.14765): no dropout, and where the finest level is coarser than the
+  pixels (patches of 16), features are resized bilinearly, in place of a transposed convolution and a ReLU
+- `LightUPerNet`, of hierarchical encoders: the usual one has a 3x3 convolution on every level and another of all
+  levels together at the finest, which would take twice the FLOPs of a Mamba2D encoder; here the finest map meets only
+  1x1 convolutions, and levels are fused by one 1x1 convolution each on their own grid. With 320 channels it brings
+  Mamba2D to the 41 M parameters and 4.6 GFLOPs of the paper, which does not describe its decoder
 """
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geoladder.errors import GeoladderError
 from geoladder.models.backbone import init_weights
 
-POOLS = (1, 2)
-"""Bins per side of the pyramid pooling on the coarsest level."""
 GRID_MULTIPLE = 2
 """Rows and columns of tokens must be multiples of this."""
 GROUP = 8
+"""Channels normalised together."""
+POOLS = (1, 2)
+"""Bins per side of the pyramid pooling of `UPerNet`."""
+PAPER_POOLS = (1, 2, 3, 6)
+"""Of the other two."""
+PAPER_CHANNELS = 256
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, GroupNorm, GELU; (B, inputs, H, W) to (B, outputs, H, W)."""
+    """Convolution without bias, GroupNorm, activation; (B, inputs, H, W) to (B, outputs, H, W)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-            nn.GroupNorm(max(1, outputs // GROUP), outputs),
-            nn.GELU(),
-        )
+    def __init__(self, inputs: int, outputs: int, kernel: int, activation: type[nn.Module] = nn.GELU) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        super().__init__(conv, nn.GroupNorm(max(1, outputs // GROUP), outputs), activation())
 
 
-class UPerNet(nn.Module):
-    """Four token maps (B, dim, rows, columns) and the pixels (B, bands + 1, H, W) to (B, channels, H, W).
+class Pyramid(nn.Module):
+    """What the layouts share: laterals, pooling of the coarsest map, sums from the coarsest level to the finest.
+
+    Args:
+        laterals: of the levels but the coarsest, finest first; to `channels` channels each.
+        pools: of the coarsest map, one for each of `bins`; to `channels` channels each.
+        bins: per side.
+        bottleneck: of the coarsest map and its pools, concatenated, to `channels` channels.
+        channels: of the pyramid and of the dense features.
+        activation: after the norms of the smoothing convolutions.
+        scales: of the encoder's maps before the laterals, where a layout has any.
+    """
+
+    def __init__(
+        self,
+        laterals: Sequence[nn.Module],
+        pools: Sequence[nn.Module],
+        bins: tuple[int, ...],
+        bottleneck: nn.Module,
+        channels: int,
+        activation: type[nn.Module] = nn.GELU,
+        scales: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(scales)
+        self.channels, self.bins = channels, bins
+        self.laterals, self.pools, self.bottleneck = nn.ModuleList(laterals), nn.ModuleList(pools), bottleneck
+        self.smooth = nn.ModuleList(ConvNorm(channels, channels, 3, activation) for _ in range(3))
+
+    def pool(self, coarsest: Tensor, mode: str = "bilinear") -> Tensor:
+        """The coarsest map and its pools, as a level (B, channels, rows, columns)."""
+        size = coarsest.shape[2:]
+        pooled = [
+            resize(conv(functional.adaptive_avg_pool2d(coarsest, bins)), size, mode)
+            for bins, conv in zip(self.bins, self.pools, strict=True)
+        ]
+        top: Tensor = self.bottleneck(torch.cat([coarsest, *pooled], 1))
+        return top
+
+    def levels(self, maps: list[Tensor], top: Tensor) -> list[Tensor]:
+        """Levels (B, channels, rows, columns), each with what is above it, finest first; `top` is the last."""
+        levels = [top]
+        for lateral, fine in zip(reversed(self.laterals), reversed(maps), strict=True):
+            level = lateral(fine)
+            levels.insert(0, level + resize(levels[0], level.shape[2:]))
+        return levels
+
+
+class UPerNet(Pyramid):
+    """Four token maps (B, dim, rows, columns) and the pixels to dense features, lightly.
 
     Args:
         dim: channels of the token maps.
@@ -41,17 +104,17 @@ class UPerNet(nn.Module):
     """
 
     def __init__(self, dim: int, channels: int, patch: int, bands: int) -> None:
-        super().__init__()
-        self.laterals = nn.ModuleList(
+        super().__init__(
             [
                 nn.ConvTranspose2d(dim, channels, 2, stride=2),
                 ConvNorm(dim, channels, 1),
                 ConvNorm(dim, channels, 1),
-            ]
+            ],
+            [nn.Conv2d(dim, channels, 1) for _ in POOLS],
+            POOLS,
+            ConvNorm(dim + len(POOLS) * channels, channels, 1),
+            channels,
         )
-        self.pools = nn.ModuleList(nn.Conv2d(dim, channels, 1) for _ in POOLS)
-        self.bottleneck = ConvNorm(dim + len(POOLS) * channels, channels, 1)
-        self.smooth = nn.ModuleList(ConvNorm(channels, channels, 3) for _ in range(3))
         self.fuse_finest = nn.Conv2d(channels, channels, 1, bias=False)
         self.fuse_coarser = nn.Conv2d(3 * channels, channels, 1, bias=False)
         self.fuse_norm = nn.GroupNorm(max(1, channels // GROUP), channels)
@@ -60,30 +123,99 @@ class UPerNet(nn.Module):
         self.apply(init_weights)
 
     def forward(self, taps: list[Tensor], pixels: Tensor) -> Tensor:
-        """Dense features at the resolution of `pixels`."""
-        top = _resize(self._pool(taps[3]), 2)
-        coarse = self.laterals[2](taps[2]) + top
-        middle = self.laterals[1](taps[1]) + coarse
-        finest = self.laterals[0](taps[0]) + _resize(middle, 2)
-        finest, middle, coarse = (
-            conv(x) for conv, x in zip(self.smooth, (finest, middle, coarse), strict=True)
-        )
+        """Features (B, channels, H, W) from taps, the earliest first, and pixels with mask (B, bands + 1, H, W)."""
+        top = resize(self.pool(functional.avg_pool2d(taps[3], 2), mode="nearest"), taps[2].shape[2:])
+        levels = self.levels(taps[:3], top)
+        finest, middle, coarse = (conv(level) for conv, level in zip(self.smooth, levels[:3], strict=True))
         # A 1x1 convolution and a resize commute: fusing the coarser levels on their own grid saves time.
         coarser = self.fuse_coarser(torch.cat([middle, coarse, top], 1))
-        fused = functional.gelu(self.fuse_norm(self.fuse_finest(finest) + _resize(coarser, 2)))
+        fused = functional.gelu(self.fuse_norm(self.fuse_finest(finest) + resize(coarser, finest.shape[2:])))
         return functional.gelu(self.to_pixels(fused) + self.pixels(pixels))
 
-    def _pool(self, tap: Tensor) -> Tensor:
-        coarse = functional.avg_pool2d(tap, 2)
-        size = coarse.shape[2:]
-        pooled = [
-            functional.interpolate(
-                conv(functional.adaptive_avg_pool2d(coarse, bins)), size=size, mode="nearest"
-            )
-            for bins, conv in zip(POOLS, self.pools, strict=True)
-        ]
-        return self.bottleneck(torch.cat([coarse, *pooled], 1))
+
+class Doubling(nn.Sequential):
+    """Twice the side at half the channels, once for each of `steps`."""
+
+    def __init__(self, dim: int, steps: int) -> None:
+        layers: list[nn.Module] = []
+        for wide, narrow in pairwise(dim // 2**step for step in range(steps + 1)):
+            groups = narrow // GROUP if narrow % GROUP == 0 else 1
+            conv = nn.ConvTranspose2d(wide, narrow, 2, stride=2, bias=False)
+            layers += [conv, nn.GroupNorm(groups, narrow), nn.ReLU()]
+        super().__init__(*layers)
 
 
-def _resize(x: Tensor, factor: int) -> Tensor:
-    return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+class PaperUPerNet(Pyramid):
+    """Four token maps (B, dim, rows, columns) to dense features of 256 channels, as large as the paper's.
+
+    Args:
+        dim: channels of the token maps, a multiple of 4.
+
+    Raises:
+        GeoladderError: `dim` is not a multiple of 4.
+    """
+
+    def __init__(self, dim: int) -> None:
+        if dim % 4:
+            raise GeoladderError(f"the paper's UPerNet needs tokens of a multiple of 4 channels; got {dim}")
+        channels, relu = PAPER_CHANNELS, nn.ReLU
+        scales = [Doubling(dim, 2), Doubling(dim, 1), nn.Identity(), nn.MaxPool2d(2)]
+        super().__init__(
+            [ConvNorm(fine, channels, 1, relu) for fine in (dim // 4, dim // 2, dim)],
+            [ConvNorm(dim, channels, 1, relu) for _ in PAPER_POOLS],
+            PAPER_POOLS,
+            ConvNorm(dim + len(PAPER_POOLS) * channels, channels, 3, relu),
+            channels,
+            relu,
+            scales,
+        )
+        self.fuse = ConvNorm(4 * channels, channels, 3, relu)
+        self.apply(init_weights)
+
+    def forward(self, taps: list[Tensor], pixels: Tensor) -> Tensor:
+        """Features (B, 256, H, W) as large as `pixels` (B, any, H, W) from four taps, the earliest first."""
+        *maps, coarsest = (scale(tap) for scale, tap in zip(self.scales, taps, strict=True))
+        *levels, top = self.levels(maps, self.pool(coarsest))
+        smooth = [conv(level) for conv, level in zip(self.smooth, levels, strict=True)]
+        finest = smooth[0].shape[2:]
+        fused = self.fuse(torch.cat([resize(level, finest) for level in (*smooth, top)], 1))
+        return resize(fused, pixels.shape[2:])
+
+
+class LightUPerNet(Pyramid):
+    """Four maps, each of half the resolution of the one before, to dense features of full resolution.
+
+    Args:
+        dims: channels of the maps, finest first.
+        channels: of the pyramid and of the output; a multiple of GROUP.
+    """
+
+    def __init__(self, dims: list[int], channels: int) -> None:
+        super().__init__(
+            [ConvNorm(dim, channels, 1) for dim in dims[:-1]],
+            [ConvNorm(dims[-1], channels, 1) for _ in PAPER_POOLS],
+            PAPER_POOLS,
+            ConvNorm(dims[-1] + len(PAPER_POOLS) * channels, channels, 3),
+            channels,
+        )
+        self.fuse = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in dims)
+        self.fuse_norm = nn.GroupNorm(channels // GROUP, channels)
+        self.apply(init_weights)
+
+    def forward(self, maps: list[Tensor], pixels: Tensor) -> Tensor:
+        """Features (B, channels, H, W) as large as `pixels` (B, any, H, W) from maps (B, dims[i], rows, columns)."""
+        finest, *coarser = self.levels(maps[:-1], self.pool(maps[-1]))
+        levels = [finest, *(conv(level) for conv, level in zip(self.smooth, coarser, strict=True))]
+        # A 1x1 convolution and a resize commute: fusing a level on its own grid saves time.
+        fused = self.fuse[-1](levels[-1])
+        for conv, level in zip(reversed(self.fuse[:-1]), levels[-2::-1], strict=True):
+            fused = conv(level) + resize(fused, level.shape[2:])
+        return resize(functional.gelu(self.fuse_norm(fused)), pixels.shape[2:])
+
+
+def resize(x: Tensor, size: Sequence[int], mode: str = "bilinear") -> Tensor:
+    """(B, C, H, W) to (B, C, *size), by `bilinear` or `nearest` interpolation."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    corners = False if mode == "bilinear" else None
+    return functional.interpolate(x, size=tuple(size), mode=mode, align_corners=corners)

@@ -1,4 +1,4 @@
-"""The 2-D selective scan of Mamba2D (Baty et al., arXiv 2412.16146), by whichever backend is fastest here.
+"""The 2-D selective scan of Mamba2D (Baty et al., arXiv 2412.16146), anti-diagonal by anti-diagonal in plain torch.
 
 Unusual: a cell's state comes from two neighbours at once, the one above and the one to the left, each with its own
 input-dependent step and decay rates, and the two are averaged over the neighbours that exist:
@@ -9,29 +9,23 @@ input-dependent step and decay rates, and the two are averaged over the neighbou
     y[i,j] = C[i,j] . h[i,j] + D u[i,j]
 
 The average is the authors' and keeps the state bounded: paths to a cell double with every anti-diagonal, and without
-the half so would a state that decays slowly. Backends:
-
-- `numba`: compiled kernels with their own backward pass (geoladder.models.wavefront_cpu); CPU, and counting on `meta`
-- `torch`: anti-diagonal by anti-diagonal in plain torch, any device
-
-`auto` picks by the device and logs the reason once.
+the half so would a state that decays slowly. On `meta` the scan is one operator without a kernel, whose FLOPs are
+counted by a formula, as are those of the other scans: no counter looks into the elementwise work of the torch form.
 """
 
-import logging
-from collections.abc import Callable
-from functools import cache
-from typing import Literal
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import register_flop_formula
 
 from geoladder.errors import GeoladderError
-from geoladder.models.wavefront_op import wavefront_op
 
-log = logging.getLogger(__name__)
-
-Backend = Literal["auto", "numba", "torch"]
+INPUTS = "Tensor u, Tensor top, Tensor left, Tensor a_top, Tensor a_left, Tensor b, Tensor c, Tensor skip"
+torch.library.define("geoladder::wavefront_scan", f"({INPUTS}) -> Tensor")
+torch.library.define("geoladder::wavefront_scan_backward", f"({INPUTS}, Tensor gy) -> Tensor[]")
 
 
 def wavefront_scan(
@@ -43,11 +37,10 @@ def wavefront_scan(
     B: Tensor,
     C: Tensor,
     D: Tensor,
-    backend: Backend = "auto",
 ) -> Tensor:
     """Scan a grid from its first row and column to its last; see the module for the recurrence.
 
-    Any strides, any H and W from 1. Half precision is computed in float32, and returned as given.
+    Any device, any strides, any H and W from 1. Half precision is computed in float32, and returned as given.
 
     Args:
         u: (B, D, H, W) inputs.
@@ -58,41 +51,27 @@ def wavefront_scan(
         B: (B, N, H, W) input weights, by cell, of both directions.
         C: (B, N, H, W) output weights, by cell.
         D: (D,) skip weights.
-        backend: see the module.
 
     Returns:
         y (B, D, H, W) in the dtype of `u`.
 
     Raises:
-        GeoladderError: shapes that do not fit, an unknown backend, or one that cannot run on this device.
+        GeoladderError: shapes that do not fit.
     """
     inputs = (u, delta_top, delta_left, A_top, A_left, B, C, D)
     _check_shapes(*inputs)
-    name = choose_backend(u.device.type) if backend == "auto" else backend
-    if name not in BACKENDS:
-        raise GeoladderError(f"wavefront backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
-    if name == "numba" and u.device.type not in ("cpu", "meta"):
-        raise GeoladderError(
-            f"wavefront backend numba runs on the CPU, but the tensors are on {u.device}; use torch"
-        )
+    if u.is_meta:
+        y: Tensor = torch.ops.geoladder.wavefront_scan(*inputs)
+        return y
     working = torch.float64 if u.dtype == torch.float64 else torch.float32
-    with torch.autocast(u.device.type if u.device.type != "meta" else "cpu", enabled=False):
-        y = BACKENDS[name](*(each.to(working) for each in inputs))
-    return y.to(u.dtype)
-
-
-@cache
-def choose_backend(device_type: str) -> str:
-    """Backend for tensors on a device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
-    name = "numba" if device_type in ("cpu", "meta") else "torch"
-    log.info("wavefront scan by %s: tensors are on %s", name, device_type)
-    return name
+    with torch.autocast(u.device.type, enabled=False):
+        return _diagonals(*(tensor.to(working) for tensor in inputs)).to(u.dtype)
 
 
 def _check_shapes(
     u: Tensor, top: Tensor, left: Tensor, a_top: Tensor, a_left: Tensor, b: Tensor, c: Tensor, skip: Tensor
 ) -> None:
-    shapes = [tuple(each.shape) for each in (u, top, left, a_top, a_left, b, c, skip)]
+    shapes = [tuple(tensor.shape) for tensor in (u, top, left, a_top, a_left, b, c, skip)]
     if u.ndim == 4 and a_top.ndim == 2 and min(u.shape[2:]) >= 1:
         (batch, channels, height, width), order = u.shape, a_top.shape[1]
         image, rates, cell = tuple(u.shape), (channels, order), (batch, order, height, width)
@@ -104,22 +83,13 @@ def _check_shapes(
     )
 
 
-def _numba(
-    u: Tensor, top: Tensor, left: Tensor, a_top: Tensor, a_left: Tensor, b: Tensor, c: Tensor, skip: Tensor
-) -> Tensor:
-    u, top, left, b, c = (each.permute(0, 2, 3, 1).contiguous() for each in (u, top, left, b, c))
-    rates = (a_top.T.contiguous(), a_left.T.contiguous())
-    y, _states = wavefront_op(u, top, left, *rates, b, c, skip.contiguous())
-    return y.permute(0, 3, 1, 2)
-
-
 def _diagonals(
     u: Tensor, top: Tensor, left: Tensor, a_top: Tensor, a_left: Tensor, b: Tensor, c: Tensor, skip: Tensor
 ) -> Tensor:
     """All cells of an anti-diagonal at once; both neighbours lie on the one before it."""
     height, width = u.shape[2:]
-    share_top, share_left = (_skew(each) for each in _shares(height, width, u))
-    steps = zip(*(_skew(each).unbind(-1) for each in (u, top, left, b, c)), strict=True)
+    share_top, share_left = (_skew(share) for share in _shares(height, width, u))
+    steps = zip(*(_skew(grid).unbind(-1) for grid in (u, top, left, b, c)), strict=True)
     h = u.new_zeros(u.shape[0], u.shape[1], a_top.shape[1], height)  # by row, of the diagonal before
     outputs = []
     for k, (u_k, top_k, left_k, b_k, c_k) in enumerate(steps):
@@ -157,4 +127,37 @@ def _straighten(x: Tensor, width: int) -> Tensor:
     return flat.unflatten(-1, (height, height + width))[..., :width]
 
 
-BACKENDS: dict[str, Callable[..., Tensor]] = {"numba": _numba, "torch": _diagonals}
+@torch.library.register_fake("geoladder::wavefront_scan")
+def _(u: Tensor, *_: Tensor) -> Tensor:
+    return torch.empty_like(u)
+
+
+@torch.library.register_fake("geoladder::wavefront_scan_backward")
+def _(*inputs: Tensor) -> list[Tensor]:
+    return [torch.empty_like(tensor) for tensor in inputs[:-1]]
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401
+    ctx.save_for_backward(*inputs)
+
+
+def _gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
+    return tuple(torch.ops.geoladder.wavefront_scan_backward(*ctx.saved_tensors, gy))
+
+
+torch.library.register_autograd("geoladder::wavefront_scan", _gradients, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.geoladder.wavefront_scan)
+def wavefront_flops(u: Any, top: Any, left: Any, a_top: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - shapes
+    """FLOPs of a forward scan: per cell, channel and state 13; per cell and channel 6.
+
+    13 is the 9 of a selective scan and the second neighbour's step times rate, exponential, product and sum.
+    """
+    return math.prod(u) * (13 * a_top[1] + 6)
+
+
+@register_flop_formula(torch.ops.geoladder.wavefront_scan_backward)
+def wavefront_backward_flops(u: Any, top: Any, left: Any, a_top: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - shapes
+    """FLOPs of the backward scan: 9 to recompute a state, 21 for the gradients, plus 18 per cell and channel."""
+    return math.prod(u) * (30 * a_top[1] + 18)

@@ -1,6 +1,6 @@
 """UNetFormer's block (Wang et al., 2022, arXiv 2109.08937): attention in windows, beside convolutions, then an MLP.
 
-Unusual: the convolutions may read another map of the same size than attention does; so RS3Mamba joins what its two
+The convolutions may read another map of the same size than attention does; so RS3Mamba joins what its two
 encoders see. Maps that windows do not tile are padded with zeros.
 """
 

@@ -28,7 +28,7 @@ from torch.utils.checkpoint import checkpoint
 from geoladder.errors import GeoladderError
 
 StrategyName = Literal["auto", "ddp", "fsdp"]
-KERNELS = {"selective_scan": "geoladder.models.scan", "wavefront_scan": "geoladder.models.wavefront"}
+KERNELS = {"selective_scan": "geoladder.models.scan"}
 """Functions with several backends, and where each is; `choose_backend` there picks one (and logs why). Not imported
 here: a U-Net needs none of them, and must not count as changed when they are."""
 
