@@ -44,7 +44,7 @@ def get(site, folder, selection=ALL, **options):
 
 def one_file(site, path, patience=QUICK, **known):
     remote = RemoteFile(PART, known.pop("size_bytes", len(site.files[PART])), **known)
-    return fetch_file(Server(site.url, patience, 1), remote, path, threading.Event())
+    return fetch_file(Server(site.url, patience, 1), remote, path)
 
 
 @pytest.fixture
