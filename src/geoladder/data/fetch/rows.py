@@ -55,9 +55,9 @@ def fetch_rows(
         GeoladderError: the remote part lacks a row or a column, is no parquet with one row a group, or as `fetched`.
         StoppedError: the server's `stop` was set.
     """
-    remote = read_footer(server, file, footer)
+    remote = _read_footer(server, file, footer)
     columns = _columns(remote, file)
-    old = rows_here(path, file)
+    old = _rows_here(path, file)
     new = sorted(set(rows) - set(old))
     _check_rows(remote, new, file)
     if new:
@@ -77,7 +77,7 @@ def fetch_rows(
     return tuple(sorted({*old, *new}))
 
 
-def rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
+def _rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
     """Rows of the server's part that a local one was made of; none if it is whole, of another edition or absent."""
     try:
         origin = json.loads((pq.read_schema(path).metadata or {}).get(ORIGIN, b"{}"))
@@ -86,13 +86,8 @@ def rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
     return tuple(origin["rows"]) if origin.get("remote_bytes") == file.size_bytes else ()
 
 
-def read_footer(server: Server, file: RemoteFile, footer: Path) -> pq.FileMetaData:
-    """The footer of a remote part: from the file `footer`, or from the server, and kept there.
-
-    Raises:
-        GeoladderError: the remote file is no parquet, or as `Server.read_end`.
-        StoppedError: the server's `stop` was set.
-    """
+def _read_footer(server: Server, file: RemoteFile, footer: Path) -> pq.FileMetaData:
+    """The footer of a remote part: from the file `footer`, or from the server, and kept there."""
     if not footer.is_file():
         tail = server.read_end(file, TAIL_BYTES)
         size = int.from_bytes(tail[:4], "little") + TAIL_BYTES
@@ -187,28 +182,17 @@ def _write(
     options = {"compression": "none", "use_dictionary": False}
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
         for row in rows:
-            if local and row in old:
-                table = _row_here(local, old.index(row), columns, file)
-            else:
-                table = _row_there(part, row, columns, file)
+            source, group = (local, old.index(row)) if local and row in old else (part, row)
+            try:
+                table = source.read_row_group(group, columns=columns, use_threads=False)
+            except (pa.ArrowException, OSError) as problem:
+                why = _first_line(problem)
+                if source is part:
+                    raise DamagedError(f"row {row} of {file.name} cannot be read ({why})") from None
+                raise GeoladderError(
+                    f"{file.name} here has row {row} damaged ({why}); delete it, and the same command fetches it anew"
+                ) from None
             writer.write_table(table.select(columns).cast(schema))
-
-
-def _row_here(part: pq.ParquetFile, row: int, columns: Sequence[str], file: RemoteFile) -> pa.Table:
-    try:
-        return part.read_row_group(row, columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError) as problem:
-        raise GeoladderError(
-            f"{file.name} here has row {row} damaged ({_first_line(problem)}); delete it, and the same command "
-            "fetches it anew"
-        ) from None
-
-
-def _row_there(part: pq.ParquetFile, row: int, columns: Sequence[str], file: RemoteFile) -> pa.Table:
-    try:
-        return part.read_row_group(row, columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError) as problem:
-        raise DamagedError(f"row {row} of {file.name} cannot be read ({_first_line(problem)})") from None
 
 
 def _columns(part: pq.FileMetaData, file: RemoteFile) -> list[str]:
