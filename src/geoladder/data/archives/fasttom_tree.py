@@ -9,7 +9,7 @@ script took as well, are left out.
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -24,6 +24,15 @@ log = logging.getLogger(__name__)
 LEVEL_1C = "level 1C"
 
 
+class Place(NamedTuple):
+    """What metadata.json says of a product."""
+
+    grid_cell: str
+    lat_deg: float
+    lon_deg: float
+    level: str
+
+
 class FastTomTree:
     """A folder of `<row or cell>/<product>/{B01..B12,cloud_mask}.tif` and metadata.json. Never writes to it."""
 
@@ -35,6 +44,7 @@ class FastTomTree:
         """
         self.archive = Path(archive)
         self._products = find_products(self.archive)
+        self._places: dict[str, Place] = {}
         self._unreadable: dict[str, str] = {}
         if not self._products:
             raise GeoladderError(
@@ -57,13 +67,15 @@ class FastTomTree:
         """
         if part in self._unreadable:
             raise UnreadableTileError(self._unreadable[part])
-        return pd.DataFrame([(self._cell(part), Path(part).name)], columns=["grid_cell", "product_id"])
+        return pd.DataFrame(
+            [(self._place(part).grid_cell, Path(part).name)], columns=["grid_cell", "product_id"]
+        )
 
     def read(self, part: str, row: int) -> Tile:
         """Read the product in folder `part`; `row` is 0, as there is one a folder."""
         if row:
             raise UnreadableTileError(f"{self.archive / part} holds one product, but row {row} was asked for")
-        return read_product(self.archive / part, self._cell(part), mask_may_lack=True)
+        return read_product(self.archive / part, self._place(part).grid_cell, mask_may_lack=True)
 
     def _row(self, part: str) -> dict[str, Any]:
         name = Path(part).name
@@ -71,35 +83,35 @@ class FastTomTree:
         row |= {"product_id": name, "timestamp": timestamp_of(name)}
         row |= {"part": part, "row": 0, "epsg": 0, "cloud_percent": 0.0, "nodata_share": 0.0}
         try:
-            facts = self._facts(part)
-            place = peek(self.archive / part, mask_may_lack=True)
+            place = self._place(part)
+            pixels = peek(self.archive / part, mask_may_lack=True)
         except UnreadableTileError as problem:
             log.warning("%s", problem)
             self._unreadable[part] = str(problem)
             return row | {"lat_deg": float("nan"), "lon_deg": float("nan")}
-        level_1c = facts["level"].upper().endswith("L1C") or "_MSIL1C_" in name
+        level_1c = place.level.upper().endswith("L1C") or "_MSIL1C_" in name
         return row | {
-            "grid_cell": cell_of(facts["latitude"], facts["longitude"]),
-            "lat_deg": facts["latitude"],
-            "lon_deg": facts["longitude"],
-            "epsg": place.epsg,
-            "nodata_share": place.nodata_share,
+            "grid_cell": place.grid_cell,
+            "lat_deg": place.lat_deg,
+            "lon_deg": place.lon_deg,
+            "epsg": pixels.epsg,
+            "nodata_share": pixels.nodata_share,
             "unusable": LEVEL_1C if level_1c else "",
         }
 
-    def _cell(self, part: str) -> str:
-        facts = self._facts(part)
-        return cell_of(facts["latitude"], facts["longitude"])
+    def _place(self, part: str) -> Place:
+        if part not in self._places:
+            self._places[part] = _read_place(self.archive / part / "metadata.json")
+        return self._places[part]
 
-    def _facts(self, part: str) -> dict[str, Any]:
-        path = self.archive / part / "metadata.json"
-        try:
-            found = json.loads(path.read_text())
-            facts = {"latitude": float(found["latitude"]), "longitude": float(found["longitude"])}
-            cell_of(facts["latitude"], facts["longitude"])
-            return facts | {"level": str(found.get("level", ""))}
-        except (OSError, ValueError, KeyError, TypeError, GeoladderError) as problem:
-            raise UnreadableTileError(
-                f"{path} does not tell the place, as latitude and longitude in degrees ({problem!r}); "
-                "unpack or fetch it again"
-            ) from None
+
+def _read_place(path: Path) -> Place:
+    try:
+        facts = json.loads(path.read_text())
+        lat_deg, lon_deg = float(facts["latitude"]), float(facts["longitude"])
+        return Place(cell_of(lat_deg, lon_deg), lat_deg, lon_deg, str(facts.get("level", "")))
+    except (OSError, ValueError, KeyError, TypeError, GeoladderError) as problem:
+        raise UnreadableTileError(
+            f"{path} does not tell the place, as latitude and longitude in degrees ({problem!r}); "
+            "unpack or fetch it again"
+        ) from None
