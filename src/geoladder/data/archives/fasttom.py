@@ -60,7 +60,7 @@ def _cut(image: np.ndarray, corner: tuple[int, int], side: int) -> np.ndarray:
 
 
 class Limits(NamedTuple):
-    """What the derivation is told beside the rule itself."""
+    """Choices of the derivation beside the rule itself."""
 
     water_raster: Path | None = None
     """GeoTIFF, above 0 for water; no data is water, as in the authors' script. None: the packaged climate map."""
@@ -77,7 +77,7 @@ class FastTom:
         self._source, self._limits = source, limits
 
     def metadata(self) -> pd.DataFrame:
-        """Of the whole tiles: which quadrant counts is known when one is read."""
+        """Of the whole tiles: which quadrant counts shows when a tile is read."""
         return self._source.metadata()
 
     def identities(self, part: str) -> pd.DataFrame:

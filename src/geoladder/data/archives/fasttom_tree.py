@@ -1,9 +1,9 @@
 """Reader of the released FastTOM: one clear, mostly dry quadrant of a MajorTOM tile in each product folder.
 
-Unusual: the script that made it named the outer folders by grid row alone and cut the cloud mask with the window of
-a 20 m band, so the released masks have a quarter of the pixels, and of another place. The cell is therefore found
-from the coordinates in metadata.json, and a mask that does not fit counts as unknown. Level-1C products, which the
-script took as well, are left out.
+Unusual: the script that made it named the outer folders by grid row alone and cut the cloud mask with the window of a
+20 m band, so the released masks have a quarter of the pixels, and of another place. The cell therefore follows from
+the coordinates in metadata.json, and a mask that does not fit counts as unknown. Level-1C products, which the script
+took as well, are left out.
 """
 
 import json

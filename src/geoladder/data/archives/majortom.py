@@ -1,8 +1,8 @@
 """Reader of a local MajorTOM Core-S2L2A archive, one row at a time.
 
-Unusual: a row is a whole tile of about 9 MB, its columns are GeoTIFF files as bytes, and each row is its own parquet
-row group, so one tile is read without touching its neighbours. Sizes come from the GeoTIFFs: real tiles have 1068
-pixels of 10 m a side, other archives need not. Layout: `metadata.parquet`, `images/part_00001.parquet`, ...
+A row is a whole tile of about 9 MB, its columns are GeoTIFF files as bytes, and each row is its own parquet row
+group, so one tile is read without touching its neighbours. Sizes come from the GeoTIFFs: real tiles have 1068 pixels
+of 10 m a side, other archives need not. Layout: `metadata.parquet`, `images/part_00001.parquet`, ...
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Which reader opens an archive: one function for index, chips and training, whatever the layout.
 
-The layout is stated by the study, and checked against what lies in the folder, so a wrong path or a zip that
-was never unpacked is explained at once and not as a missing file somewhere.
+The layout is stated by the study, and checked against what lies in the folder, so a wrong path or a zip that was
+never unpacked is explained at once and not as a missing file somewhere.
 """
 
 import os
@@ -84,7 +84,7 @@ def detect(folder: Path) -> ArchiveSource:
     """Which layout a folder has, told by its files.
 
     Raises:
-        GeoladderError: none that is known; lists what lies there, and how to unpack a zip.
+        GeoladderError: none of `READERS`; lists what lies there, and how to unpack a zip.
     """
     source = _layout_of(folder)
     if source is None:

@@ -1,8 +1,8 @@
 """Reader of MajorTOM as an extracted tree: `L2A/<row>/<row>_<column>/<product>/B02.tif` or `combined.tif`.
 
-Unusual: the tree says by its folders what it holds; a metadata.parquet beside it, which may list far more, only saves
-reading the pixels once to describe them. Rows it lists that are not in the tree are kept as unusable, so the ledger
-names them.
+The tree says by its folders what it holds; a metadata.parquet beside it, which may list far more, only saves reading
+the pixels once to describe them. Rows it lists that are not in the tree are kept as unusable, so the ledger names
+them.
 """
 
 import logging
@@ -48,30 +48,28 @@ class TileTree:
 
         Products that metadata.parquet (in the archive's folder) lists are described by it, others by their pixels.
         """
-        path = self.archive / "metadata.parquet"
-        found = pd.DataFrame(
-            [(part, *self._identity(part)) for part in self._products],
-            columns=["part", "grid_cell", "product_id"],
+        path, keys = self.archive / "metadata.parquet", ["grid_cell", "product_id"]
+        products = pd.DataFrame(
+            [(part, *self._identity(part)) for part in self._products], columns=["part", *keys]
         )
         if not path.is_file():
-            return self._described(found)
-        told = read_metadata(path, with_position=False).drop_duplicates(["grid_cell", "product_id"])
-        keys = ["grid_cell", "product_id"]
-        told = told.drop(columns="part").merge(found, on=keys, how="left")
-        lacking = found[~found["part"].isin(told["part"])]
-        if len(lacking):
-            log.warning(
-                "%s does not list %d of the products, the first %s; they are described by their pixels",
-                path,
-                len(lacking),
-                lacking["part"].iloc[0],
-            )
-        absent = told["part"].isna()
-        told = told.assign(
-            row=0, part=told["part"].fillna(""), unusable=absent.map({True: ABSENT, False: ""})
+            return self._described(products)
+        listed = read_metadata(path, with_position=False).drop_duplicates(keys).drop(columns="part")
+        listed = listed.merge(products, on=keys, how="left")
+        absent = listed["part"].isna()
+        listed = listed.assign(
+            row=0, part=listed["part"].fillna(""), unusable=absent.map({True: ABSENT, False: ""})
         )
-        rows = pd.concat([told, self._described(lacking)], ignore_index=True) if len(lacking) else told
-        return rows[TILE_COLUMNS]
+        unlisted = products[~products["part"].isin(listed["part"])]
+        if unlisted.empty:
+            return listed[TILE_COLUMNS]
+        log.warning(
+            "%s does not list %d of the products, the first %s; they are described by their pixels",
+            path,
+            len(unlisted),
+            unlisted["part"].iloc[0],
+        )
+        return pd.concat([listed, self._described(unlisted)], ignore_index=True)[TILE_COLUMNS]
 
     def identities(self, part: str) -> pd.DataFrame:
         """Cell and product as the folders' names say; one row.
@@ -92,7 +90,7 @@ class TileTree:
         return read_product(self.archive / part, self._identity(part)[0])
 
     def _identity(self, part: str) -> tuple[str, str]:
-        """Cell and product; the cell is found from the pixels' place where the folder above is not named by it."""
+        """Cell and product; the cell follows from the pixels' place where the folder above is not named by it."""
         folder = self.archive / part
         try:
             row_column(folder.parent.name)
@@ -104,10 +102,10 @@ class TileTree:
             return cell_of(place.lat_deg, place.lon_deg), folder.name
         return folder.parent.name, folder.name
 
-    def _described(self, found: pd.DataFrame) -> pd.DataFrame:
-        """Rows of products from their own pixels."""
+    def _described(self, products: pd.DataFrame) -> pd.DataFrame:
+        """Rows of products from their pixels."""
         return pd.DataFrame(
-            [self._row(*values) for values in found.itertuples(index=False)], columns=TILE_COLUMNS
+            [self._row(*values) for values in products.itertuples(index=False)], columns=TILE_COLUMNS
         )
 
     def _row(self, part: str, grid_cell: str, product_id: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The usable tiles of an archive, and a ledger of every row with the reason it was dropped.
 
-Unusual: decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline,
-and by archives without metadata. What the corpus does not select is dropped first, so nothing of it is opened.
-Validation cells are chosen by a hash of the cell's name, so they are the same cells in every corpus.
+Decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline, and by
+archives without metadata. What the corpus does not select is dropped first, so nothing of it is opened. Validation
+cells are chosen by a hash of the cell's name, so they are the same cells in every corpus.
 """
 
 import logging
