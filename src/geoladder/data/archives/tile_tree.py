@@ -28,6 +28,10 @@ _TIME = re.compile(r"_(\d{8}T\d{6})(?=_|$)")
 class TileTree:
     """A folder with product folders at any depth. Never writes to it."""
 
+    images = "B02.tif or combined.tif"
+    looks = "an extracted tree has <row>/<row>_<column>/<product>/B02.tif"
+    mask_may_lack = False
+
     def __init__(self, archive: Path) -> None:
         """Look for product folders.
 
@@ -39,8 +43,7 @@ class TileTree:
         self._products = find_products(self.archive)
         if not self._products:
             raise GeoladderError(
-                f"no B02.tif or combined.tif below {self.archive}; an extracted tree has "
-                "<row>/<row>_<column>/<product>/B02.tif (check the corpus' `path`)"
+                f"no {self.images} below {self.archive}; {self.looks} (check the corpus' `path`)"
             )
 
     def metadata(self) -> pd.DataFrame:
@@ -50,7 +53,8 @@ class TileTree:
         """
         path, keys = self.archive / "metadata.parquet", ["grid_cell", "product_id"]
         products = pd.DataFrame(
-            [(part, *self._identity(part)) for part in self._products], columns=["part", *keys]
+            [(part, self._cell_if_readable(part), Path(part).name) for part in self._products],
+            columns=["part", *keys],
         )
         if not path.is_file():
             return self._described(products)
@@ -72,7 +76,7 @@ class TileTree:
         return pd.concat([listed, self._described(unlisted)], ignore_index=True)[TILE_COLUMNS]
 
     def identities(self, part: str) -> pd.DataFrame:
-        """Cell and product as the folders' names say; one row.
+        """Cell and product as the folders say; one row.
 
         Raises:
             UnreadableTileError: the product cannot be described, or its folder is gone.
@@ -81,49 +85,55 @@ class TileTree:
             raise UnreadableTileError(self._unreadable[part])
         if not (self.archive / part).is_dir():
             raise UnreadableTileError(f"{self.archive / part} does not exist; unpack or fetch it again")
-        return pd.DataFrame([self._identity(part)], columns=["grid_cell", "product_id"])
+        return pd.DataFrame([(self._cell(part), Path(part).name)], columns=["grid_cell", "product_id"])
 
     def read(self, part: str, row: int) -> Tile:
         """Read the product in folder `part`; `row` is 0, as there is one a folder."""
         if row:
             raise UnreadableTileError(f"{self.archive / part} holds one product, but row {row} was asked for")
-        return read_product(self.archive / part, self._identity(part)[0])
+        return read_product(self.archive / part, self._cell(part), self.mask_may_lack)
 
-    def _identity(self, part: str) -> tuple[str, str]:
-        """Cell and product; the cell follows from the pixels' place where the folder above is not named by it."""
+    def _cell(self, part: str) -> str:
+        """The cell the folder above is named by, else the one that holds the pixels' place."""
         folder = self.archive / part
         try:
             row_column(folder.parent.name)
         except GeoladderError:
-            try:
-                place = peek(folder)
-            except UnreadableTileError:
-                return "", folder.name
-            return cell_of(place.lat_deg, place.lon_deg), folder.name
-        return folder.parent.name, folder.name
+            pixels = peek(folder)
+            return cell_of(pixels.lat_deg, pixels.lon_deg)
+        return folder.parent.name
+
+    def _cell_if_readable(self, part: str) -> str:
+        try:
+            return self._cell(part)
+        except UnreadableTileError:
+            return ""
+
+    def _describe(self, part: str) -> dict[str, Any]:
+        """What the product itself tells of `TILE_COLUMNS`, beside its cell and name."""
+        return peek(self.archive / part)._asdict()
 
     def _described(self, products: pd.DataFrame) -> pd.DataFrame:
         """Rows of products from their pixels."""
-        return pd.DataFrame(
-            [self._row(*values) for values in products.itertuples(index=False)], columns=TILE_COLUMNS
-        )
+        rows = [self._row(*values) for values in products.itertuples(index=False)]
+        return pd.DataFrame(rows, columns=TILE_COLUMNS)
 
     def _row(self, part: str, grid_cell: str, product_id: str) -> dict[str, Any]:
-        try:
-            place = peek(self.archive / part)
-        except UnreadableTileError as problem:
-            log.warning("%s", problem)
-            self._unreadable[part] = str(problem)
-            place = Peek(float("nan"), float("nan"), 0, 0.0, 0.0)
-        return {
+        row = {
             "grid_cell": grid_cell,
             "product_id": product_id,
             "timestamp": timestamp_of(product_id),
-            **place._asdict(),
+            **Peek(float("nan"), float("nan"), 0, 0.0, 0.0)._asdict(),
             "part": part,
             "row": 0,
             "unusable": "",
         }
+        try:
+            return row | self._describe(part)
+        except UnreadableTileError as problem:
+            log.warning("%s", problem)
+            self._unreadable[part] = str(problem)
+            return row
 
 
 def timestamp_of(product_id: str) -> pd.Timestamp | NaTType:
