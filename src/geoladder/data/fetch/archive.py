@@ -71,7 +71,6 @@ def prepare(
         GeoladderError: the address is no archive, the folder belongs to another one, nothing is selected, or the
             server or the disk refuses.
     """
-    _check_connections(connections)
     source, plan = resolve(url), read_plan(folder)
     if plan and plan.source != source:
         raise GeoladderError(f"{folder} holds {plan.source}, not {source}; choose another --out")
@@ -129,7 +128,7 @@ def fetch(
         GeoladderError: some parts could not be fetched (the others were), or the disk refuses. Nothing that came is
             lost; the same call continues.
     """
-    _check_connections(connections)
+    server = Server(plan.source, patience, connections)
     parts = plan.group(*group) if group else plan.parts
     manifest = folder / (f"manifest-{group[0]}-of-{group[1]}.json" if group else "manifest.json")
     with readable_disk_errors(folder):
@@ -138,7 +137,7 @@ def fetch(
         _check_room(folder, missing)
         if missing:  # rows of parts are about to move, so what says where they are must go first
             (folder / METADATA).unlink(missing_ok=True)
-        _fetch_parts(Server(plan.source, patience, connections), missing, folder, bar)
+        _fetch_parts(server, missing, folder, bar)
         write_manifest(manifest, plan, parts, folder)
         if not group:
             _write_metadata(folder, plan)
@@ -239,8 +238,3 @@ def _check_room(folder: Path, parts: Sequence[Part]) -> None:
             f"{folder} has room for {human(free)}, but {human(needed)} are still to fetch; make room, choose another "
             "--out, or a smaller --fraction or --box"
         )
-
-
-def _check_connections(connections: int) -> None:
-    if connections < 1:
-        raise GeoladderError(f"connections {connections} must be at least 1")

@@ -55,7 +55,12 @@ class Server:
             folder_url: result of `resolve`.
             patience: timeouts and retries.
             connections: most at one time.
+
+        Raises:
+            GeoladderError: no connection is allowed.
         """
+        if connections < 1:
+            raise GeoladderError(f"connections {connections} must be at least 1")
         self.folder_url, self.connections = folder_url, connections
         self.stop = Event()
         self._patience = patience
