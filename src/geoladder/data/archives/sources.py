@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from geoladder.data.archives.fasttom import FastTom, Limits
+from geoladder.data.archives.fasttom import FastTom
 from geoladder.data.archives.fasttom_tree import FastTomTree
 from geoladder.data.archives.globe import Globe
 from geoladder.data.archives.globe_files import is_globe_name
@@ -75,9 +75,7 @@ def open_archive(folder: Path, layout: Layout | None = None) -> TileSource:
         if _layout_of(folder) == source:
             raise
         raise GeoladderError(f"{problem}. {_explain(folder, source)}") from None
-    if layout.derive == "fasttom":
-        return FastTom(reader, Limits(layout.water_raster, layout.max_ice_share, layout.koppen_raster))
-    return reader
+    return FastTom(reader, layout) if layout.derive == "fasttom" else reader
 
 
 def detect(folder: Path) -> ArchiveSource:

@@ -23,8 +23,8 @@ FARTHEST_KM = math.hypot(FOOTPRINT_M, FOOTPRINT_M) / 2000
 """From a cell's centre to a corner of its image: the place of any part of a tile is nearer."""
 
 
-def count_off_grid(rows: pd.DataFrame) -> int:
-    """Rows whose place, by the metadata, is not in their grid cell by the official grid; warns of the first.
+def warn_off_grid(rows: pd.DataFrame) -> None:
+    """Warn of rows whose place, by the metadata, is not in their grid cell by the official grid.
 
     They are not dropped: places of chips follow from each tile's own georeference, and not from the metadata.
 
@@ -48,7 +48,6 @@ def count_off_grid(rows: pd.DataFrame) -> int:
             len(rows),
             *off.iloc[0][["grid_cell", "lat_deg", "lon_deg"]],
         )
-    return len(off)
 
 
 def check_identities(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) -> list[str]:
