@@ -15,7 +15,7 @@ class Site(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.tags = {}, {}
+        self.files, self.tags, self.links = {}, {}, {}
         self.faults = defaultdict(deque)
         self.log = []  # (method, path, first byte, body bytes sent, time)
         self.busy = self.busiest = 0
@@ -57,6 +57,12 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             with site.lock:
                 site.busy -= 1
+
+    def end_headers(self):
+        following = self.server.links.get(self.path.removeprefix("/archive/"))
+        if following:
+            self.send_header("Link", f'<{self.server.url}/{following}>; rel="next"')
+        super().end_headers()
 
     def answer(self, body):
         site, path = self.server, self.path.removeprefix("/archive/")

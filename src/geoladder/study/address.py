@@ -1,7 +1,7 @@
 """Where an archive lies: addresses a study or a user may write, as http(s) URLs.
 
-Unusual: a data set on the hub must name a fixed revision, for parts of two versions in one folder do not fit
-together. Costs no import, since every study is checked with it.
+A data set on the hub must name a fixed revision, for parts of two versions in one folder do not fit together. Costs
+no import, since every study is checked with it.
 """
 
 import re

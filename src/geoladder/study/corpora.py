@@ -21,7 +21,8 @@ Box = tuple[
 """South, west, north, east in degrees; west > east crosses the date line."""
 
 
-RealSource = Literal["majortom", "tree", "fasttom_tree", "globe", "auto"]
+ArchiveSource = Literal["majortom", "tree", "fasttom_tree", "globe"]
+RealSource = Literal[ArchiveSource, "auto"]
 """Layouts of archives that exist; see docs/archives.md."""
 
 
@@ -129,7 +130,7 @@ class Select(Block):
 class Corpus(Block):
     """One pretraining archive. docs/archives.md has an example of each source."""
 
-    source: Literal["synthetic", "majortom", "tree", "fasttom_tree", "globe", "auto"] = Field(
+    source: Literal["synthetic", RealSource] = Field(
         "synthetic",
         description="`majortom`: metadata.parquet and images/, as on the hub; `tree`: that extracted into folders; "
         "`fasttom_tree`: the released FastTOM; `globe`: npy files of PhilEO Globe; `auto`: told by the folder",

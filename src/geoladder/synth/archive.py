@@ -1,8 +1,8 @@
 """Writes a synthetic archive in the exact layout of MajorTOM Core-S2L2A.
 
-Each finished tile is kept as a one-row parquet file in a hidden folder until all are there, so a killed
-run goes on where it stopped; then they are put together, in an order and with bytes that do not depend on the
-interruption. `metadata.parquet` comes last: an archive without it is unfinished.
+Each finished tile is kept as a one-row parquet file in a hidden folder until all are there, so a killed run goes on
+where it stopped; then they are put together, in an order and with bytes that do not depend on the interruption.
+`metadata.parquet` comes last: an archive without it is unfinished.
 
 On disk: `images/part_00001.parquet` ... (one row per row group; product_id, grid_cell, timestamp, thumbnail, twelve
 bands and cloud_mask as GeoTIFF bytes) and `metadata.parquet`.

@@ -1,7 +1,7 @@
 """What lies between the ground and the sensor: residual haze, clouds and their shadows.
 
-Surface reflectance products (L2A) are already corrected, so haze here is what correction leaves behind: a
-little blue veil, smooth in space, different on every date. It is one of the nuisances that few labels cannot cover.
+Surface reflectance products (L2A) are already corrected, so haze here is what correction leaves behind: a little blue
+veil, smooth in space, different on every date. It is one of the nuisances that few labels cannot cover.
 """
 
 import math

@@ -1,9 +1,9 @@
 """Writes synthetic PhilEO Bench files: `<region>_<tile>_{train,val,test}_s2.npy` and their labels.
 
 Unusual: names, holes and oddities of the real files are kept, since readers must meet them: `isreal-1`, no road
-labels in six countries, validation patches from the end of each training image, several dates of one tile in one
-file with the label repeated, some labels in square metres (0-100) and with NaN, land cover with a few nodata
-pixels, digital numbers with and without the +1000 offset (`metadata/tiles_metadata.json` says which).
+labels in six countries, validation patches from the end of each training image, several dates of one tile in one file
+with the label repeated, some labels in square metres (0-100) and with NaN, land cover with a few nodata pixels,
+digital numbers with and without the +1000 offset (`metadata/tiles_metadata.json` says which).
 
 Tiles are the most settled of some cells near each region's true place, as the real ones were picked for their labels.
 `metadata/tiles_metadata.json` comes last: a bench without it is unfinished.

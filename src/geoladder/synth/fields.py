@@ -1,8 +1,7 @@
 """Smooth random fields on a pixel grid.
 
-Wavelengths are in pixels, never in shares of the tile, so a larger tile shows more of the same world. A
-field is a grid of normal numbers, enlarged by Pillow's bicubic resize, which costs a third of a millisecond for 192
-px.
+Wavelengths are in pixels, never in shares of the tile, so a larger tile shows more of the same world. A field is a
+grid of normal numbers, enlarged by Pillow's bicubic resize, which costs a third of a millisecond for 192 px.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Terrain, water, natural cover and farmland of a cell: what does not change from one date to the next.
 
-Classes differ by where and how they lie, not by a spectrum of their own. Farmland comes in parcels with
-straight edges, orchards are trees in parcels, mangrove is trees by a warm shore, wetland is grass beside low-lying
-water, and natural cover is the highest of several noise fields, one per class, weighted by climate.
+Classes differ by where and how they lie, not by a spectrum of their own. Farmland comes in parcels with straight
+edges, orchards are trees in parcels, mangrove is trees by a warm shore, wetland is grass beside low-lying water, and
+natural cover is the highest of several noise fields, one per class, weighted by climate.
 """
 
 import math

@@ -1,8 +1,8 @@
 """What kind of place a grid cell is: climate, coast, relief, people.
 
-Climate and coast come from the real Köppen map, so latitude, longitude and climate can truly be told from
-pixels. Relief and population are invented: there is no small map of them, so they are seeded noise over the globe,
-scaled by climate.
+Climate and coast come from the real Köppen map, so latitude, longitude and climate can truly be told from pixels.
+Relief and population are invented: there is no small map of them, so they are seeded noise over the globe, scaled by
+climate.
 """
 
 import math

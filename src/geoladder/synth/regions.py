@@ -1,7 +1,7 @@
 """The regions of PhilEO Bench and the tiles a synthetic bench has in them.
 
-Tiles are the most settled of some cells near each region's true place, and their dates the clearest of some,
-as the real ones were picked for their labels. `weight` evens out that half of the buckets consist of one region.
+Tiles are the most settled of some cells near each region's true place, and their dates the clearest of some, as the
+real ones were picked for their labels. `weight` evens out that half of the buckets consist of one region.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """One tile of the synthetic Earth, seen on one date.
 
-A scene is a pure function of (earth, grid cell, date, size). The ground (terrain, parcels, towns) depends
-on the cell alone, so revisits show the same place; season, sun, weather and clouds depend on the date too.
+A scene is a pure function of (earth, grid cell, date, size). The ground (terrain, parcels, towns) depends on the cell
+alone, so revisits show the same place; season, sun, weather and clouds depend on the date too.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """What season and sun do at a place on a day: temperature, green leaves, sun position.
 
-This is a caricature with few numbers, made so that hemisphere, climate and season can be read from pixels
-and cannot be read from one another: southern seasons are shifted by half a year, monsoon and Mediterranean land is
-green at other times than temperate land, equatorial land always is.
+This is a caricature with few numbers, made so that hemisphere, climate and season can be read from pixels and cannot
+be read from one another: southern seasons are shifted by half a year, monsoon and Mediterranean land is green at
+other times than temperate land, equatorial land always is.
 """
 
 import math

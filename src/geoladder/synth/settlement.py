@@ -1,8 +1,8 @@
 """Plans roads and buildings in metres; `drawing` turns the plan into pixels.
 
-A settlement is a set of street blocks, and a block is houses in rows, slabs, works with a paved yard, a
-square or a park. Yards and squares share their surface with streets, and soil roads share theirs with fields, so
-neither task can be read from one pixel; buildings throw shadows away from the sun. Roads are 6 to 25 m wide.
+A settlement is a set of street blocks, and a block is houses in rows, slabs, works with a paved yard, a square or a
+park. Yards and squares share their surface with streets, and soil roads share theirs with fields, so neither task can
+be read from one pixel; buildings throw shadows away from the sun. Roads are 6 to 25 m wide.
 """
 
 import math

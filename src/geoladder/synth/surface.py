@@ -1,8 +1,8 @@
 """Reflectance of the ground of a cell on a date: plants, soils, water, roads and roofs, snow, slopes.
 
-The ground is mixed per pixel from green canopy, dead plants and two soils; how much of each follows the
-cover's texture and season. Covers share spectra and differ in texture: crowns are rough, shrubs stand in clumps,
-grass is smooth, crops are even within a parcel and faintly striped.
+The ground is mixed per pixel from green canopy, dead plants and two soils; how much of each follows the cover's
+texture and season. Covers share spectra and differ in texture: crowns are rough, shrubs stand in clumps, grass is
+smooth, crops are even within a parcel and faintly striped.
 """
 
 import datetime

@@ -9,7 +9,6 @@ from geoladder.data.archives.fasttom import (
     NO_QUADRANT,
     TOO_ICY,
     FastTom,
-    Limits,
     best_quadrant,
     cut_quadrant,
     quadrant_px,
@@ -18,6 +17,7 @@ from geoladder.data.archives.fasttom_tree import LEVEL_1C, FastTomTree
 from geoladder.data.archives.tile import UNKNOWN_CLOUD, Tile, UnreadableTileError, UnwantedTileError
 from geoladder.data.archives.tile_tree import TileTree
 from geoladder.errors import GeoladderError
+from geoladder.study.specs import Layout
 
 DRY = np.zeros((8, 8), bool)
 
@@ -66,7 +66,7 @@ def source(tmp_path):
         product.write(tmp_path)
         tree = TileTree(tmp_path)
         part = tree.metadata()["part"][0]
-        return FastTom(tree, Limits(**limits)), part
+        return FastTom(tree, Layout(**limits)), part
 
     return write
 

@@ -3,7 +3,8 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 
-from geoladder.data.archives.majortom import OPEN_PARTS, MajorTom, UnreadableTileError
+from geoladder.data.archives.majortom import OPEN_PARTS, MajorTom
+from geoladder.data.archives.tile import UnreadableTileError
 from geoladder.errors import GeoladderError
 
 PART = "part_00001.parquet"

@@ -44,7 +44,7 @@ def get(site, folder, selection=ALL, **options):
 
 def one_file(site, path, patience=QUICK, **known):
     remote = RemoteFile(PART, known.pop("size_bytes", len(site.files[PART])), **known)
-    return fetch_file(Server(site.url, patience, 1), remote, path, threading.Event())
+    return fetch_file(Server(site.url, patience, 1), remote, path)
 
 
 @pytest.fixture
@@ -241,6 +241,13 @@ def test_server_without_ranges_begins_again(blob, tmp_path):
     blob.faults[PART].extend([{"stop_after": 100_000}, {"no_ranges": True}])
     one_file(blob, tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == blob.files[PART] and blob.sent(PART) == 400_000
+
+
+def test_a_server_without_ranges_that_breaks_every_time_is_given_up(blob, tmp_path):
+    blob.faults[PART].extend([{"stop_after": 100_000, "no_ranges": True}] * 20)
+    with pytest.raises(GeoladderError, match=r"given up after 4 failures in a row .*connection"):
+        one_file(blob, tmp_path / "x")
+    assert len(blob.gets(PART)) == 1 + QUICK.attempts  # the first one brought bytes
 
 
 def test_redirects_carry_the_range(blob, tmp_path):
@@ -532,6 +539,16 @@ def test_the_hub_lists_sizes_and_checksums_by_page(site, monkeypatch):
     listed = server.list_files(["images/a", "images/b", "images/c"])
     assert listed == {"images/a": RemoteFile("images/a", 7), "images/b": RemoteFile("images/b", 9, digest)}
     assert asked == [f"{HUB}/api/datasets/o/n/tree/{'a' * 40}/images", "page 2"]
+
+
+def test_the_hub_is_asked_for_the_next_page_and_again_after_a_failure(site, monkeypatch):
+    monkeypatch.setattr("geoladder.data.fetch.http.hub_listing", lambda _: f"{site.url}/tree")
+    for page, name in (("tree/images", "images/a"), ("tree/2", "images/b")):
+        site.files[page] = json.dumps([{"type": "file", "path": name, "size": 7}]).encode()
+        site.faults[page].extend([{"status": 429, "headers": {"Retry-After": "soon"}}, {"stop_after": 9}])
+    site.links["tree/images"] = "tree/2"
+    listed = Server(site.url, QUICK, 1).list_files(["images/a", "images/b"])
+    assert listed == {name: RemoteFile(name, 7) for name in ("images/a", "images/b")}
 
 
 @pytest.mark.parametrize(

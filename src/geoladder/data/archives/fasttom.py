@@ -5,9 +5,6 @@ the four corner quadrants the one with most clear pixels, if it is clear and dry
 where its path is given, else the sea of the packaged climate map, which is coarse (12 km).
 """
 
-from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from affine import Affine
@@ -17,6 +14,7 @@ from geoladder.data.archives.tile import Tile, TileSource, UnwantedTileError, gr
 from geoladder.data.labels.climate import CLASSES, koppen
 from geoladder.data.labels.rasters import sample
 from geoladder.errors import GeoladderError
+from geoladder.study.specs import Layout
 
 MIN_CLEAR_SHARE = 0.33
 MAX_WATER_SHARE = 0.5
@@ -59,25 +57,22 @@ def _cut(image: np.ndarray, corner: tuple[int, int], side: int) -> np.ndarray:
     return image[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
 
 
-class Limits(NamedTuple):
-    """What the derivation is told beside the rule itself."""
-
-    water_raster: Path | None = None
-    """GeoTIFF, above 0 for water; no data is water, as in the authors' script. None: the packaged climate map."""
-    max_ice_share: float | None = None
-    """Of a quadrant, with climate EF (ice cap); None: no limit, as in the authors' script."""
-    koppen_raster: Path | None = None
-    """Climate map for the ice; None: the packaged one."""
-
-
 class FastTom:
     """Another archive, of which only the quadrant that FastTOM would keep is read."""
 
-    def __init__(self, source: TileSource, limits: Limits = Limits()) -> None:  # noqa: B008  (immutable)
-        self._source, self._limits = source, limits
+    def __init__(self, source: TileSource, layout: Layout) -> None:
+        """Derive from `source`.
+
+        Args:
+            source: whole tiles.
+            layout: water_raster, above 0 for water; no data is water, as in the authors' script (None: the packaged
+                climate map). max_ice_share of a quadrant, with climate EF, ice cap (None: no limit, as in the
+                script). koppen_raster for the ice (None: the packaged map).
+        """
+        self._source, self._layout = source, layout
 
     def metadata(self) -> pd.DataFrame:
-        """Of the whole tiles: which quadrant counts is known when one is read."""
+        """Of the whole tiles: which quadrant counts shows when a tile is read."""
         return self._source.metadata()
 
     def identities(self, part: str) -> pd.DataFrame:
@@ -103,20 +98,20 @@ class FastTom:
     def _water(self, tile: Tile) -> np.ndarray:
         """(H, W) bool."""
         lat_deg, lon_deg = _places(tile)
-        if self._limits.water_raster is None:
+        if self._layout.water_raster is None:
             coarse = koppen(lat_deg, lon_deg) == 0
         else:
-            coarse = sample(self._limits.water_raster, lat_deg, lon_deg, outside=1) > 0
+            coarse = sample(self._layout.water_raster, lat_deg, lon_deg, outside=1) > 0
         height, width = tile.cloud_mask.shape
         return coarse[np.arange(height) // WATER_STEP_PX][:, np.arange(width) // WATER_STEP_PX]
 
     def _check_ice(self, quadrant: Tile, where: str) -> None:
-        if self._limits.max_ice_share is None:
+        if self._layout.max_ice_share is None:
             return
-        icy = float((koppen(*_places(quadrant), self._limits.koppen_raster) == CLASSES.index("EF")).mean())
-        if icy > self._limits.max_ice_share:
+        icy = float((koppen(*_places(quadrant), self._layout.koppen_raster) == CLASSES.index("EF")).mean())
+        if icy > self._layout.max_ice_share:
             raise UnwantedTileError(
-                f"{where}: {icy:.0%} of the quadrant is ice, more than max_ice_share = {self._limits.max_ice_share}",
+                f"{where}: {icy:.0%} of the quadrant is ice, more than max_ice_share = {self._layout.max_ice_share}",
                 TOO_ICY,
             )
 

@@ -1,7 +1,7 @@
 """Walking through a folder that may be large, and may not be ours.
 
-Unusual: a folder that may not be looked into is an error. What Python offers passes over it in silence, and an
-archive would be smaller than it is.
+A folder that may not be looked into is an error. What Python offers passes over it in silence, and an archive would
+be smaller than it is.
 """
 
 import os

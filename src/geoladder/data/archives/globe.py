@@ -1,13 +1,13 @@
 """Reader of PhilEO Globe: patches of 128 px in npy folders, four dates of 2022.
 
-Unusual: a patch is small, and has a place but no georeference. It is given one, north up in the UTM zone of its grid
-cell with its centre where the labels say, so it is a small tile to everyone else. All ten bands are stored at 10 m;
-the 20 m ones are made small again. Many patches share a grid cell, and none repeats another.
+A patch is small, and has a place but no georeference. It is given one, north up in the UTM zone of its grid cell with
+its centre where the labels say, so it is a small tile to everyone else. All ten bands are stored at 10 m; the 20 m
+ones are made small again. Many patches share a grid cell, and none repeats another.
 """
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ class Globe:
     def metadata(self) -> pd.DataFrame:
         """All patches, as `TileSource.metadata`; `part` is the file, `row` the patch in it.
 
-        The authors left out patches with 10 % of cloud or more, and those with nodata; both shares are told as 0. A
+        The authors left out patches with 10 % of cloud or more, and those with nodata; both shares are given as 0. A
         file that cannot be read counts as one row.
         """
         return pd.concat([self._rows(part) for part in self._parts], ignore_index=True)
@@ -112,14 +112,10 @@ class Globe:
             file = self._file(part)
         except UnreadableTileError as problem:
             log.warning("%s", problem)
-            values = dict.fromkeys(TILE_COLUMNS, "") | {
-                "timestamp": pd.NaT,
-                "part": part,
-                "row": 0,
-                "epsg": 0,
-            }
-            nothing = dict.fromkeys(("lat_deg", "lon_deg", "cloud_percent", "nodata_share"), np.nan)
-            return pd.DataFrame([values | nothing])[TILE_COLUMNS]
+            row: dict[str, Any] = dict.fromkeys(TILE_COLUMNS, "")
+            row |= {"timestamp": pd.NaT, "part": part, "row": 0, "epsg": 0}
+            row |= dict.fromkeys(("lat_deg", "lon_deg", "cloud_percent", "nodata_share"), np.nan)
+            return pd.DataFrame([row])
         cells = _cells(file)
         return pd.DataFrame(
             {

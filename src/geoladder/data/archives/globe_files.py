@@ -1,8 +1,8 @@
 """Files of PhilEO Globe: what the name of one says, and where its patches lie.
 
 Unusual: latitude is stored upside down (0 is the north pole), documentation and code disagree on the period of
-longitude, and files can be of different versions. The Sentinel-2 product's name holds the MGRS tile, so every file
-is checked against its own name before a place is believed.
+longitude, and files can be of different versions. The Sentinel-2 product's name holds the MGRS tile, so every file is
+checked against its name before a place is believed.
 """
 
 import re
@@ -39,9 +39,9 @@ class GlobeFile(NamedTuple):
     """(N,) of patch centres."""
     lon_deg: np.ndarray
     timestamps: np.ndarray
-    """(N,) datetime64[ns]; not a time where nothing tells it."""
+    """(N,) datetime64[ns]; not a time where nothing says it."""
     koppen: np.ndarray
-    """(N,) int64: commonest Köppen-Geiger class of each patch; -1 where no label tells it."""
+    """(N,) int64: commonest Köppen-Geiger class of each patch; -1 where no label says it."""
 
 
 def is_globe_name(name: str) -> bool:
@@ -76,8 +76,8 @@ def _labels(path: Path, patches: int) -> tuple[np.ndarray | None, np.ndarray, np
     """Climate shares (N, 31), stored place (N, 3) and stored date (N, 2), from label_geo or else the single files."""
     geo = label_path(path, "geo")
     if geo.exists():
-        found = _label(geo, (patches, GEO_NUMBERS))
-        return np.split(found, [CLIMATE_CLASSES, CLIMATE_CLASSES + 3], axis=1)  # type: ignore[return-value]
+        numbers = _label(geo, (patches, GEO_NUMBERS))
+        return np.split(numbers, [CLIMATE_CLASSES, CLIMATE_CLASSES + 3], axis=1)  # type: ignore[return-value]
     coords, time = label_path(path, "coords"), label_path(path, "time")
     if not coords.exists():
         raise UnreadableTileError(
@@ -89,13 +89,13 @@ def _labels(path: Path, patches: int) -> tuple[np.ndarray | None, np.ndarray, np
 
 
 def _label(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    found = np.asarray(open_npy(path), float)
-    if found.shape != shape:
+    numbers = np.asarray(open_npy(path), float)
+    if numbers.shape != shape:
         raise UnreadableTileError(
-            f"{path} has shape {found.shape}, but its images need {shape}: labels and images are of different "
+            f"{path} has shape {numbers.shape}, but its images need {shape}: labels and images are of different "
             "versions; unpack or fetch both again"
         )
-    return found
+    return numbers
 
 
 def _check_place(path: Path, product: str, lat_deg: np.ndarray, lon_deg: np.ndarray) -> None:
@@ -121,9 +121,9 @@ def _check_place(path: Path, product: str, lat_deg: np.ndarray, lon_deg: np.ndar
 
 def _timestamps(path: Path, product: str, date: np.ndarray | None, patches: int) -> np.ndarray:
     """From the product's name; else the day from the labels, and the year from the folder (`..._22_07`: 2022)."""
-    told = timestamp_of(product)
+    timestamp = timestamp_of(product)
     folder = _FOLDER.search(path.parent.name)
-    if not pd.isna(told) or date is None or folder is None:
-        return pd.DatetimeIndex([told] * patches).to_numpy(dtype="datetime64[ns]")
+    if not pd.isna(timestamp) or date is None or folder is None:
+        return pd.DatetimeIndex([timestamp] * patches).to_numpy(dtype="datetime64[ns]")
     first = np.datetime64(f"20{folder['year']}-01-01", "ns")
     return first + (decode_date(2 * date - 1) - 1) * np.timedelta64(86_400 * 10**9, "ns")

@@ -1,8 +1,8 @@
 """The official MajorTOM grid of 10 km cells, in a few lines of arithmetic.
 
-Unusual: cells are numbered from the equator and from longitude 0 outwards (`433D_629L` is row -433, column -629),
-each row has its own number of columns, and a cell is named by its bottom-left corner. An image is larger than its
-cell: it starts 340 m west and south of the corner, in the corner's UTM zone, and is 10,680 m wide.
+Cells are numbered from the equator and from longitude 0 outwards (`433D_629L` is row -433, column -629), each row has
+its own number of columns, and a cell is named by its bottom-left corner. An image is larger than its cell: it starts
+340 m west and south of the corner, in the corner's UTM zone, and is 10,680 m wide.
 
 Source: Francis and Czerkawski, "Major TOM" (arXiv 2402.12095) and the grid code of ESA-PhiLab/Major-TOM; where the
 two differ, the code is followed, since the published archive was cut with it.

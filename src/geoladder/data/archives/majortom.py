@@ -1,8 +1,8 @@
 """Reader of a local MajorTOM Core-S2L2A archive, one row at a time.
 
-Unusual: a row is a whole tile of about 9 MB, its columns are GeoTIFF files as bytes, and each row is its own parquet
-row group, so one tile is read without touching its neighbours. Sizes come from the GeoTIFFs: real tiles have 1068
-pixels of 10 m a side, other archives need not. Layout: `metadata.parquet`, `images/part_00001.parquet`, ...
+A row is a whole tile of about 9 MB, its columns are GeoTIFF files as bytes, and each row is its own parquet row
+group, so one tile is read without touching its neighbours. Sizes come from the GeoTIFFs: real tiles have 1068 pixels
+of 10 m a side, other archives need not. Layout: `metadata.parquet`, `images/part_00001.parquet`, ...
 """
 
 from pathlib import Path
@@ -17,8 +17,6 @@ from geoladder.data.archives.tile import Band, Tile, UnreadableTileError, assemb
 from geoladder.data.archives.tile_metadata import read_metadata
 from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
-
-__all__ = ["MajorTom", "Tile", "UnreadableTileError"]
 
 IDENTITY = ["grid_cell", "product_id"]
 COLUMNS = [*IDENTITY, *BANDS, "cloud_mask"]
@@ -45,12 +43,7 @@ class MajorTom:
             )
 
     def metadata(self) -> pd.DataFrame:
-        """Table of all rows the archive lists, in its order.
-
-        Returns:
-            grid_cell, product_id, timestamp (UTC without zone, NaT where unreadable), lat_deg, lon_deg (tile centre),
-            cloud_percent (0-100), nodata_share (0-1), epsg (int, 0 where unreadable), part (file name in images/),
-            row (row group in the part), unusable (empty: a row of parquet is judged by whoever reads it).
+        """All rows the archive lists, as `TileSource.metadata`; `part` is a file in images/, `row` its row group.
 
         Raises:
             GeoladderError: the file is no parquet, or a column is missing.

@@ -1,7 +1,7 @@
 """One product as a folder of GeoTIFFs: `B02.tif` ... `B12.tif` and `cloud_mask.tif`, or all in one `combined.tif`.
 
-Unusual: `combined.tif` has eleven bands at 10 m, the ten of PhilEO order and the cloud mask. Its 20 m bands were
-enlarged for that, and are made small again here, so that both forms give a tile of the same shape.
+`combined.tif` has eleven bands at 10 m, the ten of PhilEO order and the cloud mask. Its 20 m bands were enlarged for
+that, and are made small again here, so that both forms give a tile of the same shape.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """One tile in memory, whatever layout it was read from, and what every reader of tiles offers.
 
-Unusual: readers differ only in where bands lie. Each opens its bands its own way and hands them to `assemble`, which
-holds all of them to the same rules, so a bad band gives the same message from every archive.
+Readers differ only in where bands lie. Each opens its bands its own way and hands them to `assemble`, which holds all
+of them to the same rules, so a bad band gives the same message from every archive.
 """
 
 from collections.abc import Mapping

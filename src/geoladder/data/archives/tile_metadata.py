@@ -1,7 +1,7 @@
 """metadata.parquet of a MajorTOM archive, in one form.
 
-Unusual: real editions differ. The time column has two names, coordinate systems are sometimes misspelt
-(`EPSG:EPSG:32701`), and any value may be missing: such rows are kept here, and dropped later with their reason.
+Real editions differ. The time column has two names, coordinate systems are sometimes misspelt (`EPSG:EPSG:32701`),
+and any value may be missing: such rows are kept here, and dropped later with their reason.
 """
 
 from pathlib import Path
@@ -46,15 +46,15 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as problem:
         raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
-    wanted = [name for name in METADATA if with_position or name not in POSITION]
+    columns = [name for name in METADATA if with_position or name not in POSITION]
     names = ["timestamp" if name == "product_datetime" else name for name in table.column_names]
-    missing = sorted(set(wanted) - set(names))
+    missing = sorted(set(columns) - set(names))
     if missing:
         raise GeoladderError(
             f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(names)}. "
             "Is it the metadata of MajorTOM Core-S2L2A?"
         )
-    rows = table.rename_columns(names).select(wanted).to_pandas().rename(columns=METADATA)
+    rows = table.rename_columns(names).select(columns).to_pandas().rename(columns=METADATA)
     if not with_position:
         rows = rows.assign(part="", row=-1)
     stamps = pd.to_datetime(rows["timestamp"], format="mixed", utc=True, errors="coerce")

@@ -1,8 +1,8 @@
 """Reader of MajorTOM as an extracted tree: `L2A/<row>/<row>_<column>/<product>/B02.tif` or `combined.tif`.
 
-Unusual: the tree says by its folders what it holds; a metadata.parquet beside it, which may list far more, only saves
-reading the pixels once to describe them. Rows it lists that are not in the tree are kept as unusable, so the ledger
-names them.
+The tree says by its folders what it holds; a metadata.parquet beside it, which may list far more, only saves reading
+the pixels once to describe them. Rows it lists that are not in the tree are kept as unusable, so the ledger names
+them.
 """
 
 import logging
@@ -28,6 +28,10 @@ _TIME = re.compile(r"_(\d{8}T\d{6})(?=_|$)")
 class TileTree:
     """A folder with product folders at any depth. Never writes to it."""
 
+    images = "B02.tif or combined.tif"
+    looks = "an extracted tree has <row>/<row>_<column>/<product>/B02.tif"
+    mask_may_lack = False
+
     def __init__(self, archive: Path) -> None:
         """Look for product folders.
 
@@ -39,8 +43,7 @@ class TileTree:
         self._products = find_products(self.archive)
         if not self._products:
             raise GeoladderError(
-                f"no B02.tif or combined.tif below {self.archive}; an extracted tree has "
-                "<row>/<row>_<column>/<product>/B02.tif (check the corpus' `path`)"
+                f"no {self.images} below {self.archive}; {self.looks} (check the corpus' `path`)"
             )
 
     def metadata(self) -> pd.DataFrame:
@@ -48,33 +51,32 @@ class TileTree:
 
         Products that metadata.parquet (in the archive's folder) lists are described by it, others by their pixels.
         """
-        path = self.archive / "metadata.parquet"
-        found = pd.DataFrame(
-            [(part, *self._identity(part)) for part in self._products],
-            columns=["part", "grid_cell", "product_id"],
+        path, keys = self.archive / "metadata.parquet", ["grid_cell", "product_id"]
+        products = pd.DataFrame(
+            [(part, self._cell_if_readable(part), Path(part).name) for part in self._products],
+            columns=["part", *keys],
         )
         if not path.is_file():
-            return self._described(found)
-        told = read_metadata(path, with_position=False).drop_duplicates(["grid_cell", "product_id"])
-        keys = ["grid_cell", "product_id"]
-        told = told.drop(columns="part").merge(found, on=keys, how="left")
-        lacking = found[~found["part"].isin(told["part"])]
-        if len(lacking):
-            log.warning(
-                "%s does not list %d of the products, the first %s; they are described by their pixels",
-                path,
-                len(lacking),
-                lacking["part"].iloc[0],
-            )
-        absent = told["part"].isna()
-        told = told.assign(
-            row=0, part=told["part"].fillna(""), unusable=absent.map({True: ABSENT, False: ""})
+            return self._described(products)
+        listed = read_metadata(path, with_position=False).drop_duplicates(keys).drop(columns="part")
+        listed = listed.merge(products, on=keys, how="left")
+        absent = listed["part"].isna()
+        listed = listed.assign(
+            row=0, part=listed["part"].fillna(""), unusable=absent.map({True: ABSENT, False: ""})
         )
-        rows = pd.concat([told, self._described(lacking)], ignore_index=True) if len(lacking) else told
-        return rows[TILE_COLUMNS]
+        unlisted = products[~products["part"].isin(listed["part"])]
+        if unlisted.empty:
+            return listed[TILE_COLUMNS]
+        log.warning(
+            "%s does not list %d of the products, the first %s; they are described by their pixels",
+            path,
+            len(unlisted),
+            unlisted["part"].iloc[0],
+        )
+        return pd.concat([listed, self._described(unlisted)], ignore_index=True)[TILE_COLUMNS]
 
     def identities(self, part: str) -> pd.DataFrame:
-        """Cell and product as the folders' names say; one row.
+        """Cell and product as the folders say; one row.
 
         Raises:
             UnreadableTileError: the product cannot be described, or its folder is gone.
@@ -83,49 +85,55 @@ class TileTree:
             raise UnreadableTileError(self._unreadable[part])
         if not (self.archive / part).is_dir():
             raise UnreadableTileError(f"{self.archive / part} does not exist; unpack or fetch it again")
-        return pd.DataFrame([self._identity(part)], columns=["grid_cell", "product_id"])
+        return pd.DataFrame([(self._cell(part), Path(part).name)], columns=["grid_cell", "product_id"])
 
     def read(self, part: str, row: int) -> Tile:
         """Read the product in folder `part`; `row` is 0, as there is one a folder."""
         if row:
             raise UnreadableTileError(f"{self.archive / part} holds one product, but row {row} was asked for")
-        return read_product(self.archive / part, self._identity(part)[0])
+        return read_product(self.archive / part, self._cell(part), self.mask_may_lack)
 
-    def _identity(self, part: str) -> tuple[str, str]:
-        """Cell and product; the cell is found from the pixels' place where the folder above is not named by it."""
+    def _cell(self, part: str) -> str:
+        """The cell the folder above is named by, else the one that holds the pixels' place."""
         folder = self.archive / part
         try:
             row_column(folder.parent.name)
         except GeoladderError:
-            try:
-                place = peek(folder)
-            except UnreadableTileError:
-                return "", folder.name
-            return cell_of(place.lat_deg, place.lon_deg), folder.name
-        return folder.parent.name, folder.name
+            pixels = peek(folder)
+            return cell_of(pixels.lat_deg, pixels.lon_deg)
+        return folder.parent.name
 
-    def _described(self, found: pd.DataFrame) -> pd.DataFrame:
-        """Rows of products from their own pixels."""
-        return pd.DataFrame(
-            [self._row(*values) for values in found.itertuples(index=False)], columns=TILE_COLUMNS
-        )
+    def _cell_if_readable(self, part: str) -> str:
+        try:
+            return self._cell(part)
+        except UnreadableTileError:
+            return ""
+
+    def _describe(self, part: str) -> dict[str, Any]:
+        """What the product itself tells of `TILE_COLUMNS`, beside its cell and name."""
+        return peek(self.archive / part)._asdict()
+
+    def _described(self, products: pd.DataFrame) -> pd.DataFrame:
+        """Rows of products from their pixels."""
+        rows = [self._row(*values) for values in products.itertuples(index=False)]
+        return pd.DataFrame(rows, columns=TILE_COLUMNS)
 
     def _row(self, part: str, grid_cell: str, product_id: str) -> dict[str, Any]:
-        try:
-            place = peek(self.archive / part)
-        except UnreadableTileError as problem:
-            log.warning("%s", problem)
-            self._unreadable[part] = str(problem)
-            place = Peek(float("nan"), float("nan"), 0, 0.0, 0.0)
-        return {
+        row = {
             "grid_cell": grid_cell,
             "product_id": product_id,
             "timestamp": timestamp_of(product_id),
-            **place._asdict(),
+            **Peek(float("nan"), float("nan"), 0, 0.0, 0.0)._asdict(),
             "part": part,
             "row": 0,
             "unusable": "",
         }
+        try:
+            return row | self._describe(part)
+        except UnreadableTileError as problem:
+            log.warning("%s", problem)
+            self._unreadable[part] = str(problem)
+            return row
 
 
 def timestamp_of(product_id: str) -> pd.Timestamp | NaTType:

@@ -1,17 +1,16 @@
 """Fetches what a selection needs of the parts of a MajorTOM archive: N at a time, interruptible, verified.
 
-Unusual: `metadata.parquet` is written last and lists only the selected tiles, at their rows in the parts as they are
-here, so the folder is an archive for every other verb exactly when it is complete. Until then all state is in
-`source/`. Several jobs may each fetch a group of parts into one folder.
+`metadata.parquet` is written last and lists only the selected tiles, at their rows in the parts as they are here, so
+the folder is an archive for every other verb exactly when it is complete. Until then all state is in `source/`.
+Several jobs may each fetch a group of parts into one folder.
 """
 
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,9 @@ import pyarrow.parquet as pq
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch.choose import plan_fetch
 from geoladder.data.fetch.disk import DiskError, readable_disk_errors, sha256
-from geoladder.data.fetch.file import fetch_file, unfinished
+from geoladder.data.fetch.file import Advance, fetch_file, unfinished
 from geoladder.data.fetch.http import Server
-from geoladder.data.fetch.plan import FetchPlan, Part, human
+from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile, human
 from geoladder.data.fetch.progress import progress_bar
 from geoladder.data.fetch.records import (
     SOURCE,
@@ -36,7 +35,7 @@ from geoladder.data.fetch.records import (
     write_record,
 )
 from geoladder.data.fetch.retry import DEFAULT, Patience, StoppedError
-from geoladder.data.fetch.rows import fetch_rows, rows_here
+from geoladder.data.fetch.rows import fetch_rows
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
@@ -72,14 +71,12 @@ def prepare(
         GeoladderError: the address is no archive, the folder belongs to another one, nothing is selected, or the
             server or the disk refuses.
     """
-    _check_connections(connections)
-    source, found = resolve(url), read_plan(folder)
-    if found and found.source != source:
-        raise GeoladderError(f"{folder} holds {found.source}, not {source}; choose another --out")
+    source, plan = resolve(url), read_plan(folder)
+    if plan and plan.source != source:
+        raise GeoladderError(f"{folder} holds {plan.source}, not {source}; choose another --out")
     # A file of cells may have other content by now.
-    same = found and (found.select, found.whole_parts) == (select, whole_parts) and select.cells is None
-    if found and same and not again:
-        return found
+    if plan and plan.is_of(select, whole_parts) and select.cells is None and not again:
+        return plan
     server = Server(source, patience, connections)
     with readable_disk_errors(folder):
         _fetch_metadata(server, folder, again)
@@ -102,7 +99,7 @@ def _fetch_metadata(server: Server, folder: Path, again: bool) -> None:
     if path.exists() and path.stat().st_size == file.size_bytes and file.sha256 in (None, sha256(path)):
         return
     log.info("fetching %s (%s)", METADATA, human(file.size_bytes))
-    fetch_file(server, file, path, Event())
+    fetch_file(server, file, path)
 
 
 def fetch(
@@ -131,7 +128,7 @@ def fetch(
         GeoladderError: some parts could not be fetched (the others were), or the disk refuses. Nothing that came is
             lost; the same call continues.
     """
-    _check_connections(connections)
+    server = Server(plan.source, patience, connections)
     parts = plan.group(*group) if group else plan.parts
     manifest = folder / (f"manifest-{group[0]}-of-{group[1]}.json" if group else "manifest.json")
     with readable_disk_errors(folder):
@@ -140,7 +137,7 @@ def fetch(
         _check_room(folder, missing)
         if missing:  # rows of parts are about to move, so what says where they are must go first
             (folder / METADATA).unlink(missing_ok=True)
-        _fetch_parts(Server(plan.source, patience, connections), missing, folder, bar)
+        _fetch_parts(server, missing, folder, bar)
         write_manifest(manifest, plan, parts, folder)
         if not group:
             _write_metadata(folder, plan)
@@ -149,11 +146,11 @@ def fetch(
 
 def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool) -> None:
     """Fetch parts; one that fails for good does not keep the others from coming, a full disk does."""
-    stop, failed = Event(), []
+    failed = []
     with progress_bar(sum(part.size_bytes for part in parts), bar) as advance:
         threads = ThreadPoolExecutor(server.connections)
         try:
-            running = [threads.submit(_fetch_part, server, part, folder, stop, advance) for part in parts]
+            running = [threads.submit(_fetch_part, server, part, folder, advance) for part in parts]
             for finished, future in enumerate(as_completed(running), 1):
                 try:
                     log.info("%s (%d of %d)", future.result(), finished, len(parts))
@@ -165,7 +162,7 @@ def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool)
                     log.warning("%s", problem)
                     failed.append(problem)
         finally:
-            stop.set()
+            server.stop.set()
             threads.shutdown(cancel_futures=True)
     if failed:
         raise GeoladderError(
@@ -178,49 +175,41 @@ def _is_there(part: Part, folder: Path) -> bool:
     return record is not None and record.has(part)
 
 
-def _fetch_part(server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]) -> str:
+def _fetch_part(server: Server, part: Part, folder: Path, advance: Advance) -> str:
     """Fetch one part or rows of it, and remember it; return a line for the log."""
-    if stop.is_set():
-        raise StoppedError(part.file.name)
-    begun = time.monotonic()
-    try:
-        record = (_fetch_whole if part.rows is None else _fetch_rows)(server, part, folder, stop, advance)
-    except DiskError:
-        stop.set()
-        raise
-    write_record(folder, part.file, record)
-    return f"{part.file.name} {human(record.size_bytes)} in {time.monotonic() - begun:.1f} s"
-
-
-def _fetch_whole(
-    server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]
-) -> Record:
     file, path = part.file, folder / part.file.name
+    start_s = time.monotonic()
+    try:
+        if part.rows is None:
+            rows, digest = None, _fetch_whole(server, file, path, advance)
+        else:
+            rows = fetch_rows(server, file, part.rows, path, footer_path(folder, file), advance)
+            digest = sha256(path)
+    except DiskError:
+        server.stop.set()
+        raise
+    record = Record(path.stat().st_size, digest, file.size_bytes, rows)
+    write_record(folder, file, record)
+    return f"{file.name} {human(record.size_bytes)} in {time.monotonic() - start_s:.1f} s"
+
+
+def _fetch_whole(server: Server, file: RemoteFile, path: Path, advance: Advance) -> str:
+    """Fetch a whole part unless it is there; return its SHA-256."""
     if path.is_file() and path.stat().st_size == file.size_bytes:
         digest = sha256(path)  # complete, but its job was killed before it wrote the record
         if file.sha256 in (None, digest):
             advance(file.size_bytes)
-            return Record(file.size_bytes, digest, file.size_bytes)
-    return Record(file.size_bytes, fetch_file(server, file, path, stop, advance), file.size_bytes)
-
-
-def _fetch_rows(
-    server: Server, part: Part, folder: Path, stop: Event, advance: Callable[[int], None]
-) -> Record:
-    file, path = part.file, folder / part.file.name
-    there = rows_here(path, file)
-    rows = tuple(sorted({*(part.rows or ()), *there}))
-    digest = fetch_rows(server, file, rows, path, there, footer_path(folder, file), stop, advance)
-    return Record(path.stat().st_size, digest, file.size_bytes, rows)
+            return digest
+    return fetch_file(server, file, path, advance)
 
 
 def _write_metadata(folder: Path, plan: FetchPlan) -> None:
     """Keep the selected rows of the server's metadata, with all columns, numbered as they lie here."""
     rows = MajorTom(folder / SOURCE).metadata()
-    wanted = selected(rows, plan.select)
-    table = pq.read_table(folder / SOURCE / METADATA).filter(wanted)
+    taken = selected(rows, plan.select)
+    table = pq.read_table(folder / SOURCE / METADATA).filter(taken)
     place = table.column_names.index("parquet_row")
-    numbers = pa.array(_rows_here(rows[wanted], plan.parts, folder)).cast(table.schema.field(place).type)
+    numbers = pa.array(_rows_here(rows[taken], plan.parts, folder)).cast(table.schema.field(place).type)
     with atomic_path(folder / METADATA) as path:
         pq.write_table(table.set_column(place, "parquet_row", numbers), path)
 
@@ -249,8 +238,3 @@ def _check_room(folder: Path, parts: Sequence[Part]) -> None:
             f"{folder} has room for {human(free)}, but {human(needed)} are still to fetch; make room, choose another "
             "--out, or a smaller --fraction or --box"
         )
-
-
-def _check_connections(connections: int) -> None:
-    if connections < 1:
-        raise GeoladderError(f"connections {connections} must be at least 1")

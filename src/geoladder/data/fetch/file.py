@@ -1,247 +1,210 @@
 """A file, or ranges of it, from a server to a disk: resumable at every byte, kept only when complete and verified.
 
-Unusual: nothing is buffered, so a killed job leaves each byte it received in `.<name>.fetching`. The next try asks
-for the rest on the condition that the file has not changed (If-Range with the tag in `.<name>.fetching.json`).
+Nothing is buffered, so a killed job leaves each byte it received in `.<name>.fetching`. The next try asks for the
+rest on the condition that the file has not changed (If-Range with the tag in `.<name>.fetching.json`).
 """
 
+import bisect
 import fcntl
+import itertools
 import json
 import logging
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import BinaryIO, cast
 
-import urllib3
-
 from geoladder.data.fetch.disk import readable_disk_errors, sha256, write_all
-from geoladder.data.fetch.http import Server, no_ranges, other_size, sent_range
+from geoladder.data.fetch.http import Server, no_ranges, other_size
 from geoladder.data.fetch.plan import RemoteFile
-from geoladder.data.fetch.retry import StoppedError, TransientError, persist
+from geoladder.data.fetch.retry import StoppedError, TransientError
 from geoladder.errors import GeoladderError
-from geoladder.runs.atomic import atomic_path
+from geoladder.runs.atomic import write_json
 
 log = logging.getLogger(__name__)
-
 
 BLOCK_BYTES = 1 << 20
 """Most bytes between two looks at the stop signal."""
 Range = tuple[int, int]
 """First byte, and the byte behind the last."""
+Advance = Callable[[int], None]
+"""Receives the bytes written, also those of earlier tries, and negative numbers where bytes are thrown away."""
 
 
 class DamagedError(TransientError):
     """What came is not what was asked for; it is thrown away, and fetched again."""
 
 
-def fetch_file(
-    server: Server, file: RemoteFile, path: Path, stop: Event, advance: Callable[[int], None] = lambda _: None
-) -> str:
+def fetch_file(server: Server, file: RemoteFile, path: Path, advance: Advance = lambda _: None) -> str:
     """Fetch one file, from where an earlier try ended.
 
     Args:
         server: where from.
         file: its name, size and, where known, checksum.
         path: where to; written last, by renaming.
-        stop: set by another thread to end between two blocks.
-        advance: told the bytes written, also those of earlier tries, and negative where they are thrown away.
+        advance: moves a progress bar.
 
     Returns:
         SHA-256 of the file on disk, 64 hexadecimal digits.
 
     Raises:
         GeoladderError: the server refuses, gives up, or has another file than the plan says; or the disk refuses.
-        StoppedError: `stop` was set.
+        StoppedError: the server's `stop` was set.
     """
 
-    def keep(complete: Path) -> str:
-        digest = sha256(complete)
-        if file.sha256 not in (None, digest):
-            raise DamagedError(f"checksum {digest} instead of {file.sha256}; thrown away")
-        complete.replace(path)
+    def attempt() -> str:
+        with fetched(server, file, [(0, file.size_bytes)], path, advance) as complete:
+            digest = sha256(complete)
+            if file.sha256 not in (None, digest):
+                raise DamagedError(f"checksum {digest} instead of {file.sha256}; thrown away")
+            complete.replace(path)
         return digest
 
-    return fetch_ranges(server, file, [(0, file.size_bytes)], path, keep, stop, advance)
+    return server.persist(attempt, file.name)
 
 
-def fetch_ranges(
-    server: Server,
-    file: RemoteFile,
-    ranges: Sequence[Range],
-    path: Path,
-    keep: Callable[[Path], str],
-    stop: Event,
-    advance: Callable[[int], None] = lambda _: None,
-) -> str:
-    """Fetch some ranges of a file, from where an earlier try for the same ranges ended.
+@contextmanager
+def fetched(
+    server: Server, file: RemoteFile, ranges: Sequence[Range], path: Path, advance: Advance
+) -> Iterator[Path]:
+    """Fetch ranges of a file, from where an earlier try for the same ranges ended, and yield a file of them.
+
+    The block makes `path` of it, and may move it; it is removed behind the block. A `DamagedError` raised in the
+    block throws it away, any other exception leaves it for the next try.
 
     Args:
         server: where from.
-        file: its name, size and, where known, checksum.
-        ranges: first byte and the byte behind the last of each, ascending, none empty.
-        path: what the ranges become; until then they lie one after another in `unfinished(path)`.
-        keep: given that file when it is complete; makes `path` of it and returns the SHA-256 of that. It may move
-            the file, which is removed otherwise, and raises `DamagedError` where its content cannot be right.
-        stop: set by another thread to end between two blocks.
-        advance: told the bytes written, also those of earlier tries, and negative where they are thrown away.
-
-    Returns:
-        What `keep` does.
+        file: its name and size.
+        ranges: ascending, none empty; they lie one after another in the file that is yielded.
+        path: what the ranges will become.
+        advance: moves a progress bar.
 
     Raises:
         GeoladderError: the server refuses, gives up, sends no ranges, or has another file than the plan says; or the
             disk refuses.
-        StoppedError: `stop` was set.
+        StoppedError: the server's `stop` was set.
     """
     with readable_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        download = _Download(server, file, ranges, path, keep, stop, advance)
-        return persist(download.attempt, file.name, server.patience, stop, download.size_bytes)
-
-
-class _Download:
-    """The unfinished file beside `path`, with the tag the server gave it."""
-
-    def __init__(
-        self,
-        server: Server,
-        file: RemoteFile,
-        ranges: Sequence[Range],
-        path: Path,
-        keep: Callable[[Path], str],
-        stop: Event,
-        advance: Callable[[int], None],
-    ) -> None:
-        self._server, self._file, self._path, self._keep = server, file, path, keep
-        self._ranges = [tuple(range_) for range_ in ranges]
-        self._whole = self._ranges == [(0, file.size_bytes)]
-        self._ends = list(accumulate(behind - first for first, behind in ranges))
-        self._stop, self._advance = stop, advance
-        self._unfinished = unfinished(path)
-        self._note = path.with_name(f".{path.name}.fetching.json")
-        advance(self.size_bytes())
-
-    def size_bytes(self) -> int:
-        """Bytes there so far."""
-        return self._unfinished.stat().st_size if self._unfinished.exists() else 0
-
-    def attempt(self) -> str:
-        """Fetch what is missing, verify, keep; return the checksum."""
-        with cast(BinaryIO, self._unfinished.open("ab", buffering=0)) as handle:
-            self._own(handle)
-            tag = self._tag()
-            if tag is None or self.size_bytes() > self._ends[-1]:
-                self._throw_away(handle)
-                tag = None
-            while self.size_bytes() < self._ends[-1]:
-                tag = self._fetch_range(handle, tag)
+        with cast(BinaryIO, unfinished(path).open("ab", buffering=0)) as handle:
+            _lock(handle, path)
+            download = _Unfinished(handle, path, file, ranges, advance)
+            while download.size_bytes < download.ends[-1]:
+                server.persist(partial(_fetch_more, server, file, download), file.name)
             os.fsync(handle.fileno())
             try:
-                digest = self._keep(self._unfinished)
+                yield unfinished(path)
             except DamagedError:
-                self._throw_away(handle)
+                download.begin_again()
                 raise
-            self._unfinished.unlink(missing_ok=True)
-            self._note.unlink()
-        return digest
-
-    def _own(self, handle: BinaryIO) -> None:
-        """Two jobs appending to one file would mix their bytes."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            free = False
-        except OSError as problem:
-            log.debug("%s: this file system has no locks (%s)", self._unfinished, problem)
-            return
-        else:
-            # Another job may have finished and renamed it between opening and locking.
-            free = self._unfinished.exists() and os.path.samestat(
-                os.fstat(handle.fileno()), self._unfinished.stat()
-            )
-        if not free:
-            raise GeoladderError(f"{self._path}: another job is fetching it; wait for that one, or stop it")
-
-    def _fetch_range(self, handle: BinaryIO, tag: str | None) -> str:
-        """Fetch the first range that is not complete, or what it lacks; return the file's tag."""
-        offset = self.size_bytes()
-        number = bisect_right(self._ends, offset)
-        end, (_, behind) = self._ends[number], self._ranges[number]
-        first = behind - (end - offset)
-        headers = {}
-        if offset or not self._whole:
-            headers["Range"] = f"bytes={first}-{behind - 1}"
-            if tag and not tag.startswith("W/"):
-                headers["If-Range"] = tag  # weak tags are not allowed there
-        with self._server.open(self._server.url(self._file), headers=headers) as response:
-            offset, tag = self._accept(response, handle, offset, first, tag)
-            while block := response.read1(BLOCK_BYTES):
-                if offset + len(block) > end:
-                    raise other_size(self._file, f"more than {end} bytes")
-                write_all(handle.fileno(), block)
-                offset += len(block)
-                self._advance(len(block))
-                if self._stop.is_set():
-                    raise StoppedError(self._file.name)
-        if offset < end:
-            raise TransientError(f"the connection ended after {offset} of {self._ends[-1]} bytes")
-        return tag
-
-    def _accept(
-        self, response: urllib3.BaseHTTPResponse, handle: BinaryIO, offset: int, first: int, tag: str | None
-    ) -> tuple[int, str]:
-        """Check that the answer continues what is there.
-
-        Returns:
-            Offset in the unfinished file at which the answer's body begins, and the file's tag.
-        """
-        found, sent = response.headers.get("ETag", ""), sent_range(response)
-        if response.status == 206 and sent:
-            if sent[2] != self._file.size_bytes:
-                raise other_size(self._file, f"{sent[2]} bytes")
-            if sent[0] == first and offset and found in ("", tag):
-                return offset, tag or ""
-            if sent[0] == first and not offset:
-                return 0, self._remember(found)
-        if offset:
-            log.info("%s: changed on the server, or it sends no ranges; begun again", self._file.name)
-            self._throw_away(handle)
-        if response.status != 200 or (offset and not self._whole):
-            raise TransientError(f"status {response.status} does not continue byte {offset}; begun again")
-        if not self._whole:
-            raise no_ranges(self._file)
-        length = response.headers.get("Content-Length")
-        if length is not None and int(length) != self._file.size_bytes:
-            raise other_size(self._file, f"{length} bytes")
-        return 0, self._remember(found)
-
-    def _remember(self, tag: str) -> str:
-        """Note what the unfinished file is of; return the tag."""
-        note = {"tag": tag, "size_bytes": self._file.size_bytes, "ranges": self._ranges}
-        with atomic_path(self._note) as path:
-            path.write_text(json.dumps(note))
-        return tag
-
-    def _tag(self) -> str | None:
-        """Tag of the unfinished file; None where there is none, or it was begun for other bytes."""
-        try:
-            note = json.loads(self._note.read_text())
-            same = note["size_bytes"] == self._file.size_bytes
-            return (
-                note["tag"] if same and [tuple(range_) for range_ in note["ranges"]] == self._ranges else None
-            )
-        except (FileNotFoundError, ValueError, KeyError):
-            return None
-
-    def _throw_away(self, handle: BinaryIO) -> None:
-        self._advance(-self.size_bytes())
-        self._note.unlink(missing_ok=True)
-        handle.truncate(0)
+            download.remove()
 
 
 def unfinished(path: Path) -> Path:
     """Where a file lies until it is complete."""
     return path.with_name(f".{path.name}.fetching")
+
+
+def _lock(handle: BinaryIO, path: Path) -> None:
+    """Keep the unfinished file from other jobs; two that append to it would mix their bytes."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another job may have finished and renamed it between opening and locking.
+        locked = os.path.samestat(os.fstat(handle.fileno()), unfinished(path).stat())
+    except (BlockingIOError, FileNotFoundError):
+        locked = False
+    except OSError as problem:
+        log.debug("%s: this file system has no locks (%s)", path, problem)
+        return
+    if not locked:
+        raise GeoladderError(f"{path}: another job is fetching it; wait for that one, or stop it")
+
+
+class _Unfinished:
+    """Ranges of a file as far as they came, one after another, and the tag of the version they are of."""
+
+    def __init__(
+        self, handle: BinaryIO, path: Path, file: RemoteFile, ranges: Sequence[Range], advance: Advance
+    ) -> None:
+        self.ranges = ranges
+        self.ends = list(itertools.accumulate(behind - first for first, behind in ranges))
+        self.size_bytes = os.fstat(handle.fileno()).st_size
+        self._handle, self._advance = handle, advance
+        self._path, self._note = unfinished(path), path.with_name(f".{path.name}.fetching.json")
+        self._facts = {"size_bytes": file.size_bytes, "ranges": [list(limits) for limits in ranges]}
+        advance(self.size_bytes)
+        tag = self._read_tag()
+        self.tag = tag or ""
+        if tag is None or self.size_bytes > self.ends[-1]:
+            self.begin_again()
+        self.longest_bytes = self.size_bytes
+
+    def begin_again(self) -> None:
+        """Throw away what is there."""
+        self._advance(-self.size_bytes)
+        self._note.unlink(missing_ok=True)
+        self._handle.truncate(0)
+        self.size_bytes, self.tag = 0, ""
+
+    def remember(self, tag: str) -> None:
+        """Note the tag of the version that is being fetched."""
+        self.tag = tag
+        write_json(self._note, self._facts | {"tag": tag})
+
+    def append(self, block: bytes) -> None:
+        """Write the next bytes."""
+        write_all(self._handle.fileno(), block)
+        self.size_bytes += len(block)
+        self.longest_bytes = max(self.longest_bytes, self.size_bytes)
+        self._advance(len(block))
+
+    def remove(self) -> None:
+        """Remove what the finished file needs no more."""
+        self._path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def _read_tag(self) -> str | None:
+        """Tag of the version; None where there is nothing, or it was begun for other bytes."""
+        try:
+            note = json.loads(self._note.read_text())
+            return note["tag"] if note == self._facts | {"tag": note["tag"]} else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _fetch_more(server: Server, file: RemoteFile, download: _Unfinished) -> None:
+    """Append what one request for the rest of a range brings; where it brings any, a break is no failure."""
+    longest_bytes = download.longest_bytes
+    try:
+        _append_range(server, file, download)
+    except TransientError as problem:
+        if download.longest_bytes == longest_bytes:
+            raise
+        log.info("%s: %s after %d bytes; the rest follows", file.name, problem, download.size_bytes)
+
+
+def _append_range(server: Server, file: RemoteFile, download: _Unfinished) -> None:
+    number = bisect.bisect_right(download.ends, download.size_bytes)
+    end, (_, behind) = download.ends[number], download.ranges[number]
+    first = behind - (end - download.size_bytes)
+    with server.read(file, first, behind, download.tag) as answer:
+        if download.size_bytes and (answer.first != first or answer.tag not in ("", download.tag)):
+            log.info("%s: changed on the server, or it sends no ranges; begun again", file.name)
+            download.begin_again()
+            first = download.ranges[0][0]
+            if answer.first != first:
+                raise TransientError(f"the answer does not continue byte {first}; begun again")
+        if answer.first != first:
+            raise no_ranges(file)
+        if not download.size_bytes:
+            download.remember(answer.tag)
+        while block := answer.body.read1(BLOCK_BYTES):
+            if download.size_bytes + len(block) > end:
+                raise other_size(file, f"more than {behind} bytes")
+            download.append(block)
+            if server.stop.is_set():
+                raise StoppedError(file.name)
+    if download.size_bytes < end:
+        raise TransientError("the connection ended")

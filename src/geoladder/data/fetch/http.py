@@ -1,16 +1,17 @@
 """HTTP for fetching archives: where files are, how large they are, and what a server's answers mean.
 
-Unusual: the server is expected to fail. What may pass (429, 5xx, timeouts, broken connections) is raised as
-`TransientError`, which `geoladder.data.fetch.retry` repeats; everything else is a message for the user, at once.
+The server is expected to fail. What may pass (429, 5xx, timeouts, broken connections) is raised as `TransientError`,
+which `geoladder.data.fetch.retry` repeats; everything else is a message for the user, at once.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from threading import Event
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -21,14 +22,31 @@ from geoladder.data.fetch.retry import Patience, TransientError, persist, retry_
 from geoladder.errors import GeoladderError
 from geoladder.study.address import hub_listing
 
+T = TypeVar("T")
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may be gone the next time."""
-_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_CONTENT_RANGE = re.compile(r"^bytes (\d+)-\d+/(\d+)$")
+_ONLY_REDIRECTS = urllib3.Retry(
+    total=None, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False
+)
+
+
+class FileMissingError(GeoladderError):
+    """The server has no such file."""
+
+
+class Answer(NamedTuple):
+    """What a server sends of a file."""
+
+    first: int
+    """Byte of the file with which the body begins: 0 where the server sends the whole file instead of a range."""
+    tag: str
+    """Of the file's version; empty where the server gives none."""
+    body: urllib3.BaseHTTPResponse
 
 
 class Server:
-    """An archive behind HTTP. May be used from several threads at once."""
+    """An archive behind HTTP. May be used from several threads at once; `stop` ends what they do."""
 
     def __init__(self, folder_url: str, patience: Patience, connections: int) -> None:
         """Open no connection yet.
@@ -37,8 +55,15 @@ class Server:
             folder_url: result of `resolve`.
             patience: timeouts and retries.
             connections: most at one time.
+
+        Raises:
+            GeoladderError: no connection is allowed.
         """
-        self.folder_url, self.patience, self.connections = folder_url, patience, connections
+        if connections < 1:
+            raise GeoladderError(f"connections {connections} must be at least 1")
+        self.folder_url, self.connections = folder_url, connections
+        self.stop = Event()
+        self._patience = patience
         parts = urlsplit(folder_url)
         proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
         timeout = urllib3.Timeout(patience.timeout_s)
@@ -48,95 +73,113 @@ class Server:
             else urllib3.PoolManager(maxsize=connections, timeout=timeout, retries=_ONLY_REDIRECTS)
         )
 
+    def persist(self, action: Callable[[], T], name: str) -> T:
+        """Repeat `action`, as `retry.persist`, with this server's patience."""
+        return persist(action, name, self._patience, self.stop)
+
+    def list_files(self, names: Sequence[str]) -> dict[str, RemoteFile]:
+        """Ask for the sizes of files; files the server does not have are left out.
+
+        On the hub, one request per 1000 files of a folder, with checksums; elsewhere one HEAD request per file.
+        """
+        hub = hub_listing(self.folder_url)
+        if hub:
+            folders = sorted({name.rpartition("/")[0] for name in names})
+            listed = {file.name: file for folder in folders for file in self._hub_folder(f"{hub}/{folder}")}
+            return {name: listed[name] for name in names if name in listed}
+        with ThreadPoolExecutor(self.connections) as threads:
+            files = threads.map(lambda name: self.persist(partial(self._head, name), name), names)
+            return {file.name: file for file in files if file}
+
     @contextmanager
-    def open(
-        self, url: str, method: str = "GET", headers: Mapping[str, str] | None = None
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Send one request; the body is read inside the block.
+    def read(self, file: RemoteFile, first: int, behind: int, tag: str = "") -> Iterator[Answer]:
+        """Ask for bytes `first` to `behind` (exclusive) of a file; the body is read inside the block.
+
+        Args:
+            file: as planned.
+            first: of the bytes.
+            behind: of the bytes.
+            tag: of the version the bytes shall be of; where the file has another one by now, it comes whole.
 
         Raises:
             TransientError: a failure that may pass, also inside the block.
-            GeoladderError: the server refuses; says the status and what it means.
+            GeoladderError: the server refuses, or has a file of another size.
         """
+        headers = {"Range": f"bytes={first}-{behind - 1}"}
+        if tag and not tag.startswith("W/"):  # weak tags are not allowed there
+            headers["If-Range"] = tag
+        with self._open(self._url(file.name), headers=headers) as response:
+            if response.status == 416:
+                raise other_size(file, f"at most {first} bytes")
+            sent = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+            if response.status == 206 and not sent:
+                raise TransientError("a range came that does not say which it is")
+            size = sent[2] if sent else response.headers.get("Content-Length")
+            if size is not None and int(size) != file.size_bytes:
+                raise other_size(file, f"{size} bytes")
+            yield Answer(int(sent[1]) if sent else 0, response.headers.get("ETag", ""), response)
+
+    def read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
+        """The last bytes of a file, in memory.
+
+        Raises:
+            GeoladderError: the server gives up, refuses, sends no ranges, or has a file of another size.
+            StoppedError: `stop` was set.
+        """
+        return self.persist(partial(self._read_end, file, size_bytes), file.name)
+
+    def _read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
+        first = file.size_bytes - size_bytes
+        with self.read(file, first, file.size_bytes) as answer:
+            if answer.first != first:
+                raise no_ranges(file)
+            data = answer.body.read()
+        if len(data) != size_bytes:
+            raise TransientError(f"{len(data)} bytes came where {size_bytes} are expected")
+        return data
+
+    @contextmanager
+    def _open(
+        self, url: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
         # Compressed transfer would make byte offsets meaningless.
-        asked = {"Accept-Encoding": "identity", "User-Agent": "geoladder"} | dict(headers or {})
+        headers = {"Accept-Encoding": "identity", "User-Agent": "geoladder", **(headers or {})}
         try:
-            response = self._pool.request(method, url, headers=asked, preload_content=False)
+            response = self._pool.request(method, url, headers=headers, preload_content=False)
             try:
                 _check_status(response, url)
                 yield response
             finally:
                 response.close()  # a body not read to its end must not go back to the pool
         except urllib3.exceptions.HTTPError as problem:
-            raise TransientError(_short(problem)) from None
+            raise TransientError(_innermost(problem)) from None
 
-    def list_files(self, names: list[str]) -> dict[str, RemoteFile]:
-        """Ask for the sizes of files; files the server does not have are left out.
-
-        On the hub, one request per 1000 files of a folder, with checksums; elsewhere one HEAD request per file.
-        """
-        stop, wanted = Event(), set(names)
-        hub = hub_listing(self.folder_url)
-        if hub:
-            folders = sorted({name.rpartition("/")[0] for name in names})
-            found = (file for folder in folders for file in self._hub_folder(f"{hub}/{folder}", stop))
-            return {file.name: file for file in found if file.name in wanted}
-        with ThreadPoolExecutor(self.connections) as threads:
-            files = threads.map(
-                lambda name: persist(partial(self._head, name), name, self.patience, stop), names
-            )
-            return {file.name: file for file in files if file}
-
-    def read_range(self, file: RemoteFile, first: int, behind: int, stop: Event) -> bytes:
-        """Bytes `first` to `behind` (exclusive) of a file, in memory.
-
-        Raises:
-            GeoladderError: the server gives up, refuses, sends no ranges, or has a file of another size.
-            StoppedError: `stop` was set.
-        """
-        return persist(partial(self._range, file, first, behind), file.name, self.patience, stop)
-
-    def _range(self, file: RemoteFile, first: int, behind: int) -> bytes:
-        with self.open(self.url(file), headers={"Range": f"bytes={first}-{behind - 1}"}) as response:
-            if response.status != 206:
-                raise no_ranges(file)
-            sent = sent_range(response)
-            if sent and sent[2] != file.size_bytes:
-                raise other_size(file, f"{sent[2]} bytes")
-            data = response.read()
-        if len(data) != behind - first:
-            raise TransientError(f"{len(data)} bytes came where {behind - first} were asked for")
-        return data
-
-    def url(self, file: RemoteFile) -> str:
-        """Address of a file."""
-        return f"{self.folder_url}/{file.name}"
+    def _url(self, name: str) -> str:
+        return f"{self.folder_url}/{name}"
 
     def _head(self, name: str) -> RemoteFile | None:
-        url = f"{self.folder_url}/{name}"
         try:
-            with self.open(url, "HEAD") as response:
+            with self._open(self._url(name), "HEAD") as response:
                 length = response.headers.get("Content-Length")
         except FileMissingError:
             return None
         if length is None:
             raise GeoladderError(
-                f"{url}: the server does not say how large the file is, so it cannot be verified"
+                f"{self._url(name)}: the server does not say how large the file is, so it cannot be verified"
             )
         return RemoteFile(name, int(length))
 
-    def _hub_folder(self, listing: str, stop: Event) -> Iterator[RemoteFile]:
+    def _hub_folder(self, listing: str) -> Iterator[RemoteFile]:
         url = listing.rstrip("/")
         while url:
-            page = partial(self._hub_page, url)
-            entries, url = persist(page, listing, self.patience, stop)
+            entries, url = self.persist(partial(self._hub_page, url), listing)
             for entry in entries:
                 if entry.get("type") == "file":
-                    digest = (entry.get("lfs") or {}).get("oid", "")
-                    yield RemoteFile(entry["path"], entry["size"], digest if _SHA256.match(digest) else None)
+                    yield RemoteFile(entry["path"], entry["size"], (entry.get("lfs") or {}).get("oid"))
 
     def _hub_page(self, url: str) -> tuple[list[dict], str]:
-        with self.open(url) as response:
+        """Entries of one page of a listing, and the address of the next page; empty after the last."""
+        with self._open(url) as response:
             text, link = response.read(), response.headers.get("Link", "")
         following = re.search(r'<([^>]+)>;\s*rel="next"', link)
         try:
@@ -145,16 +188,10 @@ class Server:
             raise TransientError(f"{url} answered something that is no JSON") from None
 
 
-def sent_range(response: urllib3.BaseHTTPResponse) -> tuple[int, int, int] | None:
-    """First and last byte of an answer's body in the file, and the file's size; None where it does not say."""
-    match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
-
-
-def other_size(file: RemoteFile, found: str) -> GeoladderError:
+def other_size(file: RemoteFile, sent: str) -> GeoladderError:
     """The file is another one than was planned for."""
     return GeoladderError(
-        f"{file.name}: the server sends {found} where the plan says {file.size_bytes}; the archive changed since it "
+        f"{file.name}: the server sends {sent} where the plan says {file.size_bytes}; the archive changed since it "
         "was planned: repeat the command with --plan, then without"
     )
 
@@ -164,15 +201,6 @@ def no_ranges(file: RemoteFile) -> GeoladderError:
     return GeoladderError(
         f"{file.name}: the server sends whole files only, so single rows cannot be fetched; add --whole-parts"
     )
-
-
-class FileMissingError(GeoladderError):
-    """The server has no such file."""
-
-
-_ONLY_REDIRECTS = urllib3.Retry(
-    total=None, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False
-)
 
 
 def _check_status(response: urllib3.BaseHTTPResponse, url: str) -> None:
@@ -188,7 +216,7 @@ def _check_status(response: urllib3.BaseHTTPResponse, url: str) -> None:
     raise GeoladderError(f"{url}: the server answers status {status}; 200 or 206 is expected")
 
 
-def _short(problem: Exception) -> str:
-    """The innermost reason; the library wraps it several times."""
+def _innermost(problem: Exception) -> str:
+    """The reason the library wraps several times."""
     reason = getattr(problem, "reason", None)
-    return _short(reason) if isinstance(reason, Exception) else f"{type(problem).__name__}: {problem}"
+    return _innermost(reason) if isinstance(reason, Exception) else f"{type(problem).__name__}: {problem}"

@@ -1,12 +1,13 @@
 """What to fetch of a remote archive, part by part, and what that costs before a byte of imagery is fetched.
 
-Unusual: of a part only the rows that are wanted come, unless most of them are; then it comes whole, as one stream
-whose checksum can be verified. What single rows will cost is estimated from the mean row of their part, since exact
-sizes stand in the parts' footers.
+Of a part only the rows that are wanted come, unless most of them are; then it comes whole, as one stream whose
+checksum can be verified. What single rows will cost is estimated from the mean row of their part, since exact sizes
+stand in the footers of the parts.
 """
 
 import math
-from dataclasses import dataclass
+
+from pydantic.dataclasses import dataclass
 
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import Select
@@ -67,6 +68,10 @@ class FetchPlan:
     def size_bytes(self) -> int:
         """Bytes to fetch."""
         return sum(part.size_bytes for part in self.parts)
+
+    def is_of(self, select: Select, whole_parts: bool) -> bool:
+        """Whether it was made for this selection."""
+        return (self.select, self.whole_parts) == (select, whole_parts)
 
     def group(self, index: int, count: int) -> tuple[Part, ...]:
         """Every `count`-th part, beginning with the `index`-th (from 1): the share of one of `count` jobs."""

@@ -16,8 +16,8 @@ from rich.progress import (
 
 
 @contextmanager
-def progress_bar(total_bytes: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on stderr while the block runs, if `wanted` and if stderr is a terminal.
+def progress_bar(total_bytes: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Draw a bar on stderr while the block runs, if `shown` and if stderr is a terminal.
 
     Yields:
         A function that moves the bar by so many bytes, forwards or back, from any thread.
@@ -29,7 +29,7 @@ def progress_bar(total_bytes: int, wanted: bool) -> Iterator[Callable[[int], Non
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not (wanted and sys.stderr.isatty()),
+        disable=not (shown and sys.stderr.isatty()),
     )
     with bar:
         task = bar.add_task("fetching", total=total_bytes)

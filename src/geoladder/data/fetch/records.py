@@ -1,25 +1,27 @@
 """What the folder of a fetched archive remembers in `source/`: its plan, and what finished parts are.
 
-Unusual: one small file a part, written when the part is complete, so that jobs on several machines fill one folder
-without a lock, and a killed job loses no record.
+A part's record is a small file of its own, written when the part is complete, so jobs on several machines fill one
+folder without a lock, and a killed job loses no record.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
-from geoladder.study.corpora import Select
 
+T = TypeVar("T")
 SOURCE = "source"
 """Folder beside images/ for the server's own metadata, the plan and the records."""
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True)
+class Record:
     """A finished part."""
 
     size_bytes: int
@@ -39,16 +41,12 @@ class Record(NamedTuple):
         return part.rows is not None and set(part.rows) <= set(self.rows)
 
 
+_PLAN, _RECORD = TypeAdapter(FetchPlan), TypeAdapter(Record)
+
+
 def write_plan(folder: Path, plan: FetchPlan) -> None:
     """Remember the plan of a folder."""
-    facts = {
-        "source": plan.source,
-        "select": plan.select.model_dump(mode="json"),
-        "whole_parts": plan.whole_parts,
-        "archive_tiles": plan.archive_tiles,
-        "parts": [[*astuple(part.file), part.tiles, part.listed, part.rows] for part in plan.parts],
-    }
-    write_json(_plan_path(folder), facts)
+    write_json(_plan_path(folder), _PLAN.dump_python(plan, mode="json"))
 
 
 def read_plan(folder: Path) -> FetchPlan | None:
@@ -57,23 +55,12 @@ def read_plan(folder: Path) -> FetchPlan | None:
     Raises:
         GeoladderError: the file is damaged.
     """
-    found = _read_json(_plan_path(folder))
-    if found is None:
-        return None
-    try:
-        parts = (
-            Part(RemoteFile(*file), tiles, listed, rows and tuple(rows))
-            for *file, tiles, listed, rows in found["parts"]
-        )
-        select = Select.model_validate(found["select"])
-        return FetchPlan(found["source"], select, found["whole_parts"], tuple(parts), found["archive_tiles"])
-    except (KeyError, TypeError, ValueError):
-        raise _damaged(_plan_path(folder)) from None
+    return _read(_plan_path(folder), _PLAN)
 
 
 def write_record(folder: Path, file: RemoteFile, record: Record) -> None:
     """Remember that a part is complete."""
-    write_json(_record_path(folder, file), record._asdict())
+    write_json(_record_path(folder, file), _RECORD.dump_python(record))
 
 
 def read_record(folder: Path, file: RemoteFile) -> Record | None:
@@ -82,14 +69,8 @@ def read_record(folder: Path, file: RemoteFile) -> Record | None:
     Raises:
         GeoladderError: the record is damaged.
     """
-    path, found = folder / file.name, _read_json(_record_path(folder, file))
-    if found is None or not path.is_file():
-        return None
-    try:
-        record = Record(**found | {"rows": found["rows"] and tuple(found["rows"])})
-    except (KeyError, TypeError):
-        raise _damaged(_record_path(folder, file)) from None
-    return record if path.stat().st_size == record.size_bytes else None
+    path, record = folder / file.name, _read(_record_path(folder, file), _RECORD)
+    return record if record and path.is_file() and path.stat().st_size == record.size_bytes else None
 
 
 def footer_path(folder: Path, file: RemoteFile) -> Path:
@@ -100,17 +81,17 @@ def footer_path(folder: Path, file: RemoteFile) -> Path:
 def write_manifest(path: Path, plan: FetchPlan, parts: Sequence[Part], folder: Path) -> None:
     """Write what lies where: source, selection, and each file with its size, checksum, wanted tiles, and rows."""
     records = {part: read_record(folder, part.file) for part in parts}
-    files = {
-        part.file.name: {"tiles": part.tiles, **(record._asdict() if record else {})}
-        for part, record in records.items()
-    }
-    facts = {
+    manifest = {
         "source": plan.source,
         "select": plan.select.model_dump(mode="json"),
         "tiles": sum(part.tiles for part in parts),
         "size_bytes": sum(record.size_bytes for record in records.values() if record),
+        "files": {
+            part.file.name: {"tiles": part.tiles, **(_RECORD.dump_python(record) if record else {})}
+            for part, record in records.items()
+        },
     }
-    write_json(path, facts | {"files": files})
+    write_json(path, manifest)
 
 
 def _plan_path(folder: Path) -> Path:
@@ -121,14 +102,10 @@ def _record_path(folder: Path, file: RemoteFile) -> Path:
     return folder / SOURCE / "done" / f"{Path(file.name).name}.json"
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, content: TypeAdapter[T]) -> T | None:
     try:
-        return json.loads(path.read_text())
+        return content.validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError:
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> GeoladderError:
-    return GeoladderError(f"{path} is damaged; delete it, and the same command writes it anew")
+    except ValidationError:
+        raise GeoladderError(f"{path} is damaged; delete it, and the same command writes it anew") from None

@@ -1,19 +1,15 @@
-"""When to ask a failing server again.
-
-Unusual: failures are counted in a row. A download of gigabytes may break a hundred times, as long as each try brings
-bytes; pauses grow exponentially, and their jitter comes from a seed, so that a run can be repeated.
-"""
+"""When a failing server is asked again: pauses grow exponentially, and their jitter comes from a seed."""
 
 import logging
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from threading import Event
 from typing import TypeVar
 
 import numpy as np
+import urllib3
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
 from geoladder.errors import GeoladderError
 
@@ -48,22 +44,17 @@ class Patience:
     seed: int = 0
     """Draws the jitter."""
 
-    def pause_s(self, name: str, failures: int, asked_s: float) -> float:
-        """Pause after the `failures`-th failure in a row: 50-100 % of the exponential one, at least `asked_s`."""
+    def pause_s(self, name: str, failures: int, least_s: float) -> float:
+        """Pause after the `failures`-th failure in a row: 50-100 % of the exponential one, at least `least_s`."""
         rng = np.random.default_rng([self.seed, zlib.crc32(name.encode()), failures])
-        return max(min(self.base_s * 2.0 ** (failures - 1), self.ceiling_s) * rng.uniform(0.5, 1.0), asked_s)
+        exponential_s = min(self.base_s * 2.0 ** (failures - 1), self.ceiling_s)
+        return max(exponential_s * rng.uniform(0.5, 1.0), least_s)
 
 
 DEFAULT = Patience()
 
 
-def persist(
-    action: Callable[[], T],
-    name: str,
-    patience: Patience,
-    stop: Event,
-    progress: Callable[[], int] = lambda: 0,
-) -> T:
+def persist(action: Callable[[], T], name: str, patience: Patience, stop: Event) -> T:
     """Repeat `action` until it passes.
 
     Args:
@@ -71,40 +62,43 @@ def persist(
         name: of what is fetched, for messages and jitter.
         patience: pauses and limits.
         stop: ends a pause early.
-        progress: bytes there so far; failures are counted anew whenever it exceeds its highest value before.
 
     Raises:
         GeoladderError: `patience.attempts` failures in a row; says the last.
         StoppedError: `stop` was set.
     """
-    failures, furthest = 0, progress()
-    while True:
-        try:
-            return action()
-        except TransientError as problem:
-            reached = progress()
-            failures = 1 if reached > furthest else failures + 1
-            furthest = max(furthest, reached)
-            if failures >= patience.attempts:
-                raise GeoladderError(
-                    f"{name}: given up after {failures} failures in a row ({problem}); what came so far is kept, "
-                    "so the same command continues from there: try later, or with fewer --connections"
-                ) from None
-            pause_s = patience.pause_s(name, failures, problem.retry_after_s)
-            log.warning("%s: %s; again in %.1f s", name, problem, pause_s)
-            if stop.wait(pause_s):
-                raise StoppedError(name) from None
+
+    def attempt() -> T:
+        if stop.is_set():
+            raise StoppedError(name)
+        return action()
+
+    def pause_s(state: RetryCallState) -> float:
+        problem = state.outcome and state.outcome.exception()
+        least_s = problem.retry_after_s if isinstance(problem, TransientError) else 0.0
+        seconds = patience.pause_s(name, state.attempt_number, least_s)
+        log.warning("%s: %s; again in %.1f s", name, problem, seconds)
+        return seconds
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(TransientError),
+        stop=stop_after_attempt(patience.attempts),
+        wait=pause_s,
+        sleep=sleep_using_event(stop),
+        reraise=True,
+    )
+    try:
+        return retrying(attempt)
+    except TransientError as problem:
+        raise GeoladderError(
+            f"{name}: given up after {patience.attempts} failures in a row ({problem}); what came so far is kept, "
+            "so the same command continues from there: try later, or with fewer --connections"
+        ) from None
 
 
 def retry_after_s(header: str | None) -> float:
     """Pause a Retry-After header asks for, given as seconds or as a date; 0 where it says nothing readable."""
-    if not header:
-        return 0.0
-    if header.strip().isdigit():
-        return float(header)
     try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
+        return urllib3.Retry().parse_retry_after(header) if header else 0.0
+    except urllib3.exceptions.InvalidHeader:
         return 0.0
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

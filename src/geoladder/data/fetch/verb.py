@@ -119,7 +119,7 @@ def _require_plan(folder: Path, url: str, select: "Select", whole_parts: bool) -
     from geoladder.data.fetch.records import read_plan
 
     plan = read_plan(folder)
-    if plan is None or (plan.select, plan.whole_parts) != (select, whole_parts):
+    if plan is None or not plan.is_of(select, whole_parts):
         raise GeoladderError(
             f"{folder} has no plan of this selection for groups to share; first run the same command on {url} with "
             "--plan and without --group"

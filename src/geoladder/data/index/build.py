@@ -1,8 +1,8 @@
 """The usable tiles of an archive, and a ledger of every row with the reason it was dropped.
 
-Unusual: decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline,
-and by archives without metadata. What the corpus does not select is dropped first, so nothing of it is opened.
-Validation cells are chosen by a hash of the cell's name, so they are the same cells in every corpus.
+Decided from metadata and the identity columns alone; pixels are read only for products of unknown baseline, and by
+archives without metadata. What the corpus does not select is dropped first, so nothing of it is opened. Validation
+cells are chosen by a hash of the cell's name, so they are the same cells in every corpus.
 """
 
 import logging
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.data.archives.sources import open_archive
-from geoladder.data.index.checks import check_identities, count_off_grid, set_offsets
+from geoladder.data.index.checks import check_identities, set_offsets, warn_off_grid
 from geoladder.data.index.select import unselected
 from geoladder.data.index.split import is_validation
 from geoladder.data.labels.targets import great_circle_km
@@ -57,7 +57,7 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     rows = reader.metadata()
     if rows.empty:
         raise GeoladderError(f"{archive}/metadata.parquet lists no tile; fetch the archive again")
-    count_off_grid(rows)
+    warn_off_grid(rows)
     rows["split"] = [
         "val" if is_validation(cell, spec.validation_share) else "train" for cell in rows["grid_cell"]
     ]

@@ -1,7 +1,7 @@
-"""What an index needs to look into an archive for: identities of rows, and DN offsets that no name tells.
+"""What an index needs to look into an archive for: identities of rows, and DN offsets that no name states.
 
-Unusual: nothing stops at the first bad row. It gets its reason in the ledger, and the message goes to whoever judges
-whether too many are bad. Rows that have a reason already are not opened.
+Nothing stops at the first bad row. It gets its reason in the ledger, and the message goes to whoever judges whether
+too many are bad. Rows that have a reason already are not opened.
 """
 
 import logging
@@ -23,8 +23,8 @@ FARTHEST_KM = math.hypot(FOOTPRINT_M, FOOTPRINT_M) / 2000
 """From a cell's centre to a corner of its image: the place of any part of a tile is nearer."""
 
 
-def count_off_grid(rows: pd.DataFrame) -> int:
-    """Rows whose place, by the metadata, is not in their grid cell by the official grid; warns of the first.
+def warn_off_grid(rows: pd.DataFrame) -> None:
+    """Warn of rows whose place, by the metadata, is not in their grid cell by the official grid.
 
     They are not dropped: places of chips follow from each tile's own georeference, and not from the metadata.
 
@@ -48,7 +48,6 @@ def count_off_grid(rows: pd.DataFrame) -> int:
             len(rows),
             *off.iloc[0][["grid_cell", "lat_deg", "lon_deg"]],
         )
-    return len(off)
 
 
 def check_identities(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) -> list[str]:
@@ -65,13 +64,15 @@ def check_identities(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) 
     problems = []
     for part, of_part in rows[reason == ""].groupby("part", sort=True):
         try:
-            found = reader.identities(str(part)).reindex(of_part["row"]).set_index(of_part.index)
+            images = reader.identities(str(part)).reindex(of_part["row"]).set_index(of_part.index)
         except UnreadableTileError as problem:
             problems.append(str(problem))
             log.warning("%d rows dropped: %s", len(of_part), problem)
             reason[of_part.index] = "unreadable"
             continue
-        other = (found["grid_cell"] != of_part["grid_cell"]) | (found["product_id"] != of_part["product_id"])
+        other = (images["grid_cell"] != of_part["grid_cell"]) | (
+            images["product_id"] != of_part["product_id"]
+        )
         reason[of_part.index[other]] = "metadata mismatch"
     return problems
 
@@ -92,10 +93,10 @@ def set_offsets(reader: TileSource, rows: pd.DataFrame, reason: pd.Series, harmo
     rows["offset_dn"] = 0
     if harmonise == "none":
         return []
-    told = rows["product_id"].map(boa_offset_dn)
-    rows["offset_dn"] = told.fillna(0).astype(int)
+    offsets = rows["product_id"].map(boa_offset_dn)
+    rows["offset_dn"] = offsets.fillna(0).astype(int)
     problems = []
-    unknown = rows.loc[told.isna() & (reason == ""), ["part", "row"]]
+    unknown = rows.loc[offsets.isna() & (reason == ""), ["part", "row"]]
     for position, part, row in unknown.itertuples(name=None):
         try:
             tile = reader.read(part, row)

@@ -1,9 +1,9 @@
 """Which rows of an archive a corpus takes, by metadata alone: a fraction, dates, regions, named cells, land.
 
-Unusual: rows are chosen one by one, never as the first files of an archive, which lie in Antarctica. The fraction is
-drawn from all cells before the other limits, so that a smaller one lies inside a larger one and loosening a limit
-only adds rows. A row that lacks the value a limit asks for is not taken, and every row that is not has a reason,
-which ends up in the ledger.
+Rows are chosen one by one, never as the first files of an archive, which lie in Antarctica. The fraction is drawn
+from all cells before the other limits, so that a smaller one lies inside a larger one and loosening a limit only adds
+rows. A row that lacks the value a limit asks for is not taken, and every row that is not has a reason, which ends up
+in the ledger.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Which grid cells are held out for validation, and which belong to a nested fraction of a corpus.
 
-Unusual: nothing is drawn. Both answers come from stable hashes of the cells' names, so they are the same on every
-machine and for every order of reading: a validation cell is in no training set, and 1/16 lies inside 1/4 inside 1.
+Nothing comes from a random generator. Both answers come from stable hashes of the cells' names, so they are the same
+on every machine and for every order of reading: a validation cell is in no training set, and 1/16 lies inside 1/4
+inside 1.
 """
 
 import hashlib
