@@ -3,8 +3,8 @@
 Comments, docstrings and formatting do not count: the syntax tree is what is hashed, together with that of every
 module of this package it imports. So a stage's fingerprint moves when its behaviour may have moved.
 
-The classes of an architecture count for that architecture alone. Entries do not count, unless they hold the class:
-what they say of sizes and rates stands in the specs, and the rest changes no number.
+The classes of an architecture count for that architecture alone. Its entry does not count, unless it holds the class:
+what it says of sizes and rates stands in the specs, and the rest changes no number.
 """
 
 import ast
@@ -80,7 +80,7 @@ def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> 
         architecture: its classes count.
         task: of fine-tuning; its entry counts, and no other.
     """
-    task_files = {TASKS.file_of(task)} if task else set()
-    sources = _reach({ROOT / STAGE_FILES[stage], *_class_files(architecture), *task_files})
+    start = {ROOT / STAGE_FILES[stage], *_class_files(architecture)}
+    sources = _reach(start | {TASKS.file_of(task)} if task else start)
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
