@@ -47,7 +47,7 @@ def test_the_verb_writes_json_and_prints_a_table(tmp_path, capsys):
         (["profile", "unet-s", "--all"], "--all"),
         (["profile", "--all", "--px", "64"], "128 px"),
         (["profile", "unet-xxl"], "the ladder has xs, s, m"),
-        (["profile", "resnet-s"], "use one of unet"),
+        (["profile", "resnet-s"], "did you mean 'unet'"),
         (["profile", "unet-s", "--px", "20"], "multiples of 8"),
     ],
 )

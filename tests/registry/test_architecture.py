@@ -1,6 +1,7 @@
 """An architecture is one file: entries check themselves, and a new one goes all the way to the figure."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,41 +31,9 @@ ENTRY = {
     "finetune_lr": "0.01",
     "sides_px": "multiples(4)",
 }
-TOY = '''"""`toy`: two convolutions, entry and class in one file."""
-
-import torch
-from torch import nn
-
-from geoladder.models.backbone import Features, check_input, hide
-from geoladder.registry.architecture import Architecture, multiples
-
-
-class Toy(nn.Module):
-    fill = "mean"
-
-    def __init__(self, width, bands=10):
-        super().__init__()
-        self.bands, self.dense_channels, self.summary_dim = bands, width, width
-        self.encoder = nn.Sequential(nn.Conv2d(bands + 1, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 1))
-
-    def forward(self, x, mask=None):
-        check_input(x, self.bands, 4)
-        dense = self.encoder(torch.cat(hide(x, mask, self.fill), 1))
-        return Features(dense, dense.mean((2, 3)))
-
-
-ARCHITECTURE = Architecture(
-    name="toy",
-    title="Toy net",
-    colour="#aa3377",
-    classes={"": "geoladder.models.architectures.toy:Toy"},
-    rungs={"xs": {"width": 4}, "s": {"width": 8}},
-    base_width=4,
-    pretrain_lr=0.01,
-    finetune_lr=0.02,
-    sides_px=multiples(4),
-)
-'''
+DOCS = ROOT / "docs/ladder.md"
+TOY = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
+"""The documented example, so that it stays true."""
 
 
 def entry(**changes) -> str:

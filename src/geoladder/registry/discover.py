@@ -101,9 +101,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
 def _reason(problem: Exception) -> str:
     """What stopped an entry, on one line."""
+    if isinstance(problem, GeoladderError):
+        return str(problem)
     if isinstance(problem, ValidationError):
-        parts = ((".".join(map(str, error["loc"])), error["msg"]) for error in problem.errors())
-        return "; ".join(
-            f"{place}: {text}".removeprefix(": ").replace("Value error, ", "") for place, text in parts
-        )
-    return f"{type(problem).__name__}: {problem}" if not isinstance(problem, GeoladderError) else str(problem)
+        parts = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors()]
+        return "; ".join(part.removeprefix(": ").replace("Value error, ", "") for part in parts)
+    return f"{type(problem).__name__}: {problem}"

@@ -15,9 +15,7 @@ from geoladder.runs.atomic import atomic_path
 from geoladder.study.analysis import Figures
 
 MM_PER_INCH = 25.4
-NAMES = {
-    **{name: entry.title for name, entry in ARCHITECTURES.items()},
-}
+NAMES = {name: entry.title for name, entry in ARCHITECTURES.items()}
 
 
 @contextmanager

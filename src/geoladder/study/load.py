@@ -14,7 +14,7 @@ from geoladder.suggest import nearest
 
 
 def _block_at(location: tuple[int | str, ...]) -> type[Block] | None:
-    """Class of the study block at a pydantic error location, where it can be told."""
+    """Class of the study block at a pydantic error location; None where there is none."""
     block: Any = Study
     for step in location:
         if isinstance(step, int) or not (isinstance(block, type) and issubclass(block, BaseModel)):
@@ -45,7 +45,7 @@ def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
     """Validate a study given as plain dictionaries.
 
     Raises:
-        GeoladderError: names every bad key, where it is, what was found and what is allowed.
+        GeoladderError: names every bad key, where it is, what was got and what is allowed.
     """
     try:
         return Study.model_validate(raw)

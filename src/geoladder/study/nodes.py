@@ -31,7 +31,7 @@ def sweep_folder(cell: Cell, factor: float) -> str:
 
 
 def fingerprints(nodes: Mapping[str, Spec]) -> dict[str, str]:
-    """Fingerprint each result file must carry."""
+    """Fingerprint a result file must carry, by file."""
     return {file: spec.fingerprint for file, spec in nodes.items()}
 
 
@@ -59,16 +59,17 @@ class Nodes:
             spec = PretrainSpec.of(study, swept, self._code("pretrain", swept.architecture))
             at_factor = spec.model_copy(update={"lr": spec.lr * factor})
             self.sweep[f"{sweep_folder(swept, factor)}/metrics.json"] = at_factor
-        self._behind = {point_file(p): study.cell_of(p) for p in points}
+        self._behind = {point_file(point): study.cell_of(point) for point in points}
         self.finetune: dict[str, FinetuneSpec] = {}
         for point in points:
             cell = study.cell_of(point)
             pretrained = cells[cell].fingerprint if cell else None
             code = self._code("finetune", point.arm.architecture, point.task)
             self.finetune[point_file(point)] = FinetuneSpec.of(study, point, pretrained, code)
-        subsets = dict.fromkeys((p.task, p.seed, p.n) for p in points)
+        subsets = dict.fromkeys((point.task, point.seed, point.n) for point in points)
         self.trivial = {
-            f"results/trivial/{t}/seed{s}/n{n}.json": TrivialSpec.of(study, t, s, n) for t, s, n in subsets
+            f"results/trivial/{task}/seed{seed}/n{n}.json": TrivialSpec.of(study, task, seed, n)
+            for task, seed, n in subsets
         }
 
     def _code(self, stage: str, architecture: str, task: str | None = None) -> str | None:

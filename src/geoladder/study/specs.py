@@ -7,7 +7,7 @@ the graph reaches exactly what follows from it. Paths, colours, threads and comm
 import hashlib
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from geoladder.models.ladder import rung, scaled_lr
 from geoladder.study.block import Block
@@ -24,6 +24,20 @@ class Spec(Block):
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that name this spec."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+
+Part = TypeVar("Part", bound=Block)
+
+
+def _take(spec: type[Part], *blocks: Block, **values: object) -> Part:
+    """A spec of these values and, for its other keys, of the first block of the study that has a key of that name."""
+    taken = {key: value for block in reversed(blocks) for key, value in block if key in spec.model_fields}
+    return spec.model_validate(taken | values)
+
+
+def _digest(path: Path | None) -> str | None:
+    """Twelve digits of a small file's content; None where there is none (yet)."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else None
 
 
 class ArchiveSpec(Spec):
@@ -92,12 +106,12 @@ class Layout(Block):
     def of(cls, study: Study, name: str) -> Self:
         """Layout of corpus `name`; synthetic archives are MajorTOM parquet."""
         corpus = study.corpora[name]
-        values = corpus.model_dump(include={"source", "derive", "water_raster", "max_ice_share", "climate"})
-        if corpus.source == "synthetic":
-            values["source"] = "majortom"
-        if corpus.max_ice_share is not None:
-            values["koppen_raster"] = study.cleaning.koppen_raster
-        return cls(**values)
+        return _take(
+            cls,
+            corpus,
+            source="majortom" if corpus.source == "synthetic" else corpus.source,
+            koppen_raster=None if corpus.max_ice_share is None else study.cleaning.koppen_raster,
+        )
 
 
 class IndexSpec(Spec):
@@ -124,24 +138,18 @@ class IndexSpec(Spec):
         select = corpus.select
         if corpus.url:  # the fraction was drawn from the whole archive
             select = select.model_copy(update={"fraction": Fraction(1), "seed": 0})
-        return cls(
+        return _take(
+            cls,
+            study.cleaning,
+            study.validation,
+            corpus,
             archive=ArchiveSpec.of(study, name).fingerprint,
             bench=BenchArchiveSpec.of(study).fingerprint,
-            one_product_per_cell=corpus.one_product_per_cell,
             validation_share=study.validation.share,
-            bench_buffer_km=study.validation.bench_buffer_km,
             layout=Layout.of(study, name),
             select=select,
             cells=_digest(select.cells),
-            **study.cleaning.model_dump(
-                include={"max_cloud_percent", "max_nodata_share", "max_corrupt_share", "harmonise"}
-            ),
         )
-
-
-def _digest(path: Path | None) -> str | None:
-    """Twelve digits of a small file's content; None where there is none (yet)."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else None
 
 
 class ChipsSpec(Spec):
@@ -165,12 +173,12 @@ class ChipsSpec(Spec):
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
         """Spec of data/<name>/chips/."""
-        taken = {"chip_px", "chip_max_cloud_share", "max_corrupt_share", "chip_codec", "koppen_raster"}
-        return cls(
+        return _take(
+            cls,
+            study.cleaning,
             index=IndexSpec.of(study, name).fingerprint,
             split="val" if study.pretrain.read == "tiles" else None,
             layout=Layout.of(study, name),
-            **study.cleaning.model_dump(include=taken),
         )
 
 
@@ -204,11 +212,12 @@ class TileReading(Block):
         """None where the study reads chips."""
         if study.pretrain.read == "chips":
             return None
-        return cls(
+        return _take(
+            cls,
+            study.pretrain,
+            study.cleaning,
             max_cloud_share=study.cleaning.chip_max_cloud_share,
             layout=Layout.of(study, name),
-            koppen_raster=study.cleaning.koppen_raster,
-            **study.pretrain.model_dump(include={"crops_per_tile", "shuffle_window"}),
         )
 
 
@@ -247,16 +256,10 @@ class PretrainSpec(Spec):
         settings = [pretrain.rungs[name] for name in names if name in pretrain.rungs]
         rates = [setting.lr for setting in settings if setting.lr is not None]
         decays = [setting.weight_decay for setting in settings if setting.weight_decay is not None]
-        taken = {
-            "transform",
-            "samples",
-            "batch",
-            "warmup_share",
-            "gradient_clip",
-            "checkpoint_every",
-            "objective",
-        }
-        return cls(
+        return _take(
+            cls,
+            pretrain,
+            study.compute,
             corpus=corpus_name(cell.corpus),
             fraction=corpus_fraction(cell.corpus),
             architecture=cell.architecture,
@@ -268,11 +271,8 @@ class PretrainSpec(Spec):
             validation_chips=study.validation.chips,
             lr=rates[0] if rates else scaled_lr(pretrain.lr[cell.architecture], chosen),
             weight_decay=decays[0] if decays else pretrain.weight_decay,
-            precision=study.compute.precision,
             code=code,
             tiles=TileReading.of(study, corpus_name(cell.corpus)),
-            tensorboard=pretrain.tensorboard,
-            **pretrain.model_dump(include=taken),
         )
 
 
@@ -310,7 +310,12 @@ class FinetuneSpec(Spec):
         finetune, arm, gates = study.finetune, point.arm, study.gates
         length = gates if gates is not None and point.n == gates.n else finetune
         chosen = rung(arm.architecture, arm.size)
-        return cls(
+        return _take(
+            cls,
+            length,
+            finetune,
+            study.cleaning,
+            study.compute,
             corpus=arm.corpus,
             architecture=arm.architecture,
             size=arm.size,
@@ -322,15 +327,9 @@ class FinetuneSpec(Spec):
             indices=_digest(study.bench.index_file(point.task, point.n)),
             bench=BenchArchiveSpec.of(study).fingerprint,
             stats=StatsSpec.of(study).fingerprint,
-            harmonise=study.cleaning.harmonise,
             transform=study.pretrain.transform,
             lr=scaled_lr(finetune.lr[arm.architecture], chosen),
-            precision=study.compute.precision,
             code=code,
-            **length.model_dump(include={"steps", "batch"}),
-            **finetune.model_dump(
-                include={"weight_decay", "warmup_share", "validations", "mode", "test_patches"}
-            ),
         )
 
 
@@ -349,12 +348,13 @@ class TrivialSpec(Spec):
     @classmethod
     def of(cls, study: Study, task: str, seed: int, n: int) -> Self:
         """Spec of the trivial predictors that go with one n of every curve."""
-        return cls(
+        return _take(
+            cls,
+            study.finetune,
+            study.cleaning,
             task=task,
             seed=seed,
             n=n,
             indices=_digest(study.bench.index_file(task, n)),
             bench=BenchArchiveSpec.of(study).fingerprint,
-            harmonise=study.cleaning.harmonise,
-            test_patches=study.finetune.test_patches,
         )

@@ -7,6 +7,8 @@ from typing import cast
 
 from geoladder.registry.architecture import Architecture, Kwargs, multiples
 
+PAPER: Kwargs = {"layout": "paper", "heads": 16, "latent": 0, "stem_px": 0, "code_px": 0}
+
 
 def dial(width: int) -> Kwargs:
     """Constructor arguments by width w: tokens of w channels in 4 blocks, patches of 4 px.
@@ -20,19 +22,6 @@ def dial(width: int) -> Kwargs:
         "patch": 4,
         "decoder": max(4, width // 4),
         "stem": width // 2,
-    }
-
-
-def _paper(width: int, depth: int, patch: int, latent: int = 0, stem_px: int = 0, code_px: int = 0) -> Kwargs:
-    return {
-        "layout": "paper",
-        "width": width,
-        "depth": depth,
-        "heads": 16,
-        "patch": patch,
-        "latent": latent,
-        "stem_px": stem_px,
-        "code_px": code_px,
     }
 
 
@@ -51,12 +40,13 @@ ARCHITECTURE = Architecture(
         "xs": dial(12),
         "s": dial(32),
         "m": dial(64),
-        "100M": _paper(512, 32, patch=4, latent=1024, stem_px=128, code_px=128),
-        "100M-23T": _paper(512, 32, patch=4, latent=1024),
-        "300M": _paper(1024, 24, patch=4, latent=1024),
-        "P8-100M": _paper(768, 12, patch=8, code_px=128),
-        "P16-100M": _paper(768, 12, patch=16, code_px=128),
-        "P16-300M": _paper(1024, 24, patch=16, code_px=128),
+        "100M": PAPER
+        | {"width": 512, "depth": 32, "patch": 4, "latent": 1024, "stem_px": 128, "code_px": 128},
+        "100M-23T": PAPER | {"width": 512, "depth": 32, "patch": 4, "latent": 1024},
+        "300M": PAPER | {"width": 1024, "depth": 24, "patch": 4, "latent": 1024},
+        "P8-100M": PAPER | {"width": 768, "depth": 12, "patch": 8, "code_px": 128},
+        "P16-100M": PAPER | {"width": 768, "depth": 12, "patch": 16, "code_px": 128},
+        "P16-300M": PAPER | {"width": 1024, "depth": 24, "patch": 16, "code_px": 128},
     },
     base_width=32,
     pretrain_lr=0.011,
