@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 import geoladder.runs.code as code
-from geoladder.registry import ARCHITECTURES
+from geoladder.registry import ARCHITECTURES, TASKS
 
 
 @pytest.fixture
@@ -64,3 +64,18 @@ def test_an_edit_of_a_figure_moves_none(copy_of_the_package):
     before = fingerprints()
     append(copy_of_the_package / "report/figures/scaling.py", "\nNEW = 1\n")
     assert fingerprints() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "moved"), [("tasks/roads.py", ["roads"]), ("density.py", ["roads", "buildings"])]
+)
+def test_an_edit_of_a_task_moves_fine_tuning_on_it_alone(copy_of_the_package, file, moved):
+    def by_task():
+        code.code_fingerprint.cache_clear()
+        return {task: code.code_fingerprint("finetune", "unet", task) for task in TASKS}
+
+    before, pretraining = by_task(), fingerprints()
+    append(copy_of_the_package / "training" / file, "\nNEW = 1\n")
+    after = by_task()
+    assert {task for task in TASKS if after[task] != before[task]} == set(moved)
+    assert fingerprints() == pretraining

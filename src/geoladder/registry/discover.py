@@ -7,7 +7,6 @@ study can check names without importing what runs them.
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -41,7 +40,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def __init__(self, kind: str, package: str, entry: type[Entry], attribute: str) -> None:
         self._kind, self._package, self._entry, self._attribute = kind, package, entry, attribute
         self._entries: dict[str, Entry] | None = None
-        self._files: dict[str, str] = {}
+        self._modules: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of that name.
@@ -66,22 +65,23 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """Number of entries."""
         return len(self._read())
 
-    def file_of(self, name: str) -> Path:
-        """The file that defines the entry of that name; raises as `[name]` does."""
-        return Path(self._files[self[name].name])
+    def module_of(self, name: str) -> str:
+        """Dotted name of the module that defines the entry of that name; raises as `[name]` does."""
+        return self._modules[self[name].name]
 
     def _read(self) -> dict[str, Entry]:
         if self._entries is None:
             entries: dict[str, Entry] = {}
             files: dict[str, str] = {}
             for module in pkgutil.iter_modules(import_module(self._package).__path__):
-                entry, file = self._load(f"{self._package}.{module.name}")
+                path = f"{self._package}.{module.name}"
+                entry, file = self._load(path)
                 if entry.name in entries:
                     raise GeoladderError(
                         f"{file} and {files[entry.name]} both define the {self._kind} '{entry.name}'; rename one"
                     )
-                entries[entry.name], files[entry.name] = entry, file
-            self._entries, self._files = entries, files
+                entries[entry.name], files[entry.name], self._modules[entry.name] = entry, file, path
+            self._entries = entries
         return self._entries
 
     def _load(self, module: str) -> tuple[Entry, str]:

@@ -48,11 +48,6 @@ def _file_of(module: str) -> Path | None:
     return next((file for file in files if package == "geoladder" and file.is_file()), None)
 
 
-def _class_files(architecture: str) -> set[Path]:
-    modules = (path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values())
-    return {file for file in map(_file_of, modules) if file is not None}
-
-
 def _reach(start: set[Path]) -> dict[str, str]:
     """Normalised source by relative path: the start files and the package modules they import.
 
@@ -80,7 +75,8 @@ def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> 
         architecture: its classes count.
         task: of fine-tuning; its entry counts, and no other.
     """
-    task_files = {TASKS.file_of(task)} if task else set()
-    sources = _reach({ROOT / STAGE_FILES[stage], *_class_files(architecture), *task_files})
+    modules = {path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values()}
+    modules |= {TASKS.module_of(task)} if task else set()
+    sources = _reach({ROOT / STAGE_FILES[stage], *filter(None, map(_file_of, modules))})
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
