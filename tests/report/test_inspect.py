@@ -58,7 +58,7 @@ def test_wrong_band_counts_and_labels_that_do_not_fit_are_named(tmp_path):
         inspect(bench(tmp_path, labels=(1, 16, 16, 1)), tmp_path / "look.png")
     patch = bench(tmp_path)
     (tmp_path / "japan_0_train_label_roads.npy").write_bytes(b"no")
-    with pytest.raises(GeoladderError, match=r"label_roads\.npy is no readable npy"):
+    with pytest.raises(GeoladderError, match=r"label_roads\.npy cannot be read"):
         inspect(patch, tmp_path / "look.png")
     np.save(tmp_path / "10m-00000.npy", np.ones((3, 2, 8, 8), np.uint16))
     with pytest.raises(GeoladderError, match="4 bands on axis 1"):
@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_explained(tmp_path):
         with pytest.raises(GeoladderError, match=name.replace(".", r"\.")):
             inspect(tmp_path / name)
     (tmp_path / "x.zip").write_bytes(b"")
-    with pytest.raises(GeoladderError, match=r"known are \.parquet"):
+    with pytest.raises(GeoladderError, match=r"allowed are \.parquet"):
         inspect(tmp_path / "x.zip")
     with pytest.raises(GeoladderError, match="no checkpoint"):
         inspect(tmp_path)

@@ -76,7 +76,7 @@ class Task(ABC):
 
     @abstractmethod
     def scale(self, stored: np.ndarray) -> float:
-        """Factor from the numbers of one label file, (N, P, P, 1), to labels; found once, when a bench is indexed."""
+        """Factor from the numbers of one label file, (N, P, P, 1), to labels; taken once, when a bench is indexed."""
 
     @abstractmethod
     def read(self, stored: np.ndarray, scale: float) -> np.ndarray:

@@ -54,10 +54,10 @@ def _context_gates(table: pd.DataFrame, settings: Gates) -> list[dict[str, Any]]
     pixel = skill[skill.architecture == PIXEL]
     rows = []
     for name, task in TASKS.items():
-        ours, theirs = unet[unet.task == name].y.mean(), pixel[pixel.task == name].y.mean()
-        if pd.notna(ours) and pd.notna(theirs):
-            detail = f"{task.skill} {ours:.3f} against {theirs:.3f} at n={settings.n}"
-            rows.append(_gate("context beats pixels", name, ours - theirs, settings.min_margin, detail))
+        context, pixels = unet[unet.task == name].y.mean(), pixel[pixel.task == name].y.mean()
+        if pd.notna(context) and pd.notna(pixels):
+            detail = f"{task.skill} {context:.3f} against {pixels:.3f} at n={settings.n}"
+            rows.append(_gate("context beats pixels", name, context - pixels, settings.min_margin, detail))
     return rows
 
 
@@ -69,11 +69,11 @@ def _curve_gates(table: pd.DataFrame) -> list[dict[str, Any]]:
     for (task, architecture), arm in scratch.groupby(["task", "architecture"]):
         seeds = arm.groupby("n").seed.nunique()
         top = int(seeds[seeds == seeds.max()].index.max())
-        ours = arm[arm.n == top].y
+        skills = arm[arm.n == top].y
         base = float(mean[(mean.task == task) & (mean.n == top)].y.mean())
-        detail = f"{TASKS[str(task)].skill} {ours.mean():.3f} against {base:.3f} at n={top}, worst seed"
+        detail = f"{TASKS[str(task)].skill} {skills.mean():.3f} against {base:.3f} at n={top}, worst seed"
         rows.append(
-            _gate("curve beats mean", f"{task}, {architecture}", float(ours.min()) - base, 0.0, detail)
+            _gate("curve beats mean", f"{task}, {architecture}", float(skills.min()) - base, 0.0, detail)
         )
     return rows
 

@@ -14,7 +14,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from safetensors import SafetensorError, safe_open
 
-from geoladder.data.archives.npy import label_path
+from geoladder.data.archives.npy import label_path, open_npy
+from geoladder.data.bench.files import open_labels
 from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
@@ -49,7 +50,7 @@ def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
     }
     if kind not in readers:
         raise GeoladderError(
-            f"{path}: do not know what a '{kind}' file is; known are .parquet, .npy, .json, .safetensors and the "
+            f"{path}: a '{kind}' file cannot be described; allowed are .parquet, .npy, .json, .safetensors and the "
             "folder of a checkpoint"
         )
     text, panels = readers[kind](path, row)
@@ -94,7 +95,7 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> Description:
             bands[name], where = _geotiff(value, f"{path} row {row} band {name}")
             lines.append(f"  {name:<12} {_range(bands[name])}, {where}, {len(value):,} bytes")
     offset = boa_offset_dn(values["product_id"])
-    lines.append(f"  DN offset    {'not told by the baseline' if offset is None else offset}")
+    lines.append(f"  DN offset    {'not given by the baseline' if offset is None else offset}")
     panels = composites(bands)
     if "cloud_mask" in bands:
         panels.append(Panel("cloud mask (0 clear .. 3 shadow)", bands["cloud_mask"], "magma", (0.0, 3.0)))
@@ -109,16 +110,8 @@ def _geotiff(content: bytes, where: str) -> tuple[np.ndarray, str]:
         raise GeoladderError(f"{where} is no readable GeoTIFF ({problem}); fetch the part again") from None
 
 
-def _array(path: Path) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as problem:
-        raise GeoladderError(f"{path} is no readable npy file ({problem}); fetch or make it again") from None
-    return array
-
-
 def _npy(path: Path, row: int) -> Description:
-    array = _array(path)
+    array = open_npy(path)
     text = f"{path}: {array.dtype} array of shape {array.shape}"
     if not array.ndim:
         return f"{text}: {array}", []
@@ -150,13 +143,7 @@ def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Description:
         if not beside.exists():
             text += f"\n  no label {task.label}"
             continue
-        labels = _array(beside)
-        if labels.shape != (*images.shape[:3], 1):
-            raise GeoladderError(
-                f"{beside} has shape {labels.shape}; beside images of shape {images.shape} it must be "
-                f"{(*images.shape[:3], 1)}"
-            )
-        values = np.asarray(labels[row, ..., 0])
+        values = np.asarray(open_labels(beside, images)[row, ..., 0])
         text += f"\n  label {task.label}: {_range(values)}"
         panels.append(_label_panel(beside, task, values))
     return text, panels
@@ -212,7 +199,7 @@ def _check_bands(path: Path, array: np.ndarray, axis: int, bands: int) -> None:
 
 def _check_row(path: Path, row: int, rows: int) -> None:
     if not 0 <= row < rows:
-        raise GeoladderError(f"{path} has entries 0..{rows - 1}, but --row {row} was asked for")
+        raise GeoladderError(f"{path} has entries 0..{rows - 1}, but --row {row} was given")
 
 
 def _range(values: np.ndarray) -> str:

@@ -75,9 +75,8 @@ def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> 
         architecture: its classes count.
         task: of fine-tuning; its entry counts, and no other.
     """
-    modules = [path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values()]
-    modules += [TASKS.module_of(task)] if task else []
-    files = {file for file in map(_file_of, modules) if file is not None}
-    sources = _reach({ROOT / STAGE_FILES[stage], *files})
+    modules = {path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values()}
+    modules |= {TASKS.module_of(task)} if task else set()
+    sources = _reach({ROOT / STAGE_FILES[stage], *filter(None, map(_file_of, modules))})
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -67,20 +67,12 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
-    _log_summary(archive, index)
-
-
-def _log_summary(archive: Path, index: pd.DataFrame) -> None:
-    scaled = int((index[[f"{task}_scale" for task in TASKS]] < 1).to_numpy().sum())
-    counts = ", ".join(f"{count} {split}" for split, count in index.groupby("split")["patches"].sum().items())
     log.info(
-        "%s: %d files, patches: %s; %d label files in 0-100; offset of %d files from metadata, of %d from pixels",
+        "%s: %d files, patches: %s; offset of %d files from metadata, of the others from pixels",
         archive,
         len(index),
-        counts,
-        scaled,
+        index.groupby("split")["patches"].sum().to_dict(),
         (index["offset_source"] == "metadata").sum(),
-        (index["offset_source"] == "pixels").sum(),
     )
 
 

@@ -66,12 +66,12 @@ def curve_panel(
     parts = []
     for place, (arm, rows) in enumerate(lines):
         by_n = rows[rows.task == task].groupby("n").y
-        seen = by_n.agg(y="mean", low="min", high="max", seeds="size").reset_index()
-        x = seen.n * 1.03 ** (place - len(lines) / 2)  # side by side, so that bars do not hide one another
-        spread = [(seen.y - seen.low).clip(lower=0), (seen.high - seen.y).clip(lower=0)]
-        axis.errorbar(x, seen.y, spread, elinewidth=0.7, **looks[arm])
-        seen = seen.rename(columns={"n": "x"})
-        parts.append(seen.assign(architecture=arm[0], line=arm[1], kind="curve"))
+        points = by_n.agg(y="mean", low="min", high="max", seeds="size").reset_index()
+        x = points.n * 1.03 ** (place - len(lines) / 2)  # side by side, so that bars do not hide one another
+        spread = [(points.y - points.low).clip(lower=0), (points.high - points.y).clip(lower=0)]
+        axis.errorbar(x, points.y, spread, elinewidth=0.7, **looks[arm])
+        points = points.rename(columns={"n": "x"})
+        parts.append(points.assign(architecture=arm[0], line=arm[1], kind="curve"))
     axis.set_xscale("log", base=2)
     axis.set_xticks(sorted(error.n.unique()))
     axis.xaxis.set_minor_locator(NullLocator())
