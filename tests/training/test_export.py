@@ -24,7 +24,7 @@ from geoladder.training.export import export_model
 from geoladder.training.hub import load_model
 from geoladder.training.import_weights import import_weights
 from geoladder.training.model_card import model_card
-from geoladder.training.pretrain import pretrain
+from geoladder.training.pretrain import Hardware, pretrain
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +50,13 @@ def study_with(**corpus):
 
 
 @pytest.fixture
-def finished(corpus, pretrain_spec, tmp_path):
+def finished(inputs, pretrain_spec, tmp_path):
     """Trains one short run of a study: (folder, study)."""
 
     def make(study, architecture="unet"):
         spec = pretrain_spec(architecture, samples=16, chips=ChipsSpec.of(study, "majortom").pixels)
         out = tmp_path / "run"
-        pretrain(spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out)
+        pretrain(spec, inputs, Hardware(), out)
         return out
 
     return make
