@@ -26,7 +26,7 @@ from geoladder.models.heads import PretrainModel
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.accumulation import accumulation, divisors
 from geoladder.training import distributed
-from geoladder.training.distributed import other_ranks
+from geoladder.training.distributed import checkpoint_blocks, compile_blocks, other_ranks, wrap_policy
 from geoladder.training.pretrain import Hardware, pretrain
 from geoladder.training.pretrain_module import PretrainModule
 from geoladder.training.trainer import align_state, newest_checkpoint
@@ -170,6 +170,22 @@ def test_a_family_may_declare_its_blocks_and_the_outermost_of_nested_ones_count(
             self.alone = nn.Linear(2, 2)
 
     assert [name for name, _ in distributed.wrap_policy(Declared())] == ["nested", "alone"]
+
+
+class Flat(nn.Module):
+    """A backbone whose encoder is a list of layers, with no block in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+
+
+@pytest.mark.parametrize("spread", [checkpoint_blocks, compile_blocks, wrap_policy])
+def test_a_flat_encoder_is_refused_with_what_to_define(spread):
+    with pytest.raises(GeoladderError, match=r"Flat has no blocks .*`block_types`.*compute\.strategy"):
+        spread(nn.ModuleDict({"backbone": Flat()}))
+    declared = type("Declared", (Flat,), {"block_types": (nn.Linear,)})
+    assert len(wrap_policy(declared())) == 3
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
