@@ -169,18 +169,11 @@ def _rows(table: dict[str, tuple[str, ...]]) -> str:
 
 
 def describe(card: dict[str, Any], parameters: int) -> str:
-    """A card in a few lines for the terminal; keys a card does not have are left out."""
-    data = card.get("data") or {}
+    """A card for the terminal; what a card does not have is left out."""
+    keys = ("model", "bands", "data", "samples_seen", "objective", "metrics", "licence", "provenance")
+    entries = {key: card[key] for key in keys if card.get(key)}
     name = f"{card['architecture']}-{card.get('size')}"
-    lines = {
-        "model": f"{name} ({parameters:,} parameters without heads); all weights fit",
-        "ladder row": ", ".join(f"{key} {value}" for key, value in card["model"].items()),
-        "bands": " ".join(card["bands"]),
-        "data": data.get("archive") and f"{data['corpus']}: {data['archive']} ({data['source']})",
-        "samples seen": card.get("samples_seen"),
-        "objective": card.get("objective"),
-        "metrics": ", ".join(f"{key} {value:.4g}" for key, value in (card.get("metrics") or {}).items()),
-        "licence": card.get("licence"),
-        "made by": card.get("provenance"),
-    }
-    return "\n".join(f"{key:>12}: {value}" for key, value in lines.items() if value)
+    return (
+        f"{name}: {parameters:,} parameters without heads; all weights fit\n"
+        f"{yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=100)}"
+    )
