@@ -171,7 +171,7 @@ class Journal(Callback):
 
     def __init__(self, path: Path, steps: int, batch: int, chips: Chips, objective: Objective) -> None:
         """Log into CSV `path` (on rank 0) a run of so many steps, judged on validation set `chips`."""
-        self._path, self._steps, self._batch = path, steps, batch
+        self._path, self._batch = path, batch
         self._chips, self._objective = chips, objective
         self._every = max(1, steps // ROWS)
         self._probes = {round(steps * (i + 1) / PROBES) for i in range(PROBES)}
