@@ -26,12 +26,10 @@ from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone, rung
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
-from geoladder.training.journal import Journal
 from geoladder.training.losses import pretrain_terms
-from geoladder.training.pretrain_module import PretrainModule
-from geoladder.training.resume import Saver
-from geoladder.training.schedule import adamw, cosine_with_warmup
-from geoladder.training.trainer import fit, make_trainer
+from geoladder.training.optimisation import adamw, cosine_with_warmup
+from geoladder.training.pretrain_module import Journal, PretrainModule
+from geoladder.training.trainer import Saver, fit, make_trainer
 
 BAR = 1.15
 BATCHES = 8

@@ -20,7 +20,7 @@ from geoladder.counting.flops import count_gflops
 from geoladder.counting.params import count_parameters
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
-from geoladder.training.schedule import adamw
+from geoladder.training.optimisation import adamw
 
 BANDS, PX, BATCH = 10, 32, 16
 REPEATS, STEPS = 7, 4

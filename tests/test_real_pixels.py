@@ -26,7 +26,7 @@ from geoladder.study.load import load_study
 from geoladder.study.specs import ChipsSpec, FinetuneSpec, IndexSpec, Layout, PretrainSpec, StatsSpec
 from geoladder.study.study import Arm, Cell, Point
 from geoladder.training.checkpoints import load_backbone
-from geoladder.training.pretrain import pretrain
+from geoladder.training.pretrain import Hardware, Inputs, pretrain
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT.parent / "shared" / "samples" / "majortom"
@@ -160,7 +160,7 @@ def trained(request, study, prepared, tmp_path_factory):
     spec = spec.model_copy(update={"samples": STEPS * spec.batch})
     out = tmp_path_factory.mktemp(request.param)
     chips = prepared / "chips"
-    pretrain(spec, chips, chips, prepared / "stats.json", out)
+    pretrain(spec, Inputs(chips, prepared / "stats.json", chips=chips), Hardware(), out)
     return spec, out
 
 

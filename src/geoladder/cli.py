@@ -122,26 +122,21 @@ def _stats(options: Options) -> None:
 
 def _pretrain(options: Options) -> None:
     from geoladder.study.specs import PretrainSpec
-    from geoladder.training.pretrain import pretrain
+    from geoladder.training.pretrain import Hardware, Inputs, pretrain
 
     spec = PretrainSpec.model_validate_json(options.spec)
-    pretrain(
-        spec,
-        options.chips,
-        options.validation,
-        options.stats,
-        options.out,
+    inputs = Inputs(options.validation, options.stats, options.chips, options.archive, options.index)
+    hardware = Hardware(
         threads=options.threads,
         devices=options.devices,
         strategy=options.strategy,
         micro_batch=options.micro_batch or None,
         activation_checkpointing=bool(options.activation_checkpointing),
         compile_model=bool(options.compile),
-        archive=options.archive,
-        index=options.index,
         workers=options.workers,
-        progress=options.log is None,  # jobs of a workflow share one terminal
     )
+    # Jobs of a workflow share one terminal.
+    pretrain(spec, inputs, hardware, options.out, progress=options.log is None)
 
 
 def _finetune(options: Options) -> None:

@@ -15,6 +15,7 @@ from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.models.ladder import rung
 from geoladder.study.pretraining import LabelRaster, Objective
 from geoladder.study.specs import FinetuneSpec, PretrainSpec, StatsSpec, TrivialSpec
+from geoladder.training.pretrain import Inputs
 
 PX = 16
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")
@@ -70,6 +71,12 @@ def corpus(tmp_path_factory):
     write_chip_folder(folder / "chips")
     write_stats(StatsSpec(chips="0"), folder / "chips", folder / "stats.json")
     return folder
+
+
+@pytest.fixture
+def inputs(corpus):
+    """What a run on the chips of `corpus` reads."""
+    return Inputs(corpus / "chips", corpus / "stats.json", chips=corpus / "chips")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -25,10 +26,10 @@ from geoladder.models.heads import PretrainModel
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.accumulation import accumulation, divisors
 from geoladder.training import distributed
-from geoladder.training.pretrain import pretrain
+from geoladder.training.distributed import checkpoint_blocks, compile_blocks, other_ranks, wrap_policy
+from geoladder.training.pretrain import Hardware, pretrain
 from geoladder.training.pretrain_module import PretrainModule
-from geoladder.training.ranks import other_ranks
-from geoladder.training.resume import align_state, newest_checkpoint
+from geoladder.training.trainer import align_state, newest_checkpoint
 
 CALM = 0.001
 """Learning rate at which rounding does not grow in 150 steps; at the usual 0.01 it is 1e-2 of the loss after 40."""
@@ -36,9 +37,9 @@ FAMILIES = {"unet": unet.ConvBlock, "vit_upernet": vit.Block, "mamba_upernet": m
 
 
 @pytest.fixture
-def run(corpus):
+def run(inputs):
     def start(spec, out, **computing):
-        pretrain(spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out, **computing)
+        pretrain(spec, inputs, Hardware(**computing), out)
         return pd.read_csv(out / "log.csv"), json.loads((out / "metrics.json").read_text())
 
     return start
@@ -169,6 +170,22 @@ def test_a_family_may_declare_its_blocks_and_the_outermost_of_nested_ones_count(
             self.alone = nn.Linear(2, 2)
 
     assert [name for name, _ in distributed.wrap_policy(Declared())] == ["nested", "alone"]
+
+
+class Flat(nn.Module):
+    """A backbone whose encoder is a list of layers, with no block in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+
+
+@pytest.mark.parametrize("spread", [checkpoint_blocks, compile_blocks, wrap_policy])
+def test_a_flat_encoder_is_refused_with_what_to_define(spread):
+    with pytest.raises(GeoladderError, match=r"Flat has no blocks .*`block_types`.*compute\.strategy"):
+        spread(nn.ModuleDict({"backbone": Flat()}))
+    declared = type("Declared", (Flat,), {"block_types": (nn.Linear,)})
+    assert len(wrap_policy(declared())) == 3
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
@@ -312,10 +329,10 @@ def test_compiled_blocks_train_alike(run, pretrain_spec, tmp_path):
     assert_same_run(run(spec, tmp_path / "compiled", compile_model=True), plain)
 
 
-def shoot(spec, corpus, out, computing, number):
+def shoot(spec, inputs, out, computing, number):
     """Run in a child process until a checkpoint exists, then send it a signal; return its exit status."""
-    places = (spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out)
-    child = multiprocessing.get_context("fork").Process(target=pretrain, args=places, kwargs=computing)
+    arguments = (spec, inputs, Hardware(**computing), out)
+    child = multiprocessing.get_context("fork").Process(target=pretrain, args=arguments)
     child.start()
     state = out / "state" / spec.fingerprint
     deadline = time.monotonic() + 120
@@ -332,12 +349,12 @@ def shoot(spec, corpus, out, computing, number):
 @pytest.mark.parametrize(
     ("strategy", "number"), [("ddp", signal.SIGKILL), ("ddp", signal.SIGTERM), ("fsdp", signal.SIGTERM)]
 )
-def test_a_shot_run_of_two_processes_goes_on(run, corpus, pretrain_spec, tmp_path, strategy, number, caplog):
+def test_a_shot_run_of_two_processes_goes_on(run, inputs, pretrain_spec, tmp_path, strategy, number, caplog):
     spec = pretrain_spec(samples=1200, checkpoint_every=10, lr=CALM)
     computing = {"devices": 2, "strategy": strategy}
     plain = run(spec, tmp_path / "plain")
     out = tmp_path / "shot"
-    assert shoot(spec, corpus, out, computing, number) == (143 if number == signal.SIGTERM else -number)
+    assert shoot(spec, inputs, out, computing, number) == (143 if number == signal.SIGTERM else -number)
     assert not (out / "metrics.json").exists()
     checkpoint = newest_checkpoint(out / "state" / spec.fingerprint)
     with caplog.at_level("INFO"):
@@ -349,12 +366,12 @@ def test_a_shot_run_of_two_processes_goes_on(run, corpus, pretrain_spec, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("two_first", [True, False])
-def test_a_run_may_go_on_with_another_number_of_processes(run, corpus, pretrain_spec, tmp_path, two_first):
+def test_a_run_may_go_on_with_another_number_of_processes(run, inputs, pretrain_spec, tmp_path, two_first):
     spec = pretrain_spec(samples=1200, checkpoint_every=10, lr=CALM)
     plain = run(spec, tmp_path / "plain")
     ways = [{"devices": 2, "strategy": "fsdp"}, {}]
     first, then = ways if two_first else ways[::-1]
-    assert shoot(spec, corpus, tmp_path / "shot", first, signal.SIGTERM) == 143
+    assert shoot(spec, inputs, tmp_path / "shot", first, signal.SIGTERM) == 143
     assert_same_run(run(spec, tmp_path / "shot", **then), plain)
 
 
@@ -387,9 +404,9 @@ def test_a_loss_that_is_no_number_stops_all_processes(run, pretrain_spec, tmp_pa
 
 def test_what_another_rank_died_of_is_said():
     """Rank 0 only notices that a connection broke."""
-    arguments = {"batch": 16, "devices": 3, "micro_batch": None}
+    fail = partial(accumulation, batch=16, devices=3, micro_batch=None)
     with pytest.raises(GeoladderError, match="rank 1 stopped: a batch of 16 samples"):
-        with other_ranks(2, accumulation, arguments):
+        with other_ranks(2, fail):
             assert os.environ["LOCAL_RANK"] == "0"
             for other in multiprocessing.active_children():
                 other.join(60)
@@ -399,7 +416,7 @@ def test_what_another_rank_died_of_is_said():
 
 def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with other_ranks(2, accumulation, {}):
+    with other_ranks(2, accumulation):
         assert not multiprocessing.active_children()
 
 

@@ -7,6 +7,7 @@ import re
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import get_args
 
 import huggingface_hub
 import pytest
@@ -17,14 +18,15 @@ from safetensors.torch import load_file, save_file
 from geoladder.cli import main
 from geoladder.errors import GeoladderError
 from geoladder.models.ladder import build_backbone
+from geoladder.study.corpora import Corpus
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ChipsSpec
 from geoladder.training.checkpoints import save_model
 from geoladder.training.export import export_model
 from geoladder.training.hub import load_model
 from geoladder.training.import_weights import import_weights
-from geoladder.training.model_card import model_card
-from geoladder.training.pretrain import pretrain
+from geoladder.training.model_card import DATA, model_card
+from geoladder.training.pretrain import Hardware, pretrain
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +52,13 @@ def study_with(**corpus):
 
 
 @pytest.fixture
-def finished(corpus, pretrain_spec, tmp_path):
+def finished(inputs, pretrain_spec, tmp_path):
     """Trains one short run of a study: (folder, study)."""
 
     def make(study, architecture="unet"):
         spec = pretrain_spec(architecture, samples=16, chips=ChipsSpec.of(study, "majortom").pixels)
         out = tmp_path / "run"
-        pretrain(spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out)
+        pretrain(spec, inputs, Hardware(), out)
         return out
 
     return make
@@ -135,6 +137,32 @@ def test_the_card_of_real_data_names_its_licence(finished, tmp_path):
     text = model_card(card)
     assert "| val_landcover_accuracy | 0.25 | share of images with the right class of landcover |" in text
     assert "classes of landcover, classes of unseen" in text
+
+
+@pytest.mark.parametrize("source", ["tree", "fasttom_tree"])
+def test_extracted_majortom_keeps_the_licence_of_majortom(finished, tmp_path, source):
+    study = study_with(source=source, path="/archives/extracted")
+    export_model(finished(study), tmp_path / "out", study)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert front_matter(text)["license"] == "cc-by-sa-4.0"
+    assert f"archive `extracted`, layout `{source}`" in text
+
+
+@pytest.mark.parametrize("source", ["globe", "auto"])
+def test_a_licence_nobody_knows_is_asked_for(finished, tmp_path, source):
+    study = study_with(source=source, path="/archives/globe")
+    run = finished(study)
+    with pytest.raises(GeoladderError, match=rf"source: {source}\) is not known.*--licence"):
+        export_model(run, tmp_path / "out", study)
+    assert not (tmp_path / "out").exists()
+    export_model(run, tmp_path / "out", study, licence="cc-by-4.0")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert front_matter(text)["license"] == "cc-by-4.0"
+    assert "No satellite image" not in text
+
+
+def test_every_source_of_a_corpus_has_its_words():
+    assert set(DATA) == set(get_args(Corpus.model_fields["source"].annotation))
 
 
 def test_a_run_of_another_study_is_not_exported(finished, tmp_path):

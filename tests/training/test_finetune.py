@@ -17,7 +17,7 @@ from geoladder.training import finetune as stage
 from geoladder.training.density import Density
 from geoladder.training.finetune import build_model, finetune, frozen_parts, logits_of, train_best
 from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of, turned
-from geoladder.training.pretrain import pretrain
+from geoladder.training.pretrain import Hardware, pretrain
 
 test_rows.__test__ = False  # a function of the package, not a test
 
@@ -51,10 +51,10 @@ def pretrained(corpus, tmp_path_factory):
 
 
 @pytest.fixture
-def checkpoint(pretrained, corpus, pretrain_spec):
+def checkpoint(pretrained, inputs, pretrain_spec):
     spec = pretrain_spec()
     if not (pretrained / "metrics.json").exists():
-        pretrain(spec, corpus / "chips", corpus / "chips", corpus / "stats.json", pretrained)
+        pretrain(spec, inputs, Hardware(), pretrained)
     return pretrained, spec.fingerprint
 
 

@@ -11,14 +11,13 @@ from geoladder.data.labels.label_rasters import UNKNOWN, label_classes
 from geoladder.errors import GeoladderError
 from geoladder.study.pretraining import LabelRaster, Objective
 from geoladder.training.checkpoints import load_trained
-from geoladder.training.pretrain import pretrain
+from geoladder.training.pretrain import Hardware, pretrain
 
 
 @pytest.fixture
-def run(corpus):
+def run(inputs):
     def start(spec, out, **computing):
-        places = corpus / "chips", corpus / "chips", corpus / "stats.json", out
-        pretrain(spec, *places, **computing)
+        pretrain(spec, inputs, Hardware(**computing), out)
         return json.loads((out / "metrics.json").read_text())["metrics"]
 
     return start

@@ -21,16 +21,16 @@ from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
 from geoladder.runs import lock
-from geoladder.training import journal
-from geoladder.training.pretrain import pretrain
-from geoladder.training.resume import newest_checkpoint
+from geoladder.training import pretrain_module
+from geoladder.training.pretrain import Hardware, pretrain
+from geoladder.training.trainer import newest_checkpoint
 from geoladder.training.validate import validate
 
 
 @pytest.fixture
-def run(corpus):
+def run(inputs):
     def start(spec, out):
-        pretrain(spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out)
+        pretrain(spec, inputs, Hardware(), out)
         return json.loads((out / "metrics.json").read_text())
 
     return start
@@ -135,7 +135,7 @@ def test_an_update_that_breaks_the_model_after_its_last_loss_is_noticed(run, pre
 
 
 def test_a_second_job_is_refused_and_does_not_disturb_the_first(run, pretrain_spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(lock, "LEASE_S", 1.0)
     spec = pretrain_spec()
     state = tmp_path / "state" / spec.fingerprint
     with lock.only_job(state), pytest.raises(GeoladderError, match="another job works on this run"):
@@ -157,9 +157,9 @@ def test_tensorboard_on_request(run, pretrain_spec, tmp_path):
     assert list(tmp_path.glob("tensorboard/events*"))
 
 
-def shoot(spec, corpus, out, number):
+def shoot(spec, inputs, out, number):
     """Run in a child process until a checkpoint exists, then send a signal; return its exit status."""
-    arguments = (spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out)
+    arguments = (spec, inputs, Hardware(), out)
     child = multiprocessing.get_context("fork").Process(target=pretrain, args=arguments)
     child.start()
     state = out / "state" / spec.fingerprint
@@ -179,12 +179,12 @@ def step_of(checkpoint):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_shot_run_goes_on_and_ends_with_the_same_numbers(
-    run, corpus, pretrain_spec, tmp_path, number, caplog
+    run, inputs, pretrain_spec, tmp_path, number, caplog
 ):
     spec = pretrain_spec(samples=800, checkpoint_every=10)
     undisturbed = run(spec, tmp_path / "undisturbed")
     out = tmp_path / "shot"
-    status = shoot(spec, corpus, out, number)
+    status = shoot(spec, inputs, out, number)
     assert not (out / "metrics.json").exists()
     state = out / "state" / spec.fingerprint
     checkpoint = newest_checkpoint(state)
@@ -207,14 +207,14 @@ def test_a_shot_run_goes_on_and_ends_with_the_same_numbers(
     assert not (out / "state").exists()
 
 
-def test_sigterm_saves_the_very_step_and_twice_is_no_worse(run, corpus, pretrain_spec, tmp_path):
+def test_sigterm_saves_the_very_step_and_twice_is_no_worse(run, inputs, pretrain_spec, tmp_path):
     """No periodic checkpoint is due in this run: what it goes on from was saved because of the signal."""
     spec = pretrain_spec("vit_upernet", lr=0.003, samples=800, checkpoint_every=1000)
     undisturbed = run(spec, tmp_path / "undisturbed")
     out = tmp_path / "shot"
     state = out / "state" / spec.fingerprint
     process = multiprocessing.get_context("fork").Process
-    arguments = (spec, corpus / "chips", corpus / "chips", corpus / "stats.json", out)
+    arguments = (spec, inputs, Hardware(), out)
     steps = []
     for _ in range(2):
         (state / "log.csv").unlink(missing_ok=True)
@@ -231,11 +231,11 @@ def test_sigterm_saves_the_very_step_and_twice_is_no_worse(run, corpus, pretrain
     assert equal_weights(out, tmp_path / "undisturbed")
 
 
-def test_the_journal_can_be_watched_while_the_run_lasts(corpus, pretrain_spec, tmp_path, monkeypatch):
+def test_the_journal_can_be_watched_while_the_run_lasts(inputs, pretrain_spec, tmp_path, monkeypatch):
     """A run stopped by a signal leaves its log beside the checkpoint."""
-    monkeypatch.setattr(journal, "WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr(pretrain_module, "WRITE_EVERY_S", 0.0)
     spec = pretrain_spec(samples=800, checkpoint_every=10)
-    assert shoot(spec, corpus, tmp_path, signal.SIGTERM) == 143
+    assert shoot(spec, inputs, tmp_path, signal.SIGTERM) == 143
     log = pd.read_csv(tmp_path / "state" / spec.fingerprint / "log.csv")
     assert log["step"].tolist() == list(range(1, len(log) + 1))
     assert len(log) >= 10

@@ -18,7 +18,7 @@ from geoladder.study.pretraining import Objective
 from geoladder.study.specs import IndexSpec, TileReading
 from geoladder.synth.archive import write_archive
 from geoladder.synth.earth import EarthConfig
-from geoladder.training.pretrain import pretrain
+from geoladder.training.pretrain import Hardware, Inputs, pretrain
 
 PX = 16
 READING = TileReading(crops_per_tile=4, shuffle_window=8, max_cloud_share=1.0)
@@ -136,10 +136,13 @@ def test_a_run_on_tiles_says_what_it_saw_and_goes_on_after_a_shot(
     spec = pretrain_spec(tiles=READING, samples=64, checkpoint_every=3)
 
     def run(out):
-        pretrain(
-            spec, None, corpus / "chips", corpus / "stats.json", out,
-            archive=tiles / "archive", index=tiles / "index.parquet",
-        )  # fmt: skip
+        inputs = Inputs(
+            corpus / "chips",
+            corpus / "stats.json",
+            archive=tiles / "archive",
+            index=tiles / "index.parquet",
+        )
+        pretrain(spec, inputs, Hardware(), out)
         return json.loads((out / "metrics.json").read_text())
 
     whole = run(tmp_path / "whole")
@@ -166,7 +169,8 @@ def test_a_run_on_tiles_says_what_it_saw_and_goes_on_after_a_shot(
 
 
 def test_what_is_missing_is_named(corpus, pretrain_spec, tmp_path):
+    inputs = Inputs(corpus / "chips", corpus / "stats.json")
     with pytest.raises(GeoladderError, match="--archive and --index"):
-        pretrain(pretrain_spec(tiles=READING), None, corpus / "chips", corpus / "stats.json", tmp_path / "a")
+        pretrain(pretrain_spec(tiles=READING), inputs, Hardware(), tmp_path / "a")
     with pytest.raises(GeoladderError, match="--chips"):
-        pretrain(pretrain_spec(), None, corpus / "chips", corpus / "stats.json", tmp_path / "b")
+        pretrain(pretrain_spec(), inputs, Hardware(), tmp_path / "b")

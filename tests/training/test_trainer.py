@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geoladder.errors import GeoladderError
-from geoladder.training.precision import choose_precision
+from geoladder.training.optimisation import choose_precision
 from geoladder.training.trainer import fit, make_trainer
 
 

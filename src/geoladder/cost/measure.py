@@ -16,8 +16,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.heads import CLIMATE_CLASSES, GEO_OUTPUTS
 from geoladder.study.pretraining import Objective
 from geoladder.training.losses import pretrain_terms
-from geoladder.training.precision import Precision, resolve_precision
-from geoladder.training.schedule import adamw
+from geoladder.training.optimisation import Precision, adamw, choose_precision
 
 SKIPPED = 2
 """Steps that are not timed: kernels are chosen and memory is first touched."""
@@ -41,7 +40,7 @@ def measure_step(model: nn.Module, px: int, batch: int, steps: int, precision: P
         GeoladderError: not enough memory.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    number_format = resolve_precision(precision)
+    number_format = choose_precision(precision).name
     before = _peak_bytes(kind)
     seconds = []
     try:

@@ -16,7 +16,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone, rung
 from geoladder.registry import ARCHITECTURES
-from geoladder.training.precision import Precision
+from geoladder.training.optimisation import Precision
 
 
 class Measurement(NamedTuple):

@@ -1,147 +1,71 @@
-"""One job per run: a lock file that names its owner, and can be taken over once the owner is dead.
+"""One job per run: a lease on a file, which its owner renews while it lives and which names it.
 
-Unusual: no advisory lock of the operating system, which shared cluster file systems often lack. On the owner's own
-machine its process is looked up; from another machine only the lock's time stamp tells, so a long job renews it.
+The lease is a plain file (filelock), since shared file systems of clusters often lack locks of the operating system.
+A dead owner on this machine loses it at once, one on another machine once it has not been renewed for `LEASE_S`.
 """
 
-import json
-import os
-import platform
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import SoftFileLease, Timeout
+
 from geoladder.errors import GeoladderError
 
-PATIENCE_S = 90.0
-"""How long a second job waits for the first one: a killed job needs a moment to save and go."""
-SILENT_S = 1800.0
-"""On another machine, an owner that did not renew its lock for so long counts as dead."""
-RENEW_S = 60.0
-
-
-class Lock:
-    """A lock this process holds."""
-
-    def __init__(self, path: Path, owner: str) -> None:
-        """Of a file just written with the text `owner`."""
-        self._path, self._owner = path, owner
-        self._renewed = time.monotonic()
-
-    def renew(self) -> None:
-        """Show that the owner lives; costs nothing when called more than once a minute.
-
-        Raises:
-            GeoladderError: another job took the lock over, having found this one silent for too long.
-        """
-        if time.monotonic() - self._renewed < RENEW_S:
-            return
-        if _read(self._path) != self._owner:
-            raise GeoladderError(
-                f"another job took over {self._path.parent} while this one was silent; leave the run to it"
-            )
-        self._path.touch()
-        self._renewed = time.monotonic()
-
-    def release(self) -> None:
-        """Remove the lock, unless it is another's by now."""
-        if _read(self._path) == self._owner:
-            self._path.unlink(missing_ok=True)
+LEASE_S = 120.0
+"""A lease that nobody renewed for so long belongs to nobody. A thread of the owner renews it three times as often."""
+PATIENCE = 1.25
+"""A second job waits for so many `LEASE_S`: longer than a killed job needs to save and go."""
 
 
 @contextmanager
-def only_job(folder: Path) -> Iterator[Lock]:
-    """Hold `folder`/lock while the block runs.
+def only_job(folder: Path) -> Iterator[SoftFileLease]:
+    """Hold the lease `folder`/lock while the block runs.
 
     Raises:
-        GeoladderError: another living job holds it, and still does after `PATIENCE_S` seconds.
+        GeoladderError: another living job holds it, and still does after `PATIENCE` times `LEASE_S` seconds.
     """
-    lock = _acquire(folder / "lock")
+    path = folder / "lock"
+    lease = SoftFileLease(path, lease_duration=LEASE_S, timeout=PATIENCE * LEASE_S, poll_interval=0.2)
+    seen = _last_renewal(path)
     try:
-        yield lock
+        _acquire(lease)
+    except Timeout:
+        # filelock takes no lease over on file systems that cannot exchange two names (NFS), nor an empty file.
+        if seen is None or _last_renewal(path) != seen:
+            owner = f"process {lease.owner.pid} on {lease.owner.hostname}" if lease.owner else "unnamed"
+            raise GeoladderError(
+                f"another job works on this run: {owner}; wait for it, or stop it, or, if it is gone, delete {path}"
+            ) from None
+        path.unlink(missing_ok=True)
+        _acquire(lease)
+    try:
+        yield lease
     finally:
-        lock.release()
+        lease.release()
 
 
-def _acquire(path: Path) -> Lock:
-    deadline = time.monotonic() + PATIENCE_S
-    process = os.getpid()
-    owner = json.dumps({"host": platform.node(), "process": process, "started": _started(process)})
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)  # a job that ends removes it
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileNotFoundError:
-            continue  # the folder went between the two lines above
-        except FileExistsError:
-            found = _read(path)
-            if not _is_alive(path, found):
-                _remove(path, found)
-            elif time.monotonic() > deadline:
-                raise GeoladderError(
-                    f"another job works on this run: {found}; wait for it, or stop it, or, if it is gone, "
-                    f"delete {path}"
-                ) from None
-            else:
-                time.sleep(0.2)
-            continue
-        with os.fdopen(handle, "w") as file:
-            file.write(owner)
-        return Lock(path, owner)
+def check_held(lease: SoftFileLease) -> None:
+    """Make sure that the lease is still this job's; costs nothing.
 
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return None
-
-
-def _is_alive(path: Path, found: str | None) -> bool:
-    try:
-        silent = time.time() - path.stat().st_mtime > SILENT_S
-        owner = json.loads(found or "")
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        return not silent  # created this very moment and not yet filled, or left empty by a crash
-    if owner["host"] != platform.node():
-        return not silent
-    return _runs(owner["process"]) and _started(owner["process"]) == owner["started"]
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it exists, under another user
-    return True
-
-
-def _started(process: int) -> str | None:
-    """Start time of a process in clock ticks since boot, which tells it from a later one of the same number.
-
-    None where the system has no /proc, and for a process that has ended but that nobody has waited for.
+    Raises:
+        GeoladderError: another job took it over while this one was silent, or it can no longer be renewed.
     """
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return None
-    state, *numbers = stat.rpartition(")")[2].split()
-    return None if state == "Z" else numbers[18]
+    if lease.compromise is not None:
+        raise GeoladderError(
+            f"this job lost {lease.lock_file} ({lease.compromise.reason}): if another job took over while this one "
+            "was silent, leave the run to it; otherwise look after the disk and run again"
+        )
 
 
-def _remove(path: Path, found: str | None) -> None:
-    """Remove a dead owner's lock, and no other's: two jobs may find the same dead lock at once."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+def _acquire(lease: SoftFileLease) -> None:
+    while not lease.is_locked:
+        with suppress(FileNotFoundError):  # the job before removed the folder after filelock made sure of it
+            lease.acquire()
+
+
+def _last_renewal(path: Path) -> int | None:
     try:
-        path.rename(aside)
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
-        return
-    if aside.read_text() != found:
-        with suppress(OSError):
-            os.link(aside, path)
-    aside.unlink()
+        return None

@@ -61,20 +61,14 @@ def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec) -> None:
             architecture, size or arguments, another transform of reflectance; or its weights do not fit.
     """
     card = load_card(folder)
-    asked = {
-        "architecture": spec.architecture,
-        "size": spec.size,
-        "model": spec.model,
-        "transform": spec.transform,
-        "fingerprint": spec.pretrained,
-    }
-    for key, value in asked.items():
+    wanted = {key: getattr(spec, key) for key in ("architecture", "size", "model", "transform")}
+    for key, value in (wanted | {"fingerprint": spec.pretrained}).items():
         if card.get(key) != value:
             raise GeoladderError(
                 f"{folder} is not the checkpoint asked for: its {key} is {card.get(key)}, but {value} is wanted; "
                 "make it again with snakemake, or give the right --checkpoint"
             )
-    _fill(backbone, folder, f"{spec.architecture}-{spec.size}")
+    _fill(backbone, folder, card)
 
 
 def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -96,52 +90,59 @@ def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         ) from None
     with torch.random.fork_rng(devices=[]):
         backbone = build_from(architecture, kwargs, len(bands))
-        _fill(backbone, folder, f"{architecture}-{card.get('size')}", card)
+        heads = _fill(backbone, folder, card)
+        if heads:
+            maps = (card.get("objective") or {}).get("labels", {})
+            classes = {name: len(label["codes"]) for name, label in maps.items()}
+            _, own_heads = _split(PretrainModel(backbone, len(bands), labels=classes).state_dict())
+            check_fit(f"heads in {folder} do not fit {architecture}-{card.get('size')}", own_heads, heads)
     return module(backbone).eval(), card
 
 
-def _fill(backbone: Backbone, folder: Path, name: str, card: dict[str, Any] | None = None) -> None:
+def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
+    """Fill a backbone with the weights in a folder; return those of the heads."""
     path = Path(folder) / "model.safetensors"
     try:
-        weights = load_file(path)
+        weights, heads = _split(load_file(path))
     except (OSError, SafetensorError) as problem:
         raise GeoladderError(
             f"{path} cannot be read ({problem}); delete the folder and make it again"
         ) from None
-    own = {each.removeprefix(BACKBONE): value for each, value in weights.items() if each.startswith(BACKBONE)}
-    check_fit(f"{path} does not fit {name}", module(backbone).state_dict(), own)
-    heads = {each: value for each, value in weights.items() if not each.startswith(BACKBONE)}
-    if card is not None and heads:
-        maps = (card.get("objective") or {}).get("labels", {})
-        classes = {each: len(label["codes"]) for each, label in maps.items()}
-        whole = PretrainModel(backbone, len(card["bands"]), labels=classes).state_dict()
-        asked = {each: value for each, value in whole.items() if not each.startswith(BACKBONE)}
-        check_fit(f"heads in {path} do not fit {name}", asked, heads)
-    module(backbone).load_state_dict(own, strict=True)
+    name = f"{card['architecture']}-{card.get('size')}"
+    check_fit(f"{path} does not fit {name}", module(backbone).state_dict(), weights)
+    module(backbone).load_state_dict(weights)
+    return heads
 
 
-def check_fit(what: str, asked: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes of two state dicts.
+def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights of the backbone by its own names, and those of the heads."""
+    backbone = {name: value for name, value in state.items() if name.startswith(BACKBONE)}
+    heads = {name: value for name, value in state.items() if name not in backbone}
+    return {name.removeprefix(BACKBONE): value for name, value in backbone.items()}, heads
+
+
+def check_fit(problem: str, model: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes of a model's state dict and of weights for it.
 
     Raises:
-        GeoladderError: begins with `what`; counts missing, extra and misshapen weights and names the first of each.
+        GeoladderError: begins with `problem`; counts missing, extra and misshapen weights, the first of each named.
     """
     shapes = [
-        f"{name} is {tuple(found[name].shape)}, not {tuple(asked[name].shape)}"
-        for name in asked
-        if name in found and found[name].shape != asked[name].shape
+        f"{name} is {tuple(weights[name].shape)}, not {tuple(model[name].shape)}"
+        for name in model
+        if name in weights and weights[name].shape != model[name].shape
     ]
-    problems = {
-        "missing": [name for name in asked if name not in found],
-        "extra": [name for name in found if name not in asked],
-        "of another shape": shapes,
-    }
-    said = [first_few(names, kind) for kind, names in problems.items() if names]
-    if said:
-        raise GeoladderError(f"{what}: {'; '.join(said)}")
+    missing = [name for name in model if name not in weights]
+    extra = [name for name in weights if name not in model]
+    refuse(problem, {"missing": missing, "extra": extra, "of another shape": shapes})
 
 
-def first_few(names: Sequence[str], kind: str) -> str:
-    """How many there are, and the first of them: `7 missing (a, b, c, d, ...)`."""
-    dots = ", ..." if len(names) > FEW else ""
-    return f"{len(names)} {kind} ({', '.join(names[:FEW])}{dots})"
+def refuse(problem: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Raise GeoladderError where any kind has names: `problem: 7 missing (a, b, c, d, ...); 1 extra (e)`."""
+    kinds = [
+        f"{len(of_kind)} {kind} ({', '.join([*of_kind[:FEW], *['...'] * (len(of_kind) > FEW)])})"
+        for kind, of_kind in names.items()
+        if of_kind
+    ]
+    if kinds:
+        raise GeoladderError(f"{problem}: {'; '.join(kinds)}")

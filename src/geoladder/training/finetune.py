@@ -31,8 +31,8 @@ from geoladder.runs.code import code_fingerprint
 from geoladder.runs.provenance import birth_certificate
 from geoladder.study.specs import FinetuneSpec
 from geoladder.training.checkpoints import load_backbone
+from geoladder.training.optimisation import adamw, per_step
 from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of
-from geoladder.training.schedule import adamw, per_step
 from geoladder.training.trainer import fit, make_trainer
 
 EVALUATION_BATCH = 64

@@ -1,7 +1,7 @@
 """Models by address: a folder on this machine, or `hf://owner/name@revision` on the Hugging Face hub.
 
-Unusual: an address on the hub must name a revision, best a commit: weights under a branch may change while results
-that rest on them stay, and a branch gets a warning. huggingface_hub is imported for such addresses only; it keeps
+An address on the hub must name a revision, best a commit: weights under a branch may change while results that rest
+on them stay, and a branch gets a warning. huggingface_hub is imported for such addresses only; it keeps
 what it fetched, so that a model once used loads without network.
 """
 
@@ -52,8 +52,8 @@ def find_model(source: str | Path) -> Path:
 
 
 def _fetch(address: str) -> Path:
-    found = ADDRESS.fullmatch(address)
-    if found is None:
+    match = ADDRESS.fullmatch(address)
+    if match is None:
         raise GeoladderError(
             f"'{address}' is no model on the hub; write hf://owner/name@revision, with a commit or a tag"
         )
@@ -63,23 +63,20 @@ def _fetch(address: str) -> Path:
         raise GeoladderError(
             f"{address} needs the package huggingface_hub; pip install 'geoladder[hub]'"
         ) from None
-    repo, revision = found["repo"], found["revision"]
+    repo, revision = match["repo"], match["revision"]
     if revision == "main":
         log.warning("%s may be other weights tomorrow; name a commit", address)
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=FILES))
     except errors.RevisionNotFoundError:
-        raise GeoladderError(
-            f"{repo} on the hub has no revision '{revision}'; see its list of commits"
-        ) from None
+        reason = f"{repo} on the hub has no revision '{revision}'; see its list of commits"
     except errors.RepositoryNotFoundError:
-        raise GeoladderError(
-            f"the hub has no repository {repo}, or it is private; check the name, or log in with `hf auth login`"
-        ) from None
+        reason = f"the hub has no repository {repo}, or it is private; check the name, or log in with `hf auth login`"
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-        raise GeoladderError(
+        reason = (
             f"the hub cannot be reached (or HF_HUB_OFFLINE is set), and {repo} at {revision} was not fetched before; "
             "fetch it on a machine with network, and give its folder"
-        ) from None
+        )
     except (errors.HfHubHTTPError, OSError) as problem:
-        raise GeoladderError(f"the hub refused {repo} at {revision}: {problem}; try again later") from None
+        reason = f"the hub refused {repo} at {revision}: {problem}; try again later"
+    raise GeoladderError(reason)

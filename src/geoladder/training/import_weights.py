@@ -14,10 +14,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,13 +30,23 @@ from geoladder.models.backbone import module
 from geoladder.models.ladder import build_backbone, rung
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.block import Block
-from geoladder.training.checkpoints import BACKBONE, check_fit, first_few
+from geoladder.training.checkpoints import BACKBONE, check_fit, refuse
+
+
+def _compiled(pattern: object) -> object:
+    try:
+        return re.compile(pattern) if isinstance(pattern, str) else pattern
+    except re.error as problem:
+        raise ValueError(f"'{pattern}' is no regular expression: {problem}") from None
+
+
+Pattern = Annotated[re.Pattern[str], BeforeValidator(_compiled)]
 
 
 class Rule(Block):
     """A regular expression on a whole name of theirs, and our name with its groups put in."""
 
-    theirs: str
+    theirs: Pattern
     ours: str
 
 
@@ -44,7 +55,7 @@ class NameMap(Block):
 
     names: dict[str, str] = Field(default_factory=dict)
     rules: list[Rule] = Field(default_factory=list)
-    ignore: list[str] = Field(default_factory=list)
+    ignore: list[Pattern] = Field(default_factory=list)
 
 
 def import_weights(state: Path, name_map: Path, architecture: str, size: str, out: Path) -> tuple[int, int]:
@@ -71,9 +82,9 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
     theirs, names = read_state(state), read_map(name_map)
     renamed, ignored = rename(theirs, names, name_map)
     with torch.random.fork_rng(devices=[]):
-        own = module(build_backbone(architecture, size)).state_dict()
-    check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", own, renamed)
-    weights = {BACKBONE + name: value.to(own[name].dtype).contiguous() for name, value in renamed.items()}
+        ours = module(build_backbone(architecture, size)).state_dict()
+    check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", ours, renamed)
+    weights = {BACKBONE + name: value.to(ours[name].dtype).contiguous() for name, value in renamed.items()}
     with atomic_path(out / "model.safetensors") as path:
         save_file(weights, path, metadata={"format": "pt", "architecture": f"{architecture}-{size}"})
     card = {
@@ -135,50 +146,38 @@ def rename(theirs: Mapping[str, Tensor], names: NameMap, source: Path) -> tuple[
 
     Raises:
         GeoladderError: a weight of theirs that nothing maps or ignores, a name of theirs in the map that they do not
-            have, two weights for one of ours, or a bad regular expression.
+            have, two weights for one of ours, or a rule that asks for a group it does not have.
     """
-    absent = [each for each in names.names.values() if each not in theirs]
-    if absent:
-        raise GeoladderError(f"{source} names weights that are not there: {first_few(absent, 'missing')}")
+    absent = [name for name in names.names.values() if name not in theirs]
+    refuse(f"{source} names weights that are not there", {"missing": absent})
     ours_of = {theirs_name: ours for ours, theirs_name in names.names.items()}
-    found: dict[str, str] = {}
+    taken: dict[str, str] = {}
     ignored, extra, twice = [], [], []
     for name in theirs:
         ours = ours_of.get(name) or _by_rule(name, names, source)
-        if ours in found:
-            twice.append(f"{ours} from {found[ours]} and {name}")
+        if ours in taken:
+            twice.append(f"{ours} from {taken[ours]} and {name}")
         elif ours:
-            found[ours] = name
-        elif any(_match(pattern, name, source) for pattern in names.ignore):
+            taken[ours] = name
+        elif any(pattern.fullmatch(name) for pattern in names.ignore):
             ignored.append(name)
         else:
             extra.append(name)
-    problems = {"extra, neither mapped nor ignored": extra, "given twice": twice}
-    said = [first_few(each, kind) for kind, each in problems.items() if each]
-    if said:
-        raise GeoladderError(f"{source} does not map every weight to a place of its own: {'; '.join(said)}")
-    return {ours: theirs[name] for ours, name in found.items()}, len(ignored)
+    refuse(
+        f"{source} does not map every weight to a place of its own",
+        {"extra, neither mapped nor ignored": extra, "given twice": twice},
+    )
+    return {ours: theirs[name] for ours, name in taken.items()}, len(ignored)
 
 
 def _by_rule(name: str, names: NameMap, source: Path) -> str | None:
     for rule in names.rules:
-        match = _match(rule.theirs, name, source)
-        if match:
-            return _expand(match, rule, source)
+        match = rule.theirs.fullmatch(name)
+        try:
+            if match:
+                return match.expand(rule.ours)
+        except (re.error, IndexError) as problem:
+            raise GeoladderError(
+                f"{source}: '{rule.ours}' asks for a group that '{rule.theirs.pattern}' does not have: {problem}"
+            ) from None
     return None
-
-
-def _expand(match: re.Match[str], rule: Rule, source: Path) -> str:
-    try:
-        return match.expand(rule.ours)
-    except (re.error, IndexError) as problem:
-        raise GeoladderError(
-            f"{source}: '{rule.ours}' asks for a group that '{rule.theirs}' does not have: {problem}"
-        ) from None
-
-
-def _match(pattern: str, name: str, source: Path) -> re.Match[str] | None:
-    try:
-        return re.fullmatch(pattern, name)
-    except re.error as problem:
-        raise GeoladderError(f"{source}: '{pattern}' is no regular expression: {problem}") from None

@@ -1,30 +1,53 @@
 """The model card: README.md with the YAML front matter the Hugging Face hub reads, and model.json in words."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from geoladder.data.labels.bands import BANDS
 
-DATA_LICENCE = {"majortom": "cc-by-sa-4.0", "synthetic": "apache-2.0"}
-"""By source. MajorTOM Core is CC-BY-SA-4.0; synthetic tiles are made by this package, under its licence."""
-DATA_SETS = {"majortom": ["Major-TOM/Core-S2L2A"], "synthetic": []}
+
+class Data(NamedTuple):
+    """What a card says of a corpus, by the corpus' `source`."""
+
+    licence: str | None
+    """As the hub spells it; None where it is unknown, so that the exporting person must name one."""
+    hub_sets: tuple[str, ...]
+    words: str
+
+
+_MAJORTOM = Data(
+    "cc-by-sa-4.0",
+    ("Major-TOM/Core-S2L2A",),
+    "Sentinel-2 level 2A images of MajorTOM Core (archive `{archive}`, layout `{source}`), fraction {fraction} of "
+    "its grid cells. MajorTOM Core-S2L2A is licensed CC-BY-SA-4.0 and contains modified Copernicus Sentinel data.",
+)
+_OTHER = Data(
+    None,
+    (),
+    "Sentinel-2 images of archive `{archive}` (layout `{source}`), fraction {fraction} of its grid cells, which "
+    "contain modified Copernicus Sentinel data. geoladder does not know the archive's licence: ask who made it.",
+)
+_SYNTHETIC = Data(
+    "apache-2.0",  # this package makes them, under its licence
+    (),
+    "**No satellite image**: tiles that geoladder made itself ({archive}), fraction {fraction} of their grid cells. "
+    "The model is good for testing software and methods, not for looking at the Earth.",
+)
+DATA = {
+    "synthetic": _SYNTHETIC,
+    "majortom": _MAJORTOM,
+    "tree": _MAJORTOM,
+    "fasttom_tree": _MAJORTOM,
+    "globe": _OTHER,
+    "auto": _OTHER,
+}
 METRICS = {
     "val_masked_mse": "squared error on hidden pixels, standardised reflectance squared",
     "val_visible_mse": "squared error on visible pixels, standardised reflectance squared",
     "val_geo_km": "median great-circle error of the place, km",
     "val_climate_accuracy": "share of images with the right Köppen-Geiger class",
     "val_loss": "weighted sum of the objective",
-}
-DATA_WORDS = {
-    "majortom": (
-        "Sentinel-2 level 2A images in the layout of MajorTOM Core (archive `{archive}`), fraction {fraction} of its "
-        "grid cells. MajorTOM Core-S2L2A is licensed CC-BY-SA-4.0 and contains modified Copernicus Sentinel data."
-    ),
-    "synthetic": (
-        "**No satellite image**: tiles that geoladder made itself ({archive}), fraction {fraction} of their grid "
-        "cells. The model is good for testing software and methods, not for looking at the Earth."
-    ),
 }
 TEMPLATE = """---
 {front}---
@@ -84,14 +107,14 @@ extractor of features. Not made or tested for decisions about people or property
 def model_card(card: dict[str, Any]) -> str:
     """README.md of an exported model; `card` is its model.json with `metrics`, `data` and `licence`."""
     data = card["data"]
-    source, stride = data["source"], card["stride"]
+    of_source, stride = DATA[data["source"]], card["stride"]
     name = f"{card['architecture']}-{card['size']}"
     front = {
         "license": card["licence"],
         "library_name": "geoladder",
         "pipeline_tag": "image-feature-extraction",
         "tags": ["earth-observation", "remote-sensing", "sentinel-2", "scaling-laws", card["architecture"]],
-        "datasets": DATA_SETS[source],
+        "datasets": list(of_source.hub_sets),
     }
     return TEMPLATE.format(
         front=yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False),
@@ -102,7 +125,7 @@ def model_card(card: dict[str, Any]) -> str:
         bands=len(card["bands"]),
         band_names=" ".join(BANDS),
         chip_px=data["chip_px"],
-        data=DATA_WORDS[source].format(**data),
+        data=of_source.words.format(**data),
         samples=card["samples_seen"],
         unique=card["unique_pixels"],
         metrics=_rows({key: (f"{card['metrics'][key]:.4g}", words) for key, words in _metrics(card).items()}),
@@ -146,18 +169,11 @@ def _rows(table: dict[str, tuple[str, ...]]) -> str:
 
 
 def describe(card: dict[str, Any], parameters: int) -> str:
-    """A card in a few lines for the terminal; keys a card does not have are left out."""
-    data = card.get("data") or {}
+    """A card for the terminal; what a card does not have is left out."""
+    keys = ("model", "bands", "data", "samples_seen", "objective", "metrics", "licence", "provenance")
+    entries = {key: card[key] for key in keys if card.get(key)}
     name = f"{card['architecture']}-{card.get('size')}"
-    lines = {
-        "model": f"{name} ({parameters:,} parameters without heads); all weights fit",
-        "ladder row": ", ".join(f"{key} {value}" for key, value in card["model"].items()),
-        "bands": " ".join(card["bands"]),
-        "data": data.get("archive") and f"{data['corpus']}: {data['archive']} ({data['source']})",
-        "samples seen": card.get("samples_seen"),
-        "objective": card.get("objective"),
-        "metrics": ", ".join(f"{key} {value:.4g}" for key, value in (card.get("metrics") or {}).items()),
-        "licence": card.get("licence"),
-        "made by": card.get("provenance"),
-    }
-    return "\n".join(f"{key:>12}: {value}" for key, value in lines.items() if value)
+    return (
+        f"{name}: {parameters:,} parameters without heads; all weights fit\n"
+        f"{yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=100)}"
+    )

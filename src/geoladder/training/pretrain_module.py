@@ -1,18 +1,23 @@
 """Pretraining as Lightning wants it: the model, its objective, one optimiser step, and its journal.
 
 Unusual: it optimises by hand. One training step is one optimiser step, however many passes over micro-batches it
-takes, so that a checkpoint or a signal never comes between two of them, and every rank judges the same loss.
+takes, so that a checkpoint or a signal never comes between two of them, and every rank judges the same loss. Rows of
+the journal travel inside checkpoints, so that a resumed run neither loses nor repeats one, which Lightning's own
+CSVLogger cannot promise.
 """
 
 import math
+import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import lightning
+import pandas as pd
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from geoladder.data.batches.batch import PretrainBatch
@@ -21,6 +26,8 @@ from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
+from geoladder.runs.atomic import atomic_path
+from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
 from geoladder.training.distributed import (
     checkpoint_blocks,
@@ -31,10 +38,16 @@ from geoladder.training.distributed import (
     shard,
     whole_weights,
 )
-from geoladder.training.journal import Journal
 from geoladder.training.losses import PretrainTerms, pretrain_terms
-from geoladder.training.resume import number_by_name
-from geoladder.training.schedule import adamw, per_step
+from geoladder.training.optimisation import adamw, per_step
+from geoladder.training.trainer import number_by_name
+from geoladder.training.validate import validate
+
+ROWS = 100
+PROBES = 4
+PROBED_SHARE = 4
+"""A probe looks at one in so many validation chips."""
+WRITE_EVERY_S = 5.0
 
 
 class PretrainModule(lightning.LightningModule):
@@ -112,15 +125,15 @@ class PretrainModule(lightning.LightningModule):
         passes = [
             PretrainBatch(*parts) for parts in zip(*(p.chunk(self._passes) for p in batch), strict=True)
         ]
-        found = []
+        pass_terms = []
         for number, part in enumerate(passes, start=1):
             with gradients_stay(self.trainer.strategy.model, self.model, stay=number < self._passes):
                 output = self.model(part.pixels, part.mask)
                 terms = pretrain_terms(output, part, self.spec.objective.label_sizes.values())
                 with torch.autocast(self.device.type, enabled=False):  # it is for forward passes only
                     self.manual_backward(terms.total(self.spec.objective) / self._passes)
-            found.append(torch.stack([term.detach() for term in terms]))
-        return torch.stack(found).mean(0)
+            pass_terms.append(torch.stack([term.detach() for term in terms]))
+        return torch.stack(pass_terms).mean(0)
 
     def check_finite(self, value: float, name: str) -> float:
         """Return the value of the loss called `name`; raise GeoladderError when it is not finite."""
@@ -148,8 +161,27 @@ class PretrainModule(lightning.LightningModule):
             )
 
 
-class PretrainJournal(Journal):
-    """Probes a whole copy of a model whose weights are shared out, since rank 0 alone cannot run that."""
+class Journal(Callback):
+    """About a hundred rows, evenly spaced, of step, samples, lr, loss, its terms and samples_per_second.
+
+    Four of them, the probes, also have errors on a part of the validation set, `val_...`. A row describes the state
+    after its step: the loss is that of the step's batch before the update. While the run lasts, all rows also stand
+    in a file that can be watched.
+    """
+
+    def __init__(self, path: Path, steps: int, batch: int, chips: Chips, objective: Objective) -> None:
+        """Log into CSV `path` (on rank 0) a run of so many steps, judged on validation set `chips`."""
+        self._path, self._batch = path, batch
+        self._chips, self._objective = chips, objective
+        self._every = max(1, steps // ROWS)
+        self._probes = {round(steps * (i + 1) / PROBES) for i in range(PROBES)}
+        self._rows: list[dict[str, float]] = []
+        self._since = (0, 0.0)
+        self._written_s = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start the clock of samples_per_second."""
+        self._since = (trainer.global_step, time.perf_counter())
 
     def on_train_batch_end(
         self,
@@ -159,12 +191,48 @@ class PretrainJournal(Journal):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Lightning calls this after every step, on all ranks."""
-        assert isinstance(pl_module, PretrainModule)
-        if trainer.global_step in self._probes and is_sharded(pl_module.model):
-            whole = nn.ModuleDict({"model": pl_module.whole_model()})
-            pl_module = cast(lightning.LightningModule, whole)
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        """Lightning calls this after every step, with what `training_step` returned."""
+        step = trainer.global_step
+        is_probe = step in self._probes
+        if not (is_probe or step == 1 or step % self._every == 0):
+            return
+        row = {
+            "step": step,
+            "samples": step * self._batch,
+            "lr": outputs["lr"],
+            "loss": float(outputs["loss"]),
+        }
+        row |= {name: float(value) for name, value in outputs["terms"]._asdict().items()}
+        row["samples_per_second"] = self._speed(step)
+        if is_probe:
+            assert isinstance(pl_module, PretrainModule)
+            model = pl_module.whole_model()  # on all ranks
+            if trainer.is_global_zero:
+                row |= validate(model, self._chips, self._objective, len(self._chips) // PROBED_SHARE + 1)
+        self._rows.append(row)
+        self._since = (step, time.perf_counter())
+        if trainer.is_global_zero and time.perf_counter() - self._written_s > WRITE_EVERY_S:
+            self.write(self._path)
+            self._written_s = time.perf_counter()
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=step)
+
+    def _speed(self, step: int) -> float:
+        first, start = self._since
+        return (step - first) * self._batch / (time.perf_counter() - start)
+
+    def write(self, path: Path) -> None:
+        """Write all rows so far as CSV; the file is never half-written."""
+        with atomic_path(path) as temporary:
+            pd.DataFrame(self._rows).to_csv(temporary, index=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning puts into a checkpoint."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the log up where a checkpoint left it."""
+        self._rows = list(state_dict["rows"])
 
 
 def _new_model(spec: PretrainSpec) -> PretrainModel:

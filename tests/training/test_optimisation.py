@@ -7,7 +7,7 @@ from geoladder.counting.params import NORMS
 from geoladder.models.heads import FinetuneModel, PretrainModel
 from geoladder.models.ladder import build_backbone, build_from
 from geoladder.registry import ARCHITECTURES
-from geoladder.training.schedule import adamw, cosine_with_warmup, per_step
+from geoladder.training.optimisation import adamw, cosine_with_warmup, per_step
 
 
 def test_values_by_hand():
