@@ -15,6 +15,7 @@ from geoladder.models.backbone import Backbone, module
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_from
 from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.study.pretraining import Objective
 from geoladder.study.specs import FinetuneSpec
 
 BACKBONE = "backbone."
@@ -48,9 +49,29 @@ def load_card(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "model.json"
     try:
         card: dict[str, Any] = json.loads(path.read_text())
+        return card | {"objective": _with_targets(card.get("objective"))}
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{path} is no model card ({problem}); is it a finished run?") from None
-    return card
+
+
+def _with_targets(objective: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The objective of a card, in today's words where it was written before targets were entries."""
+    if objective is None or "targets" in objective:
+        return objective
+    older = {"geo_weight", "climate_weight", "label_weight", "labels"}
+    rasters = {
+        name: {"kind": "raster", "weight": objective.get("label_weight", 0.02), **label}
+        for name, label in objective.get("labels", {}).items()
+    }
+    weights = {name: objective.get(f"{name}_weight", 0.0) for name in ("geo", "climate")}
+    targets = {name: {"kind": name, "weight": weight} for name, weight in weights.items()} | rasters
+    return {key: value for key, value in objective.items() if key not in older} | {"targets": targets}
+
+
+def _head_name(name: str) -> str:
+    """Name of a head's weight today: `geo.bias` was that of `heads.geo.bias`, and `labels.map.bias` of its map."""
+    head = name.removeprefix("labels.")
+    return name if head.startswith(("heads.", "reconstruction.")) else f"heads.{head}"
 
 
 def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec) -> None:
@@ -110,11 +131,10 @@ def _fill(backbone: Backbone, folder: Path, name: str, card: dict[str, Any] | No
         ) from None
     own = {each.removeprefix(BACKBONE): value for each, value in weights.items() if each.startswith(BACKBONE)}
     check_fit(f"{path} does not fit {name}", module(backbone).state_dict(), own)
-    heads = {each: value for each, value in weights.items() if not each.startswith(BACKBONE)}
+    heads = {_head_name(name): value for name, value in weights.items() if not name.startswith(BACKBONE)}
     if card is not None and heads:
-        maps = (card.get("objective") or {}).get("labels", {})
-        classes = {each: len(label["codes"]) for each, label in maps.items()}
-        whole = PretrainModel(backbone, len(card["bands"]), labels=classes).state_dict()
+        objective = Objective.model_validate(card.get("objective") or {})
+        whole = PretrainModel(backbone, len(card["bands"]), head_sizes=objective.head_sizes).state_dict()
         asked = {each: value for each, value in whole.items() if not each.startswith(BACKBONE)}
         check_fit(f"heads in {path} do not fit {name}", asked, heads)
     module(backbone).load_state_dict(own, strict=True)

@@ -65,7 +65,7 @@ class Journal(Callback):
             "lr": outputs["lr"],
             "loss": float(outputs["loss"]),
         }
-        row |= {name: float(value) for name, value in outputs["terms"]._asdict().items()}
+        row |= {name: float(value) for name, value in outputs["terms"].items()}
         row["samples_per_second"] = self._speed(step)
         if is_probe and trainer.is_global_zero:
             model = pl_module.get_submodule("model")

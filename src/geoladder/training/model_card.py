@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from geoladder.data.labels.bands import BANDS
+from geoladder.registry import TARGETS
 
 DATA_LICENCE = {"majortom": "cc-by-sa-4.0", "synthetic": "apache-2.0"}
 """By source. MajorTOM Core is CC-BY-SA-4.0; synthetic tiles are made by this package, under its licence."""
@@ -12,8 +13,6 @@ DATA_SETS = {"majortom": ["Major-TOM/Core-S2L2A"], "synthetic": []}
 METRICS = {
     "val_masked_mse": "squared error on hidden pixels, standardised reflectance squared",
     "val_visible_mse": "squared error on visible pixels, standardised reflectance squared",
-    "val_geo_km": "median great-circle error of the place, km",
-    "val_climate_accuracy": "share of images with the right Köppen-Geiger class",
     "val_loss": "weighted sum of the objective",
 }
 DATA_WORDS = {
@@ -113,9 +112,12 @@ def model_card(card: dict[str, Any]) -> str:
 
 
 def _metrics(card: dict[str, Any]) -> dict[str, str]:
-    """Metrics of a card and what they are; those of further maps by the maps' names."""
-    maps = {f"val_{name}_accuracy": name for name in card["objective"].get("labels", {})}
-    words = {key: f"share of images with the right class of {name}" for key, name in maps.items()}
+    """Metrics of a card and what they are: those of pixels, and those that its targets have."""
+    words = {
+        f"val_{name}_{suffix}": text.format(name=name)
+        for name, use in card["objective"]["targets"].items()
+        for suffix, text in TARGETS[use["kind"]].meanings.items()
+    }
     return METRICS | {key: text for key, text in words.items() if key in card["metrics"]}
 
 
@@ -134,7 +136,7 @@ def _provenance(card: dict[str, Any]) -> dict[str, tuple[str, ...]]:
         "compute": (f"{card['gflops_train']:.4g} GFLOP",),
         "objective": (
             f"mask ratio {objective['mask_ratio']}, blocks of {objective['mask_block_px']} px"
-            + "".join(f", classes of {name}" for name in objective.get("labels", {})),
+            + f"; targets {', '.join(objective['targets']) or 'none'}",
         ),
         "ladder row": (", ".join(f"{key} {value}" for key, value in card["model"].items()),),
         "licence of the weights": (card["licence"],),

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from geoladder.data.batches.batch import Source
 from geoladder.data.batches.stats import BandStats
 from geoladder.data.batches.stream import Chips, training_chips, validation_chips
 from geoladder.data.batches.tile_stream import TileCrops
@@ -84,7 +85,7 @@ def pretrain(
     start = time.perf_counter()
     band_stats = BandStats.load(stats)
     val = validation_chips(spec, validation, band_stats)
-    train: Chips | TileCrops
+    train: Source
     if spec.tiles is not None:
         train = TileCrops(spec, archive, index, band_stats, val.side_px, workers)
     elif chips is not None:
@@ -129,7 +130,7 @@ class Results(NamedTuple):
     metrics: dict[str, float]
 
 
-def _results(module: PretrainModule, model: PretrainModel, train: Chips | TileCrops, val: Chips) -> Results:
+def _results(module: PretrainModule, model: PretrainModel, train: Source, val: Chips) -> Results:
     metrics = validate(model, val, module.spec.objective)
     # The last update comes after the last loss, so it is judged here.
     module.check_finite(metrics["val_loss"], "validation loss")

@@ -6,26 +6,25 @@ from torch import nn
 
 from geoladder.counting.flops import count_gflops
 from geoladder.counting.params import count_parameters
+from geoladder.data.batches.batch import Source
 from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.stream import Chips
-from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.runs.code import code_fingerprint
 from geoladder.runs.provenance import birth_certificate
 from geoladder.study.specs import PretrainSpec
 
 
-def facts_of(spec: PretrainSpec, model: nn.Module, chips: Chips | TileCrops, steps: int) -> dict[str, Any]:
+def facts_of(spec: PretrainSpec, model: nn.Module, source: Source, steps: int) -> dict[str, Any]:
     """What every result says of the run: identity, sizes, data and compute.
 
     Args:
         spec: the run.
         model: with its heads, and whole.
-        chips: what it was trained on.
+        source: what it was trained on.
         steps: optimiser steps.
     """
     samples = steps * spec.batch
-    gflops = count_gflops(model, chips.side_px)
+    gflops = count_gflops(model, source.side_px)
     return {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
@@ -33,7 +32,7 @@ def facts_of(spec: PretrainSpec, model: nn.Module, chips: Chips | TileCrops, ste
         "parameters": count_parameters(model),
         "steps": steps,
         "samples_seen": samples,
-        **chips.facts(samples),
+        **source.facts(samples),
         "gflops_fwd": gflops.forward,
         "gflops_train": (gflops.forward + gflops.backward) * samples,
         "lr": spec.lr,
