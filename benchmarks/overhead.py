@@ -42,9 +42,10 @@ def batches(batch: int, px: int) -> list[PretrainBatch]:
         PretrainBatch(
             torch.randn(batch, 10, px, px, generator=generator),
             block_masks(batch, px, px, 4, 0.6, generator),
-            torch.randn(batch, 4, generator=generator),
-            torch.randint(31, (batch,), generator=generator),
-            torch.empty(batch, 0, dtype=torch.int64),
+            {
+                "geo": torch.randn(batch, 4, generator=generator),
+                "climate": torch.randint(31, (batch,), generator=generator),
+            },
         )
         for _ in range(BATCHES)
     ]
@@ -91,7 +92,8 @@ class Bare:
         """One step; its loss."""
         batch = next(self.batches)
         self.optimizer.zero_grad()
-        loss = pretrain_terms(self.model(batch.pixels, batch.mask), batch).total(self.spec.objective)
+        objective = self.spec.objective
+        loss = pretrain_terms(self.model(batch.pixels, batch.mask), batch, objective).total(objective)
         loss.backward()
         clip_grad_norm_(self.model.parameters(), self.spec.gradient_clip)
         self.optimizer.step()

@@ -20,8 +20,8 @@ from rasterio.io import MemoryFile
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.batches import shards
 from geoladder.data.batches.chips import ChipStore, write_chips
-from geoladder.data.batches.crops import take_crops
-from geoladder.data.batches.tile_index import open_tiles
+from geoladder.data.batches.squares import take_crops
+from geoladder.data.batches.tile_reader import open_tiles
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import BANDS
 from geoladder.study.specs import ChipsSpec, IndexSpec
@@ -90,7 +90,6 @@ def compressed(store: ChipStore, folder: Path) -> None:
     import blosc2
 
     order = np.random.default_rng(0).permutation(len(store))
-    out = store.allocate(len(order))
     frames = [blosc2.open(str(path), mmap_mode="r") for path in sorted(folder.glob("chips-*"))]
     buffer = np.empty(frames[0].chunksize // 2, np.uint16)
 
@@ -99,7 +98,7 @@ def compressed(store: ChipStore, folder: Path) -> None:
             for chunk in range(frame.nchunks):
                 frame.decompress_chunk(chunk, dst=buffer)
 
-    ours, theirs = interleaved(lambda: store.read(order, out), bare)
+    ours, theirs = interleaved(lambda: store.read(order), bare)
     bar("compressed chips/s, over bare blosc2", theirs / ours, 0.85, at_least=True)
     size = sum(path.stat().st_size for path in folder.glob("chips-*")) / len(store) / 1024
     bar(f"KiB a compressed chip of {PX} px", size, 115, at_least=False)
@@ -107,15 +106,13 @@ def compressed(store: ChipStore, folder: Path) -> None:
 
 def uncompressed(store: ChipStore, folder: Path) -> None:
     order = np.random.default_rng(0).permutation(len(store))
-    out = store.allocate(len(order))
     maps = [np.load(path, mmap_mode="r") for path in shards.shard_files(folder, 0, "none")]
-    copies = [np.empty_like(each) for each in maps]
 
     def bare() -> None:
-        for copy, held in zip(copies, maps, strict=True):
-            copy[:] = held
+        for stored in maps:
+            stored.copy()
 
-    ours, theirs = interleaved(lambda: store.read(order, out), bare)
+    ours, theirs = interleaved(lambda: store.read(order), bare)
     bar("uncompressed chips/s, over a memory map's copy", theirs / ours, 0.6, at_least=True)
 
 

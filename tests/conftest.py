@@ -9,6 +9,8 @@ from http_site import Site
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+pytest_plugins = ["pretraining"]
+
 
 @pytest.fixture
 def site():

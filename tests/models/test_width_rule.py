@@ -30,8 +30,8 @@ def batch():
     pixels = 1.3 * interpolate(torch.randn(8, 10, 8, 8, generator=generator), size=32, mode="bilinear")
     mask = block_masks(8, 32, 32, 4, 0.6, generator)
     places = torch.rand(8, 4, generator=generator)
-    climate, labels = torch.randint(31, (8,), generator=generator), torch.empty(8, 0, dtype=torch.int64)
-    return PretrainBatch(pixels, mask, places, climate, labels)
+    climate = torch.randint(31, (8,), generator=generator)
+    return PretrainBatch(pixels, mask, {"geo": places, "climate": climate})
 
 
 def rms(tensor):
@@ -53,7 +53,7 @@ def sizes(architecture, width, scaled=True):
             first = model.backbone(data.pixels, data.mask)
         row = [*map(rms, first)]
         for step in range(1, STEPS + 1):
-            pretrain_terms(model(data.pixels, data.mask), data).total(Objective()).backward()
+            pretrain_terms(model(data.pixels, data.mask), data, Objective()).total(Objective()).backward()
             optimizer.step()
             optimizer.zero_grad()
             if step in (1, STEPS):

@@ -132,11 +132,11 @@ def test_the_card_of_real_data_names_its_licence(finished, tmp_path):
     card = json.loads((tmp_path / "other" / "model.json").read_text())
     assert card["data"]["licence"] == "cc-by-sa-4.0"
     assert model_card(card) == (tmp_path / "other" / "README.md").read_text()
-    card["objective"]["labels"] = {"landcover": {}, "unseen": {}}
+    card["objective"]["targets"] |= {"landcover": {"kind": "raster"}, "unseen": {"kind": "raster"}}
     card["metrics"]["val_landcover_accuracy"] = 0.25
     text = model_card(card)
     assert "| val_landcover_accuracy | 0.25 | share of images with the right class of landcover |" in text
-    assert "classes of landcover, classes of unseen" in text
+    assert "targets geo, climate, landcover, unseen" in text
 
 
 @pytest.mark.parametrize("source", ["tree", "fasttom_tree"])

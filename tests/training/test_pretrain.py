@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.stream import validation_batches, validation_chips
+from geoladder.data.batches.stream import validation_chips
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
@@ -276,8 +276,9 @@ def test_validation_against_chip_by_chip(corpus, pretrain_spec):
     found = validate(model, chips, spec.objective)
     assert modes == [False]
     assert model.training
-    (whole,) = validation_batches(spec.objective, chips, np.arange(24))
+    (whole,) = chips.validation_batches(spec.objective, np.arange(24))
     hidden, visible, right, km = [], [], [], []
+    lats, lons, _ = chips.places(np.arange(24))
     model.eval()
     for i in range(24):
         with torch.no_grad():
@@ -286,10 +287,10 @@ def test_validation_against_chip_by_chip(corpus, pretrain_spec):
         mask = whole.mask[i].expand(10, -1, -1)
         hidden.append(float(error[mask].double().mean()))
         visible.append(float(error[~mask].double().mean()))
-        right.append(int(output.climate_logits.argmax()) == int(whole.climate[i]))
-        sin_lon, cos_lon, sin_lat, cos_lat = output.geo[0].double().tolist()
+        right.append(int(output.targets["climate"].argmax()) == int(whole.targets["climate"][i]))
+        sin_lon, cos_lon, sin_lat, cos_lat = output.targets["geo"][0].double().tolist()
         lat = math.degrees(math.atan2(sin_lat, max(cos_lat, 0)))
-        km.append(great_circle_km(lat, math.degrees(math.atan2(sin_lon, cos_lon)), *chips.places_deg[i]))
+        km.append(great_circle_km(lat, math.degrees(math.atan2(sin_lon, cos_lon)), lats[i], lons[i]))
     assert found["val_masked_mse"] == pytest.approx(np.mean(hidden), rel=1e-5)
     assert found["val_visible_mse"] == pytest.approx(np.mean(visible), rel=1e-5)
     assert found["val_climate_accuracy"] == pytest.approx(np.mean(right))
@@ -298,6 +299,6 @@ def test_validation_against_chip_by_chip(corpus, pretrain_spec):
     assert found["val_loss"] == pytest.approx(
         found["val_masked_mse"] * o.masked_weight
         + found["val_visible_mse"] * o.visible_weight
-        + found["val_geo_mse"] * o.geo_weight
-        + found["val_climate_cross_entropy"] * o.climate_weight
+        + found["val_geo_mse"] * o.targets["geo"].weight
+        + found["val_climate_cross_entropy"] * o.targets["climate"].weight
     )

@@ -6,6 +6,7 @@ import time
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,7 +14,7 @@ from geoladder.data.batches.batch import PretrainBatch
 from geoladder.data.batches.masking import block_masks
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import CLIMATE_CLASSES, GEO_OUTPUTS
+from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
 from geoladder.training.losses import pretrain_terms
 from geoladder.training.optimisation import Precision, adamw, choose_precision
@@ -50,7 +51,7 @@ def measure_step(model: nn.Module, px: int, batch: int, steps: int, precision: P
         for _ in range(SKIPPED + steps):
             start = time.perf_counter()
             with torch.autocast(kind, torch.bfloat16, enabled=number_format == "bf16-mixed"):
-                terms = pretrain_terms(model(images.pixels, images.mask), images)
+                terms = pretrain_terms(model(images.pixels, images.mask), images, Objective())
                 terms.total(Objective()).backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -75,16 +76,15 @@ def measure_step(model: nn.Module, px: int, batch: int, steps: int, precision: P
 
 
 def _batch(px: int, batch: int, device: str) -> PretrainBatch:
-    generator = torch.Generator().manual_seed(0)
-    blocks = block_masks(batch, px, px, Objective().mask_block_px, Objective().mask_ratio, generator)
-    parts = (
-        torch.randn(batch, len(BANDS), px, px, generator=generator),
-        blocks,
-        torch.rand(batch, GEO_OUTPUTS, generator=generator),
-        torch.randint(CLIMATE_CLASSES, (batch,), generator=generator),
-        torch.empty(batch, 0, dtype=torch.int64),
-    )
-    return PretrainBatch(*(part.to(device) for part in parts))
+    objective, generator = Objective(), torch.Generator().manual_seed(0)
+    blocks = block_masks(batch, px, px, objective.mask_block_px, objective.mask_ratio, generator)
+    pixels = torch.randn(batch, len(BANDS), px, px, generator=generator)
+    places = Places(np.zeros(batch), np.zeros(batch), np.zeros(batch, np.int64))
+    targets = {
+        name: torch.from_numpy(use.entry.encode(use.settings, places))
+        for name, use in objective.targets.items()
+    }
+    return PretrainBatch(pixels, blocks, targets).to(device)
 
 
 def _peak_bytes(device: str) -> int:

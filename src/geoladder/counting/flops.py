@@ -51,9 +51,16 @@ def count_gflops(model: nn.Module | Backbone, px: int, bands: int = 10) -> Gflop
         outputs = twin(torch.empty(1, bands, px, px, device="meta"))
         forward = counter.get_total_flops()
         scan = sum(n for op, n in counter.get_flop_counts()["Global"].items() if str(op).startswith(SCANS))
-        parts = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-        torch.autograd.backward([part.sum() for part in parts])
+        torch.autograd.backward([tensor.sum() for tensor in _tensors(outputs)])
     return Gflops(forward / 1e9, (counter.get_total_flops() - forward) / 1e9, scan / 1e9)
+
+
+def _tensors(outputs: Any) -> list[Tensor]:  # noqa: ANN401  (whatever a model returns)
+    """All tensors of a model's outputs: one, or tuples and dictionaries of them."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    parts = outputs.values() if isinstance(outputs, dict) else outputs
+    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 def _meta(model: nn.Module | Backbone) -> nn.Module:

@@ -15,32 +15,32 @@ from geoladder.models.backbone import Backbone, Fill, module
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
-GEO_OUTPUTS = 4
-CLIMATE_CLASSES = 31
+PAPER_HEADS = MappingProxyType({"geo": 4, "climate": 31})
+"""Outputs of the heads of the paper's targets, by name: place and Köppen-Geiger class."""
 HEAD_DEVIATION = 0.01
 """Standard deviation of the initial weights of a final layer."""
 
 
 class PretrainOutput(NamedTuple):
-    """reconstruction (B, bands, H, W) standardised reflectance; geo (B, 4) raw; climate_logits (B, 31).
+    """Outputs for B images.
 
-    label_logits has (B, classes of all further maps, one after another).
+    Attributes:
+        reconstruction: (B, bands, H, W) standardised reflectance.
+        targets: (B, size) raw outputs of the head of each target, by its name.
     """
 
     reconstruction: Tensor
-    geo: Tensor
-    climate_logits: Tensor
-    label_logits: Tensor
+    targets: dict[str, Tensor]
 
 
 class PretrainModel(nn.Module):
-    """Backbone with heads for masked reconstruction, place (sine and cosine) and Köppen-Geiger class.
+    """Backbone with a head for masked reconstruction, and one for each target of whole images.
 
     Args:
         backbone: any architecture.
         bands: to reconstruct.
         fill: what hidden pixels are replaced by.
-        labels: classes of each further map to predict, by its name.
+        head_sizes: outputs of the head of each target, by its name, in the order in which heads are made.
     """
 
     def __init__(
@@ -48,16 +48,14 @@ class PretrainModel(nn.Module):
         backbone: Backbone,
         bands: int = 10,
         fill: Fill = "mean",
-        labels: Mapping[str, int] = MappingProxyType({}),
+        head_sizes: Mapping[str, int] = PAPER_HEADS,
     ) -> None:
         super().__init__()
         backbone.fill = fill
         self.backbone = module(backbone)
         self.reconstruction = _final(nn.Conv2d(backbone.dense_channels, bands, 1))
-        self.geo = _final(nn.Linear(backbone.summary_dim, GEO_OUTPUTS))
-        self.climate = _final(nn.Linear(backbone.summary_dim, CLIMATE_CLASSES))
-        self.labels = nn.ModuleDict(
-            {name: _final(nn.Linear(backbone.summary_dim, classes)) for name, classes in labels.items()}
+        self.heads = nn.ModuleDict(
+            {name: _final(nn.Linear(backbone.summary_dim, size)) for name, size in head_sizes.items()}
         )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> PretrainOutput:
@@ -65,11 +63,7 @@ class PretrainModel(nn.Module):
         features = self.backbone(x, mask)
         return PretrainOutput(
             self.reconstruction(features.dense),
-            self.geo(features.summary),
-            self.climate(features.summary),
-            torch.cat(
-                [features.summary[:, :0], *(head(features.summary) for head in self.labels.values())], 1
-            ),
+            {name: head(features.summary) for name, head in self.heads.items()},
         )
 
 

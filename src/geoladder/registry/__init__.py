@@ -6,7 +6,9 @@ room, so that every room may ask it.
 
 from geoladder.registry.architecture import Architecture
 from geoladder.registry.discover import Registry
+from geoladder.registry.target import Target
 from geoladder.registry.task import Task
 
 ARCHITECTURES = Registry("architecture", "geoladder.models.architectures", Architecture, "ARCHITECTURE")
+TARGETS = Registry("target", "geoladder.training.targets", Target, "TARGET")
 TASKS = Registry("task", "geoladder.training.tasks", Task, "TASK")  # type: ignore[type-abstract]

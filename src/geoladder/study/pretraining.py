@@ -1,37 +1,72 @@
 """Pretraining: its grid of cells, its objective, its rates, and the learning-rate sweep."""
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from geoladder.errors import GeoladderError
+from geoladder.registry import TARGETS
+from geoladder.registry.target import Settings, Target
 from geoladder.study.architectures import ArchitectureName, PretrainRates, RungName
 from geoladder.study.block import Block, Count, Positive, Seed
 from geoladder.study.corpora import CorpusKey
+from geoladder.suggest import nearest
+
+TargetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+RENAMED = {
+    "geo_weight": "geo: {weight: 0.05}",
+    "climate_weight": "climate: {weight: 0.02}",
+    "label_weight": "urban: {kind: raster, raster: FILE, codes: [1, 2], weight: 0.02}",
+    "labels": "urban: {kind: raster, raster: FILE, codes: [1, 2], weight: 0.02}",
+}
+"""Keys of older studies, and what they are now below `targets`."""
 
 
-class LabelRaster(Block):
-    """A map of classes of the whole Earth; its class at a chip's centre is one more thing to predict."""
+class TargetUse(Block):
+    """One thing to predict of a whole chip; keys besides these are settings of its kind.
 
-    raster: Path = Field(
-        description="GeoTIFF of integers, such as landcover_4326.tif of the authors' statics"
+    The kind `raster` takes `raster` (GeoTIFF of integers) and `codes` (its values, one class each).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str = Field(
+        description="a file of geoladder/training/targets; the target's own name where left out"
     )
-    codes: Annotated[list[int], Field(min_length=2)] = Field(
-        description="the raster's values, one class each; chips with any other value have no label"
-    )
+    weight: Annotated[float, Field(ge=0)] = Field(description="of its loss")
 
-    @model_validator(mode="after")
-    def _codes_differ(self) -> Self:
-        if len(set(self.codes)) != len(self.codes):
-            raise ValueError(f"codes {self.codes} must differ from one another")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_kind(cls, raw: Any) -> Any:  # noqa: ANN401  (whatever the study has there)
+        """Let the kind's entry check its own settings, and write them out in full."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
+            return raw
+        try:
+            kind = TARGETS[raw["kind"]].settings
+        except GeoladderError as problem:
+            raise ValueError(str(problem)) from None
+        settings = {key: value for key, value in raw.items() if key not in cls.model_fields}
+        for key in settings.keys() - kind.model_fields:
+            raise ValueError(f"unknown key '{key}'{nearest(key, [*cls.model_fields, *kind.model_fields])}")
+        try:
+            return raw | kind.model_validate(settings).model_dump()
+        except ValidationError as problem:
+            lines = [f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in problem.errors()]
+            raise ValueError(f"{raw['kind']}: {'; '.join(lines)}") from None
 
+    @property
+    def entry(self) -> Target:
+        """What its kind does."""
+        return TARGETS[self.kind]
 
-LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    @property
+    def settings(self) -> Settings:
+        """Settings of its kind."""
+        return self.entry.settings.model_validate(self.model_extra)
 
 
 class Objective(Block):
-    """Pretraining objective (arXiv 2506.14765): masked reconstruction, geo-location, Köppen-Geiger class."""
+    """Pretraining objective (arXiv 2506.14765): masked reconstruction, and targets of whole chips."""
 
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
     fill: Literal["mean", "zero", "noise"] = Field(
@@ -47,19 +82,40 @@ class Objective(Block):
     visible_weight: Annotated[float, Field(ge=0)] = Field(
         0.0, description="of the squared error on visible pixels"
     )
-    geo_weight: Annotated[float, Field(ge=0)] = 0.05
-    climate_weight: Annotated[float, Field(ge=0)] = 0.02
-    labels: dict[LabelName, LabelRaster] = Field(
-        {}, description="by name: classes of other maps to predict", exclude_if=lambda labels: not labels
-    )
-    label_weight: Annotated[float, Field(ge=0)] = Field(
-        0.02, description="of the cross-entropy of each", exclude_if=lambda weight: weight == 0.02
+    targets: dict[TargetName, TargetUse] = Field(
+        {"geo": TargetUse(kind="geo", weight=0.05), "climate": TargetUse(kind="climate", weight=0.02)},
+        description="by name; those listed are all there are. By default `geo: {weight: 0.05}`, the place, and "
+        "`climate: {weight: 0.02}`, the Köppen-Geiger class",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_default_to_names(cls, raw: Any) -> Any:  # noqa: ANN401  (whatever the study has there)
+        if not isinstance(raw, dict):
+            return raw
+        for key in RENAMED.keys() & raw.keys():
+            raise ValueError(
+                f"{key} is no key any more; write `targets: {{{RENAMED[key]}}}`, and list all targets there: those "
+                "left out are not predicted"
+            )
+        targets = raw.get("targets")
+        if not isinstance(targets, dict):
+            return raw
+        uses = {name: {"kind": name} | use if isinstance(use, dict) else use for name, use in targets.items()}
+        return raw | {"targets": uses}
+
+    @field_validator("targets", mode="after")
+    @classmethod
+    def _in_order(cls, targets: dict[str, TargetUse]) -> dict[str, TargetUse]:
+        """Order them as their heads are made, whatever order the study or a spec has them in."""
+        for name in {"masked", "visible"} & targets.keys():
+            raise ValueError(f"no target can be called '{name}', which is a loss of pixels; rename it")
+        return dict(sorted(targets.items(), key=lambda target: (target[1].entry.order, target[0])))
+
     @property
-    def label_sizes(self) -> dict[str, int]:
-        """Classes of each further map, by its name."""
-        return {name: len(label.codes) for name, label in self.labels.items()}
+    def head_sizes(self) -> dict[str, int]:
+        """Numbers that the head of each target gives for a chip, in the order heads are made."""
+        return {name: use.entry.size(use.settings) for name, use in self.targets.items()}
 
 
 class Cells(Block):

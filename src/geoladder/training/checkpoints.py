@@ -15,6 +15,7 @@ from geoladder.models.backbone import Backbone, module
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_from
 from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.study.pretraining import Objective
 from geoladder.study.specs import FinetuneSpec
 
 BACKBONE = "backbone."
@@ -48,9 +49,29 @@ def load_card(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "model.json"
     try:
         card: dict[str, Any] = json.loads(path.read_text())
+        return card | {"objective": _with_targets(card.get("objective"))}
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{path} is no model card ({problem}); is it a finished run?") from None
-    return card
+
+
+def _with_targets(objective: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The objective of a card, in today's words where it was written before targets were entries."""
+    if objective is None or "targets" in objective:
+        return objective
+    older = {"geo_weight", "climate_weight", "label_weight", "labels"}
+    rasters = {
+        name: {"kind": "raster", "weight": objective.get("label_weight", 0.02), **label}
+        for name, label in objective.get("labels", {}).items()
+    }
+    weights = {name: objective.get(f"{name}_weight", 0.0) for name in ("geo", "climate")}
+    targets = {name: {"kind": name, "weight": weight} for name, weight in weights.items()} | rasters
+    return {key: value for key, value in objective.items() if key not in older} | {"targets": targets}
+
+
+def _head_name(name: str) -> str:
+    """Name of a head's weight today: `geo.bias` was that of `heads.geo.bias`, and `labels.map.bias` of its map."""
+    head = name.removeprefix("labels.")
+    return name if head.startswith(("heads.", "reconstruction.")) else f"heads.{head}"
 
 
 def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec) -> None:
@@ -92,9 +113,8 @@ def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         backbone = build_from(architecture, kwargs, len(bands))
         heads = _fill(backbone, folder, card)
         if heads:
-            maps = (card.get("objective") or {}).get("labels", {})
-            classes = {name: len(label["codes"]) for name, label in maps.items()}
-            _, own_heads = _split(PretrainModel(backbone, len(bands), labels=classes).state_dict())
+            sizes = Objective.model_validate(card.get("objective") or {}).head_sizes
+            _, own_heads = _split(PretrainModel(backbone, len(bands), head_sizes=sizes).state_dict())
             check_fit(f"heads in {folder} do not fit {architecture}-{card.get('size')}", own_heads, heads)
     return module(backbone).eval(), card
 
@@ -117,7 +137,7 @@ def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, T
 def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights of the backbone by its own names, and those of the heads."""
     backbone = {name: value for name, value in state.items() if name.startswith(BACKBONE)}
-    heads = {name: value for name, value in state.items() if name not in backbone}
+    heads = {_head_name(name): value for name, value in state.items() if name not in backbone}
     return {name.removeprefix(BACKBONE): value for name, value in backbone.items()}, heads
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from geoladder.data.labels.bands import BANDS
+from geoladder.registry import TARGETS
 
 
 class Data(NamedTuple):
@@ -45,8 +46,6 @@ DATA = {
 METRICS = {
     "val_masked_mse": "squared error on hidden pixels, standardised reflectance squared",
     "val_visible_mse": "squared error on visible pixels, standardised reflectance squared",
-    "val_geo_km": "median great-circle error of the place, km",
-    "val_climate_accuracy": "share of images with the right Köppen-Geiger class",
     "val_loss": "weighted sum of the objective",
 }
 TEMPLATE = """---
@@ -136,9 +135,12 @@ def model_card(card: dict[str, Any]) -> str:
 
 
 def _metrics(card: dict[str, Any]) -> dict[str, str]:
-    """Metrics of a card and what they are; those of further maps by the maps' names."""
-    maps = {f"val_{name}_accuracy": name for name in card["objective"].get("labels", {})}
-    words = {key: f"share of images with the right class of {name}" for key, name in maps.items()}
+    """Metrics of a card and what they are: those of pixels, and those that its targets have."""
+    words = {
+        f"val_{name}_{suffix}": text.format(name=name)
+        for name, use in card["objective"]["targets"].items()
+        for suffix, text in TARGETS[use["kind"]].meanings.items()
+    }
     return METRICS | {key: text for key, text in words.items() if key in card["metrics"]}
 
 
@@ -157,7 +159,7 @@ def _provenance(card: dict[str, Any]) -> dict[str, tuple[str, ...]]:
         "compute": (f"{card['gflops_train']:.4g} GFLOP",),
         "objective": (
             f"mask ratio {objective['mask_ratio']}, blocks of {objective['mask_block_px']} px"
-            + "".join(f", classes of {name}" for name in objective.get("labels", {})),
+            + f"; targets {', '.join(objective['targets']) or 'none'}",
         ),
         "ladder row": (", ".join(f"{key} {value}" for key, value in card["model"].items()),),
         "licence of the weights": (card["licence"],),

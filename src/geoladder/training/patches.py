@@ -10,10 +10,8 @@ import torch
 
 from geoladder.data.batches.sampler import batch_at
 from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.stream import CLIP_SIGMA
 from geoladder.data.bench.nshot import Subset, draw, read_official
 from geoladder.data.bench.reader import Bench
-from geoladder.data.labels.bands import to_reflectance
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.study.specs import FinetuneSpec, TrivialSpec
@@ -65,8 +63,7 @@ def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: Ba
             f"none of the {len(rows)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
             f"check the *_label_{TASKS[spec.task].label}.npy files in {bench.archive}, or raise n"
         )
-    reflectance = to_reflectance(batch.images, None, batch.offset_dn)
-    pixels = stats.standardise(reflectance, spec.transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
+    pixels = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
     return Patches(pixels, labels, rows["bucket"].to_numpy())
 
 

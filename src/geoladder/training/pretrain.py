@@ -22,8 +22,9 @@ from torch import nn
 
 from geoladder.counting.flops import count_gflops
 from geoladder.counting.params import count_parameters
+from geoladder.data.batches.batch import Source
 from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.stream import Chips, training_chips, validation_chips
+from geoladder.data.batches.stream import training_chips, validation_chips
 from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
@@ -145,7 +146,7 @@ def pretrain(
 
 def _training_data(
     spec: PretrainSpec, inputs: Inputs, stats: BandStats, crop_px: int, workers: int
-) -> Chips | TileCrops:
+) -> Source:
     if spec.tiles is not None:
         return TileCrops(spec, inputs.archive, inputs.index, stats, crop_px, workers)
     if inputs.chips is not None:
@@ -163,7 +164,7 @@ def _tensorboard(out: Path) -> TensorBoardLogger:
         ) from None
 
 
-def _facts(spec: PretrainSpec, model: nn.Module, data: Chips | TileCrops, steps: int) -> dict[str, Any]:
+def _facts(spec: PretrainSpec, model: nn.Module, data: Source, steps: int) -> dict[str, Any]:
     """What `metrics.json` and `model.json` say of a run: identity, sizes, data and compute."""
     samples = steps * spec.batch
     gflops = count_gflops(model, data.side_px)

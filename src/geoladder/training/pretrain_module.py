@@ -20,9 +20,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim.lr_scheduler import LambdaLR
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.stream import Chips, training_batches
-from geoladder.data.batches.tile_stream import TileCrops
+from geoladder.data.batches.batch import PretrainBatch, Source
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
@@ -56,7 +54,7 @@ class PretrainModule(lightning.LightningModule):
     def __init__(
         self,
         spec: PretrainSpec,
-        chips: Chips | TileCrops,
+        source: Source,
         passes: int = 1,
         activation_checkpointing: bool = False,
         compile_model: bool = False,
@@ -64,7 +62,7 @@ class PretrainModule(lightning.LightningModule):
         """Build the model from the spec's seed, leaving global random state as it was."""
         super().__init__()
         self.automatic_optimization = False
-        self.spec, self.chips, self._passes = spec, chips, passes
+        self.spec, self._source, self._passes = spec, source, passes
         self.steps = math.ceil(spec.samples / spec.batch)
         self.model = _new_model(spec)
         if activation_checkpointing:
@@ -90,10 +88,8 @@ class PretrainModule(lightning.LightningModule):
 
     def train_dataloader(self) -> Iterator[PretrainBatch]:
         """Batches from the step this run has reached."""
-        slice_ = self.global_step, self.trainer.global_rank, self.trainer.world_size
-        if isinstance(self.chips, TileCrops):
-            return self.chips.batches(*slice_)
-        return training_batches(self.spec, self.chips, *slice_)
+        trainer = self.trainer
+        return self._source.batches(self.global_step, trainer.global_rank, trainer.world_size)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  (Lightning's own union type)
         """AdamW with a warmed-up cosine per step."""
@@ -108,8 +104,8 @@ class PretrainModule(lightning.LightningModule):
         """
         optimizer = cast(LightningOptimizer, self.optimizers())
         optimizer.zero_grad()
-        terms = mean_over_ranks(self._gradients(batch))
-        pooled = PretrainTerms(*terms)
+        terms = self._gradients(batch)
+        pooled = terms.with_values(mean_over_ranks(terms.stacked()))
         loss = pooled.total(self.spec.objective)
         self._last_finite = self.check_finite(float(loss), "loss")
         lr = optimizer.param_groups[0]["lr"]
@@ -117,23 +113,20 @@ class PretrainModule(lightning.LightningModule):
         cast(LambdaLR, self.lr_schedulers()).step()
         return {"loss": loss, "terms": pooled, "lr": lr}
 
-    def _gradients(self, batch: PretrainBatch) -> torch.Tensor:
+    def _gradients(self, batch: PretrainBatch) -> PretrainTerms:
         """Add up gradients of this device's share of a batch, pass by pass; return the terms' means over it.
 
         Every chip hides as many pixels and all passes take as many chips, so means of means are means over all.
         """
-        passes = [
-            PretrainBatch(*parts) for parts in zip(*(p.chunk(self._passes) for p in batch), strict=True)
-        ]
-        pass_terms = []
-        for number, part in enumerate(passes, start=1):
+        objective, pass_terms = self.spec.objective, []
+        for number, part in enumerate(batch.chunk(self._passes), start=1):
             with gradients_stay(self.trainer.strategy.model, self.model, stay=number < self._passes):
                 output = self.model(part.pixels, part.mask)
-                terms = pretrain_terms(output, part, self.spec.objective.label_sizes.values())
+                terms = pretrain_terms(output, part, objective)
                 with torch.autocast(self.device.type, enabled=False):  # it is for forward passes only
-                    self.manual_backward(terms.total(self.spec.objective) / self._passes)
-            pass_terms.append(torch.stack([term.detach() for term in terms]))
-        return torch.stack(pass_terms).mean(0)
+                    self.manual_backward(terms.total(objective) / self._passes)
+            pass_terms.append(terms.stacked().detach())
+        return terms.with_values(torch.stack(pass_terms).mean(0))
 
     def check_finite(self, value: float, name: str) -> float:
         """Return the value of the loss called `name`; raise GeoladderError when it is not finite."""
@@ -202,7 +195,7 @@ class Journal(Callback):
             "lr": outputs["lr"],
             "loss": float(outputs["loss"]),
         }
-        row |= {name: float(value) for name, value in outputs["terms"]._asdict().items()}
+        row |= {name: float(value) for name, value in outputs["terms"].items()}
         row["samples_per_second"] = self._speed(step)
         if is_probe:
             assert isinstance(pl_module, PretrainModule)
@@ -239,4 +232,4 @@ def _new_model(spec: PretrainSpec) -> PretrainModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         backbone = build_backbone(spec.architecture, spec.size)
-        return PretrainModel(backbone, fill=spec.objective.fill, labels=spec.objective.label_sizes)
+        return PretrainModel(backbone, fill=spec.objective.fill, head_sizes=spec.objective.head_sizes)

@@ -101,13 +101,6 @@ def test_reading_any_order_with_repeats_over_shards(archive, cut, monkeypatch):
     np.testing.assert_array_equal(some.dn20, everything.dn20[wanted])
     tile = MajorTom(archive.folder).read(PART, 2)
     np.testing.assert_array_equal(everything.dn10[26], tile.dn10[:, 32:, 32:])
-    held = store.allocate(50)
-    again = store.read(wanted, held)
-    assert again is held
-    for one, other in zip(again, some, strict=True):
-        np.testing.assert_array_equal(one, other)
-    with pytest.raises(GeoladderError, match=r"allocate\(3\)"):
-        store.read(np.arange(3), held)
     assert store.read(np.empty(0, np.int64)).dn20.shape == (0, 6, 8, 8)
 
 

@@ -1,9 +1,10 @@
-"""Chips as they are read back: by number, in any order, into arrays that can be used again.
+"""Chips as they are read back: by number, in any order.
 
-Unusual: of the manifest only three narrow columns are held; the others are read when asked for, one at a time, so
+Unusual: of the manifest only three narrow columns stay in memory; the others are read when wanted, one at a time, so
 that millions of chips open in a second. The folder is written by `geoladder.data.batches.chips`.
 """
 
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoladder.data.batches.shards import empty_chips, open_shards
+from geoladder.data.batches.shards import chip_bytes, open_shards, split_rows
+from geoladder.data.index.split import nested_cells
 from geoladder.errors import GeoladderError
 
 
@@ -35,9 +37,13 @@ class Codes(NamedTuple):
     """(N,) int32."""
     values: list[str]
 
+    def are(self, text: str) -> np.ndarray:
+        """(N,) bool, which rows have that text."""
+        return np.array([value == text for value in self.values], bool)[self.codes]
 
-class Manifest:
-    """A parquet table of which a few columns are wanted, and never all at once."""
+
+class Columns:
+    """A parquet table of chips or of tiles, of which a few columns are wanted, and never all at once."""
 
     def __init__(self, path: Path) -> None:
         """Name the file; nothing is read yet."""
@@ -57,6 +63,22 @@ class Manifest:
             return Codes(np.empty(0, np.int32), [])
         return Codes(encoded.indices.to_numpy().astype(np.int32), encoded.dictionary.to_pylist())
 
+    def training_rows(self, fraction: Fraction, seed: int) -> tuple[np.ndarray, int]:
+        """Rows for training in the nested fraction of grid cells that `seed` draws, and the number of all such cells.
+
+        The fraction is one of cells with training rows.
+
+        Returns:
+            (N,) int64 ascending rows, and the number of cells that the fraction is drawn from.
+        """
+        cell, training = self.codes("grid_cell"), self.codes("split").are("train")
+        trained = np.zeros(len(cell.values), bool)
+        trained[cell.codes[training]] = True
+        cells = np.array(cell.values, object)[trained].tolist()
+        kept = set(cells if fraction == 1 else nested_cells(cells, fraction, seed))
+        in_fraction = np.array([name in kept for name in cell.values], bool)
+        return np.flatnonzero(training & in_fraction[cell.codes]), len(cells)
+
 
 class ChipStore:
     """A folder of chips with its manifest."""
@@ -73,7 +95,7 @@ class ChipStore:
             raise GeoladderError(
                 f"no chips in {self.folder} (manifest.parquet is missing); run `geoladder chips`"
             )
-        self.columns = Manifest(path)
+        self.columns = Columns(path)
         self._shard, self._slot, self._offset_dn = (
             self.columns.column(name).astype(kind)
             for name, kind in (("shard", np.int32), ("slot", np.int32), ("offset_dn", np.int16))
@@ -94,30 +116,24 @@ class ChipStore:
         """Side of a chip in 10 m pixels."""
         return self._shards.chip_px(int(self._shard[0]))
 
-    def allocate(self, chips: int) -> DNBatch:
-        """Arrays for `read` to fill again and again."""
-        return DNBatch(*empty_chips(chips, self.chip_px), np.empty(chips, np.int64))
+    def rows_of(self, split: str) -> np.ndarray:
+        """(N,) int64 chips of a split, `train` or `val`."""
+        return np.flatnonzero(self.columns.codes("split").are(split))
 
-    def read(self, chips: np.ndarray, out: DNBatch | None = None) -> DNBatch:
+    def read(self, chips: np.ndarray) -> DNBatch:
         """Read chips by number.
 
         Args:
             chips: (N,) int64 values of the manifest's `chip`, any order, repeats allowed.
-            out: arrays of `allocate(N)` to read into; new ones otherwise.
 
         Raises:
-            GeoladderError: a shard is missing or damaged, or `out` is of another size.
+            GeoladderError: a shard is missing or damaged.
         """
-        out = self.allocate(len(chips)) if out is None else out
-        if len(out.dn10) != len(chips):
-            raise GeoladderError(
-                f"{len(chips)} chips do not fit arrays for {len(out.dn10)}: allocate({len(chips)})"
-            )
+        rows = np.empty((len(chips), chip_bytes(self.chip_px) // 2), np.uint16)
         shard, slot = self._shard[chips], self._slot[chips]
         # Ascending within a shard, so that a cold read moves over the disk in one direction.
         order = np.lexsort((slot, shard))
         for piece in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1):
             if piece.size:
-                self._shards.gather(int(shard[piece[0]]), slot[piece], piece, out.dn10, out.dn20)
-        out.offset_dn[:] = self._offset_dn[chips]
-        return out
+                self._shards.gather(int(shard[piece[0]]), slot[piece], piece, rows)
+        return DNBatch(*split_rows(rows, self.chip_px), self._offset_dn[chips].astype(np.int64))

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geoladder.data.batches.cutting import CutTile
-from geoladder.data.batches.dropped import Dropped
-from geoladder.data.batches.pieces import Group, Pieces, State
+from geoladder.data.batches.pieces import Dropped, Group, Pieces, State
 from geoladder.data.batches.shards import all_shard_files, new_shard, shard_files
+from geoladder.data.batches.squares import CutTile
 from geoladder.errors import GeoladderError
 from geoladder.study.specs import ChipsSpec
 
@@ -111,14 +110,14 @@ class ChipWriter:
         if newest is not None:
             self._number = newest[0] + 1
         safe = {
-            path for n in self._pieces.found() for path in shard_files(self._out, n, self._spec.chip_codec)
+            path for n in self._pieces.shards() for path in shard_files(self._out, n, self._spec.chip_codec)
         }
         for path in all_shard_files(self._out):
             if path not in safe and int(path.stem.rpartition("-")[2]) in group.shards:
                 path.unlink()
         if newest is None:
             return State(key)
-        log.info("%s: %d shards are safe; going on after them", self._out, len(self._pieces.found()))
+        log.info("%s: %d shards are safe; going on after them", self._out, len(self._pieces.shards()))
         self._pieces.replay(self._dropped)
         return newest[1]
 
@@ -127,5 +126,5 @@ class ChipWriter:
         remedy = "free some disk space" if full else "give the right to write there"
         return (
             f"shard {self._number} in {self._out} cannot be written ({problem}); nothing of it was kept, the "
-            f"{len(self._pieces.found())} shards before it are safe: {remedy} and run again to go on from there"
+            f"{len(self._pieces.shards())} shards before it are safe: {remedy} and run again to go on from there"
         )

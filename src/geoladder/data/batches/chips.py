@@ -22,10 +22,9 @@ from geoladder.data.archives.sources import open_archive
 from geoladder.data.archives.tile import Tile, TileSource, UnreadableTileError, UnwantedTileError, climate_of
 from geoladder.data.batches.chip_store import ChipStore, DNBatch
 from geoladder.data.batches.chip_writer import MANIFEST_COLUMNS, ChipWriter
-from geoladder.data.batches.cutting import CutTile, cut
-from geoladder.data.batches.dropped import Dropped
-from geoladder.data.batches.pieces import Group, Pieces
+from geoladder.data.batches.pieces import Dropped, Group, Pieces
 from geoladder.data.batches.shards import all_shard_files, shard_files
+from geoladder.data.batches.squares import CutTile, cut
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.specs import ChipsSpec
@@ -79,7 +78,8 @@ def write_group(spec: ChipsSpec, archive: Path, index: Path, out: Path, group: G
         chips = cut(tile, spec.chip_px, spec.chip_max_cloud_share)
         writer.add(number, _describe(row, tile, chips, spec.koppen_raster), chips)
         # Counted after the chips are stored: a shard that ends within a tile must not count the tile's losses.
-        dropped.drop_chips(chips.dropped, where)
+        for reason, count in chips.dropped.items():
+            dropped.drop("chip", reason, where, count)
     writer.seal(len(tiles), 0, done=True)
     log.info("%s: %d tiles cut; dropped: %s", out, len(tiles), dropped.summary())
 
@@ -178,13 +178,13 @@ def _read_tile(reader: TileSource, row: dict[Hashable, Any], where: str, dropped
     try:
         tile = reader.read(row["part"], row["row"])
     except UnwantedTileError as problem:
-        dropped.drop_tile(problem.reason, where)
+        dropped.drop("tile", problem.reason, where)
         return None
     except UnreadableTileError as problem:
         dropped.drop_unreadable(where, str(problem))
         return None
     if (tile.grid_cell, tile.product_id, tile.epsg) != (row["grid_cell"], row["product_id"], row["epsg"]):
-        dropped.drop_tile("metadata mismatch", where)
+        dropped.drop("tile", "metadata mismatch", where)
         return None
     return tile
 

@@ -1,10 +1,11 @@
-"""What is safe of an unfinished cutting: one piece of the manifest beside each finished shard.
+"""What is safe of an unfinished cutting, one piece of the manifest beside each finished shard, and what was left out.
 
 Unusual: nothing keeps a list of what was done. A piece is written after its shard and says where cutting goes on,
 so the newest piece is the whole state, and the manifest is the pieces in a row.
 """
 
 import json
+import logging
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoladder.data.batches.dropped import Dropped
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
+
+log = logging.getLogger(__name__)
 
 GROUP_SHARDS = 100_000
 """Shard numbers each group of parts has to itself, so that groups never wait for one another."""
@@ -66,6 +68,54 @@ class State:
     """Whether this was the group's last shard."""
 
 
+class Dropped:
+    """What was left out, counted by unit (tile or chip) and reason, with the first case of each.
+
+    A single unreadable tile is counted and passed over, but more than a share of them stops the run, since then the
+    archive is broken and not the tile.
+    """
+
+    def __init__(self, tiles: int, max_corrupt_share: float, archive: Path) -> None:
+        """Begin with nothing dropped of `tiles` tiles of `archive`."""
+        self._tiles, self._limit, self._archive = tiles, max_corrupt_share, archive
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._first: dict[tuple[str, str], str] = {}
+        self._first_problem = ""
+
+    def drop(self, unit: str, reason: str, where: str, count: int = 1) -> None:
+        """Count tiles or chips; `where` names the first of them."""
+        if count:
+            self._counts[unit, reason] += count
+            self._first.setdefault((unit, reason), where)
+
+    def drop_unreadable(self, where: str, problem: str) -> None:
+        """Count one tile that could not be read, for the reason `problem` states.
+
+        Raises:
+            GeoladderError: unreadable tiles are more than `max_corrupt_share` of all; names the first.
+        """
+        log.warning("dropped %s", problem)
+        self._first_problem = self._first_problem or problem
+        self.drop("tile", "unreadable", where)
+        bad = self._counts["tile", "unreadable"]
+        if bad > self._limit * self._tiles:
+            raise GeoladderError(
+                f"{bad} of the {self._tiles} tiles of {self._archive} cannot be read so far, more than "
+                f"cleaning.max_corrupt_share = {self._limit}; the first: {self._first_problem}"
+            )
+
+    def summary(self) -> str:
+        """Counts in words, for a log line."""
+        counts = (f"{count} {unit}s {reason}" for (unit, reason), count in self._counts.items())
+        return ", ".join(counts) or "nothing"
+
+    def write(self, path: Path) -> None:
+        """Write a CSV of unit, reason, count and first."""
+        rows = [(*key, count, self._first[key]) for key, count in sorted(self._counts.items())]
+        with atomic_path(path) as temporary:
+            pd.DataFrame(rows, columns=["unit", "reason", "count", "first"]).to_csv(temporary, index=False)
+
+
 class Pieces:
     """The folder of pieces of one group."""
 
@@ -75,19 +125,17 @@ class Pieces:
 
     def newest(self) -> tuple[int, State] | None:
         """Shard number and state of the newest piece, None before the first."""
-        found = self.found()
-        if not found:
-            return None
-        return found[-1], read_state(self._path(found[-1]))
+        shards = self.shards()
+        return (shards[-1], read_state(self._path(shards[-1]))) if shards else None
 
-    def found(self) -> list[int]:
+    def shards(self) -> list[int]:
         """Shard numbers of all pieces of the group, ascending."""
         numbers = (int(path.stem) for path in self._folder.glob("*.parquet"))
         return sorted(number for number in numbers if number in self._group.shards)
 
     def paths(self) -> list[Path]:
         """Files of all pieces of the group, ascending."""
-        return [self._path(shard) for shard in self.found()]
+        return [self._path(shard) for shard in self.shards()]
 
     def write(self, shard: int, rows: pd.DataFrame, dropped: Dropped, state: State) -> None:
         """Write the piece of a shard, after what was dropped so far in the group."""
@@ -99,15 +147,11 @@ class Pieces:
 
     def replay(self, dropped: Dropped) -> None:
         """Count again what the newest piece says was dropped."""
-        found = self.found()
-        if not found:
+        shards = self.shards()
+        if not shards:
             return
-        for row in pd.read_csv(self._path(found[-1]).with_suffix(".csv")).to_dict("records"):
-            if row["unit"] == "chip":
-                dropped.drop_chips(Counter({row["reason"]: row["count"]}), row["first"])
-            else:
-                for _ in range(row["count"]):
-                    dropped.drop_tile(row["reason"], row["first"])
+        for row in pd.read_csv(self._path(shards[-1]).with_suffix(".csv")).to_dict("records"):
+            dropped.drop(row["unit"], row["reason"], row["first"], row["count"])
 
     def remove(self) -> None:
         """Remove all pieces of the group."""

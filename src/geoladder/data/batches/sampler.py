@@ -35,9 +35,9 @@ def batch_at(step: int, batch: int, n_chips: int, seed: int) -> np.ndarray:
     stream = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
     epoch, position = np.divmod(stream, n_chips)
     chips = np.empty(batch, np.int64)
-    for each in np.unique(epoch):
-        chosen = epoch == each
-        chips[chosen] = permuted(position[chosen], n_chips, seed, int(each))
+    for one_epoch in np.unique(epoch):
+        chosen = epoch == one_epoch
+        chips[chosen] = permuted(position[chosen], n_chips, seed, int(one_epoch))
     return chips
 
 

@@ -1,7 +1,7 @@
 """Files of chips: raw `.npy` pairs read by memory map, or compressed `.b2frame` files read chunk by chunk.
 
-Unusual: one compressed chunk is one whole chip, its four 10 m bands and then its six 20 m bands at native resolution,
-so any chip is read by its offset in the frame without touching its neighbours. Both formats give the same DN.
+One compressed chunk is one whole chip, its four 10 m bands and then its six 20 m bands at native resolution, so any
+chip is read by its offset in the frame without touching its neighbours. Both formats give the same DN.
 """
 
 from pathlib import Path
@@ -35,12 +35,9 @@ def chip_bytes(chip_px: int) -> int:
 
 def shard_files(folder: Path, shard: int, codec: ChipCodec) -> list[Path]:
     """The files that make up one shard."""
-    names = (
-        [f"{shard:05d}.b2frame"]
-        if codec == "blosc2"
-        else [f"{res}-{shard:05d}.npy" for res in ("10m", "20m")]
-    )
-    return [folder / (f"chips-{name}" if codec == "blosc2" else name) for name in names]
+    if codec == "blosc2":
+        return [folder / f"chips-{shard:05d}.b2frame"]
+    return [folder / f"{resolution}-{shard:05d}.npy" for resolution in ("10m", "20m")]
 
 
 def all_shard_files(folder: Path) -> list[Path]:
@@ -131,19 +128,11 @@ class Blosc2Shard:
             temporary.write_bytes(self._frame.to_cframe())
 
 
-def empty_chips(chips: int, chip_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Arrays (N, 4, P, P) and (N, 6, P/2, P/2) uint16 to read into, of one memory: each chip's bands in a row."""
+def split_rows(rows: np.ndarray, chip_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chips as rows (N, numbers of a chip) uint16 seen as (N, 4, P, P) and (N, 6, P/2, P/2), without a copy."""
     fine, coarse = chip_shapes(chip_px)
     split = int(np.prod(fine))
-    rows = np.empty((chips, split + int(np.prod(coarse))), np.uint16)
-    return rows[:, :split].reshape(chips, *fine), rows[:, split:].reshape(chips, *coarse)
-
-
-def joint_rows(dn10: np.ndarray, dn20: np.ndarray) -> np.ndarray | None:
-    """The memory of arrays made by `empty_chips`, (N, numbers of a chip); None for any others."""
-    base = dn10.base
-    shape = (len(dn10), dn10[:1].size + dn20[:1].size)
-    return base if base is not None and base is dn20.base and base.shape == shape else None
+    return rows[:, :split].reshape(-1, *fine), rows[:, split:].reshape(-1, *coarse)
 
 
 def new_shard(codec: ChipCodec, chip_px: int) -> NpyShard | Blosc2Shard:
@@ -163,14 +152,13 @@ class NpyShards:
         """Side of the chips of a shard in 10 m pixels."""
         return int(self._open(shard)[0].shape[-1])
 
-    def gather(
-        self, shard: int, slots: np.ndarray, places: np.ndarray, dn10: np.ndarray, dn20: np.ndarray
-    ) -> None:
-        """Copy the chips at `slots` of one shard to positions `places` of `dn10` and `dn20`."""
-        for held, out in zip(self._open(shard), (dn10, dn20), strict=True):
+    def gather(self, shard: int, slots: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
+        """Copy the chips at `slots` of one shard to `rows` (N, numbers of a chip) uint16, at positions `places`."""
+        maps = self._open(shard)
+        for stored, out in zip(maps, split_rows(rows, self.chip_px(shard)), strict=True):
             # Chip by chip: indexing with arrays would copy everything twice.
             for place, slot in zip(places.tolist(), slots.tolist(), strict=True):
-                out[place] = held[slot]
+                out[place] = stored[slot]
 
     def _open(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         if shard not in self._maps:
@@ -186,31 +174,20 @@ class Blosc2Shards:
         """Open nothing yet."""
         self._folder = folder
         self._frames: dict[int, blosc2.SChunk] = {}
-        self._row = np.empty(0, np.uint16)
 
     def chip_px(self, shard: int) -> int:
         """Side of the chips of a shard in 10 m pixels."""
         return int(self._open(shard).meta["geoladder"]["chip_px"])
 
-    def gather(
-        self, shard: int, slots: np.ndarray, places: np.ndarray, dn10: np.ndarray, dn20: np.ndarray
-    ) -> None:
-        """Decompress the chips at `slots` of one shard to positions `places` of `dn10` and `dn20`."""
-        frame, fine, rows = self._open(shard), int(np.prod(dn10.shape[1:])), joint_rows(dn10, dn20)
-        if self._row.nbytes != frame.chunksize:
-            self._row = np.empty(frame.chunksize // 2, np.uint16)
+    def gather(self, shard: int, slots: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
+        """Decompress the chips at `slots` of one shard to `rows` (N, numbers of a chip) uint16, at `places`."""
+        frame = self._open(shard)
         for place, slot in zip(places.tolist(), slots.tolist(), strict=True):
-            row = self._row if rows is None else rows[place]
             try:
-                frame.decompress_chunk(slot, dst=row)
+                frame.decompress_chunk(slot, dst=rows[place])
             except (RuntimeError, ValueError, IndexError) as problem:
                 (path,) = shard_files(self._folder, shard, "blosc2")
                 raise _damaged(path, f"chip {slot}: {problem}") from None
-            if rows is None:
-                dn10[place], dn20[place] = (
-                    row[:fine].reshape(dn10.shape[1:]),
-                    row[fine:].reshape(dn20.shape[1:]),
-                )
 
     def _open(self, shard: int) -> "blosc2.SChunk":
         if shard not in self._frames:

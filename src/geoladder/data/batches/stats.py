@@ -13,8 +13,8 @@ from typing import Literal, Self
 import numpy as np
 import torch
 
-from geoladder.data.batches.chips import ChipStore
-from geoladder.data.labels.bands import BANDS, to_reflectance
+from geoladder.data.batches.chip_store import ChipStore
+from geoladder.data.labels.bands import BANDS, DN, to_reflectance
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.specs import StatsSpec
@@ -22,9 +22,11 @@ from geoladder.study.specs import StatsSpec
 log = logging.getLogger(__name__)
 
 MAX_CHIPS = 4096
-"""Chips drawn; 4 million pixels of each band at 32 px settle the moments to about one in a thousand."""
+"""Chips chips; 4 million pixels of each band at 32 px settle the moments to about one in a thousand."""
 DRAW_SEED = 0
 CHUNK = 256
+CLIP_SIGMA = 10.0
+"""Standardised reflectance beyond this is a glint or a defect; it must not rule the loss."""
 
 Transform = Literal["sqrt", "linear"]
 
@@ -39,7 +41,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class BandStats:
-    """What turns reflectance into the standardised input of a model, and back."""
+    """What turns stored DN and reflectance into the standardised input of a model."""
 
     bands: list[str]
     linear: Moments
@@ -82,11 +84,16 @@ class BandStats:
         mean, std = self._moments(transform, reflectance.device)
         return (_transformed(reflectance, transform) - mean) / std
 
-    def invert(self, standardised: torch.Tensor, transform: Transform) -> torch.Tensor:
-        """(N, 10, H, W) model output back to reflectance; for `sqrt`, roots below 0 count as 0."""
-        mean, std = self._moments(transform, standardised.device)
-        values = standardised * std + mean
-        return values.clamp(min=0).square() if transform == "sqrt" else values
+    def model_input(
+        self, dn10: DN, dn20: DN | None, offset_dn: DN | int, transform: Transform
+    ) -> torch.Tensor:
+        """Stored DN, as `to_reflectance` takes it, to what every model sees.
+
+        Returns:
+            (N, 10, H, W) float32 standardised reflectance at 10 m, clipped at `CLIP_SIGMA`.
+        """
+        reflectance = to_reflectance(dn10, dn20, offset_dn)
+        return self.standardise(reflectance, transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
 
     def _moments(self, transform: Transform, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         moments = self.sqrt if transform == "sqrt" else self.linear
@@ -94,28 +101,28 @@ class BandStats:
         return mean.view(1, -1, 1, 1).to(device), std.view(1, -1, 1, 1).to(device)
 
 
-def write_stats(spec: StatsSpec, chips: Path, out: Path) -> None:
-    """Measure the chips of the spec's split in folder `chips` and write stats.json to `out`.
+def write_stats(spec: StatsSpec, folder: Path, out: Path) -> None:
+    """Measure the chips of the spec's split in `folder` and write stats.json to `out`.
 
     At most `MAX_CHIPS` chips are read, a draw with a fixed seed.
 
     Raises:
         GeoladderError: no chips, or a band without variance.
     """
-    store = ChipStore(chips)
-    drawn = store.manifest.loc[store.manifest["split"] == spec.split, "chip"].to_numpy()
-    if not drawn.size:
+    store = ChipStore(folder)
+    chips = store.rows_of(spec.split)
+    if not chips.size:
         name = "training" if spec.split == "train" else "validation"
-        raise GeoladderError(f"no {name} chips in {chips}; loosen `cleaning`, or change validation.share")
-    if drawn.size > MAX_CHIPS:
-        drawn = np.random.default_rng(DRAW_SEED).choice(drawn, MAX_CHIPS, replace=False)
+        raise GeoladderError(f"no {name} chips in {folder}; loosen `cleaning`, or change validation.share")
+    if chips.size > MAX_CHIPS:
+        chips = np.random.default_rng(DRAW_SEED).choice(chips, MAX_CHIPS, replace=False)
     sums: dict[Transform, np.ndarray] = {
         "linear": np.zeros((2, len(BANDS))),
         "sqrt": np.zeros((2, len(BANDS))),
     }
     pixels = 0
-    for start in range(0, drawn.size, CHUNK):
-        reflectance = to_reflectance(*store.read(np.sort(drawn)[start : start + CHUNK]))
+    for start in range(0, chips.size, CHUNK):
+        reflectance = to_reflectance(*store.read(np.sort(chips)[start : start + CHUNK]))
         pixels += reflectance.numel() // len(BANDS)
         for transform, total in sums.items():
             values = _transformed(reflectance, transform).double()
@@ -125,7 +132,7 @@ def write_stats(spec: StatsSpec, chips: Path, out: Path) -> None:
     )
     with atomic_path(out) as path:
         path.write_text(json.dumps(stats.as_dict(), indent=2) + "\n")
-    log.info("band statistics of %d chips, %d pixels", drawn.size, pixels)
+    log.info("band statistics of %d chips, %d pixels", chips.size, pixels)
 
 
 def _transformed(reflectance: torch.Tensor, transform: Transform) -> torch.Tensor:

@@ -79,9 +79,9 @@ class StreamOrder:
         """Samples at positions (N,) int64 >= 0 of the stream."""
         epoch, place = np.divmod(position, self.samples)
         tile, crop = np.empty_like(place), np.empty_like(place)
-        for each in np.unique(epoch):
-            chosen = epoch == each
-            tile[chosen], crop[chosen] = self._within(place[chosen], int(each))
+        for one_epoch in np.unique(epoch):
+            chosen = epoch == one_epoch
+            tile[chosen], crop[chosen] = self._within(place[chosen], int(one_epoch))
         return Samples(epoch, tile, crop)
 
     def tiles_held(self, readers: int) -> int:
@@ -156,20 +156,12 @@ def positions_of(
         step: 0, 1, 2, ...: with the batch, the whole state of the stream.
         batch: samples per step, over all ranks.
         rank: this rank.
-        ranks: number of ranks; must divide `batch`, so that none waits and gradients weigh the same.
+        ranks: number of ranks; divides `batch`.
         worker: this worker of the rank.
         workers: number of the rank's workers.
 
     Returns:
         (N,) int64, ascending; over ranks and workers, the positions step*batch..(step+1)*batch-1, each once.
-
-    Raises:
-        GeoladderError: the ranks cannot share a batch evenly.
     """
-    if batch % ranks:
-        raise GeoladderError(
-            f"a batch of {batch} samples cannot be shared evenly by {ranks} devices; "
-            "make pretrain.batch a multiple of compute.devices"
-        )
-    own = np.arange(step * batch + rank, (step + 1) * batch, ranks, dtype=np.int64)
-    return own[own // ranks % workers == worker]
+    mine = np.arange(step * batch + rank, (step + 1) * batch, ranks, dtype=np.int64)
+    return mine[mine // ranks % workers == worker]

@@ -1,8 +1,8 @@
 """Batches of random crops read straight from an archive's tiles: a pure function of (spec, step), as those of chips.
 
-Unusual: a sample's worker is decided by its position in the stream (`stream_order`) and not by who is
-free, so any number of ranks and workers gives the same batches. Workers send DN, a quarter of the bytes of float32;
-reflectance is made where the batch is.
+Unusual: a sample's worker is decided by its position in the stream (`stream_order`) and not by who is free, so any
+number of ranks and workers gives the same batches. Workers send DN, a quarter of the bytes of float32; reflectance is
+made where the batch is.
 """
 
 import logging
@@ -14,24 +14,20 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.crops import expected_union_px
+from geoladder.data.batches.batch import Assembler, PretrainBatch, Samples, check_shared, step_masks
+from geoladder.data.batches.squares import expected_union_px
 from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.stream import CLIP_SIGMA, step_masks
 from geoladder.data.batches.stream_order import StreamOrder, positions_of
-from geoladder.data.batches.tile_index import open_tiles
-from geoladder.data.batches.tile_reader import Piece, TileReader, empty_piece
-from geoladder.data.labels.bands import to_reflectance
-from geoladder.data.labels.label_rasters import label_classes
-from geoladder.data.labels.targets import geo_encoding
+from geoladder.data.batches.tile_reader import TileReader, open_tiles
 from geoladder.errors import GeoladderError
+from geoladder.registry.target import Places
 from geoladder.study.specs import PretrainSpec
 
 log = logging.getLogger(__name__)
 
 
 class TileCrops:
-    """An archive's training tiles as an endless supply of crops. Opens no image before one is asked for.
+    """An archive's training tiles as a `Source` of crops. Opens no image before one is wanted.
 
     Attributes:
         side_px: of a crop.
@@ -64,7 +60,8 @@ class TileCrops:
                 "to read tiles, a run needs pretrain.read: tiles in the study, and --archive and --index"
             )
         self._reading = spec.tiles
-        self._spec, self._stats, self._workers, self.side_px = spec, stats, workers, side_px
+        self._spec, self._workers, self.side_px = spec, workers, side_px
+        self._assembler = Assembler(spec, stats)
         self._tiles = open_tiles(index, spec.corpus, spec.fraction, spec.seed)
         self._archive = archive
         reading = self._reading
@@ -81,39 +78,21 @@ class TileCrops:
             GeoladderError: the ranks cannot share a batch evenly, or too many tiles are unusable.
         """
         spec, workers = self._spec, max(self._workers, 1)
-        positions_of(
-            first_step, spec.batch, rank, ranks
-        )  # refuses ranks that cannot share, before workers start
-        again = self._order.reads_per_tile(ranks * workers)
-        if again > 1:
+        check_shared(spec.batch, ranks)  # before workers start
+        reads = self._order.reads_per_tile(ranks * workers)
+        if reads > 1:
             log.warning(
                 "%d ranks with %d workers each read every tile %d times; let ranks x workers divide %d",
-                *(ranks, workers, again, self._order.lanes),
+                *(ranks, workers, reads, self._order.lanes),
             )
         stream = TileStream(self, first_step, rank, ranks)
         pieces = iter(DataLoader(stream, batch_size=None, num_workers=self._workers, collate_fn=_to_tensors))
-        whole = empty_piece(spec.batch // ranks, self.side_px)
         step = first_step
         while True:
-            own = positions_of(step, spec.batch, rank, ranks)
-            for worker in range(workers):
-                piece = next(pieces)
-                if isinstance(piece, GeoladderError):
-                    raise piece
-                mine = own // ranks % workers == worker
-                for held, part in zip(whole, piece, strict=True):
-                    held[mine] = part.numpy()
+            positions = positions_of(step, spec.batch, rank, ranks)
+            samples = _join([next(pieces) for _ in range(workers)], positions // ranks % workers)
             mask = step_masks(spec, self.side_px, step)[rank::ranks]
-            pixels = self._stats.standardise(
-                to_reflectance(whole.dn10, whole.dn20, whole.offset_dn), spec.transform
-            )
-            yield PretrainBatch(
-                pixels.clamp_(-CLIP_SIGMA, CLIP_SIGMA),
-                mask,
-                torch.from_numpy(geo_encoding(*whole.places_deg.T)),
-                torch.from_numpy(whole.climate.copy()),
-                torch.from_numpy(label_classes(spec.objective.labels, *whole.places_deg.T)),
-            )
+            yield self._assembler.assemble(samples, mask)
             step += 1
 
     def facts(self, samples: int) -> dict[str, Any]:
@@ -123,8 +102,8 @@ class TileCrops:
         """
         side_px = self.reader(1).any_side_px()
         epochs, rest = divmod(samples, self._order.samples)
-        begun = rest / self._reading.crops_per_tile
         per_epoch = self._reading.crops_per_tile
+        begun = rest / per_epoch
         unique = (len(self) - begun) * expected_union_px(side_px, self.side_px, epochs * per_epoch)
         unique += begun * expected_union_px(side_px, self.side_px, (epochs + 1) * per_epoch)
         return {
@@ -135,7 +114,7 @@ class TileCrops:
             "coverage": unique / (len(self) * side_px**2),
         }
 
-    def reader(self, readers: int) -> "TileReader":
+    def reader(self, readers: int) -> TileReader:
         """Reader for one of so many equal workers."""
         return TileReader(
             self._archive,
@@ -157,28 +136,42 @@ class TileCrops:
 
 
 class TileStream(IterableDataset):
-    """Pieces of one rank's steps, those of this worker; a `GeoladderError` is yielded, to be raised by the reader."""
+    """This worker's share of one rank's steps; a `GeoladderError` is yielded, to be raised by the reader."""
 
     def __init__(self, crops: TileCrops, first_step: int, rank: int, ranks: int) -> None:
         """Begin at a step."""
         self._crops, self._first_step, self._rank, self._ranks = crops, first_step, rank, ranks
 
-    def __iter__(self) -> Iterator[Piece | GeoladderError]:
-        """One piece a step, endless."""
+    def __iter__(self) -> Iterator[Samples | GeoladderError | None]:
+        """Samples of one step after another, endless; None for a step in which this worker has none."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         reader = self._crops.reader(self._ranks * workers)
         step = self._first_step
         while True:
-            own = positions_of(step, self._crops.batch, self._rank, self._ranks, worker, workers)
+            mine = positions_of(step, self._crops.batch, self._rank, self._ranks, worker, workers)
             try:
-                yield reader.piece(*self._crops.samples_of(own))
+                yield reader.read(*self._crops.samples_of(mine)) if mine.size else None
             except GeoladderError as problem:
                 yield GeoladderError(str(problem))
                 return
             step += 1
 
 
-def _to_tensors(piece: Any) -> Any:  # noqa: ANN401 - a Piece or a GeoladderError; DataLoader types it as a list
+def _to_tensors(piece: Any) -> Any:  # noqa: ANN401 - DataLoader types it as a list
     """Tensors travel from workers in shared memory, arrays through a pipe."""
-    return piece if isinstance(piece, GeoladderError) else [torch.from_numpy(part) for part in piece]
+    if not isinstance(piece, Samples):
+        return piece
+    return [torch.from_numpy(part) for part in (*piece[:3], *piece.places)]
+
+
+def _join(pieces: list[Any], worker: np.ndarray) -> Samples:
+    """Samples of all workers, each at the places that `worker` (N,) names it for; raises a worker's error."""
+    for piece in pieces:
+        if isinstance(piece, GeoladderError):
+            raise piece
+    # Where each sample lies in the pieces put one after another.
+    position = np.argsort(np.argsort(worker, kind="stable"))
+    parts = zip(*(piece for piece in pieces if piece is not None), strict=True)
+    dn10, dn20, offset_dn, *places = (torch.cat(part).numpy()[position] for part in parts)
+    return Samples(dn10, dn20, offset_dn, Places(*places))

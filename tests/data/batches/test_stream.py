@@ -7,14 +7,10 @@ import pytest
 import torch
 
 from geoladder.data.batches import stream
+from geoladder.data.batches.batch import PretrainBatch
 from geoladder.data.batches.chips import ChipStore
-from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.stream import (
-    training_batches,
-    training_chips,
-    validation_batches,
-    validation_chips,
-)
+from geoladder.data.batches.stats import CLIP_SIGMA, BandStats
+from geoladder.data.batches.stream import training_chips, validation_chips
 from geoladder.errors import GeoladderError
 
 
@@ -28,18 +24,29 @@ def take(batches, count):
 
 
 def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    return (
+        torch.equal(a.pixels, b.pixels)
+        and torch.equal(a.mask, b.mask)
+        and a.targets.keys() == b.targets.keys()
+        and all(torch.equal(a.targets[name], b.targets[name]) for name in a.targets)
+    )
+
+
+def rows(batch, which):
+    """Some samples of a batch."""
+    targets = {name: truth[which] for name, truth in batch.targets.items()}
+    return PretrainBatch(batch.pixels[which], batch.mask[which], targets)
 
 
 def test_a_batch_is_what_models_expect(opened, pretrain_spec):
     spec = pretrain_spec()
-    batch = next(training_batches(spec, training_chips(spec, *opened), 0))
+    batch = next(training_chips(spec, *opened).batches(0))
     assert batch.pixels.shape == (8, 10, 16, 16)
     assert batch.pixels.dtype == torch.float32
     assert batch.mask.shape == (8, 1, 16, 16)
-    assert batch.geo.shape == (8, 4)
-    assert batch.climate.dtype == torch.int64
-    assert batch.pixels.abs().max() <= stream.CLIP_SIGMA
+    assert batch.targets["geo"].shape == (8, 4)
+    assert batch.targets["climate"].dtype == torch.int64
+    assert batch.pixels.abs().max() <= CLIP_SIGMA
 
 
 def test_standardised_over_the_training_set(opened, pretrain_spec):
@@ -54,10 +61,10 @@ def test_standardised_over_the_training_set(opened, pretrain_spec):
 def test_batches_are_a_function_of_seed_and_step(opened, pretrain_spec):
     spec = pretrain_spec()
     chips = training_chips(spec, *opened)
-    whole = take(training_batches(spec, chips, 0), 20)
-    resumed = take(training_batches(spec, chips, 13), 7)
+    whole = take(chips.batches(0), 20)
+    resumed = take(chips.batches(13), 7)
     assert all(map(same, whole[13:], resumed))
-    other = next(training_batches(spec.model_copy(update={"seed": 1}), chips, 0))
+    other = next(training_chips(pretrain_spec(seed=1), *opened).batches(0))
     assert not torch.equal(other.pixels, whole[0].pixels)
     assert not torch.equal(other.mask, whole[0].mask)
     assert not torch.equal(whole[0].mask, whole[1].mask)
@@ -66,27 +73,28 @@ def test_batches_are_a_function_of_seed_and_step(opened, pretrain_spec):
 def test_ranks_share_the_batch_of_one(opened, pretrain_spec):
     spec = pretrain_spec()
     chips = training_chips(spec, *opened)
-    alone = next(training_batches(spec, chips, 3))
-    parts = [next(training_batches(spec, chips, 3, rank, 2)) for rank in range(2)]
+    alone = next(chips.batches(3))
+    parts = [next(chips.batches(3, rank, 2)) for rank in range(2)]
     for i, part in enumerate(parts):
-        assert same(part, [value[i::2] for value in alone])
+        assert same(part, rows(alone, slice(i, None, 2)))
 
 
 def test_ranks_that_cannot_share_evenly_are_refused(opened, pretrain_spec):
     spec = pretrain_spec()
     with pytest.raises(GeoladderError, match=r"compute\.devices"):
-        next(training_batches(spec, training_chips(spec, *opened), 0, 0, 3))
+        next(training_chips(spec, *opened).batches(0, 0, 3))
 
 
 def test_reading_from_disk_gives_the_same(opened, pretrain_spec, monkeypatch):
     spec = pretrain_spec()
-    held = next(training_batches(spec, training_chips(spec, *opened), 2))
+    held = next(training_chips(spec, *opened).batches(2))
     monkeypatch.setattr(stream, "IN_MEMORY_BYTES", 0)
-    assert same(held, next(training_batches(spec, training_chips(spec, *opened), 2)))
+    assert same(held, next(training_chips(spec, *opened).batches(2)))
 
 
 def places(chips):
-    return {tuple(place) for place in chips.places_deg}
+    lat_deg, lon_deg, _ = chips.places(np.arange(len(chips)))
+    return set(zip(lat_deg, lon_deg, strict=True))
 
 
 def test_fractions_are_nested_and_drawn_by_the_seed(opened, pretrain_spec):
@@ -110,16 +118,16 @@ def test_the_validation_set_is_the_same_for_all_cells(opened, pretrain_spec):
     assert len(chips) == 16
     assert not places(chips) & places(training_chips(pretrain_spec(), *opened))
     other = validation_chips(pretrain_spec(seed=5, fraction=Fraction(1, 2)), *opened)
-    assert (other.places_deg == chips.places_deg).all()
+    assert places(other) == places(chips)
     assert len(validation_chips(pretrain_spec(validation_chips=99), *opened)) == 24
 
 
 def test_validation_masks_never_change_and_do_not_depend_on_which_chips_are_looked_at(opened, pretrain_spec):
     spec = pretrain_spec()
     chips = validation_chips(spec, *opened)
-    (whole,) = validation_batches(spec.objective, chips, np.arange(16))
-    (some,) = validation_batches(spec.objective, chips, np.array([3, 9]))
-    assert same(some, [value[[3, 9]] for value in whole])
+    (whole,) = chips.validation_batches(spec.objective, np.arange(16))
+    (some,) = chips.validation_batches(spec.objective, np.array([3, 9]))
+    assert same(some, rows(whole, [3, 9]))
 
 
 def test_a_corpus_without_validation_chips_is_refused(corpus, tmp_path, pretrain_spec):

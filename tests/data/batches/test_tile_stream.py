@@ -4,15 +4,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.tile_index import open_tiles
+from geoladder.data.batches.stats import CLIP_SIGMA, BandStats
+from geoladder.data.batches.tile_reader import open_tiles
 from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.index.build import build_index
-from geoladder.data.labels.label_rasters import label_classes
+from geoladder.data.labels.bands import to_reflectance
 from geoladder.errors import GeoladderError
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import IndexSpec, TileReading
@@ -59,7 +60,11 @@ def take(batches, count):
 
 
 def same(one, two):
-    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(two), strict=True))
+
+
+def tensors(batch):
+    return [batch.pixels, batch.mask, *(batch.targets[name] for name in sorted(batch.targets))]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -74,7 +79,8 @@ def test_ranks_share_the_same_global_batch(crops_of, ranks):
     slices = [take(crops_of().batches(0, rank, ranks), 3) for rank in range(ranks)]
     for step, batch in enumerate(whole):
         for rank in range(ranks):
-            assert same([part[rank::ranks] for part in batch], slices[rank][step])
+            for part, own in zip(tensors(batch), tensors(slices[rank][step]), strict=True):
+                assert torch.equal(part[rank::ranks], own)
 
 
 def test_a_stream_goes_on_at_any_step(crops_of):
@@ -89,12 +95,29 @@ def test_ranks_that_cannot_share_a_batch_are_refused(crops_of):
 
 
 def test_crops_have_the_labels_of_their_own_centres(crops_of, bands):
-    labels = {"band": bands}
-    crops = crops_of(objective=Objective(labels=labels))
-    places = crops.reader(1).piece(*crops.samples_of(np.arange(8))).places_deg
-    found = next(crops.batches(0)).labels
-    assert found.numpy().tolist() == label_classes(labels, *places.T).tolist()
-    assert len(set(found.flatten().tolist())) > 1
+    crops = crops_of(objective=Objective(targets={"band": bands}))
+    places = crops.reader(1).read(*crops.samples_of(np.arange(8))).places
+    classes = next(crops.batches(0)).targets["band"]
+    assert classes.tolist() == bands.entry.encode(bands.settings, places).tolist()
+    assert len(set(classes.tolist())) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pixels_are_dn_less_the_offset_of_their_own_tile(tiles, corpus, pretrain_spec, tmp_path, workers):
+    """The index says the offset of each tile, here another one each."""
+    table = pd.read_parquet(tiles / "index.parquet")
+    table.assign(offset_dn=100 + 70 * np.arange(len(table))).to_parquet(tmp_path / "index.parquet")
+    spec, stats = pretrain_spec(tiles=READING), BandStats.load(corpus / "stats.json")
+    crops = TileCrops(spec, tiles / "archive", tmp_path / "index.parquet", stats, PX, workers)
+    index = open_tiles(tmp_path / "index.parquet", "majortom", spec.fraction, spec.seed)
+    epoch, tile, crop = crops.samples_of(np.arange(8))
+    stored = crops.reader(1).read(epoch, tile, crop)
+    offsets = index.offset_dn[tile].astype(np.int64)
+    assert len(set(offsets)) > 1
+    reflectance = to_reflectance(stored.dn10, stored.dn20, offsets)
+    mean, std = (np.reshape(v, (10, 1, 1)).astype(np.float32) for v in (stats.sqrt.mean, stats.sqrt.std))
+    wanted = ((reflectance.sqrt() - mean) / std).clamp(-CLIP_SIGMA, CLIP_SIGMA)
+    torch.testing.assert_close(next(crops.batches(0)).pixels, wanted)
 
 
 def test_crops_are_bit_exact_squares_of_their_tiles_on_the_20_m_grid(crops_of, tiles):
@@ -102,7 +125,7 @@ def test_crops_are_bit_exact_squares_of_their_tiles_on_the_20_m_grid(crops_of, t
     index = open_tiles(tiles / "index.parquet", "majortom", crops._spec.fraction, crops._spec.seed)
     positions = np.arange(24)
     _, tile, _ = crops.samples_of(positions)
-    piece = crops.reader(1).piece(*crops.samples_of(positions))
+    piece = crops.reader(1).read(*crops.samples_of(positions))
     archive = MajorTom(tiles / "archive")
     for number, which in enumerate(tile):
         whole = archive.read(index.parts[index.part[which]], int(index.row[which]))
