@@ -13,6 +13,7 @@ from geoladder.data.batches.stats import write_stats
 from geoladder.models.ladder import rung
 from geoladder.study.pretraining import Objective, TargetUse
 from geoladder.study.specs import PretrainSpec, StatsSpec
+from geoladder.training.pretrain import Inputs
 
 PX = 16
 
@@ -62,6 +63,12 @@ def corpus(tmp_path_factory):
     write_chip_folder(folder / "chips")
     write_stats(StatsSpec(chips="0"), folder / "chips", folder / "stats.json")
     return folder
+
+
+@pytest.fixture
+def inputs(corpus):
+    """What a run on the chips of `corpus` reads."""
+    return Inputs(corpus / "chips", corpus / "stats.json", chips=corpus / "chips")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from geoladder.study.study import Study
 
@@ -48,7 +47,7 @@ def table(block: type[BaseModel], place: str) -> list[str]:
         nested = blocks_in(field.annotation)
         inner += [(child, f"{place}.{key}" if place else key) for child in nested]
         default = field.get_default(call_default_factory=True)
-        if default is PydanticUndefined:
+        if field.is_required():
             shown = "required"
         elif nested:
             shown = "see below" if default is not None else ""

@@ -7,7 +7,6 @@ import torch
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.models.ladder import rung
 from geoladder.study.specs import FinetuneSpec, TrivialSpec
-from geoladder.training.pretrain import Inputs
 from pretraining import PX, smooth
 
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")
@@ -16,12 +15,6 @@ REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america",
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-@pytest.fixture
-def inputs(corpus):
-    """What a run on the chips of `corpus` reads."""
-    return Inputs(corpus / "chips", corpus / "stats.json", chips=corpus / "chips")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
-from geoladder.training.checkpoints import load_backbone, load_card, save_model
+from geoladder.training.checkpoints import load_backbone, load_card, load_trained, save_model
 
 
 @pytest.fixture
@@ -87,3 +87,27 @@ def test_a_missing_or_damaged_card_is_named(tmp_path):
 
 def test_the_card_is_plain_json(saved):
     assert json.loads((saved[1] / "model.json").read_text())["architecture"] == "unet"
+
+
+def test_a_model_written_before_targets_were_entries_still_loads(saved, asked):
+    """Its heads had names of their own, and its card weights and maps in place of targets."""
+    _, folder = saved
+    labels = {"band": {"raster": "x.tif", "codes": [1, 2, 3]}}
+    weights = {
+        name.removeprefix("heads."): value for name, value in load_file(folder / "model.safetensors").items()
+    }
+    summary = weights["geo.weight"].shape[1]
+    weights |= {"labels.band.weight": torch.zeros(3, summary), "labels.band.bias": torch.zeros(3)}
+    save_file(weights, folder / "model.safetensors")
+    objective = {"geo_weight": 0.05, "climate_weight": 0.02, "labels": labels, "label_weight": 0.1}
+    card = {"architecture": "unet", "size": "xs", "model": asked.model, "bands": ["B"] * 10}
+    (folder / "model.json").write_text(json.dumps(card | {"objective": objective}))
+    backbone, read = load_trained(folder)
+    assert torch.equal(backbone.state_dict()["encoder.stem.weight"], weights["backbone.encoder.stem.weight"])
+    assert read["objective"]["targets"]["band"] == {"kind": "raster", "weight": 0.1, **labels["band"]}
+    del weights["labels.band.bias"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(
+        GeoladderError, match=r"heads in .* do not fit unet-xs: 1 missing \(heads\.band\.bias"
+    ):
+        load_trained(folder)

@@ -14,17 +14,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.stats import BandStats, write_stats
 from geoladder.data.batches.stream import validation_chips
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
 from geoladder.runs import lock
+from geoladder.study.specs import StatsSpec
 from geoladder.training import pretrain_module
+from geoladder.training.losses import pretrain_terms
 from geoladder.training.pretrain import Hardware, pretrain
 from geoladder.training.trainer import newest_checkpoint
 from geoladder.training.validate import validate
+from pretraining import write_chip_folder
 
 
 @pytest.fixture
@@ -302,3 +305,29 @@ def test_validation_against_chip_by_chip(corpus, pretrain_spec):
         + found["val_geo_mse"] * o.targets["geo"].weight
         + found["val_climate_cross_entropy"] * o.targets["climate"].weight
     )
+
+
+def test_validation_counts_chips_and_not_batches(tmp_path, pretrain_spec):
+    """150 chips are a batch of 128 and one of 22."""
+    write_chip_folder(tmp_path / "chips", cells=152)
+    write_stats(StatsSpec(chips="0"), tmp_path / "chips", tmp_path / "stats.json")
+    spec = pretrain_spec(validation_chips=150)
+    chips = validation_chips(spec, tmp_path / "chips", BandStats.load(tmp_path / "stats.json"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = PretrainModel(build_backbone("unet", "xs")).eval()
+    metrics = validate(model, chips, spec.objective)
+    parts = []
+    with torch.no_grad():
+        for batch in chips.validation_batches(spec.objective, np.arange(150)):
+            parts += [
+                pretrain_terms(model(one.pixels, one.mask), one, spec.objective).stacked().double()
+                for one in batch.chunk(len(batch.pixels))
+            ]
+    terms = torch.stack(parts)
+    names = ("masked_mse", "visible_mse", "geo_mse", "climate_cross_entropy")
+    by_chip = dict(zip(names, terms.mean(0).tolist(), strict=True))
+    by_batch = dict(zip(names, ((terms[:128].mean(0) + terms[128:].mean(0)) / 2).tolist(), strict=True))
+    for name in names:
+        assert metrics[f"val_{name}"] == pytest.approx(by_chip[name], rel=1e-5)
+    assert abs(by_batch["masked_mse"] / by_chip["masked_mse"] - 1) > 1e-3

@@ -40,8 +40,9 @@ class Target:
         size: numbers that the head gives for a chip, from the settings.
         encode: truth of N chips, (N, ...) float32 or int64, from the settings and their places; may raise
             GeoladderError.
-        loss: sum over chips, a scalar tensor, from the head's output (B, size) float32 and the truth (B, ...). A
-            chip without truth counts 0, so that means over equally large batches pool to the mean over all chips.
+        loss: sum over chips, a scalar torch tensor, from the head's output (B, size) float32 and the truth
+            (B, ...). A chip without truth counts 0, so that means over equally large batches pool to the mean over
+            all chips.
         metrics: errors by suffix, as in `val_<target>_<suffix>`, from the outputs (N, size) float32, the truth
             (N, ...) and the places of N chips; those that cannot be told are left out.
         meanings: of each metric, by its suffix; `{name}` stands for the target's name.

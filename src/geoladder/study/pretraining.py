@@ -83,7 +83,10 @@ class Objective(Block):
         0.0, description="of the squared error on visible pixels"
     )
     targets: dict[TargetName, TargetUse] = Field(
-        {"geo": TargetUse(kind="geo", weight=0.05), "climate": TargetUse(kind="climate", weight=0.02)},
+        default_factory=lambda: {
+            "geo": TargetUse(kind="geo", weight=0.05),
+            "climate": TargetUse(kind="climate", weight=0.02),
+        },
         description="by name; those listed are all there are. By default `geo: {weight: 0.05}`, the place, and "
         "`climate: {weight: 0.02}`, the Köppen-Geiger class",
     )
@@ -156,7 +159,7 @@ class Pretrain(Block):
         description="of reflectance, before standardisation; sqrt keeps cloud and snow from ruling the loss",
     )
     checkpoint_every: Count = Field(100, description="steps between two resumable checkpoints")
-    objective: Objective = Objective()
+    objective: Objective = Field(default_factory=Objective)
     rungs: dict[RungName, Rung] = Field(
         {}, description="by architecture (`unet`) or architecture-size (`unet-s`)"
     )

@@ -114,8 +114,8 @@ def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         heads = _fill(backbone, folder, card)
         if heads:
             sizes = Objective.model_validate(card.get("objective") or {}).head_sizes
-            _, new_heads = _split(PretrainModel(backbone, len(bands), head_sizes=sizes).state_dict())
-            check_fit(f"heads in {folder} do not fit {architecture}-{card.get('size')}", new_heads, heads)
+            _, own_heads = _split(PretrainModel(backbone, len(bands), head_sizes=sizes).state_dict())
+            check_fit(f"heads in {folder} do not fit {architecture}-{card.get('size')}", own_heads, heads)
     return module(backbone).eval(), card
 
 
@@ -131,13 +131,13 @@ def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, T
     name = f"{card['architecture']}-{card.get('size')}"
     check_fit(f"{path} does not fit {name}", module(backbone).state_dict(), weights)
     module(backbone).load_state_dict(weights)
-    return {_head_name(head): value for head, value in heads.items()}
+    return heads
 
 
 def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights of the backbone by its own names, and those of the heads."""
     backbone = {name: value for name, value in state.items() if name.startswith(BACKBONE)}
-    heads = {name: value for name, value in state.items() if name not in backbone}
+    heads = {_head_name(name): value for name, value in state.items() if name not in backbone}
     return {name.removeprefix(BACKBONE): value for name, value in backbone.items()}, heads
 
 

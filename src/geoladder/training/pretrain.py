@@ -164,10 +164,10 @@ def _tensorboard(out: Path) -> TensorBoardLogger:
         ) from None
 
 
-def _facts(spec: PretrainSpec, model: nn.Module, source: Source, steps: int) -> dict[str, Any]:
+def _facts(spec: PretrainSpec, model: nn.Module, data: Source, steps: int) -> dict[str, Any]:
     """What `metrics.json` and `model.json` say of a run: identity, sizes, data and compute."""
     samples = steps * spec.batch
-    gflops = count_gflops(model, source.side_px)
+    gflops = count_gflops(model, data.side_px)
     return {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
@@ -175,7 +175,7 @@ def _facts(spec: PretrainSpec, model: nn.Module, source: Source, steps: int) -> 
         "parameters": count_parameters(model),
         "steps": steps,
         "samples_seen": samples,
-        **source.facts(samples),
+        **data.facts(samples),
         "gflops_fwd": gflops.forward,
         "gflops_train": (gflops.forward + gflops.backward) * samples,
         "lr": spec.lr,

@@ -119,15 +119,15 @@ class PretrainModule(lightning.LightningModule):
 
         Every chip hides as many pixels and all passes take as many chips, so means of means are means over all.
         """
-        objective, values = self.spec.objective, []
+        objective, pass_terms = self.spec.objective, []
         for number, part in enumerate(batch.chunk(self._passes), start=1):
             with gradients_stay(self.trainer.strategy.model, self.model, stay=number < self._passes):
                 output = self.model(part.pixels, part.mask)
                 terms = pretrain_terms(output, part, objective)
                 with torch.autocast(self.device.type, enabled=False):  # it is for forward passes only
                     self.manual_backward(terms.total(objective) / self._passes)
-            values.append(terms.stacked().detach())
-        return terms.with_values(torch.stack(values).mean(0))
+            pass_terms.append(terms.stacked().detach())
+        return terms.with_values(torch.stack(pass_terms).mean(0))
 
     def check_finite(self, value: float, name: str) -> float:
         """Return the value of the loss called `name`; raise GeoladderError when it is not finite."""

@@ -30,6 +30,27 @@ def test_reads_what_was_written(archive, make):
     assert tile.epsg == 32632 and (tile.transform.c, tile.transform.f) == (500_000, 5_000_000)
 
 
+def test_every_band_is_in_its_own_place(archive, make):
+    fine, coarse = ("B02", "B03", "B04", "B08"), ("B05", "B06", "B07", "B8A", "B11", "B12")
+    image = {name: make.geotiff(np.full((64, 64), 100 + k, np.uint16)) for k, name in enumerate(fine)}
+    image |= {
+        name: make.geotiff(np.full((32, 32), 200 + k, np.uint16), 20.0) for k, name in enumerate(coarse)
+    }
+    archive.add("1U_1R", image=image).write()
+    tile = MajorTom(archive.folder).read(PART, 0)
+    assert tile.dn10[:, 0, 0].tolist() == [100, 101, 102, 103]
+    assert tile.dn20[:, 0, 0].tolist() == [200, 201, 202, 203, 204, 205]
+
+
+def test_bands_of_real_samples_are_those_of_their_columns(samples):
+    (part,) = samples.rglob(PART)
+    tile = MajorTom(samples).read(PART, 0)
+    for place, name in enumerate(("B05", "B06", "B07", "B8A", "B11", "B12")):
+        data = pq.read_table(part, columns=[name]).column(0)[0].as_py()
+        with rasterio.MemoryFile(data) as file, file.open() as band:
+            np.testing.assert_array_equal(tile.dn20[place], band.read(1))
+
+
 def test_metadata_in_one_form(archive):
     archive.add("1U_1R", meta={"crs": "EPSG:EPSG:32701", "timestamp": "20210630T100001"})
     archive.add("2U_1R", meta={"crs": "none", "timestamp": "?"}).write()

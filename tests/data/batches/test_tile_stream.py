@@ -115,7 +115,7 @@ def test_pixels_are_dn_less_the_offset_of_their_own_tile(tiles, corpus, pretrain
     offsets = index.offset_dn[tile].astype(np.int64)
     assert len(set(offsets)) > 1
     reflectance = to_reflectance(stored.dn10, stored.dn20, offsets)
-    mean, std = (np.reshape(v, (10, 1, 1)).astype(np.float32) for v in (stats.sqrt.mean, stats.sqrt.std))
+    mean, std = (torch.tensor(values).view(10, 1, 1) for values in (stats.sqrt.mean, stats.sqrt.std))
     wanted = ((reflectance.sqrt() - mean) / std).clamp(-CLIP_SIGMA, CLIP_SIGMA)
     torch.testing.assert_close(next(crops.batches(0)).pixels, wanted)
 

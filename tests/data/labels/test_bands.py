@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from geoladder.data.labels.bands import baseline, boa_offset_dn, offset_from_pixels, to_reflectance
+from geoladder.data.labels.bands import (
+    BANDS,
+    BANDS_10M,
+    BANDS_20M,
+    baseline,
+    boa_offset_dn,
+    offset_from_pixels,
+    to_reflectance,
+)
 from geoladder.errors import GeoladderError
 
 
@@ -73,3 +81,10 @@ def test_wrong_shapes_are_refused(shape10, shape20):
     dn20 = None if shape20 is None else np.ones(shape20, np.uint16)
     with pytest.raises(GeoladderError, match=r"\(1, "):
         to_reflectance(np.ones(shape10, np.uint16), dn20, 0)
+
+
+def test_bands_are_in_the_order_of_the_bench():
+    """PhilEO Bench and the weights of others rely on it, so it is written out here once more."""
+    assert BANDS_10M == ("B02", "B03", "B04", "B08")
+    assert BANDS_20M == ("B05", "B06", "B07", "B8A", "B11", "B12")
+    assert BANDS == ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
