@@ -45,3 +45,51 @@ def test_an_unknown_size_names_the_sizes_there_are(tmp_path, capsys):
 def test_inspect_of_nothing_says_so(path, capsys):
     assert main(["inspect", path]) == 1
     assert path in capsys.readouterr().err
+
+
+def test_a_wrong_verb_names_the_nearest(capsys):
+    assert main(["pretrian"]) == 2
+    assert 'Did you mean "pretrain"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["collect", "--ledger", "a", "--out", "b", "--devices", "8"], "--devices"),
+        (["fit", "runs.csv"], "--out requires an argument"),
+        (["plan", "--gpus", "many"], "--gpus"),
+    ],
+)
+def test_a_verb_takes_only_its_own_options(words, message, capsys):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"geoladder {words[0]}: ") and message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_spec_that_is_none_is_one_message(capsys):
+    assert main(["stats", "--spec", '{"chip": 1}', "--chips", "x", "--out", "y"]) == 1
+    error = capsys.readouterr().err
+    assert "--spec is no StatsSpec" in error and "chips: Field required" in error
+
+
+def test_the_version_and_the_laws_can_be_asked_for(capsys):
+    from geoladder import __version__
+    from geoladder.scaling.laws.forms import FORMS
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+    assert main(["fit", "--help"]) == 0
+    words = capsys.readouterr().out.replace(",", " ").split()
+    assert set(FORMS) <= set(words)
+
+
+def test_the_log_is_named_before_the_verb_and_keeps_the_error(tmp_path, capsys):
+    log = tmp_path / "logs/cells.log"
+    assert main(["--log", str(log), "cells", "--study", str(tmp_path / "none.yaml")]) == 1
+    assert "error: no study at" in log.read_text()
+
+
+def test_python_runs_the_package():
+    done = subprocess.run([sys.executable, "-m", "geoladder", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-GEOLADDER = [sys.executable, "-m", "geoladder.cli"]
+GEOLADDER = [sys.executable, "-m", "geoladder"]
 
 
 @pytest.fixture
 def worker(tmp_path):
     socket = tmp_path / "worker"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "geoladder.runs.worker", str(socket)], stdin=subprocess.PIPE
-    )
+    process = subprocess.Popen([*GEOLADDER, "serve-jobs", str(socket)], stdin=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not socket.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -39,7 +37,7 @@ def test_a_job_runs_in_the_callers_folder_and_answers_with_its_status(worker, tm
     assert "Traceback" not in done.stderr
 
 
-def test_a_bad_option_has_argparses_status(worker, tmp_path):
+def test_a_wrong_command_has_status_2(worker, tmp_path):
     _, environment = worker
     done = subprocess.run(
         [*GEOLADDER, "stats", "--chips", "x"], env=environment, capture_output=True, text=True

@@ -28,10 +28,12 @@ rule collect:
         "results/results.csv",
     log:
         "logs/collect.log",
+    benchmark:
+        "logs/benchmarks/collect.tsv"
     message:
         "Collecting all results"
     shell:
-        "geoladder --log {log} collect --ledger {input.ledger} --out {output}"
+        "geoladder --log {log:q} collect --ledger {input.ledger:q} --out {output:q}"
 
 
 rule fit:
@@ -41,13 +43,15 @@ rule fit:
         "results/fits/laws.json",
     log:
         "logs/fit.log",
+    benchmark:
+        "logs/benchmarks/fit.tsv"
     params:
         spec=study.fit.canonical(),
         corpus=WORLD_CORPUS,
     message:
         "Fitting scaling laws"
     shell:
-        "geoladder --log {log} laws --spec {params.spec:q} --corpus {params.corpus} --results {input} --out {output}"
+        "geoladder --log {log:q} laws --spec {params.spec:q} --corpus {params.corpus:q} --results {input:q} --out {output:q}"
 
 
 rule tables:
@@ -58,10 +62,12 @@ rule tables:
         "results/tables/cells.csv",
     log:
         "logs/tables.log",
+    benchmark:
+        "logs/benchmarks/tables.tsv"
     message:
         "Writing the tables"
     shell:
-        "geoladder --log {log} tables --results {input.results} --laws {input.laws} --out $(dirname {output})"
+        'geoladder --log {log:q} tables --results {input.results:q} --laws {input.laws:q} --out "$(dirname {output:q})"'
 
 
 rule gates:
@@ -71,13 +77,15 @@ rule gates:
         "results/tables/synthetic_gates.csv",
     log:
         "logs/gates.log",
+    benchmark:
+        "logs/benchmarks/gates.tsv"
     params:
         spec=study.gates.canonical() if study.gates else None,
         corpus=WORLD_CORPUS,
     message:
         "Checking what the synthetic Earth must show"
     shell:
-        "geoladder --log {log} gates --spec {params.spec:q} --corpus {params.corpus} --results {input} --out {output}"
+        "geoladder --log {log:q} gates --spec {params.spec:q} --corpus {params.corpus:q} --results {input:q} --out {output:q}"
 
 
 rule figure_scaling:
@@ -95,13 +103,15 @@ rule figure_scaling:
         csv="results/figures/scaling.csv",
     log:
         "logs/figure_scaling.log",
+    benchmark:
+        "logs/benchmarks/figure_scaling.tsv"
     params:
         spec=study.figures.canonical(),
     message:
         "Drawing the scaling figure"
     shell:
-        "geoladder --log {log} figure-scaling --spec {params.spec:q} --results {input.results}"
-        " --laws {input.laws} --out {output.pdf}"
+        "geoladder --log {log:q} figure-scaling --spec {params.spec:q} --results {input.results:q}"
+        " --laws {input.laws:q} --out {output.pdf:q}"
 
 
 rule figure_gates:
@@ -118,13 +128,15 @@ rule figure_gates:
         csv="results/figures/synthetic_gates.csv",
     log:
         "logs/figure_gates.log",
+    benchmark:
+        "logs/benchmarks/figure_gates.tsv"
     params:
         spec=study.figures.canonical(),
     message:
         "Drawing the gates of the synthetic Earth"
     shell:
-        "geoladder --log {log} figure-gates --spec {params.spec:q} --gates {input.gates}"
-        " --results {input.results} --out {output.pdf}"
+        "geoladder --log {log:q} figure-gates --spec {params.spec:q} --gates {input.gates:q}"
+        " --results {input.results:q} --out {output.pdf:q}"
 
 
 # Drawn when asked for: `snakemake results/figures/coverage_majortom.pdf`.
@@ -137,9 +149,11 @@ rule figure_coverage:
         csv="results/figures/coverage_{name}.csv",
     log:
         "logs/figure_coverage_{name}.log",
+    benchmark:
+        "logs/benchmarks/figure_coverage_{name}.tsv"
     params:
         spec=study.figures.canonical(),
     message:
         "Drawing the kept and dropped tiles of {wildcards.name}"
     shell:
-        "geoladder --log {log} figure-coverage --spec {params.spec:q} --ledger {input} --out {output.pdf}"
+        "geoladder --log {log:q} figure-coverage --spec {params.spec:q} --ledger {input:q} --out {output.pdf:q}"

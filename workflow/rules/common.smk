@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from geoladder.runs.session import claim, export, forget_dead_owner, start_worke
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
 # not whatever config.yaml says by then: `sbatch` carries the variable to them.
 SNAPSHOT = "GEOLADDER_STUDY"
-OWN = Path(".snakemake/geoladder").resolve()
+FOLDER = Path(".snakemake/geoladder").resolve()
 if not workflow.is_main_process and os.getenv(SNAPSHOT):
     config.clear()
     config.update(json.loads(Path(os.getenv(SNAPSHOT)).read_text()))
@@ -38,7 +37,7 @@ except GeoladderError as problem:
     raise WorkflowError(str(problem)) from None
 
 if workflow.is_main_process:
-    export(**{SNAPSHOT: str(nodes.freeze(OWN))})
+    export(**{SNAPSHOT: str(nodes.freeze(FOLDER))})
     nodes.write_ledger(Path("results/ledger.json"), nodes.ledger())
     if nodes.sweep:
         nodes.write_ledger(Path("results/sweep/ledger.json"), fingerprints(nodes.sweep))
@@ -76,18 +75,23 @@ wildcard_constraints:
 # How a cell is computed is not what it is, so none of this stands in `params`, whose change would run it again.
 PER_NODE = study.compute.devices // study.compute.nodes
 CORES = PER_NODE * (study.compute.threads + study.compute.workers)
-TRAINING_OPTIONS = (
-    f"--devices {study.compute.devices} --strategy {study.compute.strategy}"
-    f" --micro-batch {study.compute.micro_batch or 0} --workers {study.compute.workers}"
-    f" --activation-checkpointing {int(study.compute.activation_checkpointing)}"
-    f" --compile {int(study.compute.compile)}"
-)
+TRAINING_OPTIONS = [
+    f"--devices={study.compute.devices}",
+    f"--strategy={study.compute.strategy}",
+    f"--workers={study.compute.workers}",
+]
+if study.compute.micro_batch:
+    TRAINING_OPTIONS.append(f"--micro-batch={study.compute.micro_batch}")
+if study.compute.activation_checkpointing:
+    TRAINING_OPTIONS.append("--activation-checkpointing")
+if study.compute.compile:
+    TRAINING_OPTIONS.append("--compile")
 TRAINING_RESOURCES = {
     "nodes": study.compute.nodes,
     "gres": f"gpu:{PER_NODE}",
     "cpus_per_task": CORES,
 }
-LAUNCH = ""
+LAUNCH = ""  # the one value that stands unquoted in commands: the shell fills its $SLURM_JOB_ID
 if study.compute.nodes > 1:
     # One torchrun on each machine, which starts the ranks there; they meet at the first, where this command runs.
     LAUNCH = (
@@ -162,10 +166,10 @@ def training_data_options(wildcards):
     """What a cell trains on, as options of the command line."""
     name = corpus_name(wildcards.corpus)
     if study.pretrain.read == "chips":
-        return f"--chips data/{name}/chips"
+        return ["--chips", f"data/{name}/chips"]
     archive = study.corpora[name].path or f"data/{name}/archive"
     index = f"data/{name}/index.parquet"
-    return f"--archive {archive} --index {index}"
+    return ["--archive", archive, "--index", index]
 
 
 def checkpoint_of(wildcards):
@@ -175,9 +179,9 @@ def checkpoint_of(wildcards):
 
 
 def checkpoint_option(wildcards):
-    """The checkpoint as an option of the command line."""
+    """The checkpoint as an option of the command line; nothing for arms from scratch."""
     cell = nodes.cell_behind(FINETUNE.format(**wildcards))
-    return f"--checkpoint {cell}" if cell else ""
+    return ["--checkpoint", cell] if cell else []
 
 
 def index_file_of(wildcards):
@@ -187,14 +191,15 @@ def index_file_of(wildcards):
 
 def index_file_option(wildcards, input):
     """The official index file as an option of the command line."""
-    return f"--indices {shlex.quote(input.indices)}" if input.indices else ""
+    return ["--indices", input.indices] if input.indices else []
 
 
 if workflow.is_main_process:
-    forget_dead_owner(OWN / "owner", Path(".snakemake/locks"))
+    forget_dead_owner(FOLDER / "owner", Path(".snakemake/locks"))
 
 
 # Small cells would spend most of their time importing torch; on one machine they are forked from a warm worker.
+# `benchmark` then measures the caller, which waits: its seconds are the job's, its memory and CPU are not.
 onstart:
     if workflow.is_main_process and not workflow.dryrun:
         if (
@@ -206,6 +211,6 @@ onstart:
                 f"compute.nodes is {study.compute.nodes}, but there is no srun to reach other machines with; "
                 "run on a cluster with --profile slurm, or set compute.nodes to 1"
             )
-        claim(OWN / "owner")
+        claim(FOLDER / "owner")
         if workflow.local_exec:
-            worker = start_worker(OWN)
+            worker = start_worker(FOLDER)

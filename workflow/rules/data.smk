@@ -3,6 +3,8 @@ rule archive:
         "data/{name}/archive/metadata.parquet",
     log:
         "logs/archive/{name}.log",
+    benchmark:
+        "logs/benchmarks/archive/{name}.tsv"
     wildcard_constraints:
         name="|".join(SYNTHETIC) or NONE,
     threads: 8
@@ -14,7 +16,7 @@ rule archive:
     message:
         "Writing the synthetic archive {wildcards.name}"
     shell:
-        "geoladder --log {log} make-archive --spec {params.spec:q} --threads {threads} --out $(dirname {output})"
+        'geoladder --log {log:q} make-archive --spec {params.spec:q} --threads {threads:q} --out "$(dirname {output:q})"'
 
 
 rule fetch_plan:
@@ -22,6 +24,8 @@ rule fetch_plan:
         "data/{name}/archive/source/plan.json",
     log:
         "logs/fetch/{name}/plan.log",
+    benchmark:
+        "logs/benchmarks/fetch/{name}/plan.tsv"
     wildcard_constraints:
         name="|".join(REMOTE) or NONE,
     resources:
@@ -33,8 +37,8 @@ rule fetch_plan:
     message:
         "Planning what to fetch for {wildcards.name}"
     shell:
-        "geoladder --log {log} fetch --spec {params.spec:q} --plan"
-        " --connections {resources.connections} --out data/{wildcards.name}/archive"
+        "geoladder --log {log:q} fetch --spec {params.spec:q} --plan"
+        " --connections {resources.connections:q} --out data/{wildcards.name:q}/archive"
 
 
 # What came stays when a job fails or is killed; the next try asks for the rest.
@@ -45,6 +49,8 @@ rule fetch_group:
         touch("data/{name}/fetched/{group}.done"),
     log:
         "logs/fetch/{name}/{group}.log",
+    benchmark:
+        "logs/benchmarks/fetch/{name}/{group}.tsv"
     wildcard_constraints:
         name="|".join(REMOTE) or NONE,
     resources:
@@ -57,8 +63,8 @@ rule fetch_group:
     message:
         "Fetching group {wildcards.group} of {wildcards.name}"
     shell:
-        "geoladder --log {log} fetch --spec {params.spec:q} --group {params.group}"
-        " --connections {resources.connections} --out data/{wildcards.name}/archive"
+        "geoladder --log {log:q} fetch --spec {params.spec:q} --group {params.group:q}"
+        " --connections {resources.connections:q} --out data/{wildcards.name:q}/archive"
 
 
 rule fetch:
@@ -68,6 +74,8 @@ rule fetch:
         "data/{name}/archive/metadata.parquet",
     log:
         "logs/fetch/{name}.log",
+    benchmark:
+        "logs/benchmarks/fetch/{name}.tsv"
     wildcard_constraints:
         name="|".join(REMOTE) or NONE,
     resources:
@@ -79,8 +87,8 @@ rule fetch:
     message:
         "Completing the archive {wildcards.name}"
     shell:
-        "geoladder --log {log} fetch --spec {params.spec:q}"
-        " --connections {resources.connections} --out data/{wildcards.name}/archive"
+        "geoladder --log {log:q} fetch --spec {params.spec:q}"
+        " --connections {resources.connections:q} --out data/{wildcards.name:q}/archive"
 
 
 rule bench_archive:
@@ -88,6 +96,8 @@ rule bench_archive:
         "data/bench/archive/metadata/tiles_metadata.json",
     log:
         "logs/bench_archive.log",
+    benchmark:
+        "logs/benchmarks/bench_archive.tsv"
     threads: 8
     resources:
         mem_mb=4000,
@@ -97,7 +107,7 @@ rule bench_archive:
     message:
         "Writing the synthetic PhilEO Bench"
     shell:
-        "geoladder --log {log} make-bench --spec {params.spec:q} --threads {threads} --out $(dirname $(dirname {output}))"
+        'geoladder --log {log:q} make-bench --spec {params.spec:q} --threads {threads:q} --out "$(dirname $(dirname {output:q}))"'
 
 
 rule bench_index:
@@ -107,6 +117,8 @@ rule bench_index:
         "data/bench/index.parquet",
     log:
         "logs/bench_index.log",
+    benchmark:
+        "logs/benchmarks/bench_index.tsv"
     resources:
         mem_mb=2000,
         runtime=60,
@@ -116,7 +128,7 @@ rule bench_index:
     message:
         "Indexing PhilEO Bench"
     shell:
-        "geoladder --log {log} bench-index --bench {params.folder} --out {output}"
+        "geoladder --log {log:q} bench-index --bench {params.folder:q} --out {output:q}"
 
 
 rule index:
@@ -128,6 +140,8 @@ rule index:
         ledger="data/{name}/ledger.csv",
     log:
         "logs/index/{name}.log",
+    benchmark:
+        "logs/benchmarks/index/{name}.tsv"
     resources:
         mem_mb=4000,
         runtime=120,
@@ -137,8 +151,8 @@ rule index:
     message:
         "Indexing the usable tiles of {wildcards.name}"
     shell:
-        "geoladder --log {log} index --spec {params.spec:q} --archive {params.folder}"
-        " --bench-index {input.bench} --out {output.index} --ledger {output.ledger}"
+        "geoladder --log {log:q} index --spec {params.spec:q} --archive {params.folder:q}"
+        " --bench-index {input.bench:q} --out {output.index:q} --ledger {output.ledger:q}"
 
 
 # One job for each group of parts; the manifest is made when all are done.
@@ -149,6 +163,8 @@ rule chips_group:
         touch("data/{name}/chips-groups/{group}.done"),
     log:
         "logs/chips/{name}/{group}.log",
+    benchmark:
+        "logs/benchmarks/chips/{name}/{group}.tsv"
     resources:
         mem_mb=4000,
         runtime=600,
@@ -158,8 +174,8 @@ rule chips_group:
     message:
         "Cutting group {wildcards.group} of {wildcards.name} into chips"
     shell:
-        "geoladder --log {log} chips --spec {params.spec:q} --archive {params.archive}"
-        " --index {input.index} --parts {wildcards.group} --out data/{wildcards.name}/chips"
+        "geoladder --log {log:q} chips --spec {params.spec:q} --archive {params.archive:q}"
+        " --index {input.index:q} --parts {wildcards.group:q} --out data/{wildcards.name:q}/chips"
 
 
 rule chips:
@@ -170,6 +186,8 @@ rule chips:
         "data/{name}/chips/manifest.parquet",
     log:
         "logs/chips/{name}.log",
+    benchmark:
+        "logs/benchmarks/chips/{name}.tsv"
     resources:
         mem_mb=4000,
         runtime=600,
@@ -180,8 +198,8 @@ rule chips:
     message:
         "Cutting {wildcards.name} into chips"
     shell:
-        "geoladder --log {log} chips --spec {params.spec:q} --archive {params.archive}"
-        " --index {input.index} --merge {params.merge} --out $(dirname {output})"
+        "geoladder --log {log:q} chips --spec {params.spec:q} --archive {params.archive:q}"
+        ' --index {input.index:q} --merge {params.merge:q} --out "$(dirname {output:q})"'
 
 
 rule stats:
@@ -191,6 +209,8 @@ rule stats:
         "data/stats.json",
     log:
         "logs/stats.log",
+    benchmark:
+        "logs/benchmarks/stats.tsv"
     resources:
         mem_mb=4000,
         runtime=60,
@@ -199,4 +219,4 @@ rule stats:
     message:
         "Measuring band statistics"
     shell:
-        "geoladder --log {log} stats --spec {params.spec:q} --chips $(dirname {input}) --out {output}"
+        'geoladder --log {log:q} stats --spec {params.spec:q} --chips "$(dirname {input:q})" --out {output:q}'

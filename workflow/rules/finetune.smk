@@ -8,6 +8,8 @@ rule finetune:
         FINETUNE,
     log:
         "logs/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.log",
+    benchmark:
+        "logs/benchmarks/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.tsv"
     threads: study.compute.threads
     resources:
         mem_mb=4000,
@@ -21,8 +23,9 @@ rule finetune:
     message:
         "Fine-tuning {wildcards.architecture}-{wildcards.size} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
-        "geoladder --log {log} finetune --spec {params.spec:q} --bench {params.folder}"
-        " --bench-index {input.bench} --stats {input.stats} {params.checkpoint} {params.indices} --threads {threads} --out {output}"
+        "geoladder --log {log:q} finetune --spec {params.spec:q} --bench {params.folder:q}"
+        " --bench-index {input.bench:q} --stats {input.stats:q} {params.checkpoint:q} {params.indices:q}"
+        " --threads {threads:q} --out {output:q}"
 
 
 rule trivial:
@@ -33,6 +36,8 @@ rule trivial:
         TRIVIAL,
     log:
         "logs/trivial/{task}/seed{seed}/n{n}.log",
+    benchmark:
+        "logs/benchmarks/trivial/{task}/seed{seed}/n{n}.tsv"
     resources:
         mem_mb=2000,
         runtime=60,
@@ -43,5 +48,5 @@ rule trivial:
     message:
         "Predicting zero and the mean on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
     shell:
-        "geoladder --log {log} trivial --spec {params.spec:q} --bench {params.folder}"
-        " --bench-index {input.bench} {params.indices} --out {output}"
+        "geoladder --log {log:q} trivial --spec {params.spec:q} --bench {params.folder:q}"
+        " --bench-index {input.bench:q} {params.indices:q} --out {output:q}"

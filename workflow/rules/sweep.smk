@@ -7,22 +7,15 @@ SWEEP = "results/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}"
 
 
 # A cell at a multiple of its learning rate. Drawn when asked for, by a study with a `sweep`:
-# `snakemake --configfile studies/lr.yaml results/figures/lr.pdf`.
-rule sweep:
-    input:
-        data=training_data,
-        validation=f"data/{WORLD_CORPUS}/chips/manifest.parquet",
-        stats="data/stats.json",
+#   snakemake --cores all --configfile studies/lr.yaml -- results/figures/lr.pdf
+use rule pretrain as sweep with:
     output:
         metrics=f"{SWEEP}/metrics.json",
         weights=temp(f"{SWEEP}/model.safetensors"),
     log:
         "logs/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}.log",
-    threads: study.compute.threads
-    resources:
-        **TRAINING_RESOURCES,
-        mem_mb=4000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+    benchmark:
+        "logs/benchmarks/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}.tsv"
     params:
         spec=lambda wildcards: nodes.sweep[
             f"{SWEEP}/metrics.json".format(**wildcards)
@@ -31,11 +24,6 @@ rule sweep:
         validation=lambda wildcards, input: str(Path(input.validation).parent),
     message:
         "Pretraining {wildcards.architecture}-{wildcards.size} at {wildcards.factor} times its rate, seed {wildcards.seed}"
-    shell:
-        "{LAUNCH}geoladder --log {log} pretrain --spec {params.spec:q} {params.data}"
-        " --validation {params.validation} --stats {input.stats} --threads {threads}"
-        " {TRAINING_OPTIONS}"
-        " --out $(dirname {output.metrics})"
 
 
 rule collect_sweep:
@@ -46,10 +34,12 @@ rule collect_sweep:
         "results/sweep/results.csv",
     log:
         "logs/collect_sweep.log",
+    benchmark:
+        "logs/benchmarks/collect_sweep.tsv"
     message:
         "Collecting the learning-rate sweep"
     shell:
-        "geoladder --log {log} collect --ledger {input.ledger} --out {output}"
+        "geoladder --log {log:q} collect --ledger {input.ledger:q} --out {output:q}"
 
 
 rule figure_lr:
@@ -62,10 +52,12 @@ rule figure_lr:
         table="results/tables/lr.csv",
     log:
         "logs/figure_lr.log",
+    benchmark:
+        "logs/benchmarks/figure_lr.tsv"
     params:
         spec=study.figures.canonical(),
     message:
         "Drawing the learning-rate sweep"
     shell:
-        "geoladder --log {log} figure-lr --spec {params.spec:q} --results {input} --table {output.table}"
-        " --out {output.pdf}"
+        "geoladder --log {log:q} figure-lr --spec {params.spec:q} --results {input:q} --table {output.table:q}"
+        " --out {output.pdf:q}"

@@ -55,7 +55,7 @@ def start_worker(folder: Path) -> subprocess.Popen:
     socket = str(Path(tempfile.mkdtemp(prefix="geoladder-")) / "worker")
     with (folder / "worker.log").open("w") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "geoladder.runs.worker", socket],
+            [sys.executable, "-m", "geoladder", "serve-jobs", socket],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

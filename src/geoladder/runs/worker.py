@@ -7,7 +7,6 @@ vanishes gets SIGTERM, a caller whose child vanishes exits with a message. The w
 which holds the other end of its standard input.
 """
 
-import argparse
 import contextlib
 import json
 import logging
@@ -19,6 +18,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from geoladder.errors import GeoladderError
@@ -55,51 +55,41 @@ def call(arguments: list[str], path: str) -> int:
         socket.send_fds(connection, [b"!"], [0, 1, 2])
         connection.sendall(struct.pack("!I", len(request.encode())) + request.encode())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _frame: connection.sendall(bytes([received])))
+            signal.signal(number, lambda caught, _frame: connection.sendall(bytes([caught])))
         try:
             return _receive_exactly(connection, 1)[0]
         except ConnectionError:
             raise GeoladderError(
-                f"`geoladder {arguments[0]}` was killed before it finished (out of memory, or by hand); "
-                "run the same command again, it resumes where it can"
+                "the job was killed before it finished (out of memory, or by hand); run the same command again, it "
+                "resumes where it can"
             ) from None
 
 
-def serve(path: str) -> None:
-    """Listen at `path` and fork a child per request until standard input ends, as it does when the parent dies."""
+def serve(path: str, warm_up: Callable[[], None], main: Callable[[list[str]], int]) -> None:
+    """Fork a child per request until standard input ends, as it does when the parent dies.
+
+    Args:
+        path: of the socket; callers may connect while `warm_up` still runs.
+        warm_up: imports what jobs need.
+        main: runs a job in a child, from its arguments to its exit status.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
-        _import_heavy_modules()
+        warm_up()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps; a child answers its caller itself
         while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
-                _child(connection)
+                _child(connection, main)
             connection.close()
     Path(path).unlink(missing_ok=True)
 
 
-def _import_heavy_modules() -> None:
-    """Everything the verbs import, compiled kernels and what is known of the source, paid for once."""
-    import torch
-
-    torch.set_num_threads(1)
-    import geoladder.data.batches.chips
-    import geoladder.models.scan
-    import geoladder.report.figures.scaling
-    import geoladder.runs.provenance
-    import geoladder.training.finetune
-    import geoladder.training.pretrain
-
-    geoladder.models.scan.warm_up()
-    geoladder.runs.provenance.warm_up()
-
-
-def _child(connection: socket.socket) -> None:
-    """Become the caller (files, folder, environment), run the verb, answer with its exit status. Never returns."""
+def _child(connection: socket.socket, main: Callable[[list[str]], int]) -> None:
+    """Become the caller (files, folder, environment), run the job, answer with its exit status. Never returns."""
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -114,8 +104,6 @@ def _child(connection: socket.socket) -> None:
         os.environ.update(request["environment"])
         os.environ.pop(SOCKET_VARIABLE, None)
         threading.Thread(target=_obey, args=(connection,), daemon=True).start()
-        from geoladder.cli import main
-
         status = main(request["arguments"])
     finally:
         sys.stdout.flush()
@@ -129,16 +117,10 @@ def _obey(connection: socket.socket) -> None:
     """Pass the caller's signals on to this process; when the caller is gone, end it."""
     while True:
         try:
-            received = connection.recv(1)
+            number = connection.recv(1)
         except OSError:
-            received = b""
-        os.kill(os.getpid(), received[0] if received else signal.SIGTERM)
-        if not received:
+            number = b""
+        os.kill(os.getpid(), number[0] if number else signal.SIGTERM)
+        if not number:
             time.sleep(GRACE_S)
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("socket")
-    serve(parser.parse_args().socket)

@@ -1,153 +1,202 @@
-"""The verbs that work on any CSV: fit, predict, compare, frontier, claims. They know nothing of studies."""
+"""The verbs that work on any CSV: fit, predict, compare, frontier, claims. They know nothing of studies.
 
-import dataclasses
+Unusual: numpy is imported, for the help of `fit` to list the laws; all else waits until a verb runs.
+"""
+
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit.options import (
-    Options,
-    add_points_options,
-    columns_of,
-    points_of,
-    provenance,
-    settings_of,
-    table_of,
-)
+from geoladder.runs.atomic import write_json
+from geoladder.scaling.fit.options import Fitting, Runs, provenance
+from geoladder.scaling.laws.forms import FORMS, form_of
 
 if TYPE_CHECKING:
     from geoladder.scaling.questions.frontier import Estimate
 
+RUNS, FITTING = Runs(), Fitting()
 LAWS = "constant,product,chinchilla_tied,chinchilla"
 
 
-def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """Add the parsers of these verbs to the command line's."""
-    parser = verbs.add_parser("fit", help="fit a scaling law to a CSV of runs")
-    add_points_options(parser, loss="huber")
-    parser.add_argument("--form", default="chinchilla", help="the law (default chinchilla)")
-    parser.add_argument("--bootstrap-kind", choices=("case", "cell", "residual"), help="what is redrawn")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
-    parser.set_defaults(run=_fit)
-    parser = verbs.add_parser("predict", help="what a fitted law says of a run not made")
-    parser.add_argument("fit", type=Path, help="JSON written by `geoladder fit`")
-    for role, text in (("n", "first size"), ("d", "second size"), ("u", "unique data")):
-        parser.add_argument(f"--{role}", type=float, help=text)
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
-    parser.set_defaults(run=_predict)
-    parser = verbs.add_parser("compare", help="which law fits best, and does it predict the largest runs?")
-    add_points_options(parser, loss="log_squared")
-    parser.add_argument("--forms", default=LAWS, help=f"laws, separated by commas (default {LAWS})")
-    parser.add_argument(
-        "--by", help="column of groups: do they share the last law's exponents, where do they cross?"
-    )
-    parser.add_argument("--out", type=Path, help="JSON to write")
-    parser.set_defaults(run=_compare)
-    parser = verbs.add_parser("frontier", help="best N and D for a budget, from a fitted law")
-    parser.add_argument("fit", type=Path, help="JSON written by `geoladder fit`")
-    parser.add_argument("--flops", type=float, nargs="+", required=True, help="budgets C")
-    parser.add_argument("--flops-per", type=float, default=6.0, help="C / (N D); default 6, dense training")
-    parser.add_argument("--out", type=Path, help="JSON to write")
-    parser.set_defaults(run=_frontier)
-    parser = verbs.add_parser("claims", help="judge claims on a table of few-shot runs")
-    parser.add_argument("claims", type=Path, help="YAML of claims, such as studies/claims/paper.yaml")
-    parser.add_argument("table", type=Path, help="CSV with task, corpus, architecture, size, n, seed, y")
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
-    parser.add_argument("--out", type=Path, required=True, help="CSV or JSON to write")
-    parser.set_defaults(run=_claims)
+def fit(
+    points: Path,
+    /,
+    runs: Runs = RUNS,
+    fitting: Fitting = FITTING,
+    *,
+    out: Path,
+    form: Annotated[str, Parameter(help=f"the law: {', '.join(FORMS)}")] = "chinchilla",
+    loss: str = "huber",
+    bootstrap_kind: Literal["case", "cell", "residual"] | None = None,
+) -> None:
+    """Fit a scaling law to a CSV of runs.
 
-
-def _fit(options: Options) -> None:
+    Args:
+        points: CSV, one row per run.
+        runs: columns and rows.
+        fitting: how.
+        out: JSON to write.
+        form: see there.
+        loss: huber, log_squared, squared or log1p_squared.
+        bootstrap_kind: what is redrawn (default: by the number of runs and seeds).
+    """
     from geoladder.scaling.fit import record
     from geoladder.scaling.fit.fit import fit_points
     from geoladder.scaling.fit.points import Refusal
     from geoladder.scaling.fit.result import Status
     from geoladder.scaling.fit.summary import summary
-    from geoladder.scaling.laws.forms import form_of
 
-    law = form_of(options.form)
-    table, excluded = table_of(options)
-    found = fit_points(law, points_of(options, table, options.form), settings_of(options))
-    record.write(found, options.out, excluded=excluded, provenance=provenance(options))
-    print(summary(found))  # noqa: T201
-    if found.status is Status.NOT_IDENTIFIED:
-        raise Refusal(f"{law.equation} was not fitted; {options.out} holds the reasons and no parameters")
+    law = form_of(form)
+    table, excluded = runs.read(points)
+    result = fit_points(law, runs.points(table, form), fitting.settings(loss, bootstrap_kind))
+    settings = asdict(runs) | asdict(fitting) | {"form": form, "loss": loss, "bootstrap_kind": bootstrap_kind}
+    record.write(result, out, excluded=excluded, provenance=provenance(points, settings))
+    print(summary(result))  # noqa: T201
+    if result.status is Status.NOT_IDENTIFIED:
+        raise Refusal(f"{law.equation} was not fitted; {out} holds the reasons and no parameters")
 
 
-def _predict(options: Options) -> None:
+def predict(
+    fit: Path,
+    /,
+    *,
+    n: float | None = None,
+    d: float | None = None,
+    u: float | None = None,
+    level: float = 0.95,
+) -> None:
+    """Say what a fitted law expects of a run not made.
+
+    Args:
+        fit: JSON written by `geoladder fit`.
+        n: first size.
+        d: second size.
+        u: unique data.
+        level: of the intervals.
+    """
     import numpy as np
 
     from geoladder.scaling.fit import record
     from geoladder.scaling.fit.predict import extrapolated
-    from geoladder.scaling.laws.forms import form_of
 
-    fit = record.read(options.fit)
-    at: dict[str, np.ndarray] = {
-        role: np.array([value])
-        for role in ("n", "d", "u")
-        if (value := getattr(options, role)) is not None and role in form_of(fit.form).variables
+    law = record.read(fit)
+    roles = form_of(law.form).variables
+    sizes = {
+        role: np.array([size])
+        for role, size in (("n", n), ("d", d), ("u", u))
+        if role in roles and size is not None
     }
-    if fit.params and set(form_of(fit.form).variables) - set(at):
-        raise GeoladderError(f"{fit.equation} needs --{' and --'.join(form_of(fit.form).variables)}")
-    line = f"y = {fit.predict(**at)[0]:.6g}"
-    if fit.draws:
-        law, run = fit.band(options.level, **at), fit.prediction(options.level, **at)
-        line += f"; the law [{law[0][0]:.6g}, {law[1][0]:.6g}], a new run [{run[0][0]:.6g}, {run[1][0]:.6g}]"
-    decades = extrapolated(fit, at)[0]
+    if law.params and set(roles) - set(sizes):
+        raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
+    line = f"y = {law.predict(**sizes)[0]:.6g}"
+    if law.draws:
+        band, run = law.band(level, **sizes), law.prediction(level, **sizes)
+        line += (
+            f"; the law [{band[0][0]:.6g}, {band[1][0]:.6g}], a new run [{run[0][0]:.6g}, {run[1][0]:.6g}]"
+        )
+    decades = extrapolated(law, sizes)[0]
     if decades > 0:
         line += f"; {decades:.1f} decades outside the sizes fitted"
     print(line)  # noqa: T201
 
 
-def _compare(options: Options) -> None:
+def compare(
+    points: Path,
+    /,
+    runs: Runs = RUNS,
+    fitting: Fitting = FITTING,
+    *,
+    forms: Annotated[str, Parameter(help=f"laws, separated by commas: {', '.join(FORMS)}")] = LAWS,
+    loss: str = "log_squared",
+    by: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Say which law fits best, and whether it predicts the largest runs.
+
+    Args:
+        points: CSV, one row per run.
+        runs: columns and rows.
+        fitting: how.
+        forms: see there.
+        loss: huber, log_squared, squared or log1p_squared.
+        by: column of groups: do they share the last law's exponents, where do they cross?
+        out: JSON to write.
+    """
     from geoladder.scaling.fit.fit import fit_points
-    from geoladder.scaling.laws.forms import form_of
     from geoladder.scaling.questions.compare import shared_exponents
     from geoladder.scaling.questions.contest import contest
     from geoladder.scaling.questions.crossover import crossovers
 
-    table, excluded = table_of(options)
-    forms = [name.strip() for name in options.forms.split(",")]
-    richest = max(forms, key=lambda name: len(form_of(name).variables))
-    read, settings = points_of(options, table, richest), settings_of(options)
-    found = contest(table, read, forms, columns_of(options, richest), options.y, settings, options.seed_col)
-    lines, shared, crossings = found.lines(), None, []
-    if options.by:
-        if options.by not in table:
-            raise GeoladderError(f"no column {options.by}; there are: {', '.join(map(str, table.columns))}")
-        groups = {str(k): points_of(options, rows, forms[-1]) for k, rows in table.groupby(options.by)}
-        shared = shared_exponents(forms[-1], groups, settings.level)
-        crossings = crossovers({k: fit_points(form_of(forms[-1]), g, settings) for k, g in groups.items()})
-        lines += [shared.verdict, *(f"{a} (1) and {b} (2): {found.verdict}" for a, b, found in crossings)]
+    table, excluded = runs.read(points)
+    laws = [name.strip() for name in forms.split(",")]
+    richest = max(laws, key=lambda name: len(form_of(name).variables))
+    checked, settings = runs.points(table, richest), fitting.settings(loss)
+    outcome = contest(table, checked, laws, runs.columns(richest), runs.y, settings, runs.seed_col)
+    lines, shared, crossings = outcome.lines(), None, []
+    if by:
+        if by not in table:
+            raise GeoladderError(f"no column {by}; there are: {', '.join(map(str, table.columns))}")
+        groups = {str(group): runs.points(rows, laws[-1]) for group, rows in table.groupby(by)}
+        shared = shared_exponents(laws[-1], groups, settings.level)
+        fits = {group: fit_points(form_of(laws[-1]), rows, settings) for group, rows in groups.items()}
+        crossings = crossovers(fits)
+        lines += [shared.verdict, *(f"{a} (1) and {b} (2): {cross.verdict}" for a, b, cross in crossings)]
     print("\n".join(lines))  # noqa: T201
-    if options.out:
-        also = {
-            "shared_exponents": None if shared is None else dataclasses.asdict(shared),
-            "crossovers": [
-                {"first": a, "second": b, **dataclasses.asdict(found)} for a, b, found in crossings
-            ],
+    if out:
+        report = outcome.to_json() | {
+            "shared_exponents": shared and asdict(shared),
+            "crossovers": [{"first": a, "second": b, **asdict(cross)} for a, b, cross in crossings],
+            "excluded": excluded,
         }
-        _write(options, found.to_json() | also | {"excluded": excluded})
+        options = asdict(runs) | asdict(fitting) | {"forms": forms, "loss": loss, "by": by}
+        write_json(out, report | {"provenance": provenance(points, options)})
 
 
-def _frontier(options: Options) -> None:
+def frontier(
+    fit: Path,
+    /,
+    *,
+    flops: Annotated[list[float], Parameter(consume_multiple=True)],
+    flops_per: float = 6.0,
+    out: Path | None = None,
+) -> None:
+    """Find the best sizes for a budget, from a fitted law.
+
+    Args:
+        fit: JSON written by `geoladder fit`.
+        flops: budgets C, one or more.
+        flops_per: C / (N D); 6 is dense training.
+        out: JSON to write.
+    """
     from geoladder.scaling.fit import record
     from geoladder.scaling.questions.frontier import allocate
 
-    fit = record.read(options.fit)
-    found = [allocate(fit, flops, options.flops_per) for flops in options.flops]
-    for best in found:
+    law = record.read(fit)
+    allocations = [allocate(law, budget, flops_per) for budget in flops]
+    for best in allocations:
         far = f"; {' and '.join(best.outside)} outside the sizes fitted" if best.outside else ""
         print(f"C = {best.flops:.3g}: N = {_said(best.n)}, D = {_said(best.d)}, y = {_said(best.y)}{far}")  # noqa: T201
-    print(f"N* grows as C^{_said(found[0].exponent)}")  # noqa: T201
-    if options.out:
-        _write(options, {"allocations": [dataclasses.asdict(a) for a in found]})
+    print(f"N* grows as C^{_said(allocations[0].exponent)}")  # noqa: T201
+    if out:
+        source = provenance(fit, {"flops": flops, "flops_per": flops_per})
+        write_json(out, {"allocations": [asdict(best) for best in allocations], "provenance": source})
 
 
-def _claims(options: Options) -> None:
+def claims(claims: Path, table: Path, /, *, out: Path, level: float = 0.95) -> None:
+    """Judge claims on a table of few-shot runs.
+
+    Args:
+        claims: YAML of claims, such as studies/claims/paper.yaml.
+        table: CSV with task, corpus, architecture, size, n, seed, y.
+        out: CSV or JSON to write.
+        level: of the intervals.
+    """
     from geoladder.scaling.claims.verdicts import run_claims
 
-    for verdict in run_claims(options.claims, options.table, options.out, options.level):
+    for verdict in run_claims(claims, table, out, level):
         print(f"{verdict.id}: {verdict.verdict}. {verdict.as_plotted}. {verdict.reason}".strip())  # noqa: T201
 
 
@@ -156,9 +205,3 @@ def _said(estimate: "Estimate") -> str:
         return f"{estimate.value:.3g}"
     high = "unbounded" if estimate.high is None else f"{estimate.high:.3g}"
     return f"{estimate.value:.3g} [{estimate.low:.3g}, {high}]"
-
-
-def _write(options: Options, content: dict[str, Any]) -> None:
-    from geoladder.runs.atomic import write_json
-
-    write_json(options.out, content | {"provenance": provenance(options)})

@@ -1,9 +1,11 @@
 """A block of the study, and the numbers its keys may be."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from geoladder.errors import GeoladderError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,3 +27,20 @@ class Block(BaseModel):
     def canonical(self) -> str:
         """Sorted JSON without white space: the same text for the same meaning."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `canonical`.
+
+        Raises:
+            GeoladderError: the text is no JSON of such a block; says which key is wrong.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as problem:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'text'}: {fault['msg']}" for fault in problem.errors()
+            )
+            raise GeoladderError(
+                f"--spec is no {cls.__name__}: {faults}; take it from the rule's command"
+            ) from None

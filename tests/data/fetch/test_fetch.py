@@ -597,9 +597,9 @@ def test_the_verb_plans_fetches_and_groups(stocked, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("bad", [["--group", "0/4"], ["--group", "x"]])
-def test_the_verb_refuses_nonsense(bad, tmp_path):
-    with pytest.raises(SystemExit):
-        main(["fetch", "https://example.org", "--out", str(tmp_path), *bad])
+def test_the_verb_refuses_nonsense(bad, tmp_path, capsys):
+    assert main(["fetch", "https://example.org", "--out", str(tmp_path), *bad]) == 1
+    assert "write 1/8 to 8/8" in capsys.readouterr().err
 
 
 def test_sizes_in_words():

@@ -1,118 +1,123 @@
-"""The verb `geoladder fetch`: its options, and what it prints. Heavy imports wait until it runs."""
+"""The verb `fetch`: its options, and what it prints. Heavy imports wait until it runs."""
 
-import argparse
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from geoladder.errors import GeoladderError
 
 if TYPE_CHECKING:
     from geoladder.study.corpora import Select
 
-SELECT_KEYS = {
-    "fraction": "fraction",
-    "seed": "seed",
-    "since": "since",
-    "until": "until",
-    "box": "boxes",
-    "cells": "cells",
-    "max_cloud": "max_cloud_percent",
-    "max_nodata": "max_nodata_share",
-    "min_land": "min_land_share",
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Options that select tiles, under the names of the study's keys.
+
+    Attributes:
+        fraction: of grid cells, nested: 1/16.
+        seed: draws the fraction (default 0).
+        since: first day, such as 2018-01-01.
+        until: last day.
+        boxes: south, west, north, east in degrees, around tile centres; west > east crosses the date line; may be
+            repeated.
+        cells: text file, a grid cell like 433D_629L on each line.
+        max_cloud_percent: cloud cover of a tile, 0-100.
+        max_nodata_share: missing pixels of a tile, 0-1.
+        min_land_share: land in a tile by a map of 12 km, 0-1.
+    """
+
+    fraction: str | None = None
+    seed: int | None = None
+    since: str | None = None
+    until: str | None = None
+    boxes: Annotated[list[tuple[float, float, float, float]] | None, Parameter(name="--box")] = None
+    cells: Path | None = None
+    max_cloud_percent: Annotated[float | None, Parameter(name="--max-cloud")] = None
+    max_nodata_share: Annotated[float | None, Parameter(name="--max-nodata")] = None
+    min_land_share: Annotated[float | None, Parameter(name="--min-land")] = None
+
+
+EVERYTHING = Selection()
+OPTIONS = {
+    "boxes": "--box",
+    "max_cloud_percent": "--max-cloud",
+    "max_nodata_share": "--max-nodata",
+    "min_land_share": "--min-land",
 }
-"""Options and the study's keys under `select`."""
+"""Options whose names differ from the study's keys."""
 
 
-def add_verb(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """Add the verb's parser to the command line's."""
-    parser = verbs.add_parser("fetch", help="fetch the tiles of a MajorTOM archive a selection takes")
-    parser.add_argument("url", nargs="?", help="https://host/folder or hf://datasets/owner/name@revision")
-    parser.add_argument(
-        "--spec", metavar="JSON", help="address and selection of a node, in place of the options"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the archive")
-    parser.add_argument("--fraction", help="of grid cells, nested: 1/16")
-    parser.add_argument("--seed", type=int, help="draws the fraction (default 0)")
-    parser.add_argument("--max-cloud", type=float, metavar="PERCENT", help="cloud cover of a tile, 0-100")
-    parser.add_argument("--max-nodata", type=float, metavar="SHARE", help="missing pixels of a tile, 0-1")
-    parser.add_argument(
-        "--min-land", type=float, metavar="SHARE", help="land in a tile by a map of 12 km, 0-1"
-    )
-    parser.add_argument("--since", metavar="DAY", help="first day, such as 2018-01-01")
-    parser.add_argument("--until", metavar="DAY", help="last day")
-    parser.add_argument("--cells", type=Path, help="text file, a grid cell like 433D_629L on each line")
-    parser.add_argument(
-        "--box",
-        type=float,
-        nargs=4,
-        action="append",
-        metavar=("SOUTH", "WEST", "NORTH", "EAST"),
-        help="degrees, around tile centres; WEST > EAST crosses the date line; may be repeated",
-    )
-    parser.add_argument(
-        "--whole-parts",
-        action="store_true",
-        help="fetch parts whole, also where few of their tiles are wanted",
-    )
-    parser.add_argument(
-        "--plan", action="store_true", help="fetch metadata alone; print tiles, parts and bytes"
-    )
-    parser.add_argument("--connections", type=int, default=4, help="most at one time (default 4)")
-    parser.add_argument(
-        "--group", type=_group, metavar="I/N", help="only every N-th part, from the I-th (from 1)"
-    )
-    parser.set_defaults(run=_fetch)
+def fetch(
+    url: str | None = None,
+    /,
+    selection: Selection = EVERYTHING,
+    *,
+    out: Path,
+    spec: str | None = None,
+    whole_parts: bool = False,
+    plan: bool = False,
+    connections: int = 4,
+    group: str | None = None,
+    progress: Annotated[bool, Parameter(parse=False)] = True,
+) -> None:
+    """Fetch the tiles of a MajorTOM archive that a selection takes.
 
-
-def _fetch(options: argparse.Namespace) -> None:
-    from geoladder.data.fetch.archive import fetch, prepare
+    Args:
+        url: https://host/folder or hf://datasets/owner/name@revision.
+        selection: which tiles.
+        out: folder of the archive.
+        spec: canonical JSON of a node, with address and selection in place of the options.
+        whole_parts: fetch parts whole, also where few of their tiles are wanted.
+        plan: fetch metadata alone; print tiles, parts and bytes.
+        connections: most at one time.
+        group: only every N-th part, from the I-th: I/N, such as 1/8 to 8/8.
+        progress: draw a progress bar.
+    """
+    from geoladder.data.fetch import archive
     from geoladder.data.fetch.plan import describe
 
-    url, select = _wanted(options)
-    bar = options.log is None  # jobs of a workflow share one terminal
+    url, select = _wanted(url, selection, spec)
+    parts = group and _group(group)
     try:
-        if options.group:
+        if parts:
             # Jobs of one scatter must agree on the parts, so the plan is made before, once.
-            _require_plan(options.out, url, select, options.whole_parts)
-        plan = prepare(
-            url,
-            select,
-            options.out,
-            options.connections,
-            again=options.plan,
-            whole_parts=options.whole_parts,
-        )
-        print(describe(plan))  # noqa: T201
-        if not options.plan:
-            print(fetch(plan, options.out, options.connections, options.group, bar=bar))  # noqa: T201
+            _require_plan(out, url, select, whole_parts)
+        made = archive.prepare(url, select, out, connections, again=plan, whole_parts=whole_parts)
+        print(describe(made))  # noqa: T201
+        if not plan:
+            print(archive.fetch(made, out, connections, parts or None, bar=progress))  # noqa: T201
     except KeyboardInterrupt:
         raise GeoladderError("interrupted; what came is kept, and the same command continues") from None
 
 
-def _wanted(options: argparse.Namespace) -> tuple[str, "Select"]:
+def _wanted(url: str | None, selection: Selection, spec: str | None) -> tuple[str, "Select"]:
     """Address and selection, from the spec of a node or from options."""
     from pydantic import ValidationError
 
     from geoladder.study.corpora import Select
     from geoladder.study.specs import FetchSpec
 
-    given = {key: getattr(options, option) for option, key in SELECT_KEYS.items()}
-    given = {key: value for key, value in given.items() if value is not None}
-    if (options.spec is None) == (options.url is None) or (options.spec and given):
+    given = {key: value for key, value in asdict(selection).items() if value is not None}
+    if spec and not (url or given):
+        node = FetchSpec.from_json(spec)
+        return node.url, node.select
+    if spec or url is None:
         raise GeoladderError("give either an address, and options that select tiles, or --spec with both")
     try:
-        if options.spec:
-            spec = FetchSpec.model_validate_json(options.spec)
-            return spec.url, spec.select
-        return options.url, Select.model_validate(given)
+        return url, Select.model_validate(given)
     except ValidationError as problem:
-        names = {key: f"--{option.replace('_', '-')}" for option, key in SELECT_KEYS.items()}
-        said = "; ".join(
-            f"{names.get(str(error['loc'][0]), error['loc'][0]) if error['loc'] else 'selection'}: "
-            f"{error['msg'].removeprefix('Value error, ')} (got {error['input']!r})"
-            for error in problem.errors()
-        )
-        raise GeoladderError(said) from None
+        raise GeoladderError("; ".join(map(_said, problem.errors()))) from None
+
+
+def _said(fault: Any) -> str:  # noqa: ANN401 - pydantic's own type is private
+    """A fault of a selection, under the name of its option."""
+    key = str(fault["loc"][0]) if fault["loc"] else ""
+    option = OPTIONS.get(key, f"--{key}") if key else "selection"
+    return f"{option}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})"
 
 
 def _require_plan(folder: Path, url: str, select: "Select", whole_parts: bool) -> None:
@@ -129,5 +134,5 @@ def _require_plan(folder: Path, url: str, select: "Select", whole_parts: bool) -
 def _group(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no group; write 1/8 to 8/8 for eight groups")
+        raise GeoladderError(f"--group {text} is no group; write 1/8 to 8/8 for eight groups")
     return int(index), int(count)

@@ -1,0 +1,129 @@
+"""The verbs of the command line, and how one is parsed, logged and answered.
+
+A verb is a typed function in `verbs.py` of its room: its signature gives the options and its docstring their help.
+Such a module imports nothing heavy at its top, so that `--help` answers at once.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from geoladder import __version__
+from geoladder.cost import verbs as cost
+from geoladder.data import verbs as data
+from geoladder.data.fetch import verb as fetch
+from geoladder.errors import GeoladderError
+from geoladder.report import verbs as report
+from geoladder.runs.worker import serve
+from geoladder.synth import verbs as synth
+from geoladder.training import verbs as training
+
+STUDIES = Group("Studies and results", sort_key=1)
+MODELS = Group("Models", sort_key=2)
+SCALING = Group("Scaling laws of any runs", sort_key=3)
+NODES = Group("Nodes of the graph", sort_key=4)
+
+app = App(
+    name="geoladder",
+    help="Scaling studies for geospatial foundation models.",
+    version=__version__,
+    help_format="plaintext",
+    default_parameter=Parameter(negative="", show_env_var=False),
+    result_action="return_value",
+)
+
+for verb in (report.cells, cost.plan, report.status, report.inspect, fetch.fetch):
+    app.command(verb, group=STUDIES)
+for verb in (cost.profile, training.export, training.load, training.import_weights):
+    app.command(verb, group=MODELS)
+# Their module waits until one of them is called: it names the laws, and so imports numpy.
+for name, summary in (
+    ("fit", "Fit a scaling law to a CSV of runs."),
+    ("predict", "Say what a fitted law expects of a run not made."),
+    ("compare", "Say which law fits best, and whether it predicts the largest runs."),
+    ("frontier", "Find the best sizes for a budget, from a fitted law."),
+    ("claims", "Judge claims on a table of few-shot runs."),
+):
+    app.command(f"geoladder.scaling.verbs:{name}", name=name, help=summary, group=SCALING)
+for verb in (
+    *(synth.make_archive, synth.make_bench),
+    *(data.bench_index, data.index, data.chips, data.stats),
+    *(training.pretrain, training.finetune, training.trivial),
+    *(report.collect, report.laws, report.tables, report.gates),
+    *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
+):
+    app.command(verb, group=NODES)
+
+
+@app.command(show=False)
+def serve_jobs(socket: str, /) -> None:
+    """Fork a child for every job of a workflow, so that none imports torch again.
+
+    Args:
+        socket: where to listen.
+    """
+    serve(socket, _import_heavy_modules, run)
+
+
+@app.meta.default
+def _launch(
+    *command: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], log: Path | None = None
+) -> int:
+    """Scaling studies for geospatial foundation models.
+
+    Args:
+        command: the verb and its options.
+        log: also write the log to this file; stands before the verb.
+    """
+    verb, bound, injected = app.parse_args(command, exit_on_error=False, print_error=False)
+    if "progress" in injected:
+        bound.arguments["progress"] = log is None  # jobs of a workflow share one terminal
+    _start_log(log)
+    try:
+        verb(*bound.args, **bound.kwargs)
+    except GeoladderError as problem:
+        logging.getLogger(__name__).debug("stopped", exc_info=True)
+        print(f"geoladder {command[0]}: {problem}", file=sys.stderr)  # noqa: T201
+        if log:
+            logging.getLogger(__name__).info("error: %s", problem)
+        return 1
+    return 0
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb that `arguments` begin with, in this process; return the exit status (see `cli.main`)."""
+    try:
+        return app.meta(arguments, exit_on_error=False, print_error=False) or 0
+    except CycloptsError as problem:
+        chain = " ".join(problem.command_chain or ())
+        print(f"geoladder {chain}: {problem}".replace(" :", ":"), file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _import_heavy_modules() -> None:
+    """Everything the verbs import, compiled kernels and what is known of the source, paid for once."""
+    import torch
+
+    torch.set_num_threads(1)
+    import geoladder.data.batches.chips
+    import geoladder.models.scan
+    import geoladder.report.figures.scaling
+    import geoladder.runs.provenance
+    import geoladder.training.finetune
+    import geoladder.training.pretrain
+
+    geoladder.models.scan.warm_up()
+    geoladder.runs.provenance.warm_up()
+
+
+def _start_log(file: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].setLevel(logging.WARNING if file else logging.INFO)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(file))
+    logging.basicConfig(format="%(asctime)s %(name)s %(message)s", handlers=handlers, force=True)
+    logging.getLogger("geoladder").setLevel(logging.INFO)
