@@ -35,6 +35,7 @@ PEOPLE = {
     "predict",
     "compare",
     "frontier",
+    "isoflop",
     "claims",
     *weight_verbs.VERBS,
 }

@@ -1,6 +1,5 @@
 """Few-shot curves read from results.csv, and the effect of pretraining paired by seed."""
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -25,9 +24,9 @@ def curves(results: pd.DataFrame) -> pd.DataFrame:
     return on_curves(runs(results, ERROR_METRIC))
 
 
-def on_curves(found: pd.DataFrame) -> pd.DataFrame:
+def on_curves(results: pd.DataFrame) -> pd.DataFrame:
     """Runs without the gates' own, which see more samples: the runs with the most common `samples_seen`."""
-    return found[found.samples_seen.isin(found.samples_seen.mode()[:1])]
+    return results[results.samples_seen.isin(results.samples_seen.mode()[:1])]
 
 
 def trivial(results: pd.DataFrame, predictor: str, metric: dict[str, str]) -> pd.DataFrame:
@@ -50,22 +49,16 @@ def pretraining_effect(results: pd.DataFrame, level: float = 0.95) -> pd.DataFra
     rows = []
     pretrained = table[table.corpus != SCRATCH]
     for names, arm in pretrained.groupby(["task", "corpus", "architecture", "size", "n"]):
-        own = arm.set_index(keys).y
-        difference = (own - scratch.reindex(own.index)).dropna().to_numpy()
+        error = arm.set_index(keys).y
+        difference = (error - scratch.reindex(error.index)).dropna().to_numpy()
         if not difference.size:
             continue
-        half = _half_width(difference, level)
-        effect = float(difference.mean())
+        effect, half = float(difference.mean()), float("nan")
+        if difference.size > 1:
+            half = float(stats.t.ppf((1 + level) / 2, difference.size - 1) * stats.sem(difference))
         rows.append(
             dict(zip(("task", "corpus", "architecture", "size", "n"), names, strict=True))
             | {"seeds": difference.size, "effect": effect, "low": effect - half, "high": effect + half}
-            | {"relative": effect / float(scratch.reindex(own.index).mean())}
+            | {"relative": effect / float(scratch.reindex(error.index).mean())}
         )
     return pd.DataFrame(rows, columns=EFFECT)
-
-
-def _half_width(values: np.ndarray, level: float) -> float:
-    if values.size < 2:
-        return float("nan")
-    error = values.std(ddof=1) / np.sqrt(values.size)
-    return float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)

@@ -1,4 +1,4 @@
-"""The verbs that work on any CSV: fit, predict, compare, frontier, claims. They know nothing of studies."""
+"""The verbs that work on any CSV: fit, predict, compare, frontier, isoflop, claims. They know nothing of studies."""
 
 import dataclasses
 from pathlib import Path
@@ -49,6 +49,14 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
     parser.add_argument("--flops-per", type=float, default=6.0, help="C / (N D); default 6, dense training")
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.set_defaults(run=_frontier)
+    parser = verbs.add_parser("isoflop", help="best N of each budget from runs alone, and how it grows")
+    parser.add_argument("points", type=Path, help="CSV, one row per run; a budget needs three sizes")
+    for column, text in (("flops", "budgets C"), ("n", "parameters"), ("y", "errors")):
+        parser.add_argument(f"--{column}", default=column, help=f"column of the {text} (default {column})")
+    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
+    parser.add_argument("--rng", type=int, default=42, help="seed of the intervals' draws (default 42)")
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.set_defaults(run=_isoflop, exclude=[])
     parser = verbs.add_parser("claims", help="judge claims on a table of few-shot runs")
     parser.add_argument("claims", type=Path, help="YAML of claims, such as studies/claims/paper.yaml")
     parser.add_argument("table", type=Path, help="CSV with task, corpus, architecture, size, n, seed, y")
@@ -142,6 +150,25 @@ def _frontier(options: Options) -> None:
     print(f"N* grows as C^{_said(found[0].exponent)}")  # noqa: T201
     if options.out:
         _write(options, {"allocations": [dataclasses.asdict(a) for a in found]})
+
+
+def _isoflop(options: Options) -> None:
+    from geoladder.scaling.questions.isoflop import isoflop
+
+    table, _ = table_of(options)
+    curves = isoflop(table, options.flops, options.n, options.y, level=options.level, rng=options.rng)
+    for best in curves.minima:
+        ends = "" if best.low is None else f" [{best.low:.3g}, {best.high:.3g}]"
+        far = "" if best.inside else "; outside the sizes run"
+        print(f"C = {best.flops:.3g}: N = {best.n:.3g}{ends}, y = {best.y:.3g} of {best.points} runs{far}")  # noqa: T201
+    line = curves.line
+    if line is None:
+        print("fewer than two budgets have a minimum inside the sizes run: no exponent")  # noqa: T201
+    else:
+        ends = "" if line.low is None else f" [{line.low:.3g}, {line.high:.3g}]"
+        print(f"N* = {line.coefficient:.3g} C^{line.slope:.3g}{ends}")  # noqa: T201
+    if options.out:
+        _write(options, dataclasses.asdict(curves))
 
 
 def _claims(options: Options) -> None:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from math import log1p
 
 import numpy as np
-from scipy import special
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from geoladder.scaling.claims.language import Arm, Claim
 from geoladder.scaling.claims.pairs import Cell, Comparison, absent
@@ -85,8 +86,10 @@ def one_sided(values: np.ndarray, limit: float) -> tuple[float, float] | None:
     """
     if values.size < ENOUGH or np.ptp(values) < 1e-12:
         return None
-    t = (values.mean() - limit) / (values.std(ddof=1) / np.sqrt(values.size))
-    return float(special.stdtr(values.size - 1, t)), float(special.stdtr(values.size - 1, -t))
+    return (
+        float(stats.ttest_1samp(values, limit, alternative="less").pvalue),
+        float(stats.ttest_1samp(values, limit, alternative="greater").pvalue),
+    )
 
 
 def mean_effect(found: Sequence[Comparison], limit: float, level: float) -> Mean:
@@ -96,9 +99,8 @@ def mean_effect(found: Sequence[Comparison], limit: float, level: float) -> Mean
     p = one_sided(values, limit)
     if p is None:
         return Mean(float(np.mean([c.effect for c in found])), None, None, None, len(seeds))
-    effect, error = float(values.mean()), values.std(ddof=1) / np.sqrt(values.size)
-    half = float(special.stdtrit(values.size - 1, (1 + level) / 2) * error)
-    return Mean(effect, effect - half, effect + half, p, len(seeds))
+    low, high = stats.ttest_1samp(values, limit).confidence_interval(level)
+    return Mean(float(values.mean()), float(low), float(high), p, len(seeds))
 
 
 def blocks(claim: Claim, found: Sequence[Comparison]) -> list[list[Comparison]]:
@@ -166,8 +168,4 @@ def _obstacle(claim: Claim, found: list[Comparison], untestable: bool, seeds: in
 
 def holm(p: Sequence[float]) -> list[float]:
     """P-values adjusted for testing them together (Holm 1979): valid however they depend on one another."""
-    order = np.argsort(p, kind="stable")
-    steps = np.asarray(p, float)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(p) else steps
-    return adjusted.tolist()
+    return multipletests(p, method="holm")[1].tolist() if p else []
