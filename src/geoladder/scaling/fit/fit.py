@@ -159,7 +159,7 @@ def _refused(law: Form, read: Points, settings: Settings, verdict: Identifiabili
 
 def _holding(problem: Problem, fixed: Mapping[str, float]) -> Problem:
     for name in fixed:
-        problem = problem.holding(name)
+        problem = problem.isolating(name)
     return problem
 
 
