@@ -1,6 +1,6 @@
 """How large an archive is: from its own metadata where that is on disk, else from what was published of it.
 
-Unusual: planning must work before a byte is fetched, so published totals stand in, and say that they do.
+Planning must work before a byte is fetched, so published totals stand in, and say that they do.
 """
 
 from pathlib import Path

@@ -54,8 +54,8 @@ def style(settings: Figures) -> Iterator[None]:
 
 def ordered(architectures: Collection[str]) -> list[str]:
     """Architectures in the order of `NAMES`; others after them."""
-    known = [name for name in NAMES if name in architectures]
-    return [*known, *sorted(set(architectures) - set(known))]
+    named = [name for name in NAMES if name in architectures]
+    return [*named, *sorted(set(architectures) - set(named))]
 
 
 def palette(settings: Figures, count: int) -> list[tuple[float, float, float]]:

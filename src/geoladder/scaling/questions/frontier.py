@@ -60,8 +60,8 @@ def allocate(
     if not fit.params or flops <= 0:
         raise GeoladderError(f"no split: {'; '.join(fit.identifiability.reasons) or 'C must be positive'}")
     best = _split({name: np.array([v]) for name, v in fit.params.items()}, flops / per)
-    drawn = _split(fit.draws, flops / per) if fit.draws else None
-    n, d, y, a = (_estimate(best[k][0], None if drawn is None else drawn[k], level) for k in range(4))
+    draws = _split(fit.draws, flops / per) if fit.draws else None
+    n, d, y, a = (_estimate(best[k][0], None if draws is None else draws[k], level) for k in range(4))
     outside = [
         role
         for role, value in (("n", n.value), ("d", d.value))
@@ -105,9 +105,9 @@ def _split(params: dict[str, Array], product: float) -> tuple[Array, Array, Arra
         return np.exp(log_n), np.exp(log_d), y, a
 
 
-def _estimate(best: float, drawn: Array | None, level: float) -> Estimate:
-    if drawn is None:
+def _estimate(best: float, draws: Array | None, level: float) -> Estimate:
+    if draws is None:
         return Estimate(float(best), None, None)
-    usable = np.where(np.isnan(drawn), np.inf, drawn)
+    usable = np.where(np.isnan(draws), np.inf, draws)
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     return Estimate(float(best), float(low), float(high) if np.isfinite(high) else None)

@@ -15,7 +15,7 @@ from geoladder.scaling.laws.curves import Array
 
 DRAWS = 2000
 """Parabolas drawn from the scatter about each curve."""
-ONE_SD = (0.1587, 0.8413)
+ONE_SD = stats.norm.cdf([-1, 1])
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def _minimum(
     if dof > 0:
         scatter = ((y - powers @ coefficients) ** 2).sum() / dof
         covariance = scatter * np.linalg.inv(powers.T @ powers)
-        drawn = stats.multivariate_t.rvs(coefficients, covariance, dof, size=DRAWS, random_state=generator)
-        vertex = np.where(drawn[:, 0] > 0, centre - drawn[:, 1] / (2 * drawn[:, 0]), np.nan)
+        draws = stats.multivariate_t.rvs(coefficients, covariance, dof, size=DRAWS, random_state=generator)
+        vertex = np.where(draws[:, 0] > 0, centre - draws[:, 1] / (2 * draws[:, 0]), np.nan)
         low, high, sd_log = _spread(vertex, level)
     return Minimum(
         budget, float(np.exp(best)), low, high, sd_log, float(constant - slope**2 / (4 * bend)), len(y),
