@@ -6,8 +6,9 @@ Such a module imports nothing heavy at its top, so that `--help` answers at once
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -35,6 +36,7 @@ app = App(
     result_action="return_value",
 )
 
+verb: Callable[..., Any]
 for verb in (report.cells, cost.plan, report.status, report.inspect, fetch.fetch):
     app.command(verb, group=STUDIES)
 for verb in (cost.profile, training.export, training.load, training.import_weights):
@@ -45,6 +47,7 @@ for name, summary in (
     ("predict", "Say what a fitted law expects of a run not made."),
     ("compare", "Say which law fits best, and whether it predicts the largest runs."),
     ("frontier", "Find the best sizes for a budget, from a fitted law."),
+    ("isoflop", "Find the best N of each budget from runs alone, and how it grows."),
     ("claims", "Judge claims on a table of few-shot runs."),
 ):
     app.command(f"geoladder.scaling.verbs:{name}", name=name, help=summary, group=SCALING)

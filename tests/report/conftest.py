@@ -4,6 +4,10 @@ import json
 
 import pytest
 
+from geoladder.report.collect import collect
+from geoladder.report.laws import fit_laws
+from geoladder.study.analysis import Fit
+
 BORN = {"commit": "abc", "dirty": False, "code": "c0de"}
 PARAMETERS = {"xs": 10_000, "s": 40_000, "m": 160_000}
 CHIPS = {"1/16": 64, "1/4": 256, "1": 1024}
@@ -93,6 +97,20 @@ def results(tmp_path):
                     files[name] = finetune_result(corpus, architecture, size, task, seed, n, skill)
                 files[f"results/trivial/{task}/seed{seed}/n{n}.json"] = trivial_result(task, seed, n)
     return write(tmp_path, files)
+
+
+@pytest.fixture
+def table(results):
+    root, ledger = results
+    collect(ledger, root / "results.csv", root)
+    return root / "results.csv"
+
+
+@pytest.fixture
+def laws(table):
+    out = table.with_name("laws.json")
+    fit_laws(table, Fit(bootstrap=50), "majortom", out)
+    return out
 
 
 def write(root, files):

@@ -18,20 +18,6 @@ from geoladder.study.analysis import Figures, Fit
 from geoladder.study.downstream import Gates
 
 
-@pytest.fixture
-def table(results):
-    root, ledger = results
-    collect(ledger, root / "results.csv", root)
-    return root / "results.csv"
-
-
-@pytest.fixture
-def laws(table):
-    out = table.with_name("laws.json")
-    fit_laws(table, Fit(bootstrap=50), "majortom", out)
-    return out
-
-
 def test_every_metric_of_every_run_is_a_row(results, table):
     _, ledger = results
     rows = pd.read_csv(table)

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geoladder.errors import GeoladderError
@@ -24,6 +24,9 @@ def points(E=0.05, A=3.0, B=20.0, alpha=0.34, beta=0.4, noise=0.0, seeds=1, size
 
 @settings(max_examples=15, deadline=None)
 @given(alpha=st.floats(0.15, 0.8), beta=st.floats(0.15, 0.8), E=st.floats(0.01, 0.5))
+@example(
+    alpha=0.22179131067134172, beta=0.1587, E=0.4239669963116687
+)  # exact to rounding: nothing left to gain
 def test_planted_exponents_are_recovered(alpha, beta, E):
     planted = points(E=E, A=0.5 * 2.5e4**alpha, B=0.5 * 2.5e5**beta, alpha=alpha, beta=beta)
     found = fit(planted, bootstrap=0, profile=False)

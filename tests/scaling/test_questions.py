@@ -15,13 +15,8 @@ from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import aicc, compare, shared_exponents, verdict
 from geoladder.scaling.questions.crossover import crossover
-from geoladder.scaling.questions.frontier import (
-    allocate,
-    envelope,
-    isoflop_minima,
-    power_line,
-    worth_of_decade,
-)
+from geoladder.scaling.questions.frontier import allocate, worth_of_decade
+from geoladder.scaling.questions.isoflop import isoflop, power_line
 
 COLUMNS = {"n": "n", "d": "d"}
 SIZES, DATA = np.geomspace(1e5, 1e8, 5), np.geomspace(1e6, 1e9, 5)
@@ -183,31 +178,49 @@ def test_what_a_decade_of_parameters_is_worth_lowers_the_error_as_much():
     assert worth_of_decade(law, 1e4, 1e9).value == np.inf
 
 
-def test_isoflop_minima_lie_at_the_bottom_and_lines_have_their_slope():
-    budgets = np.geomspace(1e12, 1e15, 4)
-    rows = [
-        {"c": c, "n": n, "y": 1 + 0.02 * (np.log(n) - 0.5 * np.log(c)) ** 2}
-        for c in budgets
-        for n in c**0.5 * np.array([0.2, 0.6, 1.5, 4])
-    ]
-    minima = isoflop_minima(pd.DataFrame(rows), "c", "n", "y")
-    assert all(m.inside for m in minima)
-    line = power_line([m.flops for m in minima], [m.n for m in minima])
-    assert (line.slope, line.r2) == pytest.approx((0.5, 1.0))
+def isoflop_runs(noise=0.0, offsets=(0.2, 0.6, 1.5, 4), rng=0):
+    rng = np.random.default_rng(rng)
+    return pd.DataFrame(
+        {"c": c, "n": n, "y": 1 + 0.02 * (np.log(n) - 0.5 * np.log(c)) ** 2 + rng.normal(0, noise)}
+        for c in np.geomspace(1e12, 1e15, 4)
+        for n in c**0.5 * np.array(offsets)
+    )
+
+
+def test_isoflop_minima_lie_at_the_bottom_and_their_line_has_its_slope():
+    curves = isoflop(isoflop_runs(), "c", "n", "y")
+    assert all(m.inside for m in curves.minima)
+    assert [m.n for m in curves.minima] == pytest.approx([m.flops**0.5 for m in curves.minima])
+    assert (curves.line.slope, curves.line.coefficient) == pytest.approx((0.5, 1.0))
     with pytest.raises(Refusal, match="three sizes"):
-        isoflop_minima(pd.DataFrame(rows).iloc[:2], "c", "n", "y")
+        isoflop(isoflop_runs().iloc[:2], "c", "n", "y")
+    with pytest.raises(Refusal, match="no column k; there are: c, n, y"):
+        isoflop(isoflop_runs(), "c", "k", "y")
+    with pytest.raises(Refusal, match="row 2: c, n and y must be positive"):
+        isoflop(isoflop_runs().assign(n=[5.0, -1.0] * 8), "c", "n", "y")
+
+
+def test_isoflop_intervals_cover_the_planted_size_and_exponent():
+    sizes = slopes = 0
+    for rng in range(40):
+        curves = isoflop(isoflop_runs(0.001, (0.1, 0.3, 0.8, 1.5, 4, 9), rng), "c", "n", "y")
+        sizes += sum(m.low <= m.flops**0.5 <= m.high for m in curves.minima)
+        slopes += curves.line.low <= 0.5 <= curves.line.high
+    assert 0.88 <= sizes / 160 <= 0.995
+    assert slopes >= 34
+
+
+def test_an_isoflop_minimum_outside_the_sizes_run_is_no_part_of_the_line():
+    curves = isoflop(isoflop_runs(offsets=(2, 4, 8)), "c", "n", "y")
+    assert not any(m.inside for m in curves.minima) and curves.line is None
+    assert all(m.low is None and m.sd_log is None for m in curves.minima)  # three sizes leave no scatter
 
 
 def test_weights_and_noise_of_a_line():
     x, sd = np.geomspace(1, 1e4, 9), np.array([0.01] * 8 + [5.0])
     y = 3 * x**0.7
     y[-1] *= 10
-    line = power_line(x, y, sd, draws=500)
+    line = power_line(x, y, sd)
     assert line.slope == pytest.approx(0.7, abs=1e-4)
     assert line.low < 0.7 < line.high
     assert power_line(x, y).slope > 0.75
-
-
-def test_an_envelope_keeps_the_best_of_each_bin():
-    x, y = envelope(np.array([1, 2, 90, 100.0]), np.array([0.9, 0.7, 0.5, 0.6]), 2)
-    assert y.tolist() == [0.7, 0.5] and x.size == 2

@@ -75,6 +75,29 @@ def test_predict_and_frontier_read_the_fit(runs, tmp_path, capsys):
     assert "needs --n and --d" in capsys.readouterr().err
 
 
+def test_isoflop_says_the_best_size_of_each_budget_and_its_growth(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame(
+        {"c": c, "params": n, "loss": 2 + 0.03 * np.log(n / c**0.5) ** 2 + rng.normal(0, 1e-4)}
+        for c in (1e12, 1e13, 1e14)
+        for n in c**0.5 * np.array([0.1, 0.4, 1, 3, 9])
+    )
+    file, out = tmp_path / "runs.csv", tmp_path / "isoflop.json"
+    table.to_csv(file, index=False)
+    options = ["--flops", "c", "--n", "params", "--y", "loss", "--out", str(out)]
+    assert main(["isoflop", str(file), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "C = 1e+12: N = " in printed and "of 5 runs" in printed and "C^0.5" in printed
+    curves = json.loads(out.read_text())
+    for minimum in curves["minima"]:
+        assert minimum["low"] < minimum["n"] < minimum["high"]
+        assert minimum["n"] == pytest.approx(minimum["flops"] ** 0.5, rel=0.02)
+    assert curves["line"]["slope"] == pytest.approx(0.5, abs=0.01)
+    assert len(curves["provenance"]["sha256"]) == 64
+    assert main(["isoflop", str(file), "--n", "params", "--y", "loss"]) == 1
+    assert "no column flops; there are: c, params, loss" in capsys.readouterr().err
+
+
 def test_compare_names_the_law_and_tests_it(runs, tmp_path, capsys):
     out = tmp_path / "compare.json"
     options = [*COLUMNS, "--seed-col", "seed", "--bootstrap", "50", "--by", "family", "--out", str(out)]

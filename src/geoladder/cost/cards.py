@@ -1,6 +1,6 @@
 """Graphics cards that plans are made for, and what of a training step fits on one.
 
-Unusual: no torch, so that a plan starts at once. A step needs weights, gradients, the optimiser's moments and kept
+Without torch, so that a plan starts at once. A step needs weights, gradients, the optimiser's moments and kept
 activations; what the allocator loses to fragments, and workspaces of convolutions, are left to `HEADROOM`.
 """
 

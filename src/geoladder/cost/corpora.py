@@ -1,6 +1,6 @@
 """How large an archive is: from its own metadata where that is on disk, else from what was published of it.
 
-Unusual: planning must work before a byte is fetched, so published totals stand in, and say that they do.
+Planning must work before a byte is fetched, so published totals stand in, and say that they do.
 """
 
 from pathlib import Path
@@ -47,24 +47,32 @@ def archive_size(corpus: Corpus, earth: Earth, folder: Path) -> ArchiveSize:
     `url` only the selected tiles count: as its fetching was planned, or before that by the fraction alone.
     """
     if corpus.source == "synthetic":
-        return ArchiveSize(
-            corpus.tiles, earth.tile_px, round(corpus.tiles * earth.tile_px**2 * BYTES_PER_PIXEL), "study"
-        )
-    known = PUBLISHED[LIKE.get(corpus.source, corpus.derive if corpus.derive != "none" else corpus.like)]
-    if corpus.derive != "none":
-        known = known._replace(size_bytes=PUBLISHED["majortom"].size_bytes)
+        size_bytes = round(corpus.tiles * earth.tile_px**2 * BYTES_PER_PIXEL)
+        return ArchiveSize(corpus.tiles, earth.tile_px, size_bytes, "study")
+    whole = _published(corpus)
     if corpus.url is not None:
-        share = float(corpus.select.fraction)
-        known = known._replace(
-            tiles=max(1, round(known.tiles * share)), size_bytes=round(known.size_bytes * share)
-        )
-        plan = read_plan(folder)
-        if plan is None or plan.select != corpus.select:
-            return known
-        tiles = plan.tiles if corpus.derive == "none" else known.tiles
-        return known._replace(tiles=tiles, size_bytes=plan.size_bytes, told_by="fetch plan")
+        return _selected(corpus, whole, folder)
     metadata = folder / "metadata.parquet"
-    if corpus.derive != "none" or not metadata.is_file():
-        return known
-    tiles = pq.ParquetFile(metadata).metadata.num_rows
-    return ArchiveSize(tiles, known.tile_px, round(tiles * known.size_bytes / known.tiles), "metadata")
+    if corpus.derive == "none" and metadata.is_file():
+        tiles = pq.ParquetFile(metadata).metadata.num_rows
+        size_bytes = round(tiles * whole.size_bytes / whole.tiles)
+        return ArchiveSize(tiles, whole.tile_px, size_bytes, "metadata")
+    return whole
+
+
+def _published(corpus: Corpus) -> ArchiveSize:
+    """The whole archive as published."""
+    derived = corpus.derive != "none"
+    size = PUBLISHED[LIKE.get(corpus.source, corpus.derive if derived else corpus.like)]
+    return size._replace(size_bytes=PUBLISHED["majortom"].size_bytes) if derived else size
+
+
+def _selected(corpus: Corpus, whole: ArchiveSize, folder: Path) -> ArchiveSize:
+    """What is fetched of an archive."""
+    fraction = float(corpus.select.fraction)
+    tiles = max(1, round(whole.tiles * fraction))
+    plan = read_plan(folder)
+    if plan is None or plan.select != corpus.select:
+        return ArchiveSize(tiles, whole.tile_px, round(whole.size_bytes * fraction), "published")
+    tiles = plan.tiles if corpus.derive == "none" else tiles
+    return ArchiveSize(tiles, whole.tile_px, plan.size_bytes, "fetch plan")

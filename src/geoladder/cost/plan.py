@@ -1,6 +1,6 @@
 """What a study will cost, before anything is fetched or trained: bytes, chips, FLOPs, GPU-hours, memory.
 
-Unusual: nothing is measured, so that 23 TB on 32 GPUs are planned in seconds on a laptop. Training FLOPs are counted
+Nothing is measured, so that 23 TB on 32 GPUs are planned in seconds on a laptop. Training FLOPs are counted
 as `geoladder profile` counts them; how much of a card's peak they reach is an assumption that the plan states.
 """
 
@@ -141,6 +141,6 @@ def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, An
         run = cost.gflops_train * spec.steps * spec.batch + cost.gflops_fwd * judged
         gflops.setdefault(point.arm, []).append(run)
     return [
-        arm._asdict() | {"runs": len(each), "gflops": sum(each), "gpu_hours": machine.hours(sum(each))}
-        for arm, each in gflops.items()
+        arm._asdict() | {"runs": len(costs), "gflops": sum(costs), "gpu_hours": machine.hours(sum(costs))}
+        for arm, costs in gflops.items()
     ]

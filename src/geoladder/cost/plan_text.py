@@ -46,8 +46,8 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
         chips=("chips", "first"),
         samples=("samples", "first"),
         epochs=("epochs", "first"),
-        petaflop=("gflops_train", lambda each: f"{each.sum() / 1e6:.3g}"),
-        gpu_hours=("gpu_hours", lambda each: f"{each.sum():.3g}"),
+        petaflop=("gflops_train", lambda column: f"{column.sum() / 1e6:.3g}"),
+        gpu_hours=("gpu_hours", lambda column: f"{column.sum():.3g}"),
     )
     return lines.reset_index().assign(epochs=[f"{epochs:.3g}" for epochs in lines["epochs"]])
 

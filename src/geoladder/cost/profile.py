@@ -1,6 +1,6 @@
 """What one rung of the ladder costs: parameters by part, FLOPs, memory, and if asked its speed on this device.
 
-Unusual: all but the speed is counted on the `meta` device, so the largest rung takes a second and no memory.
+All but the speed is counted on the `meta` device, so the largest rung takes a second and no memory.
 """
 
 from typing import Any, NamedTuple
@@ -73,10 +73,10 @@ def rungs() -> list[tuple[str, str]]:
 def _published(
     architecture: str, size: str, px: int, parameters: dict[str, int], gflops_fwd: float
 ) -> dict[str, Any] | None:
-    known = PUBLISHED.get((architecture, size))
-    if known is None or px != PX:
+    reference = PUBLISHED.get((architecture, size))
+    if reference is None or px != PX:
         return None
-    return known._asdict() | {"misses": misses(architecture, size, parameters, gflops_fwd)}
+    return reference._asdict() | {"misses": misses(architecture, size, parameters, gflops_fwd)}
 
 
 def _measured(architecture: str, size: str, px: int, how: Measurement | None) -> dict[str, Any] | None:

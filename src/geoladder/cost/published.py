@@ -1,6 +1,6 @@
 """What the paper (arXiv 2506.14765) says of its models, and what counting the authors' own classes gave.
 
-Unusual: both are kept, since they differ: the paper's sizes are labels ("200M" has 223.2 million parameters), and its
+Both are kept, since they differ: the paper's sizes are labels ("200M" has 223.2 million parameters), and its
 FLOPs come from a profiler that counts norms and activations besides. We are held to the counts: parameters to 0.1 %,
 FLOPs to 1 %, both for ten bands of 128 x 128 pixels and without the selective scans, which that count left out.
 """
@@ -50,12 +50,17 @@ def misses(architecture: str, size: str, parameters: dict[str, int], gflops_fwd:
         parameters: as `count_parameters` returns them, for the model with pretraining heads.
         gflops_fwd: GFLOP of a forward pass at `PX` pixels, without scans.
     """
-    known = PUBLISHED.get((architecture, size))
-    if known is None:
+    reference = PUBLISHED.get((architecture, size))
+    if reference is None:
         return []
     pairs = (
-        (f"{known.part} parameters", parameters[known.part], known.parameters, PARAMETERS_TOLERANCE),
-        ("forward GFLOP", gflops_fwd, known.gflops_fwd, GFLOPS_TOLERANCE),
+        (
+            f"{reference.part} parameters",
+            parameters[reference.part],
+            reference.parameters,
+            PARAMETERS_TOLERANCE,
+        ),
+        ("forward GFLOP", gflops_fwd, reference.gflops_fwd, GFLOPS_TOLERANCE),
     )
     return [
         f"{architecture}-{size}: {name} {ours:,.6g} against {theirs:,.6g}, {ours / theirs - 1:+.2%} "

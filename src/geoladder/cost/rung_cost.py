@@ -1,6 +1,6 @@
 """What training one image costs a rung, from a table kept in the package, or counted.
 
-Unusual: counting takes a second a rung and torch two more, too long for a plan of many cells, so counts at the usual
+Counting takes a second a rung and torch two more, too long for a plan of many cells, so counts at the usual
 image sizes are kept in rung_costs.csv, made by `python tools/count_rungs.py`. A test counts them again.
 """
 

@@ -27,6 +27,7 @@ FEWEST_DRAWS = 200
 LOSSES = {"log_squared": Loss(), "huber 1e-3": Loss("huber", 1e-3), "squared": Loss("squared")}
 COLUMNS = {"n": "n", "d": "d"}
 PLANNED = {"n": "size", "d": "fraction"}
+"""A fraction keeps a random share of the grid cells, so its pixels differ from seed to seed; its level does not."""
 
 
 def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
@@ -62,10 +63,7 @@ def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> 
     candidates = compare(read, FORMS, quick)
     answers["forms"] = {
         "verdict": verdict(candidates),
-        "laws": [
-            {"form": c.form, "aicc": c.aicc, "delta": c.delta, "weight": c.weight, "reason": c.reason}
-            for c in candidates
-        ],
+        "laws": [c.to_json() for c in candidates],
     }
     if not fit.params:
         return answers
@@ -97,8 +95,8 @@ def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, 
         answers["shared_exponents"] = dataclasses.asdict(shared)
     except Refusal as problem:
         answers["shared_exponents"] = str(problem)
-    found = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
-    answers["crossovers"] = [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in found]
+    crossings = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
+    answers["crossovers"] = [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in crossings]
     return answers
 
 

@@ -1,6 +1,6 @@
 """Where the best learning rate of each rung lies, from a sweep, and how far it moves within a family.
 
-Unusual: rates are compared at the family's base width, as the study gives them; if the width rule holds, the best
+Rates are compared at the family's base width, as the study gives them; if the width rule holds, the best
 base rate is the same for all rungs. The best rate is the vertex of a parabola in the logarithm of the rate, fitted to
 losses averaged over seeds: to the lowest, its neighbours, and whatever lies between points that are nearly as low,
 since on a plateau it is chance which one is the lowest.
@@ -96,11 +96,11 @@ def _draws(grids: list[pd.DataFrame], log_rates: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     if min(map(len, grids)) < 2:
         return np.full((len(grids), DRAWS), np.nan)
-    drawn = (rng.integers(len(grid), size=(DRAWS, len(grid))) for grid in grids)
+    picks = (rng.integers(len(grid), size=(DRAWS, len(grid))) for grid in grids)
     return np.array(
         [
             [_vertex(log_rates, grid.to_numpy()[seeds].mean(0))[0] for seeds in of_rung]
-            for grid, of_rung in zip(grids, drawn, strict=True)
+            for grid, of_rung in zip(grids, picks, strict=True)
         ]
     )
 

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -27,9 +26,9 @@ def curves(results: pd.DataFrame) -> pd.DataFrame:
     return on_curves(runs(results, "error"))
 
 
-def on_curves(table: pd.DataFrame) -> pd.DataFrame:
+def on_curves(results: pd.DataFrame) -> pd.DataFrame:
     """Runs without the gates' own, which see more samples: the runs with the most common `samples_seen`."""
-    return table[table.samples_seen.isin(table.samples_seen.mode()[:1])]
+    return results[results.samples_seen.isin(results.samples_seen.mode()[:1])]
 
 
 def trivial(results: pd.DataFrame, predictor: str, measure: Measure) -> pd.DataFrame:
@@ -57,22 +56,16 @@ def pretraining_effect(results: pd.DataFrame, level: float = 0.95) -> pd.DataFra
     rows = []
     pretrained = table[table.corpus != SCRATCH]
     for names, arm in pretrained.groupby(["task", "corpus", "architecture", "size", "n"]):
-        errors = arm.set_index(keys).y
-        difference = (errors - scratch.reindex(errors.index)).dropna().to_numpy()
+        error = arm.set_index(keys).y
+        difference = (error - scratch.reindex(error.index)).dropna().to_numpy()
         if not difference.size:
             continue
-        half = _half_width(difference, level)
-        effect = float(difference.mean())
+        effect, half = float(difference.mean()), float("nan")
+        if difference.size > 1:
+            half = float(stats.t.ppf((1 + level) / 2, difference.size - 1) * stats.sem(difference))
         rows.append(
             dict(zip(("task", "corpus", "architecture", "size", "n"), names, strict=True))
             | {"seeds": difference.size, "effect": effect, "low": effect - half, "high": effect + half}
-            | {"relative": effect / float(scratch.reindex(errors.index).mean())}
+            | {"relative": effect / float(scratch.reindex(error.index).mean())}
         )
     return pd.DataFrame(rows, columns=EFFECT)
-
-
-def _half_width(values: np.ndarray, level: float) -> float:
-    if values.size < 2:
-        return float("nan")
-    error = values.std(ddof=1) / np.sqrt(values.size)
-    return float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)

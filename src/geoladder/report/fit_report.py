@@ -39,12 +39,12 @@ def _study(runs: pd.DataFrame, report: Report) -> str:
         + ", ".join(f"{size} {count:,.0f}" for size, count in rows.droplevel("architecture").items())
         for architecture, rows in sizes.groupby("architecture")
     )
-    own = runs[runs.corpus == report["corpus"]]
+    nested = runs[runs.corpus == report["corpus"]]
     fractions = ", ".join(
         f"{fraction:.4g} ({rows.unique_pixels.mean() / 1e6:.3g} Mpx)"
-        for fraction, rows in own.groupby("fraction")
+        for fraction, rows in nested.groupby("fraction")
     )
-    seeds = own.groupby(["architecture", "size", "fraction"]).seed.nunique()
+    seeds = nested.groupby(["architecture", "size", "fraction"]).seed.nunique()
     return _bullets(
         {
             "What the law predicts": f"`{report['loss']}`: squared error on hidden pixels of the one validation set, "
@@ -97,16 +97,18 @@ def _parameters(law: Report) -> str:
 
 
 def _answers(answers: Report) -> str:
-    facts = {f"Trend in {role}": found["verdict"] for role, found in answers["trend"].items()}
-    for held in answers["held_out"]:
-        if held["runs"]:
-            hits = sum(run["hit"] for run in held["runs"])
-            errors = ", ".join(f"{100 * run['error']:+.1f} %" for run in held["runs"])
-            facts[f"`{held['form']}` on larger {held['along']} than fitted"] = (
-                f"{hits} of {len(held['runs'])} runs inside the prediction interval, errors {errors}"
+    facts = {f"Trend in {role}": trend["verdict"] for role, trend in answers["trend"].items()}
+    for hidden in answers["held_out"]:
+        if hidden["runs"]:
+            hits = sum(run["hit"] for run in hidden["runs"])
+            errors = ", ".join(f"{100 * run['error']:+.1f} %" for run in hidden["runs"])
+            facts[f"`{hidden['form']}` on larger {hidden['along']} than fitted"] = (
+                f"{hits} of {len(hidden['runs'])} runs inside the prediction interval, errors {errors}"
             )
         else:
-            facts[f"`{held['form']}` on larger {held['along']} than fitted"] = "; ".join(held["skipped"])
+            facts[f"`{hidden['form']}` on larger {hidden['along']} than fitted"] = "; ".join(
+                hidden["skipped"]
+            )
     facts["Other laws"] = answers["forms"]["verdict"]
     if "lack_of_fit" in answers:
         facts["Lack of fit"] = answers["lack_of_fit"]["verdict"]
@@ -139,9 +141,9 @@ def _across(across: Report) -> str:
     facts = {}
     if shared is not None:
         facts["Exponents"] = shared if isinstance(shared, str) else shared["verdict"]
-    for found in across["crossovers"]:
-        held = ", ".join(f"{role} = {value:.3g}" for role, value in found["held"].items())
-        facts[f"{found['first']} (1) and {found['second']} (2) at {held}"] = found["verdict"]
+    for crossing in across["crossovers"]:
+        others = ", ".join(f"{role} = {value:.3g}" for role, value in crossing["held"].items())
+        facts[f"{crossing['first']} (1) and {crossing['second']} (2) at {others}"] = crossing["verdict"]
     return _bullets(facts) if facts else "Fewer than two architectures have a law."
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from geoladder.registry import TASKS
-from geoladder.report.answers import across, per_law
+from geoladder.report.answers import COLUMNS, PLANNED, across, per_law
 from geoladder.report.curves import curves
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit import record
@@ -25,9 +25,6 @@ FORM = "chinchilla"
 FEWEST_LEVELS = 3
 PIXELS_PER_MEGAPIXEL = 1_000_000
 POINT = ["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y", "fingerprint"]
-PLANNED = {"n": "size", "d": "fraction"}
-"""A fraction keeps a random share of the grid cells, so its pixels differ from seed to seed; its level does not."""
-COLUMNS = {"n": "n", "d": "d"}
 
 
 def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
@@ -66,9 +63,9 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
         law, answers, refusal = None, None, None
         try:
             read = read_points(used, form_of(FORM), COLUMNS, "y", seed="seed", planned=PLANNED)
-            found = fit_points(form_of(FORM), read, chosen)
-            fitted[str(architecture)] = (found, read)
-            law, answers = record.to_json(found), per_law(found, read, used, chosen)
+            law_fit = fit_points(form_of(FORM), read, chosen)
+            fitted[str(architecture)] = (law_fit, read)
+            law, answers = record.to_json(law_fit), per_law(law_fit, read, used, chosen)
         except Refusal as problem:
             refusal = str(problem)
         laws[str(architecture)] = {
@@ -96,7 +93,7 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
 def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Saturating law of the mean curve of each arm and task; few n leave it a description, and the status says so."""
     mean = curves(table).groupby(["task", "corpus", "architecture", "size", "n"], as_index=False).y.mean()
-    found: list[dict[str, Any]] = []
+    laws: list[dict[str, Any]] = []
     for names, rows in mean.groupby(["task", "corpus", "architecture", "size"]):
         if rows.n.nunique() < FEWEST_LEVELS:
             continue
@@ -104,5 +101,5 @@ def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
         form = form_of("saturating")
         read = read_points(pd.DataFrame(rows), form, {"n": "n"}, "y")
         law = record.to_json(fit_points(form, read, Settings(bootstrap=0)))
-        found.append({**arm, "metric": TASKS[arm["task"]].error, "law": law})
-    return found
+        laws.append({**arm, "metric": TASKS[arm["task"]].error, "law": law})
+    return laws

@@ -13,6 +13,7 @@ from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit.options import Fitting, Runs, provenance
 from geoladder.scaling.laws.forms import FORMS, form_of
+from geoladder.scaling.laws.loss import Kind as LossKind
 
 if TYPE_CHECKING:
     from geoladder.scaling.questions.frontier import Estimate
@@ -29,7 +30,7 @@ def fit(
     *,
     out: Path,
     form: Annotated[str, Parameter(help=f"the law: {', '.join(FORMS)}")] = "chinchilla",
-    loss: str = "huber",
+    loss: LossKind = "huber",
     bootstrap_kind: Literal["case", "cell", "residual"] | None = None,
 ) -> None:
     """Fit a scaling law to a CSV of runs.
@@ -40,7 +41,7 @@ def fit(
         fitting: how.
         out: JSON to write.
         form: see there.
-        loss: huber, log_squared, squared or log1p_squared.
+        loss: what is minimised.
         bootstrap_kind: what is redrawn (default: by the number of runs and seeds).
     """
     from geoladder.scaling.fit import record
@@ -110,7 +111,7 @@ def compare(
     fitting: Fitting = FITTING,
     *,
     forms: Annotated[str, Parameter(help=f"laws, separated by commas: {', '.join(FORMS)}")] = LAWS,
-    loss: str = "log_squared",
+    loss: LossKind = "log_squared",
     by: str | None = None,
     out: Path | None = None,
 ) -> None:
@@ -121,7 +122,7 @@ def compare(
         runs: columns and rows.
         fitting: how.
         forms: see there.
-        loss: huber, log_squared, squared or log1p_squared.
+        loss: what is minimised.
         by: column of groups: do they share the last law's exponents, where do they cross?
         out: JSON to write.
     """
@@ -183,6 +184,46 @@ def frontier(
     if out:
         source = provenance(fit, {"flops": flops, "flops_per": flops_per})
         write_json(out, {"allocations": [asdict(best) for best in allocations], "provenance": source})
+
+
+def isoflop(
+    points: Path,
+    /,
+    *,
+    flops: str = "flops",
+    n: str = "n",
+    y: str = "y",
+    level: float = 0.95,
+    rng: int = 42,
+    out: Path | None = None,
+) -> None:
+    """Find the best N of each budget from runs alone, and how it grows.
+
+    Args:
+        points: CSV, one row per run; a budget needs three sizes.
+        flops: column of the budgets C.
+        n: column of the parameters.
+        y: column of the errors.
+        level: of the intervals.
+        rng: seed of the intervals' draws.
+        out: JSON to write.
+    """
+    from geoladder.scaling.questions.isoflop import isoflop as minima_of
+
+    curves = minima_of(Runs().read(points)[0], flops, n, y, level=level, rng=rng)
+    for best in curves.minima:
+        ends = "" if best.low is None else f" [{best.low:.3g}, {best.high:.3g}]"
+        far = "" if best.inside else "; outside the sizes run"
+        print(f"C = {best.flops:.3g}: N = {best.n:.3g}{ends}, y = {best.y:.3g} of {best.points} runs{far}")  # noqa: T201
+    line = curves.line
+    if line is None:
+        print("fewer than two budgets have a minimum inside the sizes run: no exponent")  # noqa: T201
+    else:
+        ends = "" if line.low is None else f" [{line.low:.3g}, {line.high:.3g}]"
+        print(f"N* = {line.coefficient:.3g} C^{line.slope:.3g}{ends}")  # noqa: T201
+    if out:
+        settings = {"flops": flops, "n": n, "y": y, "level": level, "rng": rng}
+        write_json(out, asdict(curves) | {"provenance": provenance(points, settings)})
 
 
 def claims(claims: Path, table: Path, /, *, out: Path, level: float = 0.95) -> None:

@@ -1,6 +1,6 @@
 """Where the tiles of a corpus lie, which were dropped, and why, over the climates of the Earth.
 
-Unusual: positions come from the names of the grid cells, since a ledger has nothing else. A tile whose cell is no
+Positions come from the names of the grid cells, since a ledger has nothing else. A tile whose cell is no
 cell of the grid has no place on the map; it is counted in the legend all the same.
 """
 

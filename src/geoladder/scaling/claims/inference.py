@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from math import log1p
 
 import numpy as np
-from scipy import special
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from geoladder.scaling.claims.language import Arm, Claim
 from geoladder.scaling.claims.pairs import Cell, Comparison, absent
@@ -58,7 +59,7 @@ class Tested:
 
     Attributes:
         claim: what was tested.
-        found: its comparisons, at least one.
+        compared: its comparisons, at least one.
         p: for and against; None where untestable.
         mean: of a `best` claim, against the rival that comes closest.
         seeds: fewest that a test of this claim rests on.
@@ -66,7 +67,7 @@ class Tested:
     """
 
     claim: Claim
-    found: list[Comparison]
+    compared: list[Comparison]
     p: tuple[float, float] | None
     mean: Mean
     seeds: int
@@ -85,38 +86,39 @@ def one_sided(values: np.ndarray, limit: float) -> tuple[float, float] | None:
     """
     if values.size < ENOUGH or np.ptp(values) < 1e-12:
         return None
-    t = (values.mean() - limit) / (values.std(ddof=1) / np.sqrt(values.size))
-    return float(special.stdtr(values.size - 1, t)), float(special.stdtr(values.size - 1, -t))
+    return (
+        float(stats.ttest_1samp(values, limit, alternative="less").pvalue),
+        float(stats.ttest_1samp(values, limit, alternative="greater").pvalue),
+    )
 
 
-def mean_effect(found: Sequence[Comparison], limit: float, level: float) -> Mean:
+def mean_effect(compared: Sequence[Comparison], limit: float, level: float) -> Mean:
     """Mean over comparisons of one seed, then over the seeds that have all of them."""
-    seeds = sorted(set.intersection(*(c.repeats for c in found)))
-    values = np.array([np.mean([c.by_seed[seed] for c in found]) for seed in seeds])
+    seeds = sorted(set.intersection(*(c.repeats for c in compared)))
+    values = np.array([np.mean([c.by_seed[seed] for c in compared]) for seed in seeds])
     p = one_sided(values, limit)
     if p is None:
-        return Mean(float(np.mean([c.effect for c in found])), None, None, None, len(seeds))
-    effect, error = float(values.mean()), values.std(ddof=1) / np.sqrt(values.size)
-    half = float(special.stdtrit(values.size - 1, (1 + level) / 2) * error)
-    return Mean(effect, effect - half, effect + half, p, len(seeds))
+        return Mean(float(np.mean([c.effect for c in compared])), None, None, None, len(seeds))
+    low, high = stats.ttest_1samp(values, limit).confidence_interval(level)
+    return Mean(float(values.mean()), float(low), float(high), p, len(seeds))
 
 
-def blocks(claim: Claim, found: Sequence[Comparison]) -> list[list[Comparison]]:
+def blocks(claim: Claim, compared: Sequence[Comparison]) -> list[list[Comparison]]:
     """Comparisons that are averaged: all of them for `better`; those with one rival for `best`."""
     if claim.better:
-        return [list(found)]
+        return [list(compared)]
     by_rival: dict[tuple[Arm, Arm], list[Comparison]] = defaultdict(list)
-    for comparison in found:
+    for comparison in compared:
         by_rival[comparison.better, comparison.than].append(comparison)
     return list(by_rival.values())
 
 
-def counted(claim: Claim, found: Sequence[Comparison]) -> list[list[Comparison]]:
+def counted(claim: Claim, compared: Sequence[Comparison]) -> list[list[Comparison]]:
     """Comparisons that count as one in "4 of 5": each alone for `better`; all rivals at one task and n for `best`."""
     if claim.better:
-        return [[comparison] for comparison in found]
+        return [[comparison] for comparison in compared]
     together: dict[tuple[Cell, Arm], list[Comparison]] = defaultdict(list)
-    for comparison in found:
+    for comparison in compared:
         together[comparison.cell, comparison.better].append(comparison)
     return list(together.values())
 
@@ -128,46 +130,42 @@ def as_claimed(claim: Claim, comparison: Comparison) -> bool:
     return comparison.effect <= threshold(claim) + 1e-12
 
 
-def examine(claim: Claim, found: list[Comparison], level: float) -> Tested:
+def examine(claim: Claim, compared: list[Comparison], level: float) -> Tested:
     """P-values for and against one claim, from its comparisons (at least one)."""
     limit = threshold(claim)
-    means = [mean_effect(block, limit, level) for block in blocks(claim, found)]
+    means = [mean_effect(block, limit, level) for block in blocks(claim, compared)]
     closest = max(means, key=lambda m: m.effect)
     if claim.scope == "every":
-        pairs = [one_sided(np.array([c.by_seed[s] for s in sorted(c.repeats)]), limit) for c in found]
-        seeds = min(len(c.repeats) for c in found)
+        pairs = [one_sided(np.array([c.by_seed[s] for s in sorted(c.repeats)]), limit) for c in compared]
+        seeds = min(len(c.repeats) for c in compared)
     else:
         pairs = [m.p for m in means]
         seeds = min(m.seeds for m in means)
-    known = [pair for pair in pairs if pair is not None]
-    obstacle = _obstacle(claim, found, len(known) < len(pairs), seeds)
-    if not known or (obstacle and claim.scope != "every"):
-        return Tested(claim, found, None, closest, seeds, obstacle)
+    testable = [pair for pair in pairs if pair is not None]
+    obstacle = _obstacle(claim, compared, len(testable) < len(pairs), seeds)
+    if not testable or (obstacle and claim.scope != "every"):
+        return Tested(claim, compared, None, closest, seeds, obstacle)
     # One comparison of `every` is enough against the claim, but none may be missing for it.
-    p_for = 1.0 if obstacle else max(pair[0] for pair in known)
-    p_against = min(1.0, len(pairs) * min(pair[1] for pair in known))
-    return Tested(claim, found, (p_for, p_against), closest, seeds, obstacle)
+    p_for = 1.0 if obstacle else max(pair[0] for pair in testable)
+    p_against = min(1.0, len(pairs) * min(pair[1] for pair in testable))
+    return Tested(claim, compared, (p_for, p_against), closest, seeds, obstacle)
 
 
-def _obstacle(claim: Claim, found: list[Comparison], untestable: bool, seeds: int) -> str:
+def _obstacle(claim: Claim, compared: list[Comparison], untestable: bool, seeds: int) -> str:
     reasons = []
     if untestable:
-        if all(len(c.by_seed) <= 1 for c in found):
-            reasons.append(SINGLE if any(c.by_seed for c in found) else "the arms share no seed")
+        if all(len(c.by_seed) <= 1 for c in compared):
+            reasons.append(SINGLE if any(c.by_seed for c in compared) else "the arms share no seed")
         elif seeds < ENOUGH:
             have = f"{seeds} seed{'' if seeds == 1 else 's'} shared by all arms that are compared"
             reasons.append(f"{have}: an interval needs at least {ENOUGH}")
         else:
             reasons.append("seeds differ by nothing: copies of a run are not repeats")
-    if missing := absent(claim, found):
+    if missing := absent(claim, compared):
         reasons.append(f"no runs to compare at {', '.join(missing)}")
     return "; ".join(reasons)
 
 
 def holm(p: Sequence[float]) -> list[float]:
     """P-values adjusted for testing them together (Holm 1979): valid however they depend on one another."""
-    order = np.argsort(p, kind="stable")
-    steps = np.asarray(p, float)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(p) else steps
-    return adjusted.tolist()
+    return multipletests(p, method="holm")[1].tolist() if p else []

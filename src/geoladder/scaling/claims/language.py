@@ -35,8 +35,8 @@ class _Loader(yaml.SafeLoader):
     """YAML in which only true and false are booleans: plain YAML 1.1 reads the key `on` as True."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (as PyYAML declares it)
-        letter: [(tag, pattern) for tag, pattern in known if letter in "tTfF" or not tag.endswith(":bool")]
-        for letter, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        letter: [(tag, pattern) for tag, pattern in patterns if letter in "tTfF" or not tag.endswith(":bool")]
+        for letter, patterns in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
@@ -234,7 +234,7 @@ def load_claims(path: Path | str) -> list[Claim]:
 def no_such(selector: Selector, arms: list[Arm]) -> str:
     """Why a selector matches none of these arms: the first column whose value none of them has."""
     for column in Arm._fields:
-        wanted, found = getattr(selector, column), {getattr(arm, column) for arm in arms}
-        if wanted is not None and not found & set(wanted):
-            return f"no run has {column} {' or '.join(wanted)}{nearest(wanted[0], found) if found else ''}"
+        wanted, values = getattr(selector, column), {getattr(arm, column) for arm in arms}
+        if wanted is not None and not values & set(wanted):
+            return f"no run has {column} {' or '.join(wanted)}{nearest(wanted[0], values) if values else ''}"
     return "no run has these together"

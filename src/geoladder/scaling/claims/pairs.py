@@ -87,14 +87,14 @@ def read_runs(table: pd.DataFrame) -> Runs:
     rows = zip(*texts, metrics, n, seeds, blank, y, strict=True)
     for row, (task, corpus, architecture, size, metric, shots, seed, unknown, error) in enumerate(rows):
         arm = Arm(corpus, architecture, size)
-        held = runs.setdefault((task, metric, int(shots)), {}).setdefault(arm, {})
+        errors = runs.setdefault((task, metric, int(shots)), {}).setdefault(arm, {})
         key = None if unknown else int(seed)
-        if key in held:
+        if key in errors:
             named = "no seed" if key is None else f"seed {key}"
             raise GeoladderError(
                 f"row {row + 1}: the run {task} {arm} n={int(shots)}, {named}, is given twice"
             )
-        held[key] = float(np.log(error))
+        errors[key] = float(np.log(error))
     return runs
 
 
@@ -118,25 +118,25 @@ def comparisons(claim: Claim, runs: Runs) -> list[Comparison]:
     """Every pair of arms, at every task and n of the claim; an arm that the claim favours is never a rival."""
     first, second = claim.first, claim.second
     equal = [k for k, c in enumerate(Arm._fields) if getattr(first, c) is None and getattr(second, c) is None]
-    found = []
+    pairs = []
     for cell, arms in sorted(runs.items()):
         if not claim.on.matches(*cell):
             continue
         rivals = [arm for arm in sorted(arms) if second.matches(arm) and not first.matches(arm)]
         for arm in filter(first.matches, sorted(arms)):
-            found += [
+            pairs += [
                 _pair(cell, arm, rival, arms[arm], arms[rival])
                 for rival in rivals
                 if all(arm[k] == rival[k] for k in equal)
             ]
-    return found
+    return pairs
 
 
 def _pair(
-    cell: Cell, better: Arm, than: Arm, own: dict[int | None, float], other: dict[int | None, float]
+    cell: Cell, better: Arm, than: Arm, errors: dict[int | None, float], rival_errors: dict[int | None, float]
 ) -> Comparison:
-    by_seed = {seed: own[seed] - other[seed] for seed in own if seed in other}
-    means = np.mean(list(own.values())) - np.mean(list(other.values()))
+    by_seed = {seed: errors[seed] - rival_errors[seed] for seed in errors if seed in rival_errors}
+    means = np.mean(list(errors.values())) - np.mean(list(rival_errors.values()))
     effect = np.mean(list(by_seed.values())) if by_seed else means
     return Comparison(cell, better, than, by_seed, float(effect))
 
@@ -154,9 +154,9 @@ def unmatched(claim: Claim, runs: Runs) -> str:
     return f"no task and n has both {names[0]} {claim.first} and another arm of {names[1]} {claim.second}"
 
 
-def absent(claim: Claim, found: Sequence[Comparison]) -> list[str]:
+def absent(claim: Claim, compared: Sequence[Comparison]) -> list[str]:
     """Tasks and n that the claim lists but no comparison covers."""
-    have = {(c.cell[0], c.cell[2]) for c in found}
+    have = {(c.cell[0], c.cell[2]) for c in compared}
     tasks = claim.on.task or sorted({task for task, _ in have})
     if claim.on.n is None:
         return [task for task in tasks if task not in {have_task for have_task, _ in have}]

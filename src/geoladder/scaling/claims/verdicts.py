@@ -78,7 +78,7 @@ def evaluate(claims: Sequence[Claim], table: pd.DataFrame, level: float = 0.95) 
         raise GeoladderError(f"level must lie between 0 and 1, got {level}")
     runs = read_runs(table)
     pairs = [(claim, comparisons(claim, runs)) for claim in claims]
-    tested = [examine(claim, found, level) if found else None for claim, found in pairs]
+    tested = [examine(claim, compared, level) if compared else None for claim, compared in pairs]
     adjusted = iter(holm([p for t in tested if t and t.p for p in t.p]))
     verdicts = []
     for claim, t in zip(claims, tested, strict=True):
@@ -95,7 +95,7 @@ def _untested(claim: Claim, runs: Runs) -> Verdict:
 
 
 def _verdict(tested: Tested, adjusted: tuple[float, float] | None, alpha: float) -> Verdict:
-    claim, found, mean = tested.claim, tested.found, tested.mean
+    claim, compared, mean = tested.claim, tested.compared, tested.mean
     answer: Answer = "undecided"
     reason, p, p_adjusted = tested.obstacle, None, None
     if tested.p is not None and adjusted is not None:
@@ -106,8 +106,8 @@ def _verdict(tested: Tested, adjusted: tuple[float, float] | None, alpha: float)
         claim.id,
         claim.text,
         answer,
-        _as_plotted(claim, found),
-        len(found),
+        _as_plotted(claim, compared),
+        len(compared),
         tested.seeds,
         _percent(mean.effect),
         _percent(mean.low) if mean.low is not None else None,
@@ -115,39 +115,39 @@ def _verdict(tested: Tested, adjusted: tuple[float, float] | None, alpha: float)
         p,
         p_adjusted,
         reason,
-        tuple(found),
+        tuple(compared),
     )
 
 
 def _decide(tested: Tested, favoured: bool, significant: bool) -> tuple[Answer, str]:
     """The answer and its reason, once the direction with the smaller p is known."""
-    claim, found = tested.claim, tested.found
-    extreme = max(found, key=lambda c: c.effect)
+    claim, compared = tested.claim, tested.compared
+    extreme = max(compared, key=lambda c: c.effect)
     shown = f"{extreme} ({_percent(extreme.effect):+.2g} %)"
     if not significant:
         return "undecided", tested.obstacle or "no significant difference in either direction"
     if claim.scope == "every":
         return ("holds", f"weakest at {shown}") if favoured else ("fails", f"worst at {shown}")
-    hits, total = _hits(claim, found)
+    hits, total = _hits(claim, compared)
     if claim.scope == "most" and favoured != (2 * hits > total):
         return "undecided", "the mean and the count of comparisons disagree"
     return ("holds", "the mean is as claimed") if favoured else ("fails", "the mean is the opposite")
 
 
-def _hits(claim: Claim, found: list[Comparison]) -> tuple[int, int]:
+def _hits(claim: Claim, compared: list[Comparison]) -> tuple[int, int]:
     """Comparisons (of `best`: tasks and n, against all rivals) that point the claimed way, and how many there are."""
-    groups = counted(claim, found)
+    groups = counted(claim, compared)
     return sum(all(as_claimed(claim, c) for c in group) for group in groups), len(groups)
 
 
-def _as_plotted(claim: Claim, found: list[Comparison]) -> str:
-    hits, total = _hits(claim, found)
-    ties = sum(abs(c.effect) <= 1e-12 for c in found)
+def _as_plotted(claim: Claim, compared: list[Comparison]) -> str:
+    hits, total = _hits(claim, compared)
+    ties = sum(abs(c.effect) <= 1e-12 for c in compared)
     tied = f" ({ties} equal)" if ties else ""
     if claim.margin is not None:
-        better = sum(c.effect < -1e-12 for c in found)
+        better = sum(c.effect < -1e-12 for c in compared)
         within = f"{hits}/{total} not worse by more than {100 * claim.margin:g} %"
-        return f"{within} (better {better}, equal {ties}, worse {len(found) - better - ties})"
+        return f"{within} (better {better}, equal {ties}, worse {len(compared) - better - ties})"
     if claim.best:
         return f"best in {hits}/{total}{tied}"
     return f"{hits}/{total} comparisons in the claimed direction{tied}"
@@ -179,11 +179,11 @@ def run_claims(claims: Path, table: Path, out: Path, level: float = 0.95) -> lis
         verdicts = evaluate(stated, runs, level)
     except GeoladderError as problem:
         raise GeoladderError(f"{claims} on {table}: {problem}") from None
-    found = verdict_table(verdicts)
+    answers = verdict_table(verdicts)
     with atomic_path(out) as temporary:
         if out.suffix == ".csv":
-            found.to_csv(temporary, index=False)
+            answers.to_csv(temporary, index=False)
         else:
-            temporary.write_text(found.to_json(orient="records", indent=1, force_ascii=False) + "\n")
+            temporary.write_text(answers.to_json(orient="records", indent=1, force_ascii=False) + "\n")
     log.info("%s: %s", out, ", ".join(f"{v.id} {v.verdict}" for v in verdicts))
     return verdicts

@@ -79,7 +79,7 @@ def hold_out(
     whole = read_points(table, law, columns, y, seed=seed, planned=planned)
     levels = whole.levels[along]
     order = sorted(np.unique(levels), key=lambda k: whole.x[along][levels == k].mean())
-    found: list[HeldOut] = []
+    hidden_runs: list[HeldOut] = []
     skipped: list[str] = []
     for cut in range(1, len(order)) if rolling else [len(order) - 1]:
         inside, target = np.isin(levels, order[:cut]), levels == order[cut]
@@ -98,7 +98,7 @@ def hold_out(
         low, high = fitted.prediction(settings.level, **hidden)
         decades = predict.extrapolated(fitted, hidden)
         for k, actual in enumerate(whole.y[target]):
-            found.append(
+            hidden_runs.append(
                 HeldOut(
                     along,
                     top,
@@ -112,4 +112,4 @@ def hold_out(
                     float(decades[k]),
                 )
             )
-    return Held(found, skipped)
+    return Held(hidden_runs, skipped)

@@ -107,11 +107,11 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     residuals = settings.loss.target(value[0]) - settings.loss.target(read.y)
     free = int((optimum.low < optimum.high).sum())
     intervals: dict[str, dict[str, Interval]] = {"profile": profiles} if profiles else {}
-    drawn: dict[str, Array] = {}
+    draws: dict[str, Array] = {}
     record = None
     if settings.bootstrap:
-        record, drawn, found = _bootstrap(problem, optimum, read, settings)
-        intervals |= found
+        record, draws, ends = _bootstrap(problem, optimum, read, settings)
+        intervals |= ends
     resting = _resting(law, optimum)
     verdict = fit_verdict(verdict, problem, theta, resting, _open(profiles, settings.fixed), read.weight)
     huber = settings.loss.kind == "huber"
@@ -131,7 +131,7 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         noise=float(np.sqrt((read.weight * residuals**2).sum() / max(len(residuals) - free, 1))),
         ranges={role: (float(v.min()), float(v.max())) for role, v in read.x.items()},
         bootstrap=record,
-        draws=drawn,
+        draws=draws,
         residuals=residuals,
     )
 
@@ -159,7 +159,7 @@ def _refused(law: Form, read: Points, settings: Settings, verdict: Identifiabili
 
 def _holding(problem: Problem, fixed: Mapping[str, float]) -> Problem:
     for name in fixed:
-        problem = problem.holding(name)
+        problem = problem.isolating(name)
     return problem
 
 
@@ -169,11 +169,11 @@ def _profiles(
     """Profile every parameter; begin again if a profile finds a better optimum than the search did."""
     for _ in range(3):
         profiler = Profiler(problem, optimum, read.y, settings.loss, read.weight, settings.level)
-        found = {name: profiler.interval(name) for name in problem.form.parameters}
+        intervals = {name: profiler.interval(name) for name in problem.form.parameters}
         if profiler.better is None:
             break
         optimum = search(problem, read.y, settings.loss, read.weight, settings.fixed, profiler.better[None])
-    return optimum, found
+    return optimum, intervals
 
 
 def _bootstrap(
@@ -181,8 +181,8 @@ def _bootstrap(
 ) -> tuple[Bootstrap, dict[str, Array], dict[str, dict[str, Interval]]]:
     kind = settings.kind or _suitable(read, len(problem.form.parameters))
     common = (problem, optimum, read.y, settings.loss, read.weight)
-    drawn = resample(*common, read.cells, kind, settings.bootstrap, settings.rng)
-    natural, names = problem.natural(drawn.theta), problem.form.parameters
+    resamples = resample(*common, read.cells, kind, settings.bootstrap, settings.rng)
+    natural, names = problem.natural(resamples.theta), problem.form.parameters
     smooth = (
         settings.loss.kind != "huber" or kind == "case"
     )  # the jackknife of a nearly absolute loss is none
@@ -199,7 +199,7 @@ def _bootstrap(
             if left_out is not None:
                 corrected[name] = bca(natural[:, k], best[k], left_out[:, k], z)
     scale = 1 if settings.loss.kind == "huber" else 2
-    record = Bootstrap(kind, settings.bootstrap, settings.rng, float(drawn.objective.sum()) * scale)
+    record = Bootstrap(kind, settings.bootstrap, settings.rng, float(resamples.objective.sum()) * scale)
     draws = {name: natural[:, k] for k, name in enumerate(names)}
     return record, draws, {"bootstrap": plain} | ({"bca": corrected} if smooth else {})
 

@@ -53,7 +53,7 @@ def levels_of(values: Array, ratio: float) -> Array:
 
 
 def design_verdict(
-    form: Form, x: Mapping[str, Array], levels: Mapping[str, Array], held: Collection[str] = ()
+    form: Form, x: Mapping[str, Array], levels: Mapping[str, Array], fixed: Collection[str] = ()
 ) -> Identifiability:
     """Judge a design before anything is fitted.
 
@@ -61,11 +61,11 @@ def design_verdict(
         form: the law.
         x: (M,) values by variable.
         levels: (M,) number of the level by variable, from the plan or from `levels_of`.
-        held: names of parameters held fixed.
+        fixed: names of parameters held fixed.
     """
     counts = {variable: int(np.unique(levels[variable]).size) for variable in form.variables}
     points = len(next(iter(levels.values()))) if levels else len(next(iter(x.values())))
-    needed = len(form.parameters) - len(held)
+    needed = len(form.parameters) - len(fixed)
     reasons = []
     rank = needed
     if isinstance(form, PowerSum) and form.variables:
@@ -73,7 +73,7 @@ def design_verdict(
             v: np.exp((np.bincount(levels[v], weights=np.log(x[v])) / np.bincount(levels[v]))[levels[v]])
             for v in form.variables
         }
-        rank = _generic_rank(form, middle, held)
+        rank = _generic_rank(form, middle, fixed)
         if rank < needed:
             reasons += _shortage(form, counts)
     elif isinstance(form, Curve):
@@ -90,13 +90,13 @@ def design_verdict(
     return Identifiability("not_identified" if reasons else "identified", reasons, counts, rank, None)
 
 
-def _generic_rank(form: PowerSum, x: Mapping[str, Array], held: Collection[str]) -> int:
+def _generic_rank(form: PowerSum, x: Mapping[str, Array], fixed: Collection[str]) -> int:
     """Rank of the Jacobian at a law whose terms are of equal size: what the design alone allows."""
     problem = lay_out(form, x)
     theta = np.zeros(len(form.parameters))
     theta[len(form.coefficients) :] = 0.3 + 0.1 * np.arange(len(form.exponents))
     value, rows = problem.evaluate(theta[None], x)
-    free = [k for k, name in enumerate(form.parameters) if name not in held]
+    free = [k for k, name in enumerate(form.parameters) if name not in fixed]
     scaled = rows[0][:, free] / value[0][:, None]
     lengths = np.linalg.norm(scaled, axis=0)
     if not (lengths > 0).all():
@@ -106,15 +106,15 @@ def _generic_rank(form: PowerSum, x: Mapping[str, Array], held: Collection[str])
 
 
 def _shortage(form: PowerSum, counts: Mapping[str, int]) -> list[str]:
-    found = []
+    reasons = []
     for variable, count in counts.items():
         need = 3 if form.with_floor(variable) else 2
         if count < need:
-            found.append(
+            reasons.append(
                 f"{variable} takes {count} distinct {'value' if count == 1 else 'values'}: its coefficient, its "
                 f"exponent and the floor need at least {need}; add runs at another {variable}, best far from these"
             )
-    return found or ["the variables move together: no two parameters of theirs can be told apart"]
+    return reasons or ["the variables move together: no two parameters of theirs can be told apart"]
 
 
 def fit_verdict(

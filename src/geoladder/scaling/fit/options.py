@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
     from geoladder.scaling.fit.resample import Kind
+    from geoladder.scaling.laws.loss import Kind as LossKind
 
 HUBER_DELTA = 1e-3
 
@@ -100,7 +101,7 @@ class Fitting:
     level: float = 0.95
     rng: int = 42
 
-    def settings(self, loss: str, kind: "Kind | None" = None) -> "Settings":
+    def settings(self, loss: "LossKind", kind: "Kind | None" = None) -> "Settings":
         """Settings of a fit that minimises `loss`; raises GeoladderError for options that make no sense."""
         from geoladder.scaling.fit.fit import Settings
         from geoladder.scaling.laws.loss import Loss

@@ -109,7 +109,7 @@ def read_points(
 
 
 def _numbers(table: pd.DataFrame, names: list[str]) -> list[Array]:
-    found = []
+    columns = []
     for name in names:
         column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
         bad = np.flatnonzero(~np.isfinite(column) | (column <= 0))
@@ -118,8 +118,8 @@ def _numbers(table: pd.DataFrame, names: list[str]) -> list[Array]:
                 f"row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]} ({bad.size} such rows); sizes, errors and "
                 "standard errors must be positive numbers: mend the rows or leave them out with a reason"
             )
-        found.append(column)
-    return found
+        columns.append(column)
+    return columns
 
 
 def _refuse_doubles(table: pd.DataFrame, whole: list[str], key: list[str], seed: str | None) -> None:

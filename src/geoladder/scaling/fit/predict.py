@@ -57,13 +57,13 @@ def prediction(fit: "Fit", x: Mapping[str, Array], level: float = 0.95) -> tuple
 
     Bootstrap curves, each with a residual of the fit dealt to it; residuals are inflated for the parameters spent.
     """
-    drawn = _drawn(fit, x)
+    curves = _drawn(fit, x)
     rng = np.random.default_rng(NOISE_SEED)
-    which = rng.integers(len(drawn), size=NOISE_DRAWS)
+    which = rng.integers(len(curves), size=NOISE_DRAWS)
     spread = np.sqrt(np.mean((fit.residuals - fit.residuals.mean()) ** 2)) if fit.residuals.size else 0.0
     inflate = (fit.noise or 0.0) / spread if spread > 0 else 0.0
     noise = (fit.residuals - fit.residuals.mean())[rng.integers(max(fit.residuals.size, 1), size=NOISE_DRAWS)]
-    values = fit.loss.value(fit.loss.target(drawn[which]) - inflate * noise[:, None])
+    values = fit.loss.value(fit.loss.target(curves[which]) - inflate * noise[:, None])
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from geoladder.scaling.fit.lm import descend
-from geoladder.scaling.laws.curves import Array, Curve
+from geoladder.scaling.laws.curves import Array, Curve, Evaluated
 from geoladder.scaling.laws.forms import GREATEST_EXPONENT, SMALLEST_TERM, Form, PowerSum, design
 from geoladder.scaling.laws.kernel import minimise
 from geoladder.scaling.laws.loss import Loss
@@ -48,10 +48,10 @@ class PowerProblem:
 
     def starts(self, y: Array) -> Array:
         """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals."""
-        names, coefficients = self.form.parameters, self.form.coefficients
+        coefficients = self.form.coefficients
         plan = design(self.form, self.x, self.centre)
         floor = SMALLEST_TERM * y.min()
-        found = []
+        starts = []
         grid = RISING_EXPONENTS if self.form.rising else EXPONENTS
         for exponents in product(grid, repeat=len(self.form.exponents)):
             theta = np.array([*np.zeros(len(coefficients)), *exponents])
@@ -61,9 +61,8 @@ class PowerProblem:
             columns = np.stack([powers[owner == k].sum(axis=0) for k in range(len(coefficients))], axis=1)
             linear, _ = nnls(columns / y[:, None], np.ones_like(y))
             theta[: len(coefficients)] = np.log(np.maximum(linear, floor))
-            found.append(theta)
-        assert len(found[0]) == len(names)
-        return np.array(found)
+            starts.append(theta)
+        return np.array(starts)
 
     def bounds(self, y: Array) -> tuple[Array, Array]:
         """Lowest and highest parameters; the floor may lie above the smallest y, noise puts half a plateau below."""
@@ -133,29 +132,37 @@ class PowerProblem:
 
     def natural(self, theta: Array) -> Array:
         """(R, P) parameters in the units of the data, in the order of the law's names."""
-        names = self.form.parameters
-        result = np.array(theta, dtype=np.float64)
-        for term in self.form.terms:
-            k = names.index(term.coefficient)
-            shift = sum(theta[:, names.index(e)] * self.centre[v] for v, e in term.powers)
-            with np.errstate(over="ignore"):
-                result[:, k] = np.exp(theta[:, k] + shift)
+        result = self._shifted(theta, self.centre)
+        count = len(self.form.coefficients)
+        with np.errstate(over="ignore"):
+            result[:, :count] = np.exp(result[:, :count])
         return result
 
-    def holding(self, name: str) -> "PowerProblem":
-        """The same law in parameters of which `name` is one by itself, so that it can be held at a value."""
-        own = [v for term in self.form.terms if term.coefficient == name for v, _ in term.powers]
-        return PowerProblem(self.form, self.x, {v: 0.0 if v in own else c for v, c in self.centre.items()})
+    def fitted(self, natural: Array) -> Array:
+        """The inverse of `natural`; a coefficient of 0 counts as 1e-300."""
+        theta = np.array(natural, dtype=np.float64)
+        count = len(self.form.coefficients)
+        theta[:, :count] = np.log(np.maximum(theta[:, :count], 1e-300))
+        return self._shifted(theta, {v: -c for v, c in self.centre.items()})
 
-    def moved(self, theta: Array, other: "Problem") -> Array:
+    def isolating(self, name: str) -> "PowerProblem":
+        """The same law in parameters of which `name` is one by itself, so that it can be held at a value."""
+        sizes = [v for term in self.form.terms if term.coefficient == name for v, _ in term.powers]
+        return PowerProblem(self.form, self.x, {v: 0.0 if v in sizes else c for v, c in self.centre.items()})
+
+    def converted(self, theta: Array, other: "Problem") -> Array:
         """Parameters (R, P) of this problem as parameters of one with another centre."""
         assert isinstance(other, PowerProblem)
+        return self._shifted(theta, {v: c - other.centre[v] for v, c in self.centre.items()})
+
+    def _shifted(self, theta: Array, logs: Mapping[str, float]) -> Array:
+        """Parameters (R, P) at a centre that lies `logs` below in the logarithm of each variable."""
         names = self.form.parameters
         result = np.array(theta, dtype=np.float64)
         for term in self.form.terms:
-            for v, e in term.powers:
-                gap = self.centre[v] - other.centre[v]
-                result[:, names.index(term.coefficient)] += theta[:, names.index(e)] * gap
+            result[:, names.index(term.coefficient)] += sum(
+                theta[:, names.index(exponent)] * logs[variable] for variable, exponent in term.powers
+            )
         return result
 
     def is_log(self, name: str) -> bool:
@@ -195,18 +202,11 @@ class CurveProblem:
     ) -> Solution:
         """Refine starts (R, P) by batched Levenberg-Marquardt; those that are not `warm` are rivals."""
         deltas = loss.deltas[-1:] if warm else loss.deltas
-        found = descend(
-            lambda t: self.form.evaluate(t, self.x),
-            theta,
-            low,
-            high,
-            target,
-            weight,
-            loss,
-            deltas,
-            rivals=not warm,
-        )
-        return Solution(*found)
+
+        def evaluate(theta: Array) -> Evaluated:
+            return self.form.evaluate(theta, self.x)
+
+        return Solution(*descend(evaluate, theta, low, high, target, weight, loss, deltas, rivals=not warm))
 
     def evaluate(self, theta: Array, x: Mapping[str, Array]) -> tuple[Array, Array]:
         """Values (R, M) and derivatives (R, M, P) of the law at other points."""
@@ -218,11 +218,16 @@ class CurveProblem:
         with np.errstate(over="ignore"):
             return np.where(logged, np.exp(np.where(logged, theta, 0.0)), theta)
 
-    def holding(self, name: str) -> "CurveProblem":
+    def fitted(self, natural: Array) -> Array:
+        """The inverse of `natural`; a logged parameter of 0 counts as 1e-300."""
+        logged = np.array([self.is_log(name) for name in self.form.parameters])
+        return np.where(logged, np.log(np.maximum(np.where(logged, natural, 1.0), 1e-300)), natural)
+
+    def isolating(self, name: str) -> "CurveProblem":
         """This problem: every parameter can be held."""
         return self
 
-    def moved(self, theta: Array, other: "Problem") -> Array:
+    def converted(self, theta: Array, other: "Problem") -> Array:
         """The same parameters."""
         return theta
 

@@ -44,31 +44,31 @@ class Profiler:
         k = self._problem.form.parameters.index(name)
         if self._optimum.low[k] >= self._optimum.high[k]:
             return (None, None)
-        held = self._problem.holding(name)
-        centre = self._problem.moved(self._optimum.theta[None], held)[0]
-        low, high = held.bounds(self._y)
+        problem = self._problem.isolating(name)
+        centre = self._problem.converted(self._optimum.theta[None], problem)[0]
+        low, high = problem.bounds(self._y)
         fixed = self._optimum.low >= self._optimum.high
         low[fixed] = high[fixed] = centre[fixed]
-        ends = [self._end(held, k, centre, low, high, side) for side in (-1.0, 1.0)]
-        if held.is_log(name):
+        ends = [self._end(problem, k, centre, low, high, side) for side in (-1.0, 1.0)]
+        if problem.is_log(name):
             ends = [None if end is None or abs(end) > LOG_LIMIT else float(np.exp(end)) for end in ends]
         return ends[0], ends[1]
 
     def _end(
-        self, held: Problem, k: int, centre: Array, low: Array, high: Array, side: float
+        self, problem: Problem, k: int, centre: Array, low: Array, high: Array, side: float
     ) -> float | None:
         limit = high[k] if side > 0 else low[k]
         room = abs(limit - centre[k])
         if room <= 0:
             return None
-        width, inner, outer = self._half_width(held, k, centre, room), 0.0, None
+        width, inner, outer = self._half_width(problem, k, centre, room), 0.0, None
         for part in LADDER:
             steps = width * part
             steps = steps[steps < room]
             if part is LADDER[-1] or steps.size < part.size:
                 steps = np.append(steps, room)
             crossed = np.flatnonzero(
-                self._costs(held, k, centre, low, high, side * steps, around=True) > self._ceiling
+                self._costs(problem, k, centre, low, high, side * steps, around=True) > self._ceiling
             )
             if crossed.size:
                 outer = float(steps[crossed[0]])
@@ -78,16 +78,16 @@ class Profiler:
         if outer is None:
             return None
         fine = np.linspace(inner, outer, FINE + 1)
-        cost = self._costs(held, k, centre, low, high, side * fine)
+        cost = self._costs(problem, k, centre, low, high, side * fine)
         # The square root of the rise is nearly linear in the distance, so interpolation on it is accurate.
         rise = np.sqrt(np.maximum(cost - self._optimum.objective, 0))
         goal = np.sqrt(self._ceiling - self._optimum.objective)
         rise = np.maximum.accumulate(rise) + np.arange(rise.size) * 1e-9 * goal  # strictly rising
         return float(centre[k] + side * PchipInterpolator(rise, fine)(min(goal, rise[-1])))
 
-    def _half_width(self, held: Problem, k: int, centre: Array, room: float) -> float:
+    def _half_width(self, problem: Problem, k: int, centre: Array, room: float) -> float:
         """Half-width of the interval of the local quadratic, or a share of the room where that is singular."""
-        value, rows = held.evaluate(centre[None], held.x)
+        value, rows = problem.evaluate(centre[None], problem.x)
         scaled = rows[0] / value[0][:, None] if self._loss.scale == 0 else rows[0]
         scaled = scaled * np.sqrt(self._weight)[:, None]
         spread = np.sqrt(2 * (self._ceiling - self._optimum.objective))
@@ -101,7 +101,7 @@ class Profiler:
 
     def _costs(
         self,
-        held: Problem,
+        problem: Problem,
         k: int,
         centre: Array,
         low: Array,
@@ -118,15 +118,15 @@ class Profiler:
         lows, highs = np.repeat(low[None], runs, axis=0), np.repeat(high[None], runs, axis=0)
         theta = np.repeat(centre[None], runs, axis=0)
         theta[:, k] = lows[:, k] = highs[:, k] = np.clip(centre[k] + moves, low[k], high[k])
-        found = held.minimise(theta, lows, highs, self._target, self._weight, self._loss, warm=True)
-        best, ends = found.objective, found.theta
+        solution = problem.minimise(theta, lows, highs, self._target, self._weight, self._loss, warm=True)
+        best, ends = solution.objective, solution.theta
         for shift in (1,) if around else ():
             again = np.roll(ends, shift, axis=0)
             again[:, k] = theta[:, k]
-            other = held.minimise(again, lows, highs, self._target, self._weight, self._loss, warm=True)
+            other = problem.minimise(again, lows, highs, self._target, self._weight, self._loss, warm=True)
             ends = np.where((other.objective < best)[:, None], other.theta, ends)
             best = np.minimum(best, other.objective)
         lowest = best.argmin()
         if best[lowest] < self._optimum.objective * (1 - 1e-9):
-            self.better = held.moved(ends[[lowest]], self._problem)[0]
+            self.better = problem.converted(ends[[lowest]], self._problem)[0]
         return best

@@ -15,6 +15,8 @@ from geoladder.scaling.fit.search import Minimum
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 
+PLAIN = ("form", "equation", "objective", "n_points", "starts", "reached", "noise")
+"""Fields of a fit that are JSON values already."""
 KEPT_DRAWS = 400
 """Bootstrap draws kept in a file, for bands; every k-th, so that they stay a sample."""
 
@@ -29,23 +31,16 @@ def to_json(fit: Fit) -> dict[str, Any]:
     refused = fit.status is Status.NOT_IDENTIFIED
     kinds = {"profile": {}, "bootstrap": {}} if refused else fit.intervals
     step = max(1, len(next(iter(fit.draws.values()), [])) // KEPT_DRAWS)
-    return {
-        "form": fit.form,
-        "equation": fit.equation,
+    return {name: getattr(fit, name) for name in PLAIN} | {
         "status": str(fit.status),
-        "objective": fit.objective,
         "loss": {"kind": fit.loss.kind, "delta": fit.loss.delta if np.isfinite(fit.loss.delta) else None},
         "params": dict.fromkeys(names) if refused else fit.params,
         "intervals": {
-            kind: {name: list(found.get(name, (None, None))) for name in names}
-            for kind, found in kinds.items()
+            kind: {name: list(by_name.get(name, (None, None))) for name in names}
+            for kind, by_name in kinds.items()
         },
         "identifiability": dataclasses.asdict(fit.identifiability),
         "minima": [dataclasses.asdict(minimum) for minimum in fit.minima],
-        "n_points": fit.n_points,
-        "starts": fit.starts,
-        "reached": fit.reached,
-        "noise": fit.noise,
         "ranges": {role: list(ends) for role, ends in fit.ranges.items()},
         "bootstrap": None if fit.bootstrap is None else dataclasses.asdict(fit.bootstrap),
         "draws": {name: values[::step].tolist() for name, values in fit.draws.items()},
@@ -61,31 +56,19 @@ def from_json(raw: dict[str, Any]) -> Fit:
         GeoladderError: a key is missing.
     """
     try:
-        loss = Loss(
-            raw["loss"]["kind"], float("inf") if raw["loss"]["delta"] is None else raw["loss"]["delta"]
-        )
+        delta = float("inf") if raw["loss"]["delta"] is None else raw["loss"]["delta"]
         refused = raw["status"] == Status.NOT_IDENTIFIED
         return Fit(
-            form=raw["form"],
-            equation=raw["equation"],
+            **{name: raw[name] for name in PLAIN},
             status=Status(raw["status"]),
             identifiability=Identifiability(**raw["identifiability"]),
-            loss=loss,
+            loss=Loss(raw["loss"]["kind"], delta),
             params={} if refused else raw["params"],
-            objective=raw["objective"],
-            intervals=(
-                {}
-                if refused
-                else {
-                    kind: {name: (ends[0], ends[1]) for name, ends in found.items()}
-                    for kind, found in raw["intervals"].items()
-                }
-            ),
-            n_points=raw["n_points"],
-            starts=raw["starts"],
-            reached=raw["reached"],
+            intervals={
+                kind: {name: (ends[0], ends[1]) for name, ends in by_name.items()}
+                for kind, by_name in ({} if refused else raw["intervals"]).items()
+            },
             minima=[Minimum(**minimum) for minimum in raw["minima"]],
-            noise=raw["noise"],
             ranges={role: (ends[0], ends[1]) for role, ends in raw["ranges"].items()},
             bootstrap=None if raw["bootstrap"] is None else Bootstrap(**raw["bootstrap"]),
             draws={name: np.array(values) for name, values in raw["draws"].items()},

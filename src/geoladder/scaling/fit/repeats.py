@@ -63,16 +63,8 @@ def _rows(fit: Fit, read: Points) -> tuple[list[str], Array]:
     """Derivatives (M, P) of the logarithm of the law, at the fit, for the parameters that move it."""
     form = form_of(fit.form)
     problem = lay_out(form, read.x)
-    natural = np.array([fit.params[name] for name in form.parameters])
-    theta = natural.copy()
-    for k, name in enumerate(form.parameters):
-        if problem.is_log(name):
-            theta[k] = np.log(max(natural[k], 1e-300))
-    uncentred = problem
-    for name in form.parameters:
-        uncentred = uncentred.holding(name)
-    theta = uncentred.moved(theta[None], problem)[0]
-    value, rows = problem.evaluate(theta[None], problem.x)
+    theta = problem.fitted(np.array([[fit.params[name] for name in form.parameters]]))
+    value, rows = problem.evaluate(theta, problem.x)
     logs = rows[0] / value[0][:, None]
     alive = np.linalg.norm(logs, axis=0) > 1e-9
     return [n for n, a in zip(form.parameters, alive, strict=True) if a], logs[:, alive]

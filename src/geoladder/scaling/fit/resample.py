@@ -51,22 +51,15 @@ def resample(
     """
     target = loss.target(y)
     if kind == "case":
-        drawn = np.random.RandomState(rng).randint(0, len(y), (count, len(y)))
-        times = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(y)).astype(np.float64)
+        picks = np.random.RandomState(rng).randint(0, len(y), (count, len(y)))
+        times = np.apply_along_axis(np.bincount, 1, picks, minlength=len(y)).astype(np.float64)
         weights, targets = times * weight, target
     else:
         weights = weight
         targets = _redealt(problem, optimum, target, loss, cells, kind, count, np.random.default_rng(rng))
-    found = problem.minimise(
-        np.repeat(optimum.theta[None], count, axis=0),
-        optimum.low,
-        optimum.high,
-        targets,
-        weights,
-        loss,
-        warm=True,
-    )
-    return Resamples(found.theta, found.objective)
+    start = np.repeat(optimum.theta[None], count, axis=0)
+    solution = problem.minimise(start, optimum.low, optimum.high, targets, weights, loss, warm=True)
+    return Resamples(solution.theta, solution.objective)
 
 
 def _redealt(
@@ -98,16 +91,9 @@ def jackknife(problem: Problem, optimum: Optimum, y: Array, loss: Loss, weight: 
     """(G, P) parameters with one cell of the design left out at a time, in the units of the data."""
     groups = np.unique(cells)
     weights = weight * (cells[None] != groups[:, None])
-    found = problem.minimise(
-        np.repeat(optimum.theta[None], len(groups), axis=0),
-        optimum.low,
-        optimum.high,
-        loss.target(y),
-        weights,
-        loss,
-        warm=True,
-    )
-    return problem.natural(found.theta)
+    start = np.repeat(optimum.theta[None], len(groups), axis=0)
+    solution = problem.minimise(start, optimum.low, optimum.high, loss.target(y), weights, loss, warm=True)
+    return problem.natural(solution.theta)
 
 
 def reach(level: float, dof: int | None) -> float:

@@ -33,7 +33,7 @@ class Optimum:
     Attributes:
         theta: (P,) fitted parameters of the problem.
         objective: sum of the losses.
-        settled: whether the best start ended by itself.
+        settled: whether a start that reached the optimum ended by itself.
         starts: number of starts.
         reached: share of them that reached the optimum.
         minima: other distinct minima whose objective is within 1 %.
@@ -90,27 +90,23 @@ def search(
     starts = problem.starts(y)
     if extra is not None:
         starts = np.vstack([starts, extra])
-    found = problem.minimise(starts, low, high, loss.target(y), weight, loss)
-    order = np.argsort(found.objective)
+    solution = problem.minimise(starts, low, high, loss.target(y), weight, loss)
+    order = np.argsort(solution.objective)
     best = order[0]
-    lowest = float(found.objective[best])
-    within = found.objective <= lowest * (1 + SAME) + 1e-25
-    minima: list[Array] = []
-    for k in order[(found.objective[order] <= lowest * (1 + NEAR)) & found.settled[order]]:
-        if all(np.abs(found.theta[k] - other).max() > APART for other in (found.theta[best], *minima)):
-            if found.objective[k] > lowest * (1 + SAME):
-                minima.append(found.theta[k])
+    lowest = float(solution.objective[best])
+    within = solution.objective <= lowest * (1 + SAME) + 1e-25
+    minima: list[int] = []
+    for k in order[(solution.objective[order] <= lowest * (1 + NEAR)) & solution.settled[order]]:
+        apart = np.abs(solution.theta[[best, *minima]] - solution.theta[k]).max(axis=1) > APART
+        if apart.all() and not within[k]:
+            minima.append(int(k))
     listed = [
-        Minimum(
-            float(found.objective[np.flatnonzero((found.theta == theta).all(axis=1))[0]] / lowest - 1),
-            named(problem, theta),
-        )
-        for theta in minima
+        Minimum(float(solution.objective[k] / lowest - 1), named(problem, solution.theta[k])) for k in minima
     ]
     return Optimum(
-        found.theta[best],
+        solution.theta[best],
         lowest,
-        bool(found.settled[best]),
+        bool(solution.settled[within].any()),
         len(starts),
         float(within.mean()),
         listed,

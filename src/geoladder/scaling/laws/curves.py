@@ -83,12 +83,12 @@ def _m3(theta: Array, x: Points) -> Evaluated:
 
 def _m3_starts(x: Points, y: Array) -> Array:
     log_n = np.log(x["n"])
-    found = []
+    starts = []
     for c in (0.1, 0.3, 0.6, 1.0, 2.0):
         for knee in (log_n.min() - 8, np.median(log_n), log_n.max() - 1, log_n.max() + 2):
             base = 1 / x["n"] + np.exp(-knee)
-            found.append([float((np.log(y) - c * np.log(base)).mean()), c, -knee])
-    return np.array(found)
+            starts.append([float((np.log(y) - c * np.log(base)).mean()), c, -knee])
+    return np.array(starts)
 
 
 M3 = Curve(
@@ -139,7 +139,7 @@ def _m4(theta: Array, x: Points) -> Evaluated:
 
 
 def _m4_starts(x: Points, y: Array) -> Array:
-    found = []
+    starts = []
     for floor in (1e-6, 0.8):
         for top in (1.02, 1.5):
             low, high = floor * y.min(), min(top * y.max(), _m4_top(y))
@@ -147,8 +147,8 @@ def _m4_starts(x: Points, y: Array) -> Array:
             for alpha in (0.3,):
                 left = np.log(y - low) - alpha * np.log(high - y)
                 slope, level = np.polyfit(np.log(x["n"]), left, 1)
-                found.append([np.log(low), np.log(high), alpha, level, max(-slope, 1e-3)])
-    return np.array(found)
+                starts.append([np.log(low), np.log(high), alpha, level, max(-slope, 1e-3)])
+    return np.array(starts)
 
 
 def _m4_top(y: Array) -> float:
@@ -195,14 +195,14 @@ def _broken(theta: Array, x: Points) -> Evaluated:
 
 def _broken_starts(x: Points, y: Array) -> Array:
     log_n = np.log(x["n"])
-    found = []
+    starts = []
     for at, width, floor, c1 in grid_of([0.2, 0.5, 0.8], [0.03, 0.3], [1e-4, 0.5, 0.9], [0.3, 2.0]):
         log_d = log_n.min() + at * np.ptp(log_n)
         a = floor * y.min()
         left = np.log(y - a) + c1 * width * np.logaddexp(0, (log_n - log_d) / width)
         slope, level = np.polyfit(log_n, left, 1)
-        found.append([np.log(a), level, -slope, c1, log_d, np.log(width)])
-    return np.array(found)
+        starts.append([np.log(a), level, -slope, c1, log_d, np.log(width)])
+    return np.array(starts)
 
 
 BROKEN = Curve(
@@ -230,12 +230,12 @@ def _error_law(theta: Array, x: Points) -> Evaluated:
 
 def _error_law_starts(x: Points, y: Array) -> Array:
     span = max(float(np.ptp(x["n"])), 1e-12)
-    found = []
+    starts = []
     for gamma in np.array([0.1, 0.5, 1.0, 2.0, 4.0, 8.0]) / span:
         columns = np.stack([np.ones_like(y), -np.exp(-gamma * x["n"])], axis=1)
         top, k = np.linalg.lstsq(columns, y, rcond=None)[0]
-        found.append(np.log([max(top, y.max()), max(k, 1e-6), gamma]))
-    return np.array(found)
+        starts.append(np.log([max(top, y.max()), max(k, 1e-6), gamma]))
+    return np.array(starts)
 
 
 ERROR_LAW = Curve(

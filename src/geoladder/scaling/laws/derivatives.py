@@ -1,6 +1,6 @@
 """Objective, gradient and Hessian of a law that is a sum of powers, compiled.
 
-Unusual: the logarithm of such a law is a log-sum-exp of functions linear in the parameters, so gradient and Hessian
+The logarithm of such a law is a log-sum-exp of functions linear in the parameters, so gradient and Hessian
 are closed: with shares s_t of the terms and x_t the row of each, grad = sum_t s_t x_t and
 Hess = sum_t s_t x_t x_t' - grad grad'. Arguments are those of `kernel.minimise`, for one start.
 """

@@ -5,7 +5,7 @@ and are fitted as logarithms. Exponents are written so that a falling error has 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -132,19 +132,21 @@ class Design:
     Attributes:
         index: (T, K) parameters at play in a term, ascending, then -1.
         value: (T, K, M) their multipliers in the logarithm of the term.
-        centre: mean logarithm of each variable, subtracted before fitting: a coefficient and its exponent are then
-            nearly uncorrelated.
     """
 
     index: Array
     value: Array
-    centre: Mapping[str, float] = field(default_factory=dict)
 
 
-def design(form: PowerSum, x: Mapping[str, Array], centre: Mapping[str, float] | None = None) -> Design:
-    """Lay a law out at points; `x` has (M,) values by variable, `centre` is their mean logarithm unless given."""
-    logs = {variable: np.log(np.asarray(x[variable], dtype=np.float64)) for variable in form.variables}
-    middle = {v: float(logs[v].mean()) for v in logs} if centre is None else dict(centre)
+def design(form: PowerSum, x: Mapping[str, Array], centre: Mapping[str, float]) -> Design:
+    """Lay a law out at points.
+
+    Args:
+        form: the law.
+        x: (M,) values by variable.
+        centre: logarithm of each variable that is subtracted before fitting: at the mean, a coefficient and its
+            exponent are nearly uncorrelated.
+    """
     points = len(next(iter(x.values())))
     factors = 1 + max(len(term.powers) for term in form.terms)
     names = form.parameters
@@ -153,5 +155,6 @@ def design(form: PowerSum, x: Mapping[str, Array], centre: Mapping[str, float] |
     for t, term in enumerate(form.terms):
         index[t, 0], value[t, 0] = names.index(term.coefficient), 1.0
         for k, (variable, exponent) in enumerate(term.powers, start=1):
-            index[t, k], value[t, k] = names.index(exponent), middle[variable] - logs[variable]
-    return Design(index, value, middle)
+            log_x = np.log(np.asarray(x[variable], dtype=np.float64))
+            index[t, k], value[t, k] = names.index(exponent), centre[variable] - log_x
+    return Design(index, value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from geoladder.errors import GeoladderError
 
@@ -78,7 +78,9 @@ class Loss:
         kappa = sigma**2
         if self.kind == "huber" and sigma > 0:
             z = self.delta / sigma
-            inside = 1 - 2 * stats.norm.sf(z)
-            clipped = sigma**2 * (inside - 2 * z * stats.norm.pdf(z)) + self.delta**2 * (1 - inside)
+            inside = 1 - 2 * special.ndtr(-z)
+            clipped = sigma**2 * (
+                inside - 2 * z * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+            ) + self.delta**2 * (1 - inside)
             kappa = clipped / inside
-        return objective + 0.5 * float(stats.f.ppf(level, 1, dof) * kappa)
+        return objective + 0.5 * float(special.fdtri(1, dof, level) * kappa)

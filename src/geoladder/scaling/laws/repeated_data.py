@@ -31,13 +31,13 @@ def _repeated_value(theta: Array, x: Points) -> Array:
 
 def _repeated_starts(x: Points, y: Array) -> Array:
     log_n, log_d = np.log(x["n"]), np.log(x["d"])
-    found = []
+    starts = []
     for floor, p, rd, rn in grid_of([0.3, 0.7], [0.2, 0.45], np.log([2.0, 15.0, 100.0]), np.log([1.5, 6.0])):
         rest = np.log((1 - floor) * y.min() / 2)
-        found.append(
+        starts.append(
             [np.log(floor * y.min()), rest + p * log_n.mean(), rest + p * log_d.mean(), p, p, rd, rn]
         )
-    return np.array(found)
+    return np.array(starts)
 
 
 DATA_CONSTRAINED = Curve(

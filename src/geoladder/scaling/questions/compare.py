@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -39,6 +40,10 @@ class Candidate:
     weight: float | None
     reason: str
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values of all but the fit."""
+        return {name: getattr(self, name) for name in ("form", "aicc", "delta", "weight", "reason")}
+
 
 def aicc(squares: float, points: int, parameters: int) -> float | None:
     """Corrected Akaike criterion of a least-squares fit; None where undefined.
@@ -60,11 +65,11 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
     """
     if settings.loss.kind == "huber":
         raise Refusal("AICc compares likelihoods of least-squares fits; compare with --loss log_squared")
-    found: list[tuple[str, Fit | None, float | None, str]] = []
+    fits: list[tuple[str, Fit | None, float | None, str]] = []
     for name in dict.fromkeys(form_of(form).name for form in forms):
         fit = fit_points(form_of(name), read, settings)
         if fit.status is Status.NOT_IDENTIFIED or fit.objective is None:
-            found.append((name, None, None, "; ".join(fit.identifiability.reasons)))
+            fits.append((name, None, None, "; ".join(fit.identifiability.reasons)))
             continue
         criterion = aicc(fit.objective, fit.n_points, len(fit.params) - len(settings.fixed))
         reason = (
@@ -72,12 +77,12 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
             if criterion is not None
             else f"AICc is undefined: {fit.n_points} points, {len(fit.params)} parameters"
         )
-        found.append((name, fit, criterion, reason))
-    known = np.array([c for _, _, c, _ in found if c is not None])
-    total = np.exp(-0.5 * (known - known.min())).sum() if known.size else 1.0
+        fits.append((name, fit, criterion, reason))
+    criteria = np.array([c for _, _, c, _ in fits if c is not None])
+    total = np.exp(-0.5 * (criteria - criteria.min())).sum() if criteria.size else 1.0
     rows = []
-    for name, fitted, criterion, reason in found:
-        delta = None if criterion is None else float(criterion - known.min())
+    for name, fitted, criterion, reason in fits:
+        delta = None if criterion is None else float(criterion - criteria.min())
         weight = None if delta is None else float(np.exp(-0.5 * delta) / total)
         rows.append(Candidate(name, fitted, criterion, delta, weight, reason))
     return sorted(rows, key=lambda c: np.inf if c.aicc is None else c.aicc)
@@ -127,21 +132,21 @@ def shared_exponents(form: str, groups: Mapping[str, Points], level: float = 0.9
         if fit.status is Status.NOT_IDENTIFIED:
             raise Refusal(f"{name}: {'; '.join(fit.identifiability.reasons)}")
     separate = sum(fit.objective or 0.0 for fit in alone.values())
-    each = np.array([[fit.params[e] for e in law.exponents] for fit in alone.values()])
-    start = np.clip(np.median(each, axis=0), 0.02, 5.0)
-    found = optimize.minimize(  # type: ignore[call-overload]  # the stubs know no array of unknown rank
+    exponents = np.array([[fit.params[e] for e in law.exponents] for fit in alone.values()])
+    start = np.clip(np.median(exponents, axis=0), 0.02, 5.0)
+    optimum = optimize.minimize(  # type: ignore[call-overload]  # the stubs know no array of unknown rank
         lambda e: float(sum(_held(law, read, e) for read in groups.values())),
         start,
         method="Nelder-Mead",
         options={"xatol": 1e-7, "fatol": 1e-12},
     )
-    least = float(found.fun)
+    least = float(optimum.fun)
     points = sum(len(read.y) for read in groups.values())
     full = len(law.parameters) * len(groups)
     fewer = len(law.exponents) * (len(groups) - 1)
     ratio = max(least - separate, 0.0) / fewer / (separate / max(points - full, 1))
     p = float(stats.f.sf(ratio, fewer, max(points - full, 1)))
-    common = dict(zip(law.exponents, found.x.tolist(), strict=True))
+    common = dict(zip(law.exponents, optimum.x.tolist(), strict=True))
     sentence = (
         f"exponents differ between {', '.join(groups)} (p = {p:.3g})"
         if p < 1 - level
@@ -160,7 +165,7 @@ def _held(law: PowerSum, read: Points, exponents: Array) -> float:
     )
     starts = problem.starts(read.y)
     starts[:, len(law.coefficients) :] = exponents
-    found = problem.minimise(
+    solution = problem.minimise(
         np.unique(starts.round(3), axis=0)[:4], low, high, loss.target(read.y), read.weight, loss, warm=True
     )
-    return float(2 * found.objective.min())
+    return float(2 * solution.objective.min())

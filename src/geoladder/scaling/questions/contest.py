@@ -31,12 +31,12 @@ class Contest:
             numbers = c.reason if c.aicc is None else f"{c.aicc:10.2f} {c.delta:8.2f} {c.weight:7.3f}"
             rows.append(f"{c.form:18} {numbers}")
         rows += [verdict(self.candidates), *(t.verdict for t in self.trends)]
-        for role, held in self.held_out.items():
+        for role, hidden in self.held_out.items():
             head = f"{self.candidates[0].form} without the largest {role}: "
-            hits = sum(run.hit for run in held.runs)
-            errors = ", ".join(f"{100 * run.error:+.2f} %" for run in held.runs[:6])
-            tail = f"{hits} of {len(held.runs)} hidden runs inside the prediction interval; errors {errors}"
-            rows.append(head + (tail if held.runs else "; ".join(held.skipped)))
+            hits = sum(run.hit for run in hidden.runs)
+            errors = ", ".join(f"{100 * run.error:+.2f} %" for run in hidden.runs[:6])
+            tail = f"{hits} of {len(hidden.runs)} hidden runs inside the prediction interval; errors {errors}"
+            rows.append(head + (tail if hidden.runs else "; ".join(hidden.skipped)))
         if self.seeds:
             errors = ", ".join(
                 f"{name} {self.seeds.mixed[name]:.2g} ({self.seeds.plain[name]:.2g})"
@@ -50,15 +50,11 @@ class Contest:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        laws = [
-            {"form": c.form, "aicc": c.aicc, "delta": c.delta, "weight": c.weight, "reason": c.reason}
-            for c in self.candidates
-        ]
         return {
-            "laws": laws,
+            "laws": [c.to_json() for c in self.candidates],
             "verdict": verdict(self.candidates),
             "trends": [dataclasses.asdict(t) for t in self.trends],
-            "held_out": {role: dataclasses.asdict(held) for role, held in self.held_out.items()},
+            "held_out": {role: dataclasses.asdict(hidden) for role, hidden in self.held_out.items()},
             "seeds": None if self.seeds is None else dataclasses.asdict(self.seeds),
         }
 
@@ -85,9 +81,9 @@ def contest(
     """
     candidates = compare(read, forms, dataclasses.replace(settings, bootstrap=0, profile=False))
     best = form_of(candidates[0].form)
-    own = {role: columns[role] for role in best.variables}
+    roles = {role: columns[role] for role in best.variables}
     blind = dataclasses.replace(settings, profile=False)
-    held = {role: hold_out(table, best.name, own, y, role, blind, seed=seed) for role in own}
+    hidden = {role: hold_out(table, best.name, roles, y, role, blind, seed=seed) for role in roles}
     winner = candidates[0].fit
     seeds = components(winner, read) if read.repeated and winner is not None and winner.params else None
-    return Contest(candidates, [trend(read, role, settings.level) for role in read.x], held, seeds)
+    return Contest(candidates, [trend(read, role, settings.level) for role in read.x], hidden, seeds)

@@ -76,10 +76,10 @@ def crossover(
     x = {along: grid} | {role: np.full(GRID, value) for role, value in held.items()}
     gap = _log_gap(first, second, x, fitted=True)[0]
     at = _roots(gap, grid)
-    drawn = [_roots(row, grid) for row in _log_gap(first, second, x, fitted=False)]
-    crossing = np.array([found[0] for found in drawn if found])
-    never = 1 - crossing.size / len(drawn)
-    interval = _interval(crossing, never, level) if crossing.size >= len(drawn) / 2 else None
+    roots = [_roots(row, grid) for row in _log_gap(first, second, x, fitted=False)]
+    crossing = np.array([row[0] for row in roots if row])
+    never = 1 - crossing.size / len(roots)
+    interval = _interval(crossing, never, level) if crossing.size >= len(roots) / 2 else None
     better = 1 if gap[0] < 0 else 2
     outside = bool(at) and not (
         max(first.ranges[along][0], second.ranges[along][0])
@@ -98,13 +98,13 @@ def crossovers(fits: Mapping[str, Fit], level: float = 0.95) -> list[tuple[str, 
     Laws that were refused, or have no bootstrap, are left out.
     """
     usable = {name: fit for name, fit in fits.items() if fit.params and fit.draws}
-    found = []
+    crossings = []
     for (a, first), (b, second) in combinations(usable.items(), 2):
         shared = [v for v in form_of(first.form).variables if v in form_of(second.form).variables]
         for along in shared:
             held = {v: min(first.ranges[v][1], second.ranges[v][1]) for v in shared if v != along}
-            found.append((a, b, crossover(first, second, along, held, level=level)))
-    return found
+            crossings.append((a, b, crossover(first, second, along, held, level=level)))
+    return crossings
 
 
 def _log_gap(first: Fit, second: Fit, x: Mapping[str, Array], *, fitted: bool) -> Array:

@@ -1,12 +1,10 @@
-"""How to spend compute: the best N and D for a budget, isoFLOP curves, and what data are worth in parameters."""
+"""How to spend compute: the best N and D for a budget, and what data are worth in parameters."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit.points import Refusal
 from geoladder.scaling.fit.result import Fit
 from geoladder.scaling.laws.curves import Array
 
@@ -62,8 +60,8 @@ def allocate(
     if not fit.params or flops <= 0:
         raise GeoladderError(f"no split: {'; '.join(fit.identifiability.reasons) or 'C must be positive'}")
     best = _split({name: np.array([v]) for name, v in fit.params.items()}, flops / per)
-    drawn = _split(fit.draws, flops / per) if fit.draws else None
-    n, d, y, a = (_estimate(best[k][0], None if drawn is None else drawn[k], level) for k in range(4))
+    draws = _split(fit.draws, flops / per) if fit.draws else None
+    n, d, y, a = (_estimate(best[k][0], None if draws is None else draws[k], level) for k in range(4))
     outside = [
         role
         for role, value in (("n", n.value), ("d", d.value))
@@ -91,114 +89,6 @@ def worth_of_decade(fit: Fit, n: float, d: float, level: float = 0.95) -> Estima
     return _estimate(best, factor(fit.draws) if fit.draws else None, level)
 
 
-@dataclass(frozen=True)
-class IsoFlop:
-    """The minimum of one isoFLOP curve.
-
-    Attributes:
-        flops: the budget.
-        n: parameters at the parabola's minimum.
-        y: error there.
-        points: runs used.
-        inside: whether the minimum lies inside the sizes run; else it is an extrapolation.
-    """
-
-    flops: float
-    n: float
-    y: float
-    points: int
-    inside: bool
-
-
-def isoflop_minima(table: pd.DataFrame, flops: str, n: str, y: str) -> list[IsoFlop]:
-    """Fit a parabola of y in log n to the runs of each budget (Hoffmann et al. 2022, approach 2).
-
-    The parabola's symmetry biases exponents when the sizes are off centre; prefer the law fitted to all runs.
-
-    Raises:
-        Refusal: no budget has three sizes, or the curve opens downwards everywhere.
-    """
-    found = []
-    for budget, rows in table.groupby(flops):
-        log_n = np.log(rows[n].to_numpy(dtype=np.float64))
-        if np.unique(log_n).size < 3:
-            continue
-        centre = log_n.mean()
-        bend, slope, level = np.polyfit(log_n - centre, rows[y].to_numpy(dtype=np.float64), 2)
-        if bend <= 0:
-            continue
-        best = -slope / (2 * bend)
-        inside = log_n.min() <= best + centre <= log_n.max()
-        found.append(
-            IsoFlop(
-                float(str(budget)),
-                float(np.exp(best + centre)),
-                float(level - slope**2 / (4 * bend)),
-                len(rows),
-                bool(inside),
-            )
-        )
-    if not found:
-        raise Refusal(
-            "no budget has an interior minimum: run at least three sizes per budget, around the best one"
-        )
-    return found
-
-
-@dataclass(frozen=True)
-class Line:
-    """y = coefficient x^slope by least squares in logarithms, with the interval of the slope."""
-
-    slope: float
-    coefficient: float
-    low: float | None
-    high: float | None
-    r2: float
-
-
-def power_line(
-    x: Array, y: Array, sd_log: Array | None = None, *, draws: int = 0, rng: int = 42, level: float = 0.95
-) -> Line:
-    """A straight line in logarithms, weighted by 1 / sd_log^2 where the error of log y is known.
-
-    With `draws`, the interval of the slope comes from y redrawn with that error, as Porian et al. 2024 (arXiv
-    2406.19146) redraw theirs.
-    """
-    log_x, log_y = np.log(np.asarray(x, dtype=np.float64)), np.log(np.asarray(y, dtype=np.float64))
-    weight = np.ones_like(log_x) if sd_log is None else np.asarray(sd_log, dtype=np.float64) ** -2
-    centre = np.average(log_x, weights=weight)
-    lever = weight * (log_x - centre) / (weight * (log_x - centre) ** 2).sum()
-    slope = float(lever @ log_y)
-    height = np.average(log_y, weights=weight) - slope * centre
-    residual = log_y - height - slope * log_x
-    r2 = 1 - float(
-        (weight * residual**2).sum() / (weight * (log_y - np.average(log_y, weights=weight)) ** 2).sum()
-    )
-    low = high = None
-    if draws and sd_log is not None:
-        noise = np.random.default_rng(rng).normal(0, sd_log, (draws, len(log_y)))
-        ends = np.quantile((log_y + noise) @ lever, [(1 - level) / 2, (1 + level) / 2])
-        low, high = float(ends[0]), float(ends[1])
-    return Line(slope, float(np.exp(height)), low, high, r2)
-
-
-def envelope(x: Array, y: Array, bins: int) -> tuple[Array, Array]:
-    """Best y of each of `bins` equal bins of log10 x, at the bin's centre (Cherti et al. 2023, arXiv 2212.07143).
-
-    Returns:
-        Centres (in x) and least y of the bins that hold a point.
-    """
-    log_x = np.log10(np.asarray(x, dtype=np.float64))
-    edges = np.linspace(log_x.min(), log_x.max() + 0.1, bins + 1)
-    which = np.clip(np.digitize(log_x, edges) - 1, 0, bins - 1)
-    kept = [k for k in range(bins) if (which == k).any()]
-    values = np.asarray(y, dtype=np.float64)
-    return (
-        10 ** np.array([(edges[k] + edges[k + 1]) / 2 for k in kept]),
-        np.array([values[which == k].min() for k in kept]),
-    )
-
-
 def _split(params: dict[str, Array], product: float) -> tuple[Array, Array, Array, Array]:
     """N*, D*, error and exponent a for R sets of parameters; `product` is N D."""
     alpha, beta = params["alpha"], params.get("beta", params["alpha"])
@@ -215,9 +105,9 @@ def _split(params: dict[str, Array], product: float) -> tuple[Array, Array, Arra
         return np.exp(log_n), np.exp(log_d), y, a
 
 
-def _estimate(best: float, drawn: Array | None, level: float) -> Estimate:
-    if drawn is None:
+def _estimate(best: float, draws: Array | None, level: float) -> Estimate:
+    if draws is None:
         return Estimate(float(best), None, None)
-    usable = np.where(np.isnan(drawn), np.inf, drawn)
+    usable = np.where(np.isnan(draws), np.inf, draws)
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     return Estimate(float(best), float(low), float(high) if np.isfinite(high) else None)
