@@ -96,15 +96,15 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
     pieces: list[Path] = []
     for number in range(groups):
         group = Group(number, groups)
-        own = Pieces(out, group)
-        newest = own.newest()
+        group_pieces = Pieces(out, group)
+        newest = group_pieces.newest()
         if newest is None or newest[1].key != _key(spec, listed, group) or not newest[1].done:
             raise GeoladderError(
                 f"group {number + 1} of {groups} of {out} is not cut to its end for this index and these settings; "
                 f"run `geoladder chips --parts {number + 1}/{groups}` and merge again"
             )
-        own.replay(dropped)
-        pieces += own.paths()
+        group_pieces.replay(dropped)
+        pieces += group_pieces.paths()
     dropped.write(out / "dropped.csv")
     _check_corrupt(out / "dropped.csv", len(listed), spec, archive)
     _remove_others(out, spec, pieces)

@@ -89,13 +89,13 @@ def land_share(lat_deg: ArrayLike, lon_deg: ArrayLike, side_km: float = 10.68) -
         (N,) float64, 0..1.
     """
     lat, lon = np.atleast_1d(np.asarray(lat_deg, float)), np.atleast_1d(np.asarray(lon_deg, float))
-    known = np.isfinite(lat) & np.isfinite(lon)
+    on_earth = np.isfinite(lat) & np.isfinite(lon)
     share = np.zeros(lat.shape)
     steps = (np.arange(5) - 2) / 5 * side_km / KM_PER_DEG
     for down in steps:
-        shifted = np.clip(lat[known] + down, -90, 90)
+        shifted = np.clip(lat[on_earth] + down, -90, 90)
         stretch = np.maximum(np.cos(np.radians(shifted)), 1e-3)
         for right in steps:
-            around = (lon[known] + right / stretch + 180) % 360 - 180
-            share[known] += koppen(shifted, around) > 0
+            around = (lon[on_earth] + right / stretch + 180) % 360 - 180
+            share[on_earth] += koppen(shifted, around) > 0
     return share / steps.size**2

@@ -45,8 +45,8 @@ def sample(raster: Path, lat_deg: ArrayLike, lon_deg: ArrayLike, outside: int) -
         raise GeoladderError(f"{raster} cannot be read ({problem}); fetch it again") from None
     box = dataset.bounds
     inside = (x >= box.left) & (x <= box.right) & (y >= box.bottom) & (y <= box.top)
-    found = np.where(inside & ~np.ma.getmaskarray(values), np.ma.getdata(values).astype(np.int64), outside)
-    return found.reshape(lat.shape)
+    sampled = np.where(inside & ~np.ma.getmaskarray(values), np.ma.getdata(values).astype(np.int64), outside)
+    return sampled.reshape(lat.shape)
 
 
 @lru_cache(maxsize=8)
