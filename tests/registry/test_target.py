@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,26 +15,7 @@ import yaml
 import geoladder
 
 ROOT = Path(__file__).parents[2]
-TOY = '''"""`toy`: the latitude."""
-
-from geoladder.registry.target import Settings, Target
-
-
-class Scale(Settings):
-    by_deg: float = 90.0
-
-
-TARGET = Target(
-    name="toy",
-    measure="squares",
-    size=lambda settings: 1,
-    encode=lambda settings, places: (places.lat_deg[:, None] / settings.by_deg).astype("float32"),
-    loss=lambda output, truth: (output - truth).square().sum(),
-    metrics=lambda outputs, truth, places: {"worst": float(abs(outputs - truth).max())},
-    meanings={"worst": "largest error of {name}"},
-    settings=Scale,
-)
-'''
+TOY = re.search(r"```python\n(.*?)```", (ROOT / "docs/targets.md").read_text(), re.DOTALL)[1]
 CUT = {"architectures": ["unet"], "sizes": ["xs"]}
 STUDY = {
     "earth": {"tile_px": 48},
