@@ -58,7 +58,8 @@ def _outputs(u: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _inputs(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Inputs:
-    tensors = (u, delta, b, c, a.mT * LOG2_E, skip)
+    # FSDP frees the storage of a parameter, which torch refuses once numpy has seen it: so `skip` is copied.
+    tensors = (u, delta, b, c, a.mT * LOG2_E, skip.clone())
     return Inputs(*(tensor.detach().contiguous().numpy() for tensor in tensors))
 
 
