@@ -10,7 +10,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.mamba2d import M2DMixer, Mamba2D
 from geoladder.models.mamba_paper import PaperMambaUPerNet
-from geoladder.models.steps import start_steps
+from geoladder.models.tokens import start_steps
 from geoladder.models.wavefront import wavefront_scan
 
 MAMBA2D_41M = {"width": 64, "dims": [64, 128, 320, 512], "depths": [3, 3, 9, 3], "decoder": 320}

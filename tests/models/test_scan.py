@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from geoladder.errors import GeoladderError
-from geoladder.models import scan, scan_cpu
+from geoladder.models import backends, scan_cpu
 from geoladder.models.scan import choose_backend, selective_scan, warm_up
 from geoladder.models.scan_cpu import scan_op
 
@@ -249,7 +249,7 @@ def fresh_choice():
 @pytest.mark.usefixtures("fresh_choice")
 def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(scan, "find_spec", lambda _name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda _name: None)
     assert [choose_backend("cpu"), choose_backend("cpu"), choose_backend("cuda")] == [
         "numba",
         "numba",
@@ -263,7 +263,7 @@ def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
 
 @pytest.mark.usefixtures("fresh_choice")
 def test_fused_kernel_is_chosen_where_it_imports(monkeypatch):
-    monkeypatch.setattr(scan, "find_spec", lambda _name: object())
+    monkeypatch.setattr(backends, "find_spec", lambda _name: object())
     names = ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface")
     for name in names:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))

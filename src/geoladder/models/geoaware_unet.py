@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, check_input, check_side, hide, init_weights
 from geoladder.models.learned_residual import ConvBlock, LearnedResidual
 
 STAGES = 5
@@ -155,11 +155,8 @@ class GeoAwareUNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
         check_input(x, self.bands, self.image_px)
-        if tuple(x.shape[2:]) != (self.image_px, self.image_px):
-            raise GeoladderError(
-                f"this Geo-Aware U-Net takes images of {self.image_px} x {self.image_px} pixels only, since its "
-                f"norms have a weight per pixel; got {x.shape[2]} x {x.shape[3]}. The architecture `unet` takes any "
-                "multiple of 8"
-            )
+        only = f"this Geo-Aware U-Net takes images of {self.image_px} x {self.image_px} pixels only"
+        why, advice = "its norms have a weight per pixel", ". The architecture `unet` takes any multiple of 8"
+        check_side(x, self.image_px, f"{only}, since {why}", advice)
         maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
         return Features(self.decoder(maps, embedding), embedding)

@@ -17,8 +17,7 @@ from geoladder.models.causal_conv import causal_convolution
 from geoladder.models.mamba2d import M2DMixer
 from geoladder.models.patches import PatchEmbedding
 from geoladder.models.scan import selective_scan
-from geoladder.models.steps import start_steps
-from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp
+from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp, start_steps
 from geoladder.models.upernet import UPerNet
 
 KERNEL = 4

@@ -22,7 +22,7 @@ from torch.nn import functional
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 from geoladder.models.patches import hidden_patches
-from geoladder.models.steps import start_steps
+from geoladder.models.tokens import start_steps
 from geoladder.models.upernet import GROUP, LightUPerNet
 from geoladder.models.wavefront import wavefront_scan
 

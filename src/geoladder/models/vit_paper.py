@@ -8,8 +8,7 @@ equally spaced, and a learned token stands for wholly hidden patches.
 
 from torch import Tensor
 
-from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features
+from geoladder.models.backbone import Features, check_side
 from geoladder.models.learned_residual import ConvBlock
 from geoladder.models.patches import PlainPatches
 from geoladder.models.tokens import Encoder, TokenUPerNet, check_tokens
@@ -76,10 +75,10 @@ class PaperViTUPerNet(TokenUPerNet):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H = W = stem_px, or any of 2 patches."""
-        if self.stem_px and tuple(x.shape[2:]) != (self.stem_px, self.stem_px):
-            raise GeoladderError(
-                f"this ViT's stem has norms with a weight per pixel, so it takes images of {self.stem_px} x "
-                f"{self.stem_px} pixels only; got {x.shape[2]} x {x.shape[3]}. Rungs without a stem take any "
-                f"multiple of {self.stride}"
+        if self.stem_px:
+            only = f"it takes images of {self.stem_px} x {self.stem_px} pixels only"
+            advice = f". Rungs without a stem take any multiple of {self.stride}"
+            check_side(
+                x, self.stem_px, f"this ViT's stem has norms with a weight per pixel, so {only}", advice
             )
         return super().forward(x, mask)
