@@ -22,10 +22,9 @@ from geoladder.cli import main
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch import file as fetch_file_module
 from geoladder.data.fetch.archive import fetch, prepare
-from geoladder.data.fetch.choose import plan_fetch
 from geoladder.data.fetch.file import fetch_file
 from geoladder.data.fetch.http import Server
-from geoladder.data.fetch.plan import RemoteFile, describe, human
+from geoladder.data.fetch.plan import RemoteFile, describe, human, plan_fetch
 from geoladder.data.fetch.retry import Patience, StoppedError, TransientError, persist, retry_after_s
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError

@@ -7,23 +7,31 @@ Several jobs may each fetch a group of parts into one folder.
 
 import logging
 import shutil
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.fetch.choose import plan_fetch
-from geoladder.data.fetch.disk import DiskError, readable_disk_errors, sha256
-from geoladder.data.fetch.file import Advance, fetch_file, unfinished
+from geoladder.data.fetch.file import (
+    Advance,
+    DiskError,
+    fetch_file,
+    readable_disk_errors,
+    sha256,
+    unfinished,
+)
 from geoladder.data.fetch.http import Server
-from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile, human
-from geoladder.data.fetch.progress import progress_bar
+from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile, human, plan_fetch
 from geoladder.data.fetch.records import (
     SOURCE,
     Record,
@@ -147,7 +155,7 @@ def fetch(
 def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool) -> None:
     """Fetch parts; one that fails for good does not keep the others from coming, a full disk does."""
     failed = []
-    with progress_bar(sum(part.size_bytes for part in parts), bar) as advance:
+    with _progress_bar(sum(part.size_bytes for part in parts), bar) as advance:
         threads = ThreadPoolExecutor(server.connections)
         try:
             running = [threads.submit(_fetch_part, server, part, folder, advance) for part in parts]
@@ -168,6 +176,27 @@ def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool)
         raise GeoladderError(
             f"{len(failed)} of {len(parts)} parts could not be fetched, the others were; the first: {failed[0]}"
         )
+
+
+@contextmanager
+def _progress_bar(total_bytes: int, shown: bool) -> Iterator[Advance]:
+    """Bytes, rate and time left on stderr while the block runs, if `shown` and if stderr is a terminal.
+
+    Yields:
+        A function that moves the bar by so many bytes, forwards or back, from any thread.
+    """
+    bar = Progress(
+        "fetching",
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not (shown and sys.stderr.isatty()),
+    )
+    with bar:
+        task = bar.add_task("fetching", total=total_bytes)
+        yield lambda count: bar.advance(task, count)
 
 
 def _is_there(part: Part, folder: Path) -> bool:

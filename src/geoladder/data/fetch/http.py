@@ -120,15 +120,7 @@ class Server:
             yield Answer(int(sent[1]) if sent else 0, response.headers.get("ETag", ""), response)
 
     def read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
-        """The last bytes of a file, in memory.
-
-        Raises:
-            GeoladderError: the server gives up, refuses, sends no ranges, or has a file of another size.
-            StoppedError: `stop` was set.
-        """
-        return self.persist(partial(self._read_end, file, size_bytes), file.name)
-
-    def _read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
+        """The last bytes of a file, in memory; raises as `read`, and `GeoladderError` where no ranges are sent."""
         first = file.size_bytes - size_bytes
         with self.read(file, first, file.size_bytes) as answer:
             if answer.first != first:
