@@ -8,8 +8,8 @@ from geoladder.counting.flops import count_gflops
 from geoladder.counting.params import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
+from geoladder.models.mamba import PaperMambaUPerNet
 from geoladder.models.mamba2d import M2DMixer, Mamba2D
-from geoladder.models.mamba_paper import PaperMambaUPerNet
 from geoladder.models.tokens import start_steps
 from geoladder.models.wavefront import wavefront_scan
 

@@ -11,7 +11,7 @@ from geoladder.models.ladder import build_backbone
 from geoladder.models.resnet import ResNet
 from geoladder.models.rs3mamba import RS3Mamba
 from geoladder.models.ss2d import DIRECTIONS, SS2D, _turn, _turn_back
-from geoladder.models.window_attention import WINDOW, GlobalLocalAttention
+from geoladder.models.unetformer import WINDOW, GlobalLocalAttention
 
 SMALL = {
     "width": 12,

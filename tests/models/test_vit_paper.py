@@ -11,7 +11,7 @@ from geoladder.models.ladder import build_backbone
 from geoladder.models.patches import PlainPatches
 from geoladder.models.tokens import position_code
 from geoladder.models.upernet import PaperUPerNet
-from geoladder.models.vit_paper import TEMPERATURE, PaperViTUPerNet
+from geoladder.models.vit import PAPER_TEMPERATURE, PaperViTUPerNet
 
 SMALL = {"width": 16, "depth": 4, "heads": 2, "patch": 4}
 AUTHORS_HEADS = 1024 * (4 + 4 + 1 + 11) + 20
@@ -65,7 +65,7 @@ def test_the_kept_place_code_changes_nothing_but_the_count():
     x = torch.randn(2, 10, 32, 32)
     assert torch.equal(kept(x).dense, computed(x).dense)
     assert kept.encoder.position.requires_grad is False
-    assert torch.equal(kept.encoder.position[1:], position_code(8, 8, 16, TEMPERATURE))
+    assert torch.equal(kept.encoder.position[1:], position_code(8, 8, 16, PAPER_TEMPERATURE))
     assert kept(torch.randn(1, 10, 64, 64)).dense.isfinite().all()
 
 

@@ -38,16 +38,18 @@ class Stage(nn.Module):
         return y if self.residual is None else self.residual(x, y)
 
 
+def _stages(dims: list[int], depths: list[int], px: int) -> nn.ModuleList:
+    levels = enumerate(zip(dims, depths, strict=True))
+    return nn.ModuleList(Stage(dim, depth, px // 2**level) for level, (dim, depth) in levels)
+
+
 class Encoder(nn.Module):
     """Images (B, bands, px, px) to the maps of the stages, finest first, and the embedding (B, latent)."""
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
         super().__init__()
         self.stem = ConvBlock(bands, dims[0], px)
-        self.stages = nn.ModuleList(
-            Stage(dim, depth, px // 2**level)
-            for level, (dim, depth) in enumerate(zip(dims, depths, strict=True))
-        )
+        self.stages = _stages(dims, depths, px)
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairwise(dims))
         side = px // COARSEST
         self.norm = nn.LayerNorm([dims[-1], side, side])
@@ -91,10 +93,7 @@ class Decoder(nn.Module):
         self.from_latent = nn.Linear(latent, dims[-1] * side**2)
         self.norm = nn.LayerNorm(list(self.shape))
         self.skips = nn.ModuleList(map(LearnedResidual, dims))
-        self.stages = nn.ModuleList(
-            Stage(dim, depth, px // 2**level)
-            for level, (dim, depth) in enumerate(zip(dims, depths, strict=True))
-        )
+        self.stages = _stages(dims, depths, px)
         self.ups = nn.ModuleList(
             Up(coarse, fine, px // 2**level) for level, (fine, coarse) in enumerate(pairwise(dims))
         )

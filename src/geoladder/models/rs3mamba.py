@@ -20,8 +20,7 @@ from geoladder.models.resnet import EXPANSION, ResNet
 from geoladder.models.ss2d import PatchMerging, VSSBlock
 from geoladder.models.tokens import start_steps
 from geoladder.models.unetformer import HEADS as DECODER_HEADS
-from geoladder.models.unetformer import UNetFormerDecoder
-from geoladder.models.window_attention import GlobalLocalBlock
+from geoladder.models.unetformer import GlobalLocalBlock, UNetFormerDecoder
 
 SCALES = 4
 COARSEST = 32

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from geoladder.data.archives.grid import cell_of
-from geoladder.data.archives.product_folder import peek
 from geoladder.data.archives.tile import UnreadableTileError
-from geoladder.data.archives.tile_tree import TileTree
+from geoladder.data.archives.tile_tree import TileTree, peek
 from geoladder.errors import GeoladderError
 
 LEVEL_1C = "level 1C"
