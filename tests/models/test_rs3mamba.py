@@ -46,8 +46,12 @@ def test_parts_of_168m_are_those_of_the_authors():
 
 def test_resnet_50_has_its_maps_and_its_published_parameters():
     with torch.device("meta"):
-        maps = ResNet(3, 64, [3, 4, 6, 3])(torch.empty(1, 3, 64, 64))
-        count = millions(ResNet(3, 64, [3, 4, 6, 3]))
+        resnet = ResNet(3, 64, [3, 4, 6, 3])
+        x, maps = resnet.stem(torch.empty(1, 3, 64, 64)), []
+        for stage in resnet.stages:
+            x = stage(x)
+            maps.append(x)
+    count = millions(resnet)
     assert [tuple(each.shape[1:]) for each in maps] == [
         (256, 16, 16),
         (512, 8, 8),

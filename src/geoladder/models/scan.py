@@ -1,13 +1,12 @@
 """The selective scan of Mamba (S6; Gu and Dao, arXiv 2312.00752, algorithm 2), by whichever backend is fastest here.
 
-The plain loop is kept as `reference`, the oracle of the tests; nobody trains with it. Backends:
+Backends:
 
 - `numba`: compiled kernels with their own backward pass (geoladder.models.scan_cpu); CPU, and counting on `meta`
 - `torch`: chunks of a log-step scan in plain torch, any device; what a GPU without mamba-ssm gets
 - `mamba_ssm`: the fused CUDA kernel of the package mamba-ssm, where it is installed
-- `reference`: one token at a time
 
-`auto` picks among the first three by the device and logs the reason once.
+`auto` picks among them by the device and logs the reason once.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backends import FusedKernel
 from geoladder.models.scan_cpu import scan_op
 
-Backend = Literal["auto", "numba", "torch", "mamba_ssm", "reference"]
+Backend = Literal["auto", "numba", "torch", "mamba_ssm"]
 FUSED = FusedKernel("selective scan", "mamba-ssm", "mamba_ssm.ops.selective_scan_interface:selective_scan_fn")
 TORCH_CHUNK = 64
 """Tokens the `torch` backend scans at once, in 6 doubling steps."""
@@ -101,15 +100,6 @@ def _numba(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tens
     return y.mT
 
 
-def _reference(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
-    h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1])
-    outputs = []
-    for u_t, delta_t, b_t, c_t in zip(*(tensor.unbind(-1) for tensor in (u, delta, b, c)), strict=True):
-        h = torch.exp(delta_t[..., None] * a) * h + (delta_t * u_t)[..., None] * b_t[:, None]
-        outputs.append((h * c_t[:, None]).sum(-1))
-    return torch.stack(outputs, -1) + u * skip[:, None]
-
-
 def _chunked(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
     """Chunk by chunk; in a chunk, states of all tokens at once by doubling (Hillis and Steele)."""
     h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1], 1)
@@ -142,5 +132,4 @@ BACKENDS: dict[str, Callable[..., Tensor]] = {
     "numba": _numba,
     "torch": _chunked,
     "mamba_ssm": _fused,
-    "reference": _reference,
 }

@@ -141,7 +141,10 @@ def fetch(
     manifest = folder / (f"manifest-{group[0]}-of-{group[1]}.json" if group else "manifest.json")
     with readable_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [part for part in parts if not _is_there(part, folder)]
+        records = [read_record(folder, part.file) for part in parts]
+        missing = [
+            part for part, record in zip(parts, records, strict=True) if not (record and record.has(part))
+        ]
         _check_room(folder, missing)
         if missing:  # rows of parts are about to move, so what says where they are must go first
             (folder / METADATA).unlink(missing_ok=True)
@@ -197,11 +200,6 @@ def _progress_bar(total_bytes: int, shown: bool) -> Iterator[Advance]:
     with bar:
         task = bar.add_task("fetching", total=total_bytes)
         yield lambda count: bar.advance(task, count)
-
-
-def _is_there(part: Part, folder: Path) -> bool:
-    record = read_record(folder, part.file)
-    return record is not None and record.has(part)
 
 
 def _fetch_part(server: Server, part: Part, folder: Path, advance: Advance) -> str:
