@@ -162,8 +162,8 @@ def test_every_parameter_learns(make):
     out = model(x, block_mask())
     loss = (
         (out.reconstruction - x).square().mean()
-        + out.geo.square().sum()
-        + out.climate_logits.logsumexp(1).sum()
+        + out.targets["geo"].square().sum()
+        + out.targets["climate"].logsumexp(1).sum()
     )
     loss.backward()
     still = [name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()]
