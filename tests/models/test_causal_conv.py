@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models import causal_conv
+from geoladder.models import backends
 from geoladder.models.causal_conv import causal_convolution, choose_backend
 
 
@@ -103,7 +103,7 @@ def fresh_choice():
 @pytest.mark.usefixtures("fresh_choice", "package")
 def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(causal_conv, "find_spec", lambda _name: object())
+    monkeypatch.setattr(backends, "find_spec", lambda _name: object())
     assert [choose_backend("cpu"), choose_backend("cpu"), choose_backend("cuda")] == [
         "torch",
         "torch",
@@ -118,10 +118,10 @@ def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
 @pytest.mark.usefixtures("fresh_choice")
 def test_torch_is_chosen_where_the_package_is_absent_or_broken(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(causal_conv, "find_spec", lambda _name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda _name: None)
     assert choose_backend("cuda") == "torch"
     choose_backend.cache_clear()
-    monkeypatch.setattr(causal_conv, "find_spec", lambda _name: object())
+    monkeypatch.setattr(backends, "find_spec", lambda _name: object())
     monkeypatch.setitem(sys.modules, "causal_conv1d", types.ModuleType("causal_conv1d"))  # no kernel in it
     assert choose_backend("cuda") == "torch"
     choose_backend.cache_clear()

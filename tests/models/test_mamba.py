@@ -5,8 +5,7 @@ import torch
 
 from geoladder.errors import GeoladderError
 from geoladder.models.mamba import SWEEPS, MambaUPerNet, Mixer, reading_orders
-from geoladder.models.steps import start_steps
-from geoladder.models.tokens import position_code, tap_blocks
+from geoladder.models.tokens import position_code, start_steps, tap_blocks
 
 MAMBA_SSM = {
     "A_log": (96, 16), "D": (96,), "in_proj.weight": (192, 48), "conv1d.weight": (96, 1, 4), "conv1d.bias": (96,),

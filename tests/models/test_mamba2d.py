@@ -8,9 +8,9 @@ from geoladder.counting.flops import count_gflops
 from geoladder.counting.params import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
+from geoladder.models.mamba import PaperMambaUPerNet
 from geoladder.models.mamba2d import M2DMixer, Mamba2D
-from geoladder.models.mamba_paper import PaperMambaUPerNet
-from geoladder.models.steps import start_steps
+from geoladder.models.tokens import start_steps
 from geoladder.models.wavefront import wavefront_scan
 
 MAMBA2D_41M = {"width": 64, "dims": [64, 128, 320, 512], "depths": [3, 3, 9, 3], "decoder": 320}
@@ -162,8 +162,8 @@ def test_every_parameter_learns(make):
     out = model(x, block_mask())
     loss = (
         (out.reconstruction - x).square().mean()
-        + out.geo.square().sum()
-        + out.climate_logits.logsumexp(1).sum()
+        + out.targets["geo"].square().sum()
+        + out.targets["climate"].logsumexp(1).sum()
     )
     loss.backward()
     still = [name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()]

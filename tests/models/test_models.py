@@ -101,8 +101,8 @@ def test_every_parameter_learns(pretrain_model):
     out = pretrain_model(x, mask)
     (
         ((out.reconstruction - x) ** 2).mean()
-        + out.geo.square().sum()
-        + out.climate_logits.logsumexp(1).sum()
+        + out.targets["geo"].square().sum()
+        + out.targets["climate"].logsumexp(1).sum()
     ).backward()
     still = [name for name, p in pretrain_model.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == []
@@ -111,9 +111,9 @@ def test_every_parameter_learns(pretrain_model):
 def test_outputs_start_near_zero_and_have_their_shapes(pretrain_model):
     out = pretrain_model(image(), block_mask())
     assert out.reconstruction.shape == (2, 10, 32, 32)
-    assert out.geo.shape == (2, 4)
-    assert out.climate_logits.shape == (2, 31)
-    assert out.label_logits.shape == (2, 0)
+    assert out.targets["geo"].shape == (2, 4)
+    assert out.targets["climate"].shape == (2, 31)
+    assert list(out.targets) == ["geo", "climate"]
     assert all(each.abs().max() < 0.5 for each in out[:3])
 
 

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import types
+from functools import partial
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from geoladder.errors import GeoladderError
-from geoladder.models import scan, scan_cpu
+from geoladder.models import backends, scan_cpu
 from geoladder.models.scan import choose_backend, selective_scan, warm_up
 from geoladder.models.scan_cpu import scan_op
 
+numba = partial(selective_scan, backend="numba")
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
@@ -35,16 +37,27 @@ def example(batch, channels, length, order, dtype=torch.float64, seed=0, size=1.
     ]
 
 
-def values_and_gradients(inputs, backend):
+def reference(u, delta, a, b, c, skip):
+    """One token at a time."""
+    h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1])
+    outputs = []
+    for u_t, delta_t, b_t, c_t in zip(*(tensor.unbind(-1) for tensor in (u, delta, b, c)), strict=True):
+        h = torch.exp(delta_t[..., None] * a) * h + (delta_t * u_t)[..., None] * b_t[:, None]
+        outputs.append((h * c_t[:, None]).sum(-1))
+    return torch.stack(outputs, -1) + u * skip[:, None]
+
+
+def values_and_gradients(inputs, scan):
     leaves = [each.clone().requires_grad_() for each in inputs]
-    y = selective_scan(*leaves, backend=backend)
+    y = scan(*leaves)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y).sin()
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
 
 
 def assert_same(inputs, backend):
-    expected = values_and_gradients([each.double() for each in inputs], "reference")
-    for got, want in zip(values_and_gradients(inputs, backend), expected, strict=True):
+    expected = values_and_gradients([each.double() for each in inputs], reference)
+    scan = partial(selective_scan, backend=backend)
+    for got, want in zip(values_and_gradients(inputs, scan), expected, strict=True):
         limit = TOLERANCE[inputs[0].dtype] * (1 + want.abs().max())
         assert got.dtype == inputs[0].dtype
         assert (got - want).abs().max() <= limit
@@ -139,14 +152,14 @@ def test_meta_tensors_have_the_right_shape():
 
 def test_an_empty_batch_has_empty_results():
     u, delta, a, b, c, skip = example(1, 3, 4, 2)
-    y, *gradients = values_and_gradients([u[:0], delta[:0], a, b[:0], c[:0], skip], "numba")
+    y, *gradients = values_and_gradients([u[:0], delta[:0], a, b[:0], c[:0], skip], numba)
     assert y.shape == gradients[0].shape == (0, 3, 4)
     assert not gradients[2].any()
 
 
 def test_bits_do_not_change_from_run_to_run():
     inputs = example(3, 40, 33, 8, torch.float32)
-    first, second = (values_and_gradients(inputs, "numba") for _ in range(2))
+    first, second = (values_and_gradients(inputs, numba) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -167,11 +180,11 @@ def shared_out(monkeypatch):
 def test_threads_share_a_batch_and_change_no_bit(shared_out, dtype):
     inputs = example(5, 40, 33, 8, dtype)
     torch.set_num_threads(1)
-    alone = values_and_gradients(inputs, "numba")
+    alone = values_and_gradients(inputs, numba)
     assert shared_out == []
     for threads in (2, 3, 8):
         torch.set_num_threads(threads)
-        together = values_and_gradients(inputs, "numba")
+        together = values_and_gradients(inputs, numba)
         assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
     assert shared_out == [2, 2, 3, 3, 5, 5]  # forward and backward; never more threads than batch items
 
@@ -249,7 +262,7 @@ def fresh_choice():
 @pytest.mark.usefixtures("fresh_choice")
 def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(scan, "find_spec", lambda _name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda _name: None)
     assert [choose_backend("cpu"), choose_backend("cpu"), choose_backend("cuda")] == [
         "numba",
         "numba",
@@ -263,17 +276,17 @@ def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
 
 @pytest.mark.usefixtures("fresh_choice")
 def test_fused_kernel_is_chosen_where_it_imports(monkeypatch):
-    monkeypatch.setattr(scan, "find_spec", lambda _name: object())
+    monkeypatch.setattr(backends, "find_spec", lambda _name: object())
     names = ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface")
     for name in names:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     assert choose_backend("cuda") == "torch"  # installed, but broken: no kernel in it
     choose_backend.cache_clear()
-    sys.modules[names[-1]].selective_scan_fn = lambda *inputs: selective_scan(*inputs, backend="reference")
+    sys.modules[names[-1]].selective_scan_fn = reference
     assert choose_backend("cuda") == "mamba_ssm"
     inputs = example(1, 2, 3, 2)
     got = selective_scan(*inputs, backend="mamba_ssm")
-    assert torch.allclose(got, selective_scan(*inputs, backend="reference").float().double())
+    assert torch.allclose(got, reference(*inputs).float().double())
 
 
 def test_warm_up_leaves_nothing_behind():

@@ -93,6 +93,16 @@ def check_input(x: Tensor, bands: int, stride: int) -> None:
         )
 
 
+def check_side(x: Tensor, side_px: int, claim: str, advice: str = "") -> None:
+    """Refuse images (B, bands, H, W) that are not `side_px` pixels a side.
+
+    Raises:
+        GeoladderError: `claim`, what was got, and `advice`.
+    """
+    if tuple(x.shape[2:]) != (side_px, side_px):
+        raise GeoladderError(f"{claim}; got {x.shape[2]} x {x.shape[3]}{advice}")
+
+
 def channels_last(model: nn.Module) -> None:
     """Keep convolution weights channels-last in memory, which CPUs and tensor cores are quickest with."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

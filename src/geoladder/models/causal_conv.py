@@ -5,21 +5,18 @@ several times quicker at that than at `conv1d`. On a GPU with the package causal
 `auto` picks by the device and logs the reason once.
 """
 
-import logging
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-
-log = logging.getLogger(__name__)
+from geoladder.models.backends import FusedKernel
 
 Backend = Literal["auto", "torch", "causal_conv1d"]
+FUSED = FusedKernel("causal convolution", "causal-conv1d", "causal_conv1d:causal_conv1d_fn")
 CHANNELS_LAST_MULTIPLE = 8
 """Of this many channels the fused kernel takes tokens as they lie in memory; other numbers it wants transposed."""
 
@@ -53,17 +50,7 @@ def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, backend: 
 @cache
 def choose_backend(device_type: str) -> str:
     """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
-    name, reason = "torch", f"tensors are on {device_type}"
-    if device_type == "cuda":
-        reason = "a GPU, but causal-conv1d is not installed"
-        if find_spec("causal_conv1d") is not None:
-            try:
-                _fused_kernel()
-                name, reason = "causal_conv1d", "a GPU, and causal-conv1d is installed"
-            except (ImportError, AttributeError) as problem:
-                reason = f"a GPU, but causal-conv1d does not import ({problem})"
-    log.info("causal convolution by %s: %s", name, reason)
-    return name
+    return FUSED.choose(device_type, otherwise="torch")
 
 
 def _torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -73,22 +60,10 @@ def _torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.squeeze(2).transpose(1, 2)
 
 
-def _fused_kernel() -> Callable[..., Tensor]:
-    kernel: Callable[..., Tensor] = import_module("causal_conv1d").causal_conv1d_fn
-    return kernel
-
-
 def _fused(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    try:
-        kernel = _fused_kernel()
-    except (ImportError, AttributeError) as problem:
-        raise GeoladderError(
-            f"convolution backend causal_conv1d cannot be imported ({problem}); "
-            "install causal-conv1d, or use torch"
-        ) from None
     wide = x.shape[2] % CHANNELS_LAST_MULTIPLE == 0
     channels_first = x.contiguous().mT if wide else x.mT.contiguous()  # (B, D, L)
-    return kernel(channels_first, weight.squeeze(1), bias).mT
+    return FUSED(channels_first, weight.squeeze(1), bias).mT
 
 
 BACKENDS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {

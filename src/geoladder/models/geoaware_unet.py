@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, check_input, check_side, hide, init_weights
 from geoladder.models.learned_residual import ConvBlock, LearnedResidual
 
 STAGES = 5
@@ -38,16 +38,18 @@ class Stage(nn.Module):
         return y if self.residual is None else self.residual(x, y)
 
 
+def _stages(dims: list[int], depths: list[int], px: int) -> nn.ModuleList:
+    levels = enumerate(zip(dims, depths, strict=True))
+    return nn.ModuleList(Stage(dim, depth, px // 2**level) for level, (dim, depth) in levels)
+
+
 class Encoder(nn.Module):
     """Images (B, bands, px, px) to the maps of the stages, finest first, and the embedding (B, latent)."""
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
         super().__init__()
         self.stem = ConvBlock(bands, dims[0], px)
-        self.stages = nn.ModuleList(
-            Stage(dim, depth, px // 2**level)
-            for level, (dim, depth) in enumerate(zip(dims, depths, strict=True))
-        )
+        self.stages = _stages(dims, depths, px)
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairwise(dims))
         side = px // COARSEST
         self.norm = nn.LayerNorm([dims[-1], side, side])
@@ -91,10 +93,7 @@ class Decoder(nn.Module):
         self.from_latent = nn.Linear(latent, dims[-1] * side**2)
         self.norm = nn.LayerNorm(list(self.shape))
         self.skips = nn.ModuleList(map(LearnedResidual, dims))
-        self.stages = nn.ModuleList(
-            Stage(dim, depth, px // 2**level)
-            for level, (dim, depth) in enumerate(zip(dims, depths, strict=True))
-        )
+        self.stages = _stages(dims, depths, px)
         self.ups = nn.ModuleList(
             Up(coarse, fine, px // 2**level) for level, (fine, coarse) in enumerate(pairwise(dims))
         )
@@ -155,11 +154,8 @@ class GeoAwareUNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
         check_input(x, self.bands, self.image_px)
-        if tuple(x.shape[2:]) != (self.image_px, self.image_px):
-            raise GeoladderError(
-                f"this Geo-Aware U-Net takes images of {self.image_px} x {self.image_px} pixels only, since its "
-                f"norms have a weight per pixel; got {x.shape[2]} x {x.shape[3]}. The architecture `unet` takes any "
-                "multiple of 8"
-            )
+        only = f"this Geo-Aware U-Net takes images of {self.image_px} x {self.image_px} pixels only"
+        why, advice = "its norms have a weight per pixel", ". The architecture `unet` takes any multiple of 8"
+        check_side(x, self.image_px, f"{only}, since {why}", advice)
         maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
         return Features(self.decoder(maps, embedding), embedding)

@@ -4,6 +4,13 @@ The mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, so that s
 mixer reads the grid in one order; blocks take turns along rows and columns, each forwards and backwards, so that four
 blocks look in all directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order,
 and with one the model learned more slowly. `sweep` picks one order a block in turns (the default), two or four.
+
+`PaperMambaUPerNet` is the paper's: its ViT-B of patch 16 with every attention replaced by a two-dimensional scan.
+Apart from the mixer little differs from the ViT, so that the two compare mixers: patches by one linear map,
+the fixed 2-D sine-cosine place code, pre-norm blocks, four equally spaced taps, the wide UPerNet. No code of it is
+published; 12 blocks of 768 channels with `expand` 2 give the stated size. The grid is scanned from the first row and
+column in even blocks and from the last in odd ones, since one direction alone would leave the first token blind; this
+adds no parameter. There is no CLS token, which a scan has no place for: the summary is the mean token.
 """
 
 import math
@@ -15,11 +22,11 @@ from torch.nn import functional
 from geoladder.errors import GeoladderError
 from geoladder.models.causal_conv import causal_convolution
 from geoladder.models.mamba2d import M2DMixer
-from geoladder.models.patches import PatchEmbedding
+from geoladder.models.patches import PatchEmbedding, PlainPatches
 from geoladder.models.scan import selective_scan
-from geoladder.models.steps import start_steps
-from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp
-from geoladder.models.upernet import UPerNet
+from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp, start_steps
+from geoladder.models.upernet import PaperUPerNet, UPerNet
+from geoladder.models.vit import PAPER_TEMPERATURE
 
 KERNEL = 4
 """Tokens under the causal convolution."""
@@ -156,3 +163,41 @@ class MambaUPerNet(TokenUPerNet):
 
         encoder = Encoder(width, depth, PatchEmbedding(bands, width, patch, stem), block)
         super().__init__(encoder, UPerNet(width, decoder, patch, bands), patch, width, bands)
+
+
+class PaperMambaUPerNet(TokenUPerNet):
+    """Mamba encoder of the ViT's form and the paper's UPerNet.
+
+    Args:
+        width: of a token; a multiple of 4.
+        depth: blocks; a multiple of 4.
+        patch: side of a patch in pixels.
+        d_state: states per channel of a scan.
+        expand: channels of the scan per token channel.
+        mlp_ratio: hidden units of the MLP per token channel.
+        bands: of the image.
+
+    Raises:
+        GeoladderError: the arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        patch: int,
+        d_state: int = 16,
+        expand: int = 2,
+        mlp_ratio: int = 4,
+        bands: int = 10,
+    ) -> None:
+        requirements = {"a width and a depth that are multiples of 4": width % 4 == depth % 4 == 0 < depth}
+        check_tokens("a Mamba-UPerNet of the paper", requirements, width=width, depth=depth)
+
+        def block(number: int) -> Block:
+            return Block(width, M2DMixer(width, d_state, expand, turned=number % 2 == 1), mlp_ratio)
+
+        encoder = Encoder(
+            width, depth, PlainPatches(bands, width, patch), block, temperature=PAPER_TEMPERATURE
+        )
+        super().__init__(encoder, PaperUPerNet(width), patch, width, bands)

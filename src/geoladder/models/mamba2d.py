@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
-from geoladder.models.patches import hidden_patches
-from geoladder.models.steps import start_steps
+from geoladder.models.patches import with_mask_token
+from geoladder.models.tokens import damp, start_steps
 from geoladder.models.upernet import GROUP, LightUPerNet
 from geoladder.models.wavefront import wavefront_scan
 
@@ -152,8 +152,7 @@ class Encoder(nn.Module):
         for layer in self.modules():
             if isinstance(layer, Block):
                 layer.mixer.start()
-                for last in (layer.mixer.out_proj, layer.local.narrow, layer.fc2):
-                    last.weight.data.mul_((2 * sum(depths)) ** -0.5)  # so that depth does not grow the signal
+                damp([layer.mixer.out_proj, layer.local.narrow, layer.fc2], sum(depths))
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Maps (B, dims[i], H / 4 / 2^i, W / 4 / 2^i), and the mean token of the last (B, dims[3]).
@@ -161,8 +160,7 @@ class Encoder(nn.Module):
         A cell of the first stage whose pixels are all `hidden` (B, 1, H, W bool) is the mask token.
         """
         x = self.stem_norm(self.stem(pixels).permute(0, 2, 3, 1))
-        if hidden is not None:
-            x = torch.where(hidden_patches(hidden, STEM), self.mask_token.to(x.dtype), x)
+        x = with_mask_token(x, hidden, STEM, self.mask_token)
         maps = [self.stages[0](x).permute(0, 3, 1, 2)]
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
             maps.append(stage(down(maps[-1]).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))

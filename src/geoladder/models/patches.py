@@ -10,9 +10,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def hidden_patches(hidden: Tensor, patch: int) -> Tensor:
-    """Which patches of `patch` pixels a side are wholly `hidden` (B, 1, H, W bool): (B, rows, columns, 1) bool."""
-    return functional.max_pool2d((~hidden).float(), patch)[:, 0, :, :, None] == 0
+def with_mask_token(tokens: Tensor, hidden: Tensor | None, patch: int, mask_token: Tensor) -> Tensor:
+    """Put the mask token where a patch is wholly hidden.
+
+    Args:
+        tokens: (B, rows, columns, dim).
+        hidden: (B, 1, H, W) bool, True where a pixel is hidden; None hides nothing.
+        patch: side of a patch in pixels.
+        mask_token: (dim,).
+
+    Returns:
+        (B, rows, columns, dim).
+    """
+    if hidden is None:
+        return tokens
+    wholly = functional.max_pool2d((~hidden).float(), patch)[:, 0, :, :, None] == 0
+    return torch.where(wholly, mask_token.to(tokens.dtype), tokens)
 
 
 class PatchEmbedding(nn.Module):
@@ -36,9 +49,7 @@ class PatchEmbedding(nn.Module):
         """Tokens; a patch whose pixels are all `hidden` (B, 1, H, W bool) is the mask token."""
         stem = functional.gelu(self.stem(pixels))
         tokens: Tensor = self.embed(stem).permute(0, 2, 3, 1)
-        if hidden is not None:
-            tokens = torch.where(hidden_patches(hidden, self.patch), self.mask_token.to(tokens.dtype), tokens)
-        return tokens
+        return with_mask_token(tokens, hidden, self.patch, self.mask_token)
 
 
 class PlainPatches(nn.Module):
@@ -66,6 +77,4 @@ class PlainPatches(nn.Module):
             0, 2, 4, 1, 3, 5
         )  # rows, columns, bands, side, side
         tokens: Tensor = self.embed(patches.flatten(3))
-        if hidden is not None:
-            tokens = torch.where(hidden_patches(hidden, self.patch), self.mask_token.to(tokens.dtype), tokens)
-        return tokens
+        return with_mask_token(tokens, hidden, self.patch, self.mask_token)

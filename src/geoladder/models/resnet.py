@@ -68,11 +68,3 @@ class ResNet(nn.Module):
         """(B, bands, H, W) to (B, width, H / 4, W / 4), what the first of `stages` takes."""
         x = functional.relu(self.norm(self.conv(x)))
         return functional.max_pool2d(x, 3, stride=2, padding=1)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """The four maps, finest first."""
-        x, maps = self.stem(x), []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps

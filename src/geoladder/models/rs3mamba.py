@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, check_input, hide, init_weights
+from geoladder.models.backbone import Features, Fill, check_input, check_side, hide, init_weights
 from geoladder.models.resnet import EXPANSION, ResNet
 from geoladder.models.ss2d import PatchMerging, VSSBlock
-from geoladder.models.steps import start_steps
+from geoladder.models.tokens import start_steps
 from geoladder.models.unetformer import HEADS as DECODER_HEADS
-from geoladder.models.unetformer import UNetFormerDecoder
-from geoladder.models.window_attention import GlobalLocalBlock
+from geoladder.models.unetformer import GlobalLocalBlock, UNetFormerDecoder
 
 SCALES = 4
 COARSEST = 32
@@ -145,11 +144,8 @@ class RS3Mamba(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
         check_input(x, self.bands, COARSEST)
-        if tuple(x.shape[2:]) != (self.image_px, self.image_px):
-            raise GeoladderError(
-                f"this RS3Mamba takes images of {self.image_px} x {self.image_px} pixels only, since it reads place "
-                f"from the whole coarsest map; got {x.shape[2]} x {x.shape[3]}"
-            )
+        only = f"this RS3Mamba takes images of {self.image_px} x {self.image_px} pixels only"
+        check_side(x, self.image_px, f"{only}, since it reads place from the whole coarsest map")
         maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
         dense = functional.interpolate(
             self.decoder(maps), size=x.shape[2:], mode="bilinear", align_corners=False

@@ -1,30 +1,27 @@
 """The selective scan of Mamba (S6; Gu and Dao, arXiv 2312.00752, algorithm 2), by whichever backend is fastest here.
 
-The plain loop is kept as `reference`, the oracle of the tests; nobody trains with it. Backends:
+Backends:
 
 - `numba`: compiled kernels with their own backward pass (geoladder.models.scan_cpu); CPU, and counting on `meta`
 - `torch`: chunks of a log-step scan in plain torch, any device; what a GPU without mamba-ssm gets
 - `mamba_ssm`: the fused CUDA kernel of the package mamba-ssm, where it is installed
-- `reference`: one token at a time
 
-`auto` picks among the first three by the device and logs the reason once.
+`auto` picks among them by the device and logs the reason once.
 """
 
-import logging
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from geoladder.errors import GeoladderError
+from geoladder.models.backends import FusedKernel
 from geoladder.models.scan_cpu import scan_op
 
-log = logging.getLogger(__name__)
-
-Backend = Literal["auto", "numba", "torch", "mamba_ssm", "reference"]
+Backend = Literal["auto", "numba", "torch", "mamba_ssm"]
+FUSED = FusedKernel("selective scan", "mamba-ssm", "mamba_ssm.ops.selective_scan_interface:selective_scan_fn")
 TORCH_CHUNK = 64
 """Tokens the `torch` backend scans at once, in 6 doubling steps."""
 
@@ -74,18 +71,7 @@ def selective_scan(
 @cache
 def choose_backend(device_type: str) -> str:
     """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
-    if device_type in ("cpu", "meta"):
-        name, reason = "numba", f"tensors are on {device_type}"
-    elif device_type == "cuda" and find_spec("mamba_ssm") is not None:
-        name, reason = "mamba_ssm", "a GPU, and mamba-ssm is installed"
-        try:
-            _fused_kernel()
-        except ImportError as problem:
-            name, reason = "torch", f"a GPU, but mamba-ssm does not import ({problem})"
-    else:
-        name, reason = "torch", f"tensors are on {device_type}, and mamba-ssm is not installed"
-    log.info("selective scan by %s: %s", name, reason)
-    return name
+    return FUSED.choose(device_type, otherwise="numba" if device_type in ("cpu", "meta") else "torch")
 
 
 def warm_up() -> None:
@@ -114,15 +100,6 @@ def _numba(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tens
     return y.mT
 
 
-def _reference(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
-    h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1])
-    outputs = []
-    for u_t, delta_t, b_t, c_t in zip(*(tensor.unbind(-1) for tensor in (u, delta, b, c)), strict=True):
-        h = torch.exp(delta_t[..., None] * a) * h + (delta_t * u_t)[..., None] * b_t[:, None]
-        outputs.append((h * c_t[:, None]).sum(-1))
-    return torch.stack(outputs, -1) + u * skip[:, None]
-
-
 def _chunked(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
     """Chunk by chunk; in a chunk, states of all tokens at once by doubling (Hillis and Steele)."""
     h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1], 1)
@@ -147,27 +124,12 @@ def _chunked(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Te
     return torch.cat(outputs, -1) + u * skip[:, None]
 
 
-def _fused_kernel() -> Callable[..., Any]:
-    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-
-    kernel: Callable[..., Any] = selective_scan_fn
-    return kernel
-
-
 def _fused(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
-    try:
-        kernel = _fused_kernel()
-    except ImportError as problem:
-        raise GeoladderError(
-            f"scan backend mamba_ssm cannot be imported ({problem}); install mamba-ssm, or use torch"
-        ) from None
-    y: Tensor = kernel(u.contiguous(), delta.contiguous(), a, b.contiguous(), c.contiguous(), skip)
-    return y
+    return FUSED(u.contiguous(), delta.contiguous(), a, b.contiguous(), c.contiguous(), skip)
 
 
 BACKENDS: dict[str, Callable[..., Tensor]] = {
     "numba": _numba,
     "torch": _chunked,
     "mamba_ssm": _fused,
-    "reference": _reference,
 }

@@ -112,12 +112,10 @@ scan_op.register_autograd(_gradients, setup_context=_save)
 @register_flop_formula(torch.ops.geoladder.selective_scan)
 def scan_flops(u: Any, delta: Any, a: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - shapes
     """FLOPs of a forward scan: per token, channel and state 9 (as mamba_ssm counts them), plus the skip's 2."""
-    batch, length, channels = u
-    return batch * length * channels * (9 * a[1] + 2)
+    return math.prod(u) * (9 * a[1] + 2)
 
 
 @register_flop_formula(torch.ops.geoladder.selective_scan_backward)
 def scan_backward_flops(u: Any, delta: Any, a: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - shapes
     """FLOPs of the backward scan: 5 to recompute the state, 15 for the gradients, plus 8 per token and channel."""
-    batch, length, channels = u
-    return batch * length * channels * (20 * a[1] + 8)
+    return math.prod(u) * (20 * a[1] + 8)

@@ -6,6 +6,7 @@ token; their summary is the mean token. Hidden patches enter as a learned mask t
 their position, so that pretraining and fine-tuning run the same network.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
@@ -17,6 +18,9 @@ from torch.nn import functional
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
 from geoladder.models.upernet import GRID_MULTIPLE, PaperUPerNet, UPerNet
+
+STEP_RANGE = (0.001, 0.1)
+"""Of the initial step sizes of a selective scan (Gu and Dao, arXiv 2312.00752)."""
 
 
 @lru_cache(maxsize=16)
@@ -57,6 +61,20 @@ def damp(last_layers: Iterable[nn.Linear], depth: int) -> None:
     """Scale down layers that end residual branches, two in each block, so that depth does not grow the signal."""
     for last in last_layers:
         last.weight.data.mul_((2 * depth) ** -0.5)
+
+
+def start_steps(*layers: nn.Linear) -> None:
+    """Give `layers` (rank to channels, before a softplus) the same initial steps, log-uniform in STEP_RANGE.
+
+    Random numbers come from torch's current generator.
+    """
+    low, high = (math.log(bound) for bound in STEP_RANGE)
+    with torch.no_grad():
+        step = torch.exp(low + (high - low) * torch.rand_like(layers[0].bias))
+        for layer in layers:
+            layer.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound)
 
 
 class TokenBlock(nn.Module):

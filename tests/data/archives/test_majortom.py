@@ -168,7 +168,7 @@ def test_files_that_may_not_be_read_say_so(archive, monkeypatch):
         UnreadableTileError, match=r"part_00001.parquet cannot be read .*give the right .*chmod u\+r"
     ):
         MajorTom(archive.folder).identities(PART)
-    monkeypatch.setattr("geoladder.data.archives.tile_metadata.pq.read_table", refuse)
+    monkeypatch.setattr("geoladder.data.archives.majortom.pq.read_table", refuse)
     with pytest.raises(
         GeoladderError, match=r"metadata.parquet cannot be read .*give the right .*chmod u\+r"
     ):

@@ -5,7 +5,6 @@ import json
 import resource
 import subprocess
 import sys
-import threading
 import time
 from datetime import date
 from email.utils import format_datetime
@@ -22,11 +21,10 @@ from geoladder.cli import main
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch import file as fetch_file_module
 from geoladder.data.fetch.archive import fetch, prepare
-from geoladder.data.fetch.choose import plan_fetch
 from geoladder.data.fetch.file import fetch_file
 from geoladder.data.fetch.http import Server
-from geoladder.data.fetch.plan import RemoteFile, describe, human
-from geoladder.data.fetch.retry import Patience, StoppedError, TransientError, persist, retry_after_s
+from geoladder.data.fetch.plan import RemoteFile, describe, human, plan_fetch
+from geoladder.data.fetch.retry import Patience, StoppedError, TransientError, retry_after_s
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
 from geoladder.study.address import HUB, resolve
@@ -194,14 +192,14 @@ def test_pauses_grow_with_jitter_from_the_seed():
 
 
 def test_stop_ends_a_pause():
-    stop = threading.Event()
-    stop.set()
+    server = Server("http://localhost", QUICK, 1)
+    server.stop.set()
 
     def fails():
         raise TransientError("x", 60)
 
     with pytest.raises(StoppedError):
-        persist(fails, "x", QUICK, stop)
+        server.persist(fails, "x")
 
 
 def test_changed_file_is_begun_again(blob, tmp_path):

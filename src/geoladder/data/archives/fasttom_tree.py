@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from geoladder.data.archives.grid import cell_of
-from geoladder.data.archives.product_folder import peek
 from geoladder.data.archives.tile import UnreadableTileError
-from geoladder.data.archives.tile_tree import TileTree
+from geoladder.data.archives.tile_tree import TileTree, peek
 from geoladder.errors import GeoladderError
 
 LEVEL_1C = "level 1C"
@@ -38,15 +37,6 @@ class FastTomTree(TileTree):
     looks = "the released FastTOM has <row>/<product>/B02.tif and metadata.json beside it"
     mask_may_lack = True
 
-    def __init__(self, archive: Path) -> None:
-        """Look for product folders.
-
-        Raises:
-            GeoladderError: there is none, or a folder may not be looked into.
-        """
-        super().__init__(archive)
-        self._places: dict[str, Place] = {}
-
     def _cell(self, part: str) -> str:
         return self._place(part).grid_cell
 
@@ -62,9 +52,7 @@ class FastTomTree(TileTree):
         }
 
     def _place(self, part: str) -> Place:
-        if part not in self._places:
-            self._places[part] = _read_place(self.archive / part / "metadata.json")
-        return self._places[part]
+        return _read_place(self.archive / part / "metadata.json")
 
 
 def _read_place(path: Path) -> Place:

@@ -1,14 +1,19 @@
-"""Walking through a folder that may be large, and may not be ours.
+"""Looking into a folder that may be large, may not be ours, and may not be unpacked yet.
 
 A folder that may not be looked into is an error. What Python offers passes over it in silence, and an archive would
-be smaller than it is.
+be smaller than it is. PhilEO's archives are published as zips of several parts, `name.z01`, `name.z02`, ...,
+`name.zip`, which most tools cannot unpack as they are: they must be joined first.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from geoladder.errors import GeoladderError
+
+_PART = re.compile(r"\.(z\d+|zip)$", re.IGNORECASE)
+SHOWN = 3
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -28,3 +33,29 @@ def _refuse(problem: OSError) -> None:
         f"{problem.filename} cannot be listed ({problem}); give the right to read and enter it (chmod u+rx), or "
         "remove it"
     ) from None
+
+
+def unpacking(folder: Path) -> str:
+    """How to unpack the zips of a folder (itself or one level below).
+
+    Returns:
+        Sentences for an error message; empty where there is no zip.
+    """
+    parts = sorted(
+        path for pattern in ("*", "*/*") for path in folder.glob(pattern) if _PART.search(path.name)
+    )
+    if not parts:
+        return ""
+    whole = next((path for path in parts if path.suffix.lower() == ".zip"), None)
+    size_gb = sum(path.stat().st_size for path in parts) / 1e9
+    shown = ", ".join(path.name for path in parts[:SHOWN]) + (", ..." if len(parts) > SHOWN else "")
+    if whole is None:
+        return f"it holds parts of a zip ({shown}), but not the last one, *.zip: fetch that, too"
+    how = f"unzip {whole.name}"
+    if len(parts) > 1:
+        how = f"zip -s 0 {whole.name} --out one.zip && unzip one.zip"
+    return (
+        f"it holds {len(parts)} file(s) of a zip ({shown}; {size_gb:.3g} GB), which must be unpacked first: "
+        f"`cd {whole.parent} && {how}`. Joining and unpacking need at least {2 * size_gb:.3g} GB beside them; "
+        "then point `path` at the folder that was unpacked"
+    )

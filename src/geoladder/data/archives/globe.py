@@ -46,7 +46,12 @@ class Globe:
         self.archive = Path(archive)
         self._stored_climate = climate == "stored"
         self._open: dict[str, GlobeFile] = {}
-        self._parts = find_files(self.archive)
+        self._parts = sorted(
+            (below / name).relative_to(self.archive).as_posix()
+            for below, _, names in walk(self.archive)
+            for name in names
+            if is_globe_name(name)
+        )
         if not self._parts:
             raise GeoladderError(
                 f"no <Sentinel-2 product>_{{train,val}}_s2.npy below {self.archive} (check the corpus' `path`)"
@@ -132,20 +137,6 @@ class Globe:
                 "unusable": "",
             }
         )
-
-
-def find_files(root: Path) -> list[str]:
-    """Image files of PhilEO Globe below a folder, as POSIX paths, sorted.
-
-    Raises:
-        GeoladderError: a folder may not be looked into.
-    """
-    return sorted(
-        (folder / name).relative_to(root).as_posix()
-        for folder, _, names in walk(root)
-        for name in names
-        if is_globe_name(name)
-    )
 
 
 def _cells(file: GlobeFile) -> list[str]:

@@ -13,12 +13,12 @@ from typing import NamedTuple, get_args
 
 from geoladder.data.archives.fasttom import FastTom
 from geoladder.data.archives.fasttom_tree import FastTomTree
+from geoladder.data.archives.folders import unpacking
 from geoladder.data.archives.globe import Globe
 from geoladder.data.archives.globe_files import is_globe_name
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.archives.tile import TileSource
 from geoladder.data.archives.tile_tree import TileTree
-from geoladder.data.archives.zips import unpacking
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import ArchiveSource, RealSource
 from geoladder.study.specs import Layout

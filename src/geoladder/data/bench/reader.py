@@ -12,9 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from geoladder.data.archives.folders import walk
+from geoladder.data.archives.folders import unpacking, walk
 from geoladder.data.archives.npy import label_path, open_images, open_npy
-from geoladder.data.archives.zips import unpacking
 from geoladder.data.bench.files import Split, parse
 from geoladder.data.bench.record import describe, tile_records
 from geoladder.errors import GeoladderError

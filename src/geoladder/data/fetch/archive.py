@@ -7,23 +7,31 @@ Several jobs may each fetch a group of parts into one folder.
 
 import logging
 import shutil
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.fetch.choose import plan_fetch
-from geoladder.data.fetch.disk import DiskError, readable_disk_errors, sha256
-from geoladder.data.fetch.file import Advance, fetch_file, unfinished
+from geoladder.data.fetch.file import (
+    Advance,
+    DiskError,
+    fetch_file,
+    readable_disk_errors,
+    sha256,
+    unfinished,
+)
 from geoladder.data.fetch.http import Server
-from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile, human
-from geoladder.data.fetch.progress import progress_bar
+from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile, human, plan_fetch
 from geoladder.data.fetch.records import (
     SOURCE,
     Record,
@@ -133,7 +141,10 @@ def fetch(
     manifest = folder / (f"manifest-{group[0]}-of-{group[1]}.json" if group else "manifest.json")
     with readable_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [part for part in parts if not _is_there(part, folder)]
+        records = [read_record(folder, part.file) for part in parts]
+        missing = [
+            part for part, record in zip(parts, records, strict=True) if not (record and record.has(part))
+        ]
         _check_room(folder, missing)
         if missing:  # rows of parts are about to move, so what says where they are must go first
             (folder / METADATA).unlink(missing_ok=True)
@@ -147,7 +158,7 @@ def fetch(
 def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool) -> None:
     """Fetch parts; one that fails for good does not keep the others from coming, a full disk does."""
     failed = []
-    with progress_bar(sum(part.size_bytes for part in parts), bar) as advance:
+    with _progress_bar(sum(part.size_bytes for part in parts), bar) as advance:
         threads = ThreadPoolExecutor(server.connections)
         try:
             running = [threads.submit(_fetch_part, server, part, folder, advance) for part in parts]
@@ -170,9 +181,25 @@ def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool)
         )
 
 
-def _is_there(part: Part, folder: Path) -> bool:
-    record = read_record(folder, part.file)
-    return record is not None and record.has(part)
+@contextmanager
+def _progress_bar(total_bytes: int, shown: bool) -> Iterator[Advance]:
+    """Bytes, rate and time left on stderr while the block runs, if `shown` and if stderr is a terminal.
+
+    Yields:
+        A function that moves the bar by so many bytes, forwards or back, from any thread.
+    """
+    bar = Progress(
+        "fetching",
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not (shown and sys.stderr.isatty()),
+    )
+    with bar:
+        task = bar.add_task("fetching", total=total_bytes)
+        yield lambda count: bar.advance(task, count)
 
 
 def _fetch_part(server: Server, part: Part, folder: Path, advance: Advance) -> str:

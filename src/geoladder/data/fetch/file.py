@@ -5,7 +5,9 @@ rest on the condition that the file has not changed (If-Range with the tag in `.
 """
 
 import bisect
+import errno
 import fcntl
+import hashlib
 import itertools
 import json
 import logging
@@ -16,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from geoladder.data.fetch.disk import readable_disk_errors, sha256, write_all
 from geoladder.data.fetch.http import Server, no_ranges, other_size
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.data.fetch.retry import StoppedError, TransientError
@@ -31,6 +32,16 @@ Range = tuple[int, int]
 """First byte, and the byte behind the last."""
 Advance = Callable[[int], None]
 """Receives the bytes written, also those of earlier tries, and negative numbers where bytes are thrown away."""
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "files may not be so large",
+}
+
+
+class DiskError(GeoladderError):
+    """The disk refuses; other files would fare no better."""
 
 
 class DamagedError(TransientError):
@@ -208,3 +219,34 @@ def _append_range(server: Server, file: RemoteFile, download: _Unfinished) -> No
                 raise StoppedError(file.name)
     if download.size_bytes < end:
         raise TransientError("the connection ended")
+
+
+def write_all(handle: int, block: bytes) -> None:
+    """Write a block to a file descriptor, which may take several calls where a disk fills up."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def readable_disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing `path` into messages."""
+    try:
+        yield
+    except OSError as problem:
+        where = problem.filename or path
+        if problem.errno in _FULL:
+            why = f"{_FULL[problem.errno]}; make room, or fetch to another folder"
+        elif isinstance(problem, PermissionError):
+            why = "this user may not write there; choose another --out, or change its permissions"
+        else:
+            why = problem.strerror or str(problem)
+        raise DiskError(
+            f"{where} cannot be written: {why}. What came so far is kept; the same command continues from there"
+        ) from None

@@ -1,10 +1,11 @@
 """HTTP for fetching archives: where files are, how large they are, and what a server's answers mean.
 
 The server is expected to fail. What may pass (429, 5xx, timeouts, broken connections) is raised as `TransientError`,
-which `geoladder.data.fetch.retry` repeats; everything else is a message for the user, at once.
+which `Server.persist` repeats; everything else is a message for the user, at once.
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,14 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
 from geoladder.data.fetch.plan import RemoteFile
-from geoladder.data.fetch.retry import Patience, TransientError, persist, retry_after_s
+from geoladder.data.fetch.retry import Patience, StoppedError, TransientError, retry_after_s
 from geoladder.errors import GeoladderError
 from geoladder.study.address import hub_listing
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may be gone the next time."""
@@ -74,8 +77,43 @@ class Server:
         )
 
     def persist(self, action: Callable[[], T], name: str) -> T:
-        """Repeat `action`, as `retry.persist`, with this server's patience."""
-        return persist(action, name, self._patience, self.stop)
+        """Repeat `action` until it passes.
+
+        Args:
+            action: raises `TransientError` where another try may help.
+            name: of what is fetched, for messages and jitter.
+
+        Raises:
+            GeoladderError: as many failures in a row as this server's patience allows; says the last.
+            StoppedError: `stop` was set.
+        """
+
+        def attempt() -> T:
+            if self.stop.is_set():
+                raise StoppedError(name)
+            return action()
+
+        def pause_s(state: RetryCallState) -> float:
+            problem = state.outcome and state.outcome.exception()
+            least_s = problem.retry_after_s if isinstance(problem, TransientError) else 0.0
+            seconds = self._patience.pause_s(name, state.attempt_number, least_s)
+            log.warning("%s: %s; again in %.1f s", name, problem, seconds)
+            return seconds
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(self._patience.attempts),
+            wait=pause_s,
+            sleep=sleep_using_event(self.stop),
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except TransientError as problem:
+            raise GeoladderError(
+                f"{name}: given up after {self._patience.attempts} failures in a row ({problem}); what came so far "
+                "is kept, so the same command continues from there: try later, or with fewer --connections"
+            ) from None
 
     def list_files(self, names: Sequence[str]) -> dict[str, RemoteFile]:
         """Ask for the sizes of files; files the server does not have are left out.
@@ -108,7 +146,7 @@ class Server:
         headers = {"Range": f"bytes={first}-{behind - 1}"}
         if tag and not tag.startswith("W/"):  # weak tags are not allowed there
             headers["If-Range"] = tag
-        with self._open(self._url(file.name), headers=headers) as response:
+        with self._open(f"{self.folder_url}/{file.name}", headers=headers) as response:
             if response.status == 416:
                 raise other_size(file, f"at most {first} bytes")
             sent = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
@@ -120,15 +158,7 @@ class Server:
             yield Answer(int(sent[1]) if sent else 0, response.headers.get("ETag", ""), response)
 
     def read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
-        """The last bytes of a file, in memory.
-
-        Raises:
-            GeoladderError: the server gives up, refuses, sends no ranges, or has a file of another size.
-            StoppedError: `stop` was set.
-        """
-        return self.persist(partial(self._read_end, file, size_bytes), file.name)
-
-    def _read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
+        """The last bytes of a file, in memory; raises as `read`, and `GeoladderError` where no ranges are sent."""
         first = file.size_bytes - size_bytes
         with self.read(file, first, file.size_bytes) as answer:
             if answer.first != first:
@@ -154,18 +184,16 @@ class Server:
         except urllib3.exceptions.HTTPError as problem:
             raise TransientError(_innermost(problem)) from None
 
-    def _url(self, name: str) -> str:
-        return f"{self.folder_url}/{name}"
-
     def _head(self, name: str) -> RemoteFile | None:
+        url = f"{self.folder_url}/{name}"
         try:
-            with self._open(self._url(name), "HEAD") as response:
+            with self._open(url, "HEAD") as response:
                 length = response.headers.get("Content-Length")
         except FileMissingError:
             return None
         if length is None:
             raise GeoladderError(
-                f"{self._url(name)}: the server does not say how large the file is, so it cannot be verified"
+                f"{url}: the server does not say how large the file is, so it cannot be verified"
             )
         return RemoteFile(name, int(length))
 

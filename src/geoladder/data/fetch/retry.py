@@ -1,20 +1,10 @@
-"""When a failing server is asked again: pauses grow exponentially, and their jitter comes from a seed."""
+"""Failures of a server that may pass, and pauses after them: they grow, and their jitter comes from a seed."""
 
-import logging
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event
-from typing import TypeVar
 
 import numpy as np
 import urllib3
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
-
-from geoladder.errors import GeoladderError
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class TransientError(Exception):
@@ -52,48 +42,6 @@ class Patience:
 
 
 DEFAULT = Patience()
-
-
-def persist(action: Callable[[], T], name: str, patience: Patience, stop: Event) -> T:
-    """Repeat `action` until it passes.
-
-    Args:
-        action: raises `TransientError` where another try may help.
-        name: of what is fetched, for messages and jitter.
-        patience: pauses and limits.
-        stop: ends a pause early.
-
-    Raises:
-        GeoladderError: `patience.attempts` failures in a row; says the last.
-        StoppedError: `stop` was set.
-    """
-
-    def attempt() -> T:
-        if stop.is_set():
-            raise StoppedError(name)
-        return action()
-
-    def pause_s(state: RetryCallState) -> float:
-        problem = state.outcome and state.outcome.exception()
-        least_s = problem.retry_after_s if isinstance(problem, TransientError) else 0.0
-        seconds = patience.pause_s(name, state.attempt_number, least_s)
-        log.warning("%s: %s; again in %.1f s", name, problem, seconds)
-        return seconds
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(TransientError),
-        stop=stop_after_attempt(patience.attempts),
-        wait=pause_s,
-        sleep=sleep_using_event(stop),
-        reraise=True,
-    )
-    try:
-        return retrying(attempt)
-    except TransientError as problem:
-        raise GeoladderError(
-            f"{name}: given up after {patience.attempts} failures in a row ({problem}); what came so far is kept, "
-            "so the same command continues from there: try later, or with fewer --connections"
-        ) from None
 
 
 def retry_after_s(header: str | None) -> float:

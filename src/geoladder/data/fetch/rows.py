@@ -10,6 +10,7 @@ import bisect
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -89,11 +90,11 @@ def _rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
 def _read_footer(server: Server, file: RemoteFile, footer: Path) -> pq.FileMetaData:
     """The footer of a remote part: from the file `footer`, or from the server, and kept there."""
     if not footer.is_file():
-        tail = server.read_end(file, TAIL_BYTES)
+        tail = server.persist(partial(server.read_end, file, TAIL_BYTES), file.name)
         size = int.from_bytes(tail[:4], "little") + TAIL_BYTES
         if tail[4:] != MAGIC or size > file.size_bytes:
             raise _no_rows(file, "no parquet footer at its end")
-        data = server.read_end(file, size)
+        data = server.persist(partial(server.read_end, file, size), file.name)
         with atomic_path(footer) as temporary:
             temporary.write_bytes(data)
     try:

@@ -27,7 +27,7 @@ ARCHITECTURE = Architecture(
     colour="#029e73",
     classes={
         "": "geoladder.models.mamba:MambaUPerNet",
-        "paper": "geoladder.models.mamba_paper:PaperMambaUPerNet",
+        "paper": "geoladder.models.mamba:PaperMambaUPerNet",
     },
     rungs={
         "xs": dial(12),

@@ -35,7 +35,7 @@ ARCHITECTURE = Architecture(
     name="vit_upernet",
     title="ViT-UPerNet",
     colour="#de8f05",
-    classes={"": "geoladder.models.vit:ViTUPerNet", "paper": "geoladder.models.vit_paper:PaperViTUPerNet"},
+    classes={"": "geoladder.models.vit:ViTUPerNet", "paper": "geoladder.models.vit:PaperViTUPerNet"},
     rungs={
         "xs": dial(12),
         "s": dial(32),

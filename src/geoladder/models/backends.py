@@ -1,0 +1,59 @@
+"""Fused CUDA kernels of optional packages: they run an operation on a GPU where they are installed."""
+
+import logging
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pkgutil import resolve_name
+
+from torch import Tensor
+
+from geoladder.errors import GeoladderError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FusedKernel:
+    """One kernel of a package."""
+
+    operation: str
+    """What it computes, in two words: `selective scan`."""
+    package: str
+    """As pip names it; its module, which is the backend's name, has underscores for hyphens."""
+    function: str
+    """`module:function`."""
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self.package.replace("-", "_")
+
+    def __call__(self, *inputs: Tensor | None) -> Tensor:
+        """Run the kernel.
+
+        Raises:
+            GeoladderError: the package cannot be imported.
+        """
+        try:
+            kernel = resolve_name(self.function)
+        except (ImportError, AttributeError) as problem:
+            raise GeoladderError(
+                f"{self.operation.split()[1]} backend {self.backend} cannot be imported ({problem}); "
+                f"install {self.package}, or use torch"
+            ) from None
+        y: Tensor = kernel(*inputs)
+        return y
+
+    def choose(self, device_type: str, otherwise: str) -> str:
+        """This backend on a GPU where it imports, else `otherwise`; logs the reason."""
+        name, reason = otherwise, f"tensors are on {device_type}"
+        if device_type == "cuda" and find_spec(self.backend) is None:
+            reason += f", and {self.package} is not installed"
+        elif device_type == "cuda":
+            try:
+                resolve_name(self.function)
+                name, reason = self.backend, f"a GPU, and {self.package} is installed"
+            except (ImportError, AttributeError) as problem:
+                reason = f"a GPU, but {self.package} does not import ({problem})"
+        log.info("%s by %s: %s", self.operation, name, reason)
+        return name
