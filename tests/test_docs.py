@@ -63,7 +63,7 @@ def _with_archives(study, folder):
     """The study with its archives, which are terabytes, pretended in `folder`."""
     text = (ROOT / study).read_text().replace("/archives/", f"{folder}/archives/")
     for path in re.findall(r"path: (\S+archives/[^\s,}]+)", text):
-        Path(path).mkdir(parents=True)
+        Path(path).mkdir(parents=True, exist_ok=True)
         (Path(path) / "metadata.parquet").touch()
     (folder / "paper.yaml").write_text(text)
     return str(folder / "paper.yaml")
