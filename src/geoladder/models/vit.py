@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.models.backbone import Features, check_side
-from geoladder.models.learned_residual import ConvBlock
+from geoladder.models.geoaware_unet import ConvBlock
 from geoladder.models.patches import PatchEmbedding, PlainPatches
 from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp
 from geoladder.models.upernet import GRID_MULTIPLE, PaperUPerNet, UPerNet
