@@ -6,7 +6,6 @@ cell of the grid has no place on the map; it is counted in the legend all the sa
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,10 +17,9 @@ from matplotlib.patches import Patch
 from geoladder.data.archives.grid import centre_of
 from geoladder.data.labels.climate import CLASSES, koppen_map
 from geoladder.errors import GeoladderError
-from geoladder.report.style import MM_PER_INCH, palette, save, style
+from geoladder.report.style import canvas, palette, save
 from geoladder.study.analysis import Figures
 
-mpl.use("Agg")
 COLUMNS = ["grid_cell", "product_id", "kept", "reason"]
 SEA = "#f4f7fa"
 CLIMATES = {
@@ -48,9 +46,7 @@ def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
         GeoladderError: the file is no ledger, or lists no tile.
     """
     tiles = read_ledger(ledger)
-    with style(settings):
-        width = settings.width_mm / MM_PER_INCH
-        figure = Figure(figsize=(width, 0.6 * width))
+    with canvas(settings, 0.6 * settings.width_mm) as figure:
         axis = figure.subplots()
         _draw_climates(axis)
         legend = _draw_tiles(axis, tiles, settings)
@@ -79,12 +75,9 @@ def read_ledger(path: Path) -> pd.DataFrame:
         raise GeoladderError(f"{path}: column kept holds '{strange[0]}'; True or False is expected")
     if tiles.empty:
         raise GeoladderError(f"{path} lists no tile; write it again with `geoladder index`")
-    places = {cell: _place(cell) for cell in tiles["grid_cell"].unique()}
     tiles["kept"] = tiles["kept"] == "True"
-    return tiles.assign(
-        lat_deg=[places[cell][0] for cell in tiles["grid_cell"]],
-        lon_deg=[places[cell][1] for cell in tiles["grid_cell"]],
-    )
+    tiles[["lat_deg", "lon_deg"]] = tiles["grid_cell"].map(_place).tolist()
+    return tiles
 
 
 def _place(cell: str) -> tuple[float, float]:

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from geoladder.registry import ARCHITECTURES
 from geoladder.report.laws import PIXELS_PER_MEGAPIXEL
-from geoladder.report.style import NAMES
 from geoladder.scaling.fit.record import from_json
 from geoladder.scaling.fit.result import Fit
 
@@ -127,7 +127,7 @@ def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str,
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(along.label)
     along.ticks(axis, np.unique(runs[along.role]) / along.unit)
-    axis.set_title(f"{NAMES.get(architecture, architecture)}\n{_exponent(law, along)}")
+    axis.set_title(f"{ARCHITECTURES[architecture].title}\n{_exponent(law, along)}")
     return pd.concat(parts, ignore_index=True).assign(
         panel=f"loss against {along.role}", architecture=architecture
     )
