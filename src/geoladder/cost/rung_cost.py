@@ -49,5 +49,5 @@ def counted(architecture: str, size: str, px: int) -> RungCost:
 
 @cache
 def _kept() -> dict[tuple[str, str, int], RungCost]:
-    table = pd.read_csv(TABLE, float_precision="round_trip")
+    table = pd.read_csv(TABLE)
     return {row[:3]: RungCost(*row[3:]) for row in table.itertuples(index=False, name=None)}
