@@ -49,30 +49,21 @@ def archive_size(corpus: Corpus, earth: Earth, folder: Path) -> ArchiveSize:
     if corpus.source == "synthetic":
         size_bytes = round(corpus.tiles * earth.tile_px**2 * BYTES_PER_PIXEL)
         return ArchiveSize(corpus.tiles, earth.tile_px, size_bytes, "study")
-    whole = _published(corpus)
+    derived = corpus.derive != "none"
+    whole = PUBLISHED[LIKE.get(corpus.source, corpus.derive if derived else corpus.like)]
+    if derived:
+        whole = whole._replace(size_bytes=PUBLISHED["majortom"].size_bytes)
     if corpus.url is not None:
-        return _selected(corpus, whole, folder)
+        fraction = float(corpus.select.fraction)
+        tiles = max(1, round(whole.tiles * fraction))
+        plan = read_plan(folder)
+        if plan is None or plan.select != corpus.select:
+            return whole._replace(tiles=tiles, size_bytes=round(whole.size_bytes * fraction))
+        tiles = tiles if derived else plan.tiles
+        return ArchiveSize(tiles, whole.tile_px, plan.size_bytes, "fetch plan")
     metadata = folder / "metadata.parquet"
-    if corpus.derive == "none" and metadata.is_file():
+    if not derived and metadata.is_file():
         tiles = pq.ParquetFile(metadata).metadata.num_rows
         size_bytes = round(tiles * whole.size_bytes / whole.tiles)
         return ArchiveSize(tiles, whole.tile_px, size_bytes, "metadata")
     return whole
-
-
-def _published(corpus: Corpus) -> ArchiveSize:
-    """The whole archive as published."""
-    derived = corpus.derive != "none"
-    size = PUBLISHED[LIKE.get(corpus.source, corpus.derive if derived else corpus.like)]
-    return size._replace(size_bytes=PUBLISHED["majortom"].size_bytes) if derived else size
-
-
-def _selected(corpus: Corpus, whole: ArchiveSize, folder: Path) -> ArchiveSize:
-    """What is fetched of an archive."""
-    fraction = float(corpus.select.fraction)
-    tiles = max(1, round(whole.tiles * fraction))
-    plan = read_plan(folder)
-    if plan is None or plan.select != corpus.select:
-        return ArchiveSize(tiles, whole.tile_px, round(whole.size_bytes * fraction), "published")
-    tiles = plan.tiles if corpus.derive == "none" else tiles
-    return ArchiveSize(tiles, whole.tile_px, plan.size_bytes, "fetch plan")

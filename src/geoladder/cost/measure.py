@@ -4,34 +4,41 @@ import resource
 import sys
 import time
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from geoladder.data.batches.batch import PretrainBatch
 from geoladder.data.batches.masking import block_masks
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
+from geoladder.models.heads import PretrainModel
+from geoladder.models.ladder import build_backbone
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
 from geoladder.training.losses import pretrain_terms
-from geoladder.training.optimisation import Precision, adamw, choose_precision
+from geoladder.training.optimisation import adamw, choose_precision
 
 SKIPPED = 2
 """Steps that are not timed: kernels are chosen and memory is first touched."""
 
 
-def measure_step(model: nn.Module, px: int, batch: int, steps: int, precision: Precision) -> dict[str, Any]:
-    """Train `model` (a PretrainModel on the CPU) for a few steps on the GPU if there is one, else on the CPU.
+class Measurement(NamedTuple):
+    """How to measure: images a step, and timed steps, whose median counts."""
+
+    batch: int
+    steps: int = 5
+
+
+def measure_step(architecture: str, size: str, px: int, how: Measurement) -> dict[str, Any]:
+    """Pretrain a rung for a few steps on the GPU if there is one, else on the CPU, in the number format of `auto`.
 
     Args:
-        model: its weights change.
+        architecture: of the rung.
+        size: of the rung.
         px: side of the images.
-        batch: images a step.
-        steps: timed; the median counts.
-        precision: as in the study.
+        how: to measure.
 
     Returns:
         device, threads, batch, precision, samples_per_second (median), seconds_per_step (median) and
@@ -41,14 +48,17 @@ def measure_step(model: nn.Module, px: int, batch: int, steps: int, precision: P
         GeoladderError: not enough memory.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    number_format = choose_precision(precision).name
+    number_format = choose_precision("auto").name
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = PretrainModel(build_backbone(architecture, size))
     before = _peak_bytes(kind)
     seconds = []
     try:
         model.to(kind)
         optimizer = adamw(model, 1e-4, 0.0)
-        images = _batch(px, batch, kind)
-        for _ in range(SKIPPED + steps):
+        images = _batch(px, how.batch, kind)
+        for _ in range(SKIPPED + how.steps):
             start = time.perf_counter()
             with torch.autocast(kind, torch.bfloat16, enabled=number_format == "bf16-mixed"):
                 terms = pretrain_terms(model(images.pixels, images.mask), images, Objective())
@@ -60,17 +70,17 @@ def measure_step(model: nn.Module, px: int, batch: int, steps: int, precision: P
             seconds.append(time.perf_counter() - start)
     except (torch.OutOfMemoryError, MemoryError) as problem:
         raise GeoladderError(
-            f"a batch of {batch} images of {px} px does not fit into the memory of this {kind} ({problem}); "
+            f"a batch of {how.batch} images of {px} px does not fit into the memory of this {kind} ({problem}); "
             "take a smaller --batch"
         ) from None
     step = median(seconds[SKIPPED:])
     return {
         "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "batch": batch,
+        "batch": how.batch,
         "precision": number_format,
         "seconds_per_step": step,
-        "samples_per_second": batch / step,
+        "samples_per_second": how.batch / step,
         "peak_memory_mb": (_peak_bytes(kind) - before) / 1e6,
     }
 

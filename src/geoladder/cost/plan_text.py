@@ -9,31 +9,30 @@ from geoladder.data.fetch.plan import human
 
 def describe(plan: Plan) -> str:
     """A plan in four short tables; the CSVs beside it have every line."""
-    totals = plan.totals
-    card = CARDS[totals["card"]]
+    totals, archives, cells, arms = plan.totals, plan.archives, plan.cells, plan.arms
+    batches = [name for name in cells if str(name).startswith("batch_")]
+    tables = {
+        "Archives": archives.drop(columns="path").assign(
+            bytes=archives["bytes"].map(human), chip_bytes=archives["chip_bytes"].map(human)
+        ),
+        "Pretraining": _cells(cells),
+        "Images that fit on one card, bf16-mixed; `shared`: weights shared by a cell's devices": cells[
+            ["architecture", "size", "parameters", *batches]
+        ].drop_duplicates(["architecture", "size"]),
+        "Fine-tuning": arms.drop(columns="gflops").assign(
+            petaflop=(arms["gflops"] / 1e6).map("{:.3g}".format),
+            gpu_hours=arms["gpu_hours"].map("{:.3g}".format),
+        ),
+    }
     return "\n\n".join(
         (
-            "Archives\n" + _text(_archives(plan.archives)),
-            "Pretraining\n" + _text(_cells(plan.cells)),
-            "Images that fit on one card, bf16-mixed; `shared`: weights shared by a cell's devices\n"
-            + _text(_memory(plan.cells)),
-            "Fine-tuning\n" + _text(_arms(plan.arms)),
+            *(f"{title}\n{table.to_string(index=False)}" for title, table in tables.items()),
             f"Total: {human(totals['bytes'])} to fetch, {human(totals['chip_bytes'])} of chips, "
             f"{totals['gflops'] / 1e6:.4g} petaFLOP, {totals['gpu_hours']:.4g} GPU-hours, "
             f"{totals['wall_hours']:.4g} hours on {totals['gpus']} x {totals['card']}\n"
-            f"Assumed: {totals['utilisation']:.0%} of {card.peak_tflops:g} TFLOP/s bf16; cells side by side; "
-            "archives whole, before cleaning and fractions; chips uncompressed",
+            f"Assumed: {totals['utilisation']:.0%} of {CARDS[totals['card']].peak_tflops:g} TFLOP/s bf16; cells side "
+            "by side; archives whole, before cleaning and fractions; chips uncompressed",
         )
-    )
-
-
-def _text(table: pd.DataFrame) -> str:
-    return table.to_string(index=False)
-
-
-def _archives(table: pd.DataFrame) -> pd.DataFrame:
-    return table.drop(columns="path").assign(
-        bytes=table["bytes"].map(human), chip_bytes=table["chip_bytes"].map(human)
     )
 
 
@@ -50,19 +49,3 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
         gpu_hours=("gpu_hours", lambda column: f"{column.sum():.3g}"),
     )
     return lines.reset_index().assign(epochs=[f"{epochs:.3g}" for epochs in lines["epochs"]])
-
-
-def _memory(table: pd.DataFrame) -> pd.DataFrame:
-    columns = [
-        "architecture",
-        "size",
-        "parameters",
-        *(name for name in map(str, table) if name.startswith("batch_")),
-    ]
-    return table[columns].drop_duplicates(["architecture", "size"])
-
-
-def _arms(table: pd.DataFrame) -> pd.DataFrame:
-    petaflop = (table["gflops"] / 1e6).map("{:.3g}".format)
-    hours = table["gpu_hours"].map("{:.3g}".format)
-    return table.drop(columns="gflops").assign(petaflop=petaflop, gpu_hours=hours)

@@ -3,11 +3,11 @@
 All but the speed is counted on the `meta` device, so the largest rung takes a second and no memory.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from geoladder.cost.measure import measure_step
+from geoladder.cost.measure import Measurement, measure_step
 from geoladder.cost.memory import activation_bytes
 from geoladder.cost.published import PUBLISHED, PX, misses
 from geoladder.counting.flops import count_gflops
@@ -16,15 +16,6 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone, rung
 from geoladder.registry import ARCHITECTURES
-from geoladder.training.optimisation import Precision
-
-
-class Measurement(NamedTuple):
-    """How to measure: images a step, timed steps, number format."""
-
-    batch: int
-    steps: int = 5
-    precision: Precision = "auto"
 
 
 def profile(
@@ -46,6 +37,8 @@ def profile(
         model = PretrainModel(build_backbone(architecture, size))
     parameters = count_parameters(model)
     gflops = count_gflops(model, px, len(BANDS))
+    published = PUBLISHED.get((architecture, size)) if px == PX else None
+    without_scans = gflops.forward - gflops.scan_forward
     return {
         "architecture": architecture,
         "size": size,
@@ -60,29 +53,12 @@ def profile(
             "float32": activation_bytes(model, px),
             "bfloat16": activation_bytes(model, px, dtype=torch.bfloat16),
         },
-        "published": _published(architecture, size, px, parameters, gflops.forward - gflops.scan_forward),
-        "measured": _measured(architecture, size, px, measurement),
+        "published": published
+        and published._asdict() | {"misses": misses(architecture, size, parameters, without_scans)},
+        "measured": measurement and measure_step(architecture, size, px, measurement),
     }
 
 
 def rungs() -> list[tuple[str, str]]:
     """All (architecture, size) of the ladder."""
     return [(name, size) for name, entry in ARCHITECTURES.items() for size in entry.rungs]
-
-
-def _published(
-    architecture: str, size: str, px: int, parameters: dict[str, int], gflops_fwd: float
-) -> dict[str, Any] | None:
-    reference = PUBLISHED.get((architecture, size))
-    if reference is None or px != PX:
-        return None
-    return reference._asdict() | {"misses": misses(architecture, size, parameters, gflops_fwd)}
-
-
-def _measured(architecture: str, size: str, px: int, how: Measurement | None) -> dict[str, Any] | None:
-    if how is None:
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = PretrainModel(build_backbone(architecture, size))
-    return measure_step(model, px, how.batch, how.steps, how.precision)

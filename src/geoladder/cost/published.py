@@ -53,13 +53,9 @@ def misses(architecture: str, size: str, parameters: dict[str, int], gflops_fwd:
     reference = PUBLISHED.get((architecture, size))
     if reference is None:
         return []
+    part = reference.part
     pairs = (
-        (
-            f"{reference.part} parameters",
-            parameters[reference.part],
-            reference.parameters,
-            PARAMETERS_TOLERANCE,
-        ),
+        (f"{part} parameters", parameters[part], reference.parameters, PARAMETERS_TOLERANCE),
         ("forward GFLOP", gflops_fwd, reference.gflops_fwd, GFLOPS_TOLERANCE),
     )
     return [

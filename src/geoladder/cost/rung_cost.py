@@ -4,10 +4,11 @@ Counting takes a second a rung and torch two more, too long for a plan of many c
 image sizes are kept in rung_costs.csv, made by `python tools/count_rungs.py`. A test counts them again.
 """
 
-import csv
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 TABLE = Path(__file__).parent / "rung_costs.csv"
 
@@ -35,30 +36,18 @@ def rung_cost(architecture: str, size: str, px: int) -> RungCost:
 @cache
 def counted(architecture: str, size: str, px: int) -> RungCost:
     """Count a rung; raises as `rung_cost`."""
-    import torch
+    from geoladder.cost.profile import profile
 
-    from geoladder.cost.memory import activation_bytes
-    from geoladder.counting.flops import count_gflops
-    from geoladder.counting.params import count_parameters
-    from geoladder.models.heads import PretrainModel
-    from geoladder.models.ladder import build_backbone
-
-    with torch.device("meta"):
-        model = PretrainModel(build_backbone(architecture, size))
-    gflops = count_gflops(model, px)
-    kept = activation_bytes(model, px, dtype=torch.bfloat16)
-    return RungCost(count_parameters(model)["total"], gflops.forward + gflops.backward, gflops.forward, kept)
+    rung = profile(architecture, size, px)
+    return RungCost(
+        rung["parameters"]["total"],
+        rung["gflops_train"],
+        rung["gflops_fwd"],
+        rung["activation_bytes"]["bfloat16"],
+    )
 
 
 @cache
 def _kept() -> dict[tuple[str, str, int], RungCost]:
-    with TABLE.open(newline="") as file:
-        return {
-            (row["architecture"], row["size"], int(row["px"])): RungCost(
-                int(row["parameters"]),
-                float(row["gflops_train"]),
-                float(row["gflops_fwd"]),
-                int(row["activations"]),
-            )
-            for row in csv.DictReader(file)
-        }
+    table = pd.read_csv(TABLE)
+    return {row[:3]: RungCost(*row[3:]) for row in table.itertuples(index=False, name=None)}

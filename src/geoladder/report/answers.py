@@ -1,8 +1,8 @@
 """What a study asks of its laws: trends, held-out runs, seeds, other laws, other losses, other architectures."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
 from geoladder.scaling.questions.crossover import crossovers
 from geoladder.scaling.questions.frontier import worth_of_decade
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
 HELD_OUT = ("chinchilla", "product")
@@ -44,34 +47,25 @@ def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> 
     """
     quick = dataclasses.replace(settings, bootstrap=0, profile=False)
     blind = dataclasses.replace(settings, bootstrap=max(settings.bootstrap, FEWEST_DRAWS), profile=False)
+    hidden = {
+        (form, role): hold_out(
+            table, form, COLUMNS, "y", role, blind, rolling=True, seed="seed", planned=PLANNED
+        )
+        for form in HELD_OUT
+        for role in read.x
+    }
+    candidates = compare(read, FORMS, quick)
     answers: dict[str, Any] = {
         "trend": {role: dataclasses.asdict(trend(read, role, settings.level)) for role in read.x},
         "held_out": [
-            {
-                "form": form,
-                "along": role,
-                **dataclasses.asdict(
-                    hold_out(
-                        table, form, COLUMNS, "y", role, blind, rolling=True, seed="seed", planned=PLANNED
-                    )
-                ),
-            }
-            for form in HELD_OUT
-            for role in read.x
+            {"form": form, "along": role, **dataclasses.asdict(runs)} for (form, role), runs in hidden.items()
         ],
-    }  # fmt: skip
-    candidates = compare(read, FORMS, quick)
-    answers["forms"] = {
-        "verdict": verdict(candidates),
-        "laws": [c.to_json() for c in candidates],
+        "forms": {"verdict": verdict(candidates), "laws": [law.to_json() for law in candidates]},
     }
     if not fit.params:
         return answers
     answers["lack_of_fit"] = dataclasses.asdict(lack_of_fit(fit, read, settings.level))
-    try:
-        answers["seeds"] = dataclasses.asdict(components(fit, read))
-    except Refusal as problem:
-        answers["seeds"] = str(problem)
+    answers["seeds"] = _or_reason(lambda: components(fit, read))
     answers["sensitivity"] = {
         name: fit_points(form_of(fit.form), read, dataclasses.replace(quick, loss=loss)).params
         for name, loss in LOSSES.items()
@@ -86,18 +80,23 @@ def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> 
 
 def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, Any]:
     """Answers about several architectures: shared exponents, and where each pair crosses along n and d."""
-    answers: dict[str, Any] = {"shared_exponents": None, "crossovers": []}
     usable = {name: pair for name, pair in fitted.items() if pair[0].params}
     if len(usable) < 2:
-        return answers
-    try:
-        shared = shared_exponents("chinchilla", {name: read for name, (_, read) in usable.items()}, level)
-        answers["shared_exponents"] = dataclasses.asdict(shared)
-    except Refusal as problem:
-        answers["shared_exponents"] = str(problem)
+        return {"shared_exponents": None, "crossovers": []}
+    points = {name: read for name, (_, read) in usable.items()}
     crossings = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
-    answers["crossovers"] = [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in crossings]
-    return answers
+    return {
+        "shared_exponents": _or_reason(lambda: shared_exponents("chinchilla", points, level)),
+        "crossovers": [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in crossings],
+    }
+
+
+def _or_reason(answer: Callable[[], "DataclassInstance"]) -> dict[str, Any] | str:
+    """An answer as JSON values, or why the runs carry none."""
+    try:
+        return dataclasses.asdict(answer())
+    except Refusal as problem:
+        return str(problem)
 
 
 def _without_floor(settings: Settings, read: Points) -> Settings:

@@ -2,19 +2,9 @@
 
 import pandas as pd
 
-from geoladder.counting.params import count_parameters
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.cost.rung_cost import rung_cost
 from geoladder.study.nodes import Nodes
 from geoladder.study.study import Study
-
-
-def parameters_of(architecture: str, size: str) -> int:
-    """Total parameters of a rung with its pretraining heads, counted without allocating it."""
-    import torch
-
-    with torch.device("meta"):
-        return count_parameters(PretrainModel(build_backbone(architecture, size)))["total"]
 
 
 def cells_table(study: Study) -> str:
@@ -24,24 +14,17 @@ def cells_table(study: Study) -> str:
         GeoladderError: a size is not in the ladder.
     """
     nodes = Nodes(study)
-    counted: dict[tuple[str, str], int] = {}
-    rows = []
-    for cell, spec in zip(study.cells(), nodes.pretrain.values(), strict=True):
-        rung = (cell.architecture, cell.size)
-        counted[rung] = counted.get(rung) or parameters_of(*rung)
-        rows.append(
-            {
-                "corpus": cell.corpus,
-                "architecture": cell.architecture,
-                "size": cell.size,
-                "seed": cell.seed,
-                "parameters": f"{counted[rung]:,}",
-                "lr": f"{spec.lr:.3g}",
-                "steps": -(-spec.samples // spec.batch),
-                "samples": f"{spec.samples:,}",
-                "fingerprint": spec.fingerprint,
-            }
-        )
+    rows = [
+        cell._asdict()
+        | {
+            "parameters": f"{rung_cost(cell.architecture, cell.size, study.cleaning.chip_px).parameters:,}",
+            "lr": f"{spec.lr:.3g}",
+            "steps": -(-spec.samples // spec.batch),
+            "samples": f"{spec.samples:,}",
+            "fingerprint": spec.fingerprint,
+        }
+        for cell, spec in zip(study.cells(), nodes.pretrain.values(), strict=True)
+    ]
     table = pd.DataFrame(rows).to_string(index=False)
     return (
         f"{table}\n\n{len(rows)} pretraining cells, {len(nodes.finetune)} fine-tuning runs, "

@@ -5,7 +5,7 @@ from typing import Literal
 import pandas as pd
 from scipy import stats
 
-from geoladder.registry import TASKS
+from geoladder.registry import ARCHITECTURES, TASKS
 
 Measure = Literal["error", "skill"]
 """What curves show (lower is better) or gates compare (higher is better); the task says which metric that is."""
@@ -29,6 +29,11 @@ def curves(results: pd.DataFrame) -> pd.DataFrame:
 def on_curves(results: pd.DataFrame) -> pd.DataFrame:
     """Runs without the gates' own, which see more samples: the runs with the most common `samples_seen`."""
     return results[results.samples_seen.isin(results.samples_seen.mode()[:1])]
+
+
+def of_baseline(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Which runs are of an architecture that is only ever fine-tuned from scratch, beside every grid."""
+    return rows.architecture.isin([name for name, entry in ARCHITECTURES.items() if entry.baseline])
 
 
 def trivial(results: pd.DataFrame, predictor: str, measure: Measure) -> pd.DataFrame:

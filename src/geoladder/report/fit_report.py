@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from geoladder.report.laws import interval_text
 from geoladder.runs.atomic import atomic_path
 
 Report = dict[str, Any]
@@ -27,7 +28,12 @@ def write_fit_report(results: Path, laws: Path, out: Path) -> None:
     parts = ["# Fit report", _study(runs, report)]
     for architecture, entry in report["pretraining"].items():
         parts += [f"## {architecture}", _law(entry)]
-    parts += ["## Between architectures", _across(report["across"]), "## Data and code", _provenance(runs)]
+    commits = sorted({str(commit)[:12] for commit in runs.commit.dropna()})
+    provenance = {
+        "Runs": f"{len(runs)}, each with fingerprint, commit and seed in `results/results.csv`",
+        "Commits": ", ".join(commits) or "none recorded",
+    }
+    parts += ["## Between architectures", _across(report["across"]), "## Data and code", _bullets(provenance)]
     with atomic_path(out) as path:
         path.write_text("\n\n".join(parts) + "\n")
 
@@ -65,23 +71,25 @@ def _law(entry: Report) -> str:
     law = entry["law"]
     if law is None:
         return f"No law: {entry['refusal']}"
-    refused = law["status"] == "not_identified"
+    left_out = entry["left_out"]
     facts = {
-        "Law": f"`{law['equation']}`, {law['n_points']} runs, {len(entry['left_out'])} left out"
-        + (f" ({entry['left_out'][0]['reason']}, ...)" if entry["left_out"] else ""),
-        "Verdict": f"{law['status']}, {law['identifiability']['verdict'].replace('_', ' ')}"
-        + "".join(f"; {reason}" for reason in law["identifiability"]["reasons"]),
+        "Law": f"`{law['equation']}`, {law['n_points']} runs, {len(left_out)} left out"
+        + (f" ({left_out[0]['reason']}, ...)" if left_out else ""),
+        "Verdict": "; ".join(
+            (
+                f"{law['status']}, {law['identifiability']['verdict'].replace('_', ' ')}",
+                *law["identifiability"]["reasons"],
+            )
+        ),
     }
-    if not refused:
-        facts |= {
-            "Objective": f"{law['loss']['kind']}, {law['objective']:.6g}; scatter about the law {law['noise']:.2%}",
-            "Optimiser": f"damped Newton from {law['starts']} starts on a grid of exponents; {law['reached']:.0%} "
-            f"reached the optimum; {len(law['minima'])} other minima within 1 %",
-        }
-    body = _bullets(facts)
-    if not refused:
-        body += "\n\n" + _parameters(law)
-    return body + "\n\n" + _answers(entry["answers"])
+    if law["status"] == "not_identified":
+        return "\n\n".join((_bullets(facts), _answers(entry["answers"])))
+    facts |= {
+        "Objective": f"{law['loss']['kind']}, {law['objective']:.6g}; scatter about the law {law['noise']:.2%}",
+        "Optimiser": f"damped Newton from {law['starts']} starts on a grid of exponents; {law['reached']:.0%} "
+        f"reached the optimum; {len(law['minima'])} other minima within 1 %",
+    }
+    return "\n\n".join((_bullets(facts), _parameters(law), _answers(entry["answers"])))
 
 
 def _parameters(law: Report) -> str:
@@ -91,7 +99,7 @@ def _parameters(law: Report) -> str:
         "|---|---|" + "---|" * len(kinds),
     ]
     for name, value in law["params"].items():
-        cells = "".join(f" {_ends(law['intervals'][kind][name])} |" for kind in kinds)
+        cells = "".join(f" {interval_text(law['intervals'][kind][name], '.3g')} |" for kind in kinds)
         rows.append(f"| {name} | {value:.4g} |{cells}")
     return "\n".join(rows)
 
@@ -99,16 +107,12 @@ def _parameters(law: Report) -> str:
 def _answers(answers: Report) -> str:
     facts = {f"Trend in {role}": trend["verdict"] for role, trend in answers["trend"].items()}
     for hidden in answers["held_out"]:
-        if hidden["runs"]:
-            hits = sum(run["hit"] for run in hidden["runs"])
-            errors = ", ".join(f"{100 * run['error']:+.1f} %" for run in hidden["runs"])
-            facts[f"`{hidden['form']}` on larger {hidden['along']} than fitted"] = (
-                f"{hits} of {len(hidden['runs'])} runs inside the prediction interval, errors {errors}"
-            )
-        else:
-            facts[f"`{hidden['form']}` on larger {hidden['along']} than fitted"] = "; ".join(
-                hidden["skipped"]
-            )
+        runs = hidden["runs"]
+        errors = ", ".join(f"{100 * run['error']:+.1f} %" for run in runs)
+        inside = f"{sum(run['hit'] for run in runs)} of {len(runs)} runs inside the prediction interval"
+        facts[f"`{hidden['form']}` on larger {hidden['along']} than fitted"] = (
+            f"{inside}, errors {errors}" if runs else "; ".join(hidden["skipped"])
+        )
     facts["Other laws"] = answers["forms"]["verdict"]
     if "lack_of_fit" in answers:
         facts["Lack of fit"] = answers["lack_of_fit"]["verdict"]
@@ -129,8 +133,9 @@ def _answers(answers: Report) -> str:
             for name, params in answers["sensitivity"].items()
         )
         worth = answers["data_worth_of_a_decade_of_parameters"]
+        times = "unboundedly many" if worth["value"] is None else f"{worth['value']:.3g}"
         facts["A decade of parameters is worth"] = (
-            f"{_number(worth['value'])} times the unique data {_ends((worth['low'], worth['high']))} at "
+            f"{times} times the unique data {interval_text((worth['low'], worth['high']), '.3g')} at "
             f"N = {worth['at']['n']:.3g}, D = {worth['at']['d']:.3g}"
         )
     return _bullets(facts)
@@ -147,23 +152,5 @@ def _across(across: Report) -> str:
     return _bullets(facts) if facts else "Fewer than two architectures have a law."
 
 
-def _provenance(runs: pd.DataFrame) -> str:
-    facts = {
-        "Runs": f"{len(runs)}, each with fingerprint, commit and seed in `results/results.csv`",
-        "Commits": ", ".join(sorted({str(commit)[:12] for commit in runs.commit.dropna()}))
-        or "none recorded",
-    }
-    return _bullets(facts)
-
-
 def _bullets(facts: dict[str, str]) -> str:
     return "\n".join(f"- **{name}**: {text}" for name, text in facts.items())
-
-
-def _number(value: float | None) -> str:
-    return "unboundedly many" if value is None else f"{value:.3g}"
-
-
-def _ends(ends: Any) -> str:  # noqa: ANN401
-    low, high = ("open" if end is None else f"{end:.3g}" for end in ends)
-    return f"[{low}, {high}]"

@@ -4,6 +4,7 @@ The law in N and D is fitted per architecture on the nested fractions of one cor
 kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, never fitted into it.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
     rows = results[(results.stage == "pretrain") & (results.metric == LOSS) & (results.bucket == "all")]
     points = rows.assign(n=rows[f"parameters_{parameters}"], d=rows.unique_pixels, y=rows.value)
     return points[POINT].reset_index(drop=True)
+
+
+def interval_text(ends: Iterable[float | None], digits: str) -> str:
+    """An interval as `[low, high]`, its ends formatted by `digits`; an end the data leave open says so."""
+    return "[" + ", ".join("open" if end is None else format(end, digits) for end in ends) + "]"
 
 
 def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> None:

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from geoladder.runs.atomic import atomic_path
 
-mpl.use("Agg")
 STRETCH = (2, 98)
 """Percentiles of the valid pixels that become black and white."""
 

@@ -33,12 +33,8 @@ def status_table(study: Study, root: Path) -> str:
     nodes = Nodes(study)
     rows = [
         {"stage": stage, "result": file, "state": _state(root / file, spec.fingerprint, stage)}
-        for stage, specs in (
-            ("pretrain", nodes.pretrain),
-            ("finetune", nodes.finetune),
-            ("trivial", nodes.trivial),
-        )
-        for file, spec in specs.items()
+        for stage in ("pretrain", "finetune", "trivial")
+        for file, spec in getattr(nodes, stage).items()
     ]
     table = pd.DataFrame(rows)
     counts = table.groupby(["stage", "state"], sort=False).size().rename("results").reset_index()

@@ -15,12 +15,11 @@ from geoladder.runs.atomic import atomic_path
 from geoladder.study.analysis import Figures
 
 MM_PER_INCH = 25.4
-NAMES = {name: entry.title for name, entry in ARCHITECTURES.items()}
 
 
 @contextmanager
-def style(settings: Figures) -> Iterator[None]:
-    """Matplotlib settings of the study's figures while the block runs; fonts are embedded as text, not outlines."""
+def canvas(settings: Figures, height_mm: float) -> Iterator[Figure]:
+    """An empty figure, and the study's settings while the block runs; fonts are embedded as text, not outlines."""
     size = settings.font_pt
     ours: dict[Any, Any] = {
         "font.family": "DejaVu Sans",
@@ -39,7 +38,7 @@ def style(settings: Figures) -> Iterator[None]:
         "figure.constrained_layout.use": True,
     }
     with mpl.rc_context(ours):
-        yield
+        yield Figure(figsize=(settings.width_mm / MM_PER_INCH, height_mm / MM_PER_INCH))
 
 
 def ordered(architectures: Collection[str]) -> list[str]:

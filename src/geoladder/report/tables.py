@@ -64,22 +64,11 @@ def _laws(laws: Path) -> pd.DataFrame:
     """Fitted parameters with their intervals, one row each; an open end of an interval is empty."""
     rows = []
     for architecture, entry in json.loads(laws.read_text())["pretraining"].items():
-        law = entry["law"]
-        if law is None:
-            continue
+        law = entry["law"] or {"params": {}}
         for name, value in law["params"].items():
-            ends = {
-                f"{kind}_{side}": law["intervals"].get(kind, {}).get(name, (None, None))[k]
-                for kind in ("profile", "bootstrap")
-                for k, side in enumerate(("low", "high"))
-            }
-            rows.append(
-                {"architecture": architecture, "parameter": name, "value": value}
-                | ends
-                | {
-                    "status": law["status"],
-                    "verdict": law["identifiability"]["verdict"],
-                    "runs": entry["runs"],
-                }
-            )
+            ends = [
+                law["intervals"].get(kind, {}).get(name, (None, None)) for kind in ("profile", "bootstrap")
+            ]
+            verdict = (law["status"], law["identifiability"]["verdict"])
+            rows.append((architecture, name, value, *ends[0], *ends[1], *verdict, entry["runs"]))
     return pd.DataFrame(rows, columns=LAW)

@@ -5,8 +5,8 @@ cell of the grid has no place on the map; it is counted in the legend all the sa
 """
 
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,10 +18,9 @@ from matplotlib.patches import Patch
 from geoladder.data.archives.grid import centre_of
 from geoladder.data.labels.climate import CLASSES, koppen_map
 from geoladder.errors import GeoladderError
-from geoladder.report.style import MM_PER_INCH, palette, save, style
+from geoladder.report.style import canvas, palette, save
 from geoladder.study.analysis import Figures
 
-mpl.use("Agg")
 COLUMNS = ["grid_cell", "product_id", "kept", "reason"]
 SEA = "#f4f7fa"
 CLIMATES = {
@@ -48,9 +47,7 @@ def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
         GeoladderError: the file is no ledger, or lists no tile.
     """
     tiles = read_ledger(ledger)
-    with style(settings):
-        width = settings.width_mm / MM_PER_INCH
-        figure = Figure(figsize=(width, 0.6 * width))
+    with canvas(settings, 0.6 * settings.width_mm) as figure:
         axis = figure.subplots()
         _draw_climates(axis)
         legend = _draw_tiles(axis, tiles, settings)
@@ -79,12 +76,9 @@ def read_ledger(path: Path) -> pd.DataFrame:
         raise GeoladderError(f"{path}: column kept holds '{strange[0]}'; True or False is expected")
     if tiles.empty:
         raise GeoladderError(f"{path} lists no tile; write it again with `geoladder index`")
-    places = {cell: _place(cell) for cell in tiles["grid_cell"].unique()}
     tiles["kept"] = tiles["kept"] == "True"
-    return tiles.assign(
-        lat_deg=[places[cell][0] for cell in tiles["grid_cell"]],
-        lon_deg=[places[cell][1] for cell in tiles["grid_cell"]],
-    )
+    tiles[["lat_deg", "lon_deg"]] = tiles["grid_cell"].map(_place).tolist()
+    return tiles
 
 
 def _place(cell: str) -> tuple[float, float]:
@@ -111,18 +105,16 @@ def _draw_climates(axis: Axes) -> None:
 def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line2D]:
     """Draw the dots, rare reasons over frequent ones; return one legend entry per colour."""
     area = float(np.clip(4000 / len(tiles), 0.15, 7))
-    counts = tiles.loc[~tiles["kept"], "reason"].value_counts()
-    groups = [
-        ("kept", tiles["kept"]),
-        *((name, ~tiles["kept"] & (tiles["reason"] == name)) for name in counts.index),
-    ]
+    dropped = tiles[~tiles["kept"]]
+    reasons = dropped["reason"].value_counts().index
+    groups = {"kept": tiles[tiles["kept"]]} | {name: dropped[dropped["reason"] == name] for name in reasons}
     colours = palette(settings, len(groups))
     legend = []
-    for order, ((name, where), colour) in enumerate(zip(groups, colours, strict=True)):
+    for order, ((name, rows), colour) in enumerate(zip(groups.items(), colours, strict=True)):
         marker = "o" if order == 0 else MARKERS[(order - 1) % len(MARKERS)]
         axis.scatter(
-            tiles.loc[where, "lon_deg"],
-            tiles.loc[where, "lat_deg"],
+            rows["lon_deg"],
+            rows["lat_deg"],
             s=area if order == 0 else 1.6 * area,
             color=[colour],
             marker=marker,
@@ -131,7 +123,7 @@ def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line
             zorder=2 + order,
             rasterized=len(tiles) > 20_000,
         )
-        text = f"{name} ({where.sum():,})"
+        text = f"{name} ({len(rows):,})"
         legend.append(
             Line2D([], [], ls="", marker=marker, color=colour, mec="white", mew=0.25, ms=4, label=text)
         )
@@ -149,15 +141,11 @@ def _furnish(figure: Figure, axis: Axes, legend: list[Line2D], tiles: pd.DataFra
         legend = [*legend, Line2D([], [], ls="", label=f"not on the grid: {lost:,} of these")]
     climates = [Patch(fc=SEA, ec="0.8", lw=0.4, label="sea")]
     climates += [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in CLIMATES.values()]
-    shared = {"frameon": False, "borderaxespad": 0.3, "columnspacing": 1.2, "handletextpad": 0.5}
-    figure.legend(
-        handles=legend, loc="outside lower left", ncols=4, title="Tiles", alignment="left", **shared
-    )
-    figure.legend(
-        handles=climates,
-        loc="outside lower right",
-        ncols=3,
-        title="Climate (Köppen-Geiger)",
-        alignment="left",
-        **shared,
-    )
+    spacing = {"borderaxespad": 0.3, "columnspacing": 1.2, "handletextpad": 0.5}
+    shared: dict[str, Any] = {"frameon": False, "alignment": "left"} | spacing
+    for title, handles, side, columns in (
+        ("Tiles", legend, "left", 4),
+        ("Climate (Köppen-Geiger)", climates, "right", 3),
+    ):
+        shared["loc"] = f"outside lower {side}"
+        figure.legend(handles=handles, ncols=columns, title=title, **shared)

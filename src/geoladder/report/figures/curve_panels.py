@@ -9,10 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from geoladder.registry import ARCHITECTURES, TASKS
-from geoladder.report.curves import SCRATCH, trivial
-from geoladder.report.style import NAMES, ordered
+from geoladder.report.curves import SCRATCH, of_baseline, trivial
+from geoladder.report.style import ordered
 
-PIXEL = "pixel"
 PREDICT_MEAN = ("predict mean", "")
 LIGHT_GREY = "0.7"
 CORPUS_MARKERS = ("o", "^", "v", "D")
@@ -22,7 +21,7 @@ Looks = dict[tuple[str, str], dict[str, Any]]
 
 def arm_looks(error: pd.DataFrame) -> Looks:
     """How each arm of a study is drawn: colour by architecture, dashes from scratch, marker by corpus."""
-    families = ordered(set(error.architecture) - {PIXEL})
+    families = ordered(set(error[~of_baseline(error)].architecture))
     corpora = sorted(set(error.corpus) - {SCRATCH})
     markers = dict(zip(corpora, cycle(CORPUS_MARKERS), strict=False)) | {SCRATCH: "o"}
     looks: Looks = {
@@ -35,7 +34,8 @@ def arm_looks(error: pd.DataFrame) -> Looks:
         for family in families
         for corpus, marker in markers.items()
     }
-    looks[PIXEL, SCRATCH] = {"color": ARCHITECTURES[PIXEL].colour, "ls": ":", "marker": "s", "ms": 2.5}
+    for name in set(error[of_baseline(error)].architecture):
+        looks[name, SCRATCH] = {"color": ARCHITECTURES[name].colour, "ls": ":", "marker": "s", "ms": 2.5}
     looks[PREDICT_MEAN] = {"color": LIGHT_GREY, "ls": "-."}
     return looks
 
@@ -84,15 +84,15 @@ def curve_panel(
 
 def curve_legend(error: pd.DataFrame, looks: Looks) -> list[Line2D]:
     """Handles for the arms among these runs: colours for architectures, black lines for how they start."""
-    trained = error[error.architecture != PIXEL]
+    trained = error[~of_baseline(error)]
     handles = []
     for name in ordered(set(trained.architecture)):
         corpus = trained[trained.architecture == name].corpus.iloc[0]
-        handles.append(Line2D([], [], color=looks[name, corpus]["color"], label=NAMES.get(name, name)))
+        handles.append(Line2D([], [], color=looks[name, corpus]["color"], label=ARCHITECTURES[name].title))
     for corpus in sorted(set(trained.corpus)):
         look = looks[ordered(set(trained.architecture))[0], corpus] | {"color": "k"}
         label = "from scratch" if corpus == SCRATCH else f"pretrained on {corpus}"
         handles.append(Line2D([], [], label=label, **look))
-    if PIXEL in set(error.architecture):
-        handles.append(Line2D([], [], label=NAMES[PIXEL], **looks[PIXEL, SCRATCH]))
+    for name in ordered(set(error[of_baseline(error)].architecture)):
+        handles.append(Line2D([], [], label=ARCHITECTURES[name].title, **looks[name, SCRATCH]))
     return [*handles, Line2D([], [], label="predict mean", **looks[PREDICT_MEAN])]

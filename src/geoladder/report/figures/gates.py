@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from geoladder.report.style import MM_PER_INCH, palette, save, style
+from geoladder.report.style import canvas, palette, save
 from geoladder.study.analysis import Figures
 
-mpl.use("Agg")
 ROW_MM = 3.8
 
 
@@ -27,8 +24,7 @@ def draw_gates(gates: Path, results: Path, settings: Figures, out: Path) -> None
     runs = pd.read_csv(results, usecols=["fingerprint"]).fingerprint.nunique()
     kinds = list(table.gate.unique())
     heights = [2 + int((table.gate == kind).sum()) for kind in kinds]
-    with style(settings):
-        figure = Figure(figsize=(settings.width_mm / MM_PER_INCH, (12 + ROW_MM * sum(heights)) / MM_PER_INCH))
+    with canvas(settings, 12 + ROW_MM * sum(heights)) as figure:
         axes = figure.subplots(len(kinds), 1, squeeze=False, height_ratios=heights)[:, 0]
         good, bad = palette(settings, 4)[0], palette(settings, 4)[3]
         for axis, kind in zip(axes, kinds, strict=True):

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from geoladder.report.laws import PIXELS_PER_MEGAPIXEL
-from geoladder.report.style import NAMES
+from geoladder.registry import ARCHITECTURES
+from geoladder.report.laws import PIXELS_PER_MEGAPIXEL, interval_text
 from geoladder.scaling.fit.record import from_json
 from geoladder.scaling.fit.result import Fit
 
@@ -83,12 +83,6 @@ DATA = SizeAxis(
 )  # fmt: skip
 
 
-def law_of(fitted: dict[str, Any], architecture: str) -> Fit | None:
-    """The law of an architecture in laws.json; None where the runs carry none."""
-    law = fitted["pretraining"][architecture]["law"]
-    return None if law is None or law["status"] == "not_identified" else from_json(law)
-
-
 def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str, Any]) -> pd.DataFrame:
     """Draw loss against one size: runs as points, their law with its band as lines, other corpora as crosses.
 
@@ -102,7 +96,8 @@ def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str,
         The numbers drawn; x are parameters or pixels.
     """
     architecture = runs.architecture.iloc[0]
-    law = law_of(fitted, architecture)
+    record = fitted["pretraining"][architecture]["law"]
+    law = None if record is None or record["status"] == "not_identified" else from_json(record)
     nested, shift = _nested(runs, fitted)
     grid = np.geomspace(runs[along.role].min() / 1.15, runs[along.role].max() * 1.15, LINE_POINTS)
     parts = []
@@ -127,7 +122,7 @@ def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str,
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(along.label)
     along.ticks(axis, np.unique(runs[along.role]) / along.unit)
-    axis.set_title(f"{NAMES.get(architecture, architecture)}\n{_exponent(law, along)}")
+    axis.set_title(f"{ARCHITECTURES[architecture].title}\n{_exponent(law, along)}")
     return pd.concat(parts, ignore_index=True).assign(
         panel=f"loss against {along.role}", architecture=architecture
     )
@@ -175,5 +170,4 @@ def _exponent(law: Fit | None, along: SizeAxis) -> str:
     if law is None:
         return f"{symbol} not identified"
     ends = law.intervals.get("profile", {}).get(name, (None, None))
-    low, high = ("open" if end is None else f"{end:.2f}" for end in ends)
-    return f"{symbol} = {law.params[name]:.2f} [{low}, {high}]"
+    return f"{symbol} = {law.params[name]:.2f} {interval_text(ends, '.2f')}"

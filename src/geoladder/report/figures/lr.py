@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from geoladder.registry import ARCHITECTURES
 from geoladder.report.best_rates import best_rates, swept_losses
-from geoladder.report.style import MM_PER_INCH, NAMES, ordered, palette, save, style
+from geoladder.report.style import canvas, ordered, palette, save
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.analysis import Figures
 
-mpl.use("Agg")
 HEIGHT_MM = 78
 SHOWN = 0.5
 """Losses above the panel's best by more than this share are outside: diverging rates would flatten the rest."""
@@ -36,8 +34,7 @@ def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
     with atomic_path(table) as path:
         best.to_csv(path, index=False)
     families = ordered(losses["architecture"].unique())
-    with style(settings):
-        figure = Figure(figsize=(settings.width_mm / MM_PER_INCH, HEIGHT_MM / MM_PER_INCH))
+    with canvas(settings, HEIGHT_MM) as figure:
         axes = figure.subplots(1, len(families), squeeze=False)[0]
         for axis, family in zip(axes, families, strict=True):
             _panel(axis, losses[losses.architecture == family], best[best.architecture == family], settings)
@@ -49,7 +46,7 @@ def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
 def _title(family: str, best: pd.DataFrame) -> str:
     first = best.iloc[0]
     return (
-        f"{NAMES.get(family, family)}: {first['verdict']}\nbest rates apart {first['ratio']:.2g} times "
+        f"{ARCHITECTURES[family].title}: {first['verdict']}\nbest rates apart {first['ratio']:.2g} times "
         f"[{first['ratio_low']:.2g}, {first['ratio_high']:.2g}]\nat {first['shared_lr']:.2g} for all at most "
         f"{best['regret'].max():.1%} worse"
     )

@@ -9,22 +9,20 @@ import json
 from pathlib import Path
 from string import ascii_lowercase
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from geoladder.registry import TASKS
-from geoladder.report.curves import curves
-from geoladder.report.figures.curve_panels import PIXEL, arm_looks, curve_legend, curve_panel
+from geoladder.report.curves import curves, of_baseline
+from geoladder.report.figures.curve_panels import arm_looks, curve_legend, curve_panel
 from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, law_panel
 from geoladder.report.laws import pretrain_points
-from geoladder.report.style import MM_PER_INCH, ordered, save, style
+from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
 
-mpl.use("Agg")
 ROW_SHARE = 0.34
 """Height of a row of panels as a share of the figure's width."""
 LEGEND_COLUMNS = 7
@@ -47,9 +45,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
     sizes = _sizes(error, table)
     looks = arm_looks(error)
     numbers: list[pd.DataFrame] = []
-    with style(settings):
-        width = settings.width_mm / MM_PER_INCH
-        figure = Figure(figsize=(width, ROW_SHARE * (2 + len(sizes)) * width))
+    with canvas(settings, ROW_SHARE * (2 + len(sizes)) * settings.width_mm) as figure:
         rows = np.asarray(figure.subfigures(2 + len(sizes), 1, squeeze=False))[:, 0]
         panels = [np.atleast_1d(row.subplots(1, len(architectures))) for row in rows[:2]]
         for along, row, axes in zip((PARAMETERS, DATA), rows, panels, strict=False):
@@ -59,7 +55,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
             _legend(row, law_legend(points, along, fitted))
         _align(np.array(panels))
         for size, row in zip(sizes, rows[2:], strict=True):
-            shown = error[error["size"].eq(size) | error.architecture.eq(PIXEL)]
+            shown = error[error["size"].eq(size) | of_baseline(error)]
             panels.append(np.atleast_1d(row.subplots(1, len(tasks))))
             name = f", size {size}" if len(sizes) > 1 else ""
             for axis, task in zip(panels[-1], tasks, strict=True):
@@ -71,8 +67,8 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
 
 
 def _sizes(error: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Fine-tuned sizes, smallest first; the per-pixel model is beside them all."""
-    sizes = set(error[error.architecture != PIXEL]["size"])
+    """Fine-tuned sizes, smallest first; baselines are beside them all."""
+    sizes = set(error[~of_baseline(error)]["size"])
     counts = table[table["size"].isin(sizes)].groupby("size").parameters_total.mean()
     return [str(size) for size in counts.sort_values().index]
 
