@@ -46,11 +46,6 @@ class ArchiveSpec(Spec):
     corpus: Corpus
     earth: Earth | None
 
-    @property
-    def tile_px(self) -> int:
-        """Side of a synthetic archive's tiles, 10 m pixels; 0 for a real one, whose tiles say it themselves."""
-        return self.earth.tile_px if self.earth else 0
-
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
         """Spec of the archive of corpus `name`; the Earth counts only for synthetic archives."""

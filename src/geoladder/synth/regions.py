@@ -10,11 +10,14 @@ import numpy as np
 
 from geoladder.data.archives.grid import cell_of, centre_of
 from geoladder.errors import GeoladderError
+from geoladder.study.corpora import Earth
+from geoladder.study.downstream import Bench
 from geoladder.synth.atmosphere import weather_of
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.synth.earth import stream
 from geoladder.synth.place import place_of
 from geoladder.synth.rows import draw_baseline, draw_date
 
+DATES = 2  # revisits of each tile
 CANDIDATES = 12  # cells looked at for each tile
 DATE_TRIES = 6
 SQUARE_METRES_SHARE, NAN_SHARE = 0.15, 0.1  # of tiles: labels in 0-100, labels with NaN
@@ -94,18 +97,16 @@ class Tile:
     nan: bool
 
 
-def plan_tiles(
-    earth: EarthConfig, region: Region, train_tiles: int, test_tiles: int, dates: int, seed: int
-) -> list[Tile]:
+def plan_tiles(earth: Earth, region: Region, bench: Bench) -> list[Tile]:
     """Choose the cells and dates of a region's tiles; no cell twice."""
-    rng = stream(earth.seed, "bench", region.name, seed)
-    train, test = train_tiles * region.weight, test_tiles * region.weight * region.tested
+    rng = stream(earth.seed, "bench", region.name, bench.seed)
+    train, test = bench.train_tiles * region.weight, bench.test_tiles * region.weight * region.tested
     tiles: list[Tile] = []
     taken: set[str] = set()
     for number in range(train + test):
         cell = _settled_cell(rng, earth, region, taken)
         taken.add(cell)
-        days = sorted(_clear_date(rng, earth, cell) for _ in range(dates))
+        days = sorted(_clear_date(rng, earth, cell) for _ in range(DATES))
         baselines = tuple(draw_baseline(rng, earth) for _ in days)
         odd = rng.random(2)
         tiles.append(
@@ -117,7 +118,7 @@ def plan_tiles(
     return tiles
 
 
-def _settled_cell(rng: np.random.Generator, earth: EarthConfig, region: Region, taken: set[str]) -> str:
+def _settled_cell(rng: np.random.Generator, earth: Earth, region: Region, taken: set[str]) -> str:
     """The most settled of some land cells of a region."""
     best, most = "", -1.0
     for attempt in range(50 * CANDIDATES):
@@ -131,7 +132,7 @@ def _settled_cell(rng: np.random.Generator, earth: EarthConfig, region: Region, 
     raise GeoladderError(f"region {region.name} has no land cell left; ask for fewer tiles")
 
 
-def _clear_date(rng: np.random.Generator, earth: EarthConfig, cell: str) -> str:
+def _clear_date(rng: np.random.Generator, earth: Earth, cell: str) -> str:
     """The least cloudy of a few dates."""
     dates = [draw_date(rng, centre_of(cell)[0]) for _ in range(DATE_TRIES)]
     return min(dates, key=lambda date: weather_of(earth, cell, date).cloud)
