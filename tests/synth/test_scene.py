@@ -112,7 +112,7 @@ def test_seasons_follow_hemisphere_and_climate() -> None:
     assert greenness("Cfb", -40, 170) < greenness("Cfb", -40, 350)
     assert greenness("Csa", 38, 90) > greenness("Csa", 38, 240)
     assert leaf_cover("Af", 0, 10) == 1
-    assert temperature_c("Dfb", 55, 15, 0) < 0 < temperature_c("Dfb", 55, 200, 0)
+    assert temperature_c("Dfb", 55, 15) < 0 < temperature_c("Dfb", 55, 200)
     assert sun_position(50, 172)[0] > sun_position(50, 355)[0] > 0
     elevation, azimuth = sun_position(50, 172)
     assert 55 < elevation < 63 and 120 < azimuth < 160

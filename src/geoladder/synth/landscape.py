@@ -206,7 +206,7 @@ def landscape_of(earth: Earth, place: Place, style: Vegetation, side: int) -> La
         hedged = stream(earth.seed, place.cell, "hedges").random(parcels.count) < style.hedges
         cover[farm & (parcels.edge_px < 0.7) & hedged[parcels.number]] = TREE
     water = _water(rng, place, height) | sea
-    summer = temperature_c(place.climate, place.lat_deg, 206 if place.lat_deg >= 0 else 24, 0)
+    summer = temperature_c(place.climate, place.lat_deg, 206 if place.lat_deg >= 0 else 24)
     snow_line = max(0.0, (summer + 1) / 6.5 * 1000)
     icy = height > (snow_line + 250 * smooth(rng, side, 30))
     if place.climate == "EF":

@@ -59,7 +59,7 @@ def day_of(earth: Earth, place: Place, date: str) -> Day:
     of_year = datetime.date.fromisoformat(date).timetuple().tm_yday
     elevation, azimuth = sun_position(place.lat_deg, of_year)
     weather = weather_of(earth, place.cell, date)
-    warmth = temperature_c(place.climate, place.lat_deg, of_year, 0) + weather.warmth_c
+    warmth = temperature_c(place.climate, place.lat_deg, of_year) + weather.warmth_c
     return Day(of_year, elevation, azimuth, weather, warmth)
 
 
