@@ -8,26 +8,27 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from rasterio.io import MemoryFile
 
 from geoladder.data.archives import grid
 from geoladder.errors import GeoladderError
+from geoladder.study.corpora import Corpus, Earth
 from geoladder.synth import archive
 from geoladder.synth.archive import ORDER, write_archive
-from geoladder.synth.earth import EarthConfig
 from geoladder.synth.encode import BANDS_20M, digital_numbers
 from geoladder.synth.place import place_of
 from geoladder.synth.rows import plan_rows
 
-EARTH = EarthConfig()
 TILES, PX = 24, 48
+EARTH = Earth(tile_px=PX)
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "samples" / "majortom"
 
 
 @pytest.fixture(scope="module")
 def majortom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("majortom")
-    write_archive(folder, EARTH, "majortom", TILES, PX, 1, seed=1)
+    write_archive(folder, EARTH, Corpus(like="majortom", tiles=TILES, seed=1), 1)
     return folder
 
 
@@ -114,7 +115,7 @@ def test_nodata_is_zero_and_only_nodata(majortom: Path) -> None:
 
 def test_resume_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    write_archive(whole, EARTH, "majortom", 6, PX, 1, seed=3)
+    write_archive(whole, EARTH, Corpus(like="majortom", tiles=6, seed=3), 1)
     made: list[Path] = []
     original = archive.make_tile
 
@@ -126,7 +127,7 @@ def test_resume_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(archive, "make_tile", die_after_four)
     with pytest.raises(KeyboardInterrupt):
-        write_archive(broken, EARTH, "majortom", 6, PX, 1, seed=3)
+        write_archive(broken, EARTH, Corpus(like="majortom", tiles=6, seed=3), 1)
     assert not (broken / "metadata.parquet").exists()
     made[1].unlink()
     redone: list[Path] = []
@@ -136,19 +137,19 @@ def test_resume_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         original(task)
 
     monkeypatch.setattr(archive, "make_tile", count)
-    write_archive(broken, EARTH, "majortom", 6, PX, 1, seed=3)
+    write_archive(broken, EARTH, Corpus(like="majortom", tiles=6, seed=3), 1)
     assert len(redone) == 3  # the deleted one and the two never made
     assert _bytes(broken) == _bytes(whole)
 
 
 def test_processes_do_not_matter(tmp_path: Path) -> None:
     for processes in (1, 2):
-        write_archive(tmp_path / str(processes), EARTH, "majortom", 4, PX, processes, seed=5)
+        write_archive(tmp_path / str(processes), EARTH, Corpus(like="majortom", tiles=4, seed=5), processes)
     assert _bytes(tmp_path / "1") == _bytes(tmp_path / "2")
 
 
 def test_fasttom_is_clear_dry_land(tmp_path: Path) -> None:
-    write_archive(tmp_path, EARTH, "fasttom", 6, PX, 1, seed=1)
+    write_archive(tmp_path, EARTH, Corpus(like="fasttom", tiles=6, seed=1), 1)
     metadata = pd.read_parquet(tmp_path / "metadata.parquet")
     assert (metadata.cloud_cover <= 67).all()
     assert all(place_of(EARTH, cell).sea_share < 0.5 for cell in metadata.grid_cell)
@@ -161,7 +162,7 @@ def test_fasttom_is_clear_dry_land(tmp_path: Path) -> None:
 
 
 def test_globe_has_four_seasons_of_2022(tmp_path: Path) -> None:
-    write_archive(tmp_path, EARTH, "globe", 8, PX, 1, seed=1)
+    write_archive(tmp_path, EARTH, Corpus(like="globe", tiles=8, seed=1), 1)
     metadata = pd.read_parquet(tmp_path / "metadata.parquet")
     assert (metadata.groupby("grid_cell").size() == 4).all()
     months = pd.to_datetime(metadata.timestamp).dt.month
@@ -192,12 +193,15 @@ def test_dn_keep_reflectance_and_leave_zero_to_nodata() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [({"tile_px": 50}, "tile_px"), ({"tile_px": 1200}, "tile_px"),
-     ({"like": "tom"}, "cannot be like"), ({"tiles": 0}, "at least 1")],
-)  # fmt: skip
-def test_bad_settings(tmp_path: Path, change: dict, message: str) -> None:
-    settings = {"like": "majortom", "tiles": 2, "tile_px": 48, "processes": 1, "seed": 0} | change
-    with pytest.raises(GeoladderError, match=message):
-        write_archive(tmp_path, EARTH, **settings)
+    ("block", "change"),
+    [(Earth, {"tile_px": 50}), (Earth, {"tile_px": 1200}), (Corpus, {"like": "tom"}), (Corpus, {"tiles": 0})],
+)
+def test_bad_settings(block: type[Earth | Corpus], change: dict) -> None:
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        block(**change)
+
+
+def test_a_globe_needs_a_tile_a_season(tmp_path: Path) -> None:
+    with pytest.raises(GeoladderError, match="at least 4 tiles, got 3"):
+        write_archive(tmp_path, EARTH, Corpus(like="globe", tiles=3), 1)
     assert not list(tmp_path.iterdir())

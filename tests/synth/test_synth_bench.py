@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from geoladder.data.bench.files import parse
 from geoladder.errors import GeoladderError
+from geoladder.study.corpora import Earth
+from geoladder.study.downstream import Bench
 from geoladder.synth.bench import VALIDATION_SHARE, write_bench
-from geoladder.synth.earth import EarthConfig
 from geoladder.synth.place import place_of
 from geoladder.synth.regions import REGIONS, plan_tiles
 
-EARTH = EarthConfig()
+EARTH = Earth()
+SETTINGS = Bench(patch_px=16, train_tiles=1, test_tiles=1, patches_per_tile=9, seed=7)
 CODES = {0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100}
 NO_ROADS = ("denmark", "egypt", "ghana", "isreal", "tanzania", "uganda")
 
@@ -20,7 +24,7 @@ NO_ROADS = ("denmark", "egypt", "ghana", "isreal", "tanzania", "uganda")
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
-    write_bench(folder, EARTH, 16, train_tiles=1, test_tiles=1, patches_per_tile=9, seed=7, processes=2)
+    write_bench(folder, EARTH, SETTINGS, 2)
     return folder
 
 
@@ -30,7 +34,7 @@ def tiles(bench: Path) -> dict:
 
 
 def test_regions_are_those_of_the_bench() -> None:
-    assert {region.bucket for region in REGIONS} == {
+    assert {parse(Path(f"{region.name}_1_train_s2.npy")).bucket for region in REGIONS} == {
         "europe", "east-africa", "northwest-africa", "north-america", "south-america", "japan"
     }  # fmt: skip
     assert "isreal-1" in {region.name for region in REGIONS}
@@ -104,7 +108,7 @@ def test_offsets_are_told_and_true(bench: Path, tiles: dict) -> None:
 
 
 def test_oddities_occur_over_many_tiles() -> None:
-    tiles = [tile for region in REGIONS for tile in plan_tiles(EARTH, region, 4, 1, 2, seed=7)]
+    tiles = [tile for region in REGIONS for tile in plan_tiles(EARTH, region, Bench(train_tiles=4))]
     assert any(tile.square_metres for tile in tiles)
     assert any(tile.nan for tile in tiles)
     assert not any(tile.test for tile in tiles if tile.region.startswith(("isreal", "uganda")))
@@ -120,21 +124,18 @@ def test_counts_file(bench: Path, tiles: dict) -> None:
 
 
 def test_same_bytes_again(bench: Path, tmp_path: Path) -> None:
-    write_bench(tmp_path, EARTH, 16, train_tiles=1, test_tiles=1, patches_per_tile=9, seed=7, processes=1)
+    write_bench(tmp_path, EARTH, SETTINGS, 1)
     for path in bench.rglob("*.*"):
         if path.is_file():
             assert (tmp_path / path.relative_to(bench)).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("change", [{"patch_px": 0}, {"test_tiles": 0}, {"patches_per_tile": 1200}])
-def test_bad_settings(tmp_path: Path, change: dict) -> None:
-    settings = {
-        "patch_px": 32,
-        "train_tiles": 1,
-        "test_tiles": 1,
-        "patches_per_tile": 9,
-        "seed": 0,
-        "processes": 1,
-    }
-    with pytest.raises(GeoladderError):
-        write_bench(tmp_path, EARTH, **(settings | change))
+@pytest.mark.parametrize("change", [{"patch_px": 0}, {"test_tiles": 0}])
+def test_bad_settings(change: dict) -> None:
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        Bench(**change)
+
+
+def test_patches_must_fit_a_tile(tmp_path: Path) -> None:
+    with pytest.raises(GeoladderError, match="1200 patches of 32 px need 1120 px; a tile has 1068"):
+        write_bench(tmp_path, EARTH, Bench(patches_per_tile=1200), 1)

@@ -24,7 +24,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models import ladder, mamba, unet, vit
 from geoladder.models.heads import PretrainModel
 from geoladder.registry import ARCHITECTURES
-from geoladder.study.accumulation import accumulation, divisors
+from geoladder.study.compute import accumulation, divisors
 from geoladder.training import distributed
 from geoladder.training.distributed import checkpoint_blocks, compile_blocks, other_ranks, wrap_policy
 from geoladder.training.pretrain import Hardware, pretrain

@@ -1,12 +1,13 @@
-"""Names of architectures and rungs in a study, and learning rates by them, checked against the entries."""
+"""Names of architectures and rungs in a study, arms and learning rates by them, checked against the entries."""
 
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from geoladder.registry import ARCHITECTURES
-from geoladder.study.block import Positive
+from geoladder.study.block import Block, Positive
+from geoladder.study.corpora import CorpusKey
 from geoladder.suggest import nearest
 
 
@@ -57,3 +58,13 @@ PretrainRates = Annotated[dict[str, Positive], AfterValidator(_pretrain_rates)]
 """Peak learning rates of pretraining; those not given are the entries'."""
 FinetuneRates = Annotated[dict[str, Positive], AfterValidator(_finetune_rates)]
 """Peak learning rates of fine-tuning, baselines among them; those not given are the entries'."""
+
+
+class Arms(Block):
+    """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
+
+    corpora: Annotated[list[CorpusKey], Field(min_length=1)]
+    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
+        description="see docs/ladder.md"
+    )
+    sizes: Annotated[list[str], Field(min_length=1)]

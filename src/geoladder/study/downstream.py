@@ -7,9 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
-from geoladder.study.architectures import ArchitectureName, FinetuneRates
+from geoladder.study.architectures import ArchitectureName, Arms, FinetuneRates
 from geoladder.study.block import Block, Count, Seed, Share
-from geoladder.study.corpora import CorpusKey
 from geoladder.suggest import nearest
 
 
@@ -63,16 +62,6 @@ class Bench(Block):
         if (self.source == "phileo") != (self.path is not None):
             raise ValueError("`path` belongs to source: phileo, and only to it")
         return self
-
-
-class Arms(Block):
-    """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
-
-    corpora: Annotated[list[CorpusKey], Field(min_length=1)]
-    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
-        description="see docs/ladder.md"
-    )
-    sizes: Annotated[list[str], Field(min_length=1)]
 
 
 class Finetune(Block):

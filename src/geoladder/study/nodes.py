@@ -12,9 +12,9 @@ from geoladder.study.specs import FinetuneSpec, PretrainSpec, Spec, TrivialSpec
 from geoladder.study.study import Cell, Point, Study
 
 
-def cell_folder(cell: Cell) -> str:
-    """Folder of a pretraining run, relative to the project."""
-    return f"results/pretrain/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
+def cell_folder(cell: Cell, stage: str = "pretrain") -> str:
+    """Folder of the runs of a cell in one stage, `pretrain` or `sweep`, relative to the project."""
+    return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
 
 
 def point_file(point: Point) -> str:
@@ -22,12 +22,6 @@ def point_file(point: Point) -> str:
     arm = point.arm
     folder = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{point.task}"
     return f"{folder}/seed{point.seed}/n{point.n}.json"
-
-
-def sweep_folder(cell: Cell, factor: float) -> str:
-    """Folder of one run of a learning-rate sweep, relative to the project."""
-    slug = corpus_slug(cell.corpus)
-    return f"results/sweep/{slug}/{cell.architecture}-{cell.size}/seed{cell.seed}/x{factor:g}"
 
 
 def fingerprints(nodes: Mapping[str, Spec]) -> dict[str, str]:
@@ -57,8 +51,8 @@ class Nodes:
         self.sweep: dict[str, PretrainSpec] = {}
         for swept, factor in study.sweep_runs():
             spec = PretrainSpec.of(study, swept, self._code("pretrain", swept.architecture))
-            at_factor = spec.model_copy(update={"lr": spec.lr * factor})
-            self.sweep[f"{sweep_folder(swept, factor)}/metrics.json"] = at_factor
+            file = f"{cell_folder(swept, 'sweep')}/x{factor:g}/metrics.json"
+            self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
         self._behind = {point_file(point): study.cell_of(point) for point in points}
         self.finetune: dict[str, FinetuneSpec] = {}
         for point in points:

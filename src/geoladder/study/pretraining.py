@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from geoladder.errors import GeoladderError
 from geoladder.registry import TARGETS
 from geoladder.registry.target import Settings, Target
-from geoladder.study.architectures import ArchitectureName, PretrainRates, RungName
+from geoladder.study.architectures import ArchitectureName, Arms, PretrainRates, RungName
 from geoladder.study.block import Block, Count, Positive, Seed
 from geoladder.study.corpora import CorpusKey
 from geoladder.suggest import nearest
@@ -121,14 +121,9 @@ class Objective(Block):
         return {name: use.entry.size(use.settings) for name, use in self.targets.items()}
 
 
-class Cells(Block):
+class Cells(Arms):
     """A block of the pretraining grid: the product of its lists."""
 
-    corpora: Annotated[list[CorpusKey], Field(min_length=1)]
-    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
-        description="see docs/ladder.md"
-    )
-    sizes: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
 
 

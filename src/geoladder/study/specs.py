@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from geoladder.models.ladder import rung, scaled_lr
+from geoladder.registry.architecture import Kwargs
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench
-from geoladder.study.pretraining import Objective
+from geoladder.study.pretraining import Objective, Rung
 from geoladder.study.study import Cell, Point, Study
 
 
@@ -45,11 +46,6 @@ class ArchiveSpec(Spec):
 
     corpus: Corpus
     earth: Earth | None
-
-    @property
-    def tile_px(self) -> int:
-        """Side of a synthetic archive's tiles, 10 m pixels; 0 for a real one, whose tiles say it themselves."""
-        return self.earth.tile_px if self.earth else 0
 
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
@@ -221,120 +217,66 @@ class TileReading(Block):
         )
 
 
-class PretrainSpec(Spec):
-    """One pretraining run."""
+class TrainingSpec(Spec):
+    """What pretraining and fine-tuning runs have in common."""
 
     corpus: str
-    fraction: Fraction
     architecture: str
     size: str
-    model: dict[str, int | float | str | list[int]]
+    model: Kwargs
     seed: int
-    chips: str
     stats: str
-    validation_chips: int
     transform: Literal["sqrt", "linear"]
-    samples: int
     batch: int
     lr: float
     weight_decay: float
     warmup_share: float
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+    code: str | None
+    """Fingerprint of the code where the study lets its edits rerun this run."""
+
+
+class PretrainSpec(TrainingSpec):
+    """One pretraining run."""
+
+    fraction: Fraction
+    chips: str
+    validation_chips: int
+    samples: int
     gradient_clip: float
     checkpoint_every: int
     objective: Objective
     tensorboard: bool
-    precision: Literal["auto", "32-true", "bf16-mixed"]
-    code: str | None
     tiles: TileReading | None = None
 
     @classmethod
     def of(cls, study: Study, cell: Cell, code: str | None = None) -> Self:
-        """Spec of one cell; `code` is the code fingerprint where the study lets code edits rerun cells."""
-        pretrain = study.pretrain
+        """Spec of one cell."""
+        pretrain, name = study.pretrain, corpus_name(cell.corpus)
         chosen = rung(cell.architecture, cell.size)
-        names = (f"{cell.architecture}-{cell.size}", cell.architecture)
-        settings = [pretrain.rungs[name] for name in names if name in pretrain.rungs]
-        rates = [setting.lr for setting in settings if setting.lr is not None]
-        decays = [setting.weight_decay for setting in settings if setting.weight_decay is not None]
+        of_architecture, of_size = (
+            pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
+            for key in (cell.architecture, f"{cell.architecture}-{cell.size}")
+        )
+        values = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)} | of_architecture | of_size
         return _take(
             cls,
             pretrain,
             study.compute,
-            corpus=corpus_name(cell.corpus),
+            **cell._replace(corpus=name)._asdict(),
+            **values,
             fraction=corpus_fraction(cell.corpus),
-            architecture=cell.architecture,
-            size=cell.size,
             model=chosen.kwargs,
-            seed=cell.seed,
-            chips=ChipsSpec.of(study, corpus_name(cell.corpus)).pixels,
+            code=code,
+            chips=ChipsSpec.of(study, name).pixels,
             stats=StatsSpec.of(study).fingerprint,
             validation_chips=study.validation.chips,
-            lr=rates[0] if rates else scaled_lr(pretrain.lr[cell.architecture], chosen),
-            weight_decay=decays[0] if decays else pretrain.weight_decay,
-            code=code,
-            tiles=TileReading.of(study, corpus_name(cell.corpus)),
+            tiles=TileReading.of(study, name),
         )
 
 
-class FinetuneSpec(Spec):
-    """One fine-tuning run: one n of one curve. `pretrained` is the fingerprint of the checkpoint's run, or None."""
-
-    corpus: str
-    architecture: str
-    size: str
-    model: dict[str, int | float | str | list[int]]
-    pretrained: str | None
-    task: str
-    seed: int
-    n: int
-    indices: str | None = None
-    """Digest of the official index file the patches are from; None where they are drawn by seed."""
-    bench: str
-    stats: str
-    harmonise: Literal["baseline", "none"]
-    transform: Literal["sqrt", "linear"]
-    steps: int
-    batch: int
-    lr: float
-    weight_decay: float
-    warmup_share: float
-    validations: int
-    mode: Literal["full", "frozen", "probe"]
-    test_patches: int
-    precision: Literal["auto", "32-true", "bf16-mixed"]
-    code: str | None
-
-    @classmethod
-    def of(cls, study: Study, point: Point, pretrained: str | None, code: str | None = None) -> Self:
-        """Spec of one fine-tuning run."""
-        finetune, arm, gates = study.finetune, point.arm, study.gates
-        length = gates if gates is not None and point.n == gates.n else finetune
-        chosen = rung(arm.architecture, arm.size)
-        return _take(
-            cls,
-            length,
-            finetune,
-            study.cleaning,
-            study.compute,
-            corpus=arm.corpus,
-            architecture=arm.architecture,
-            size=arm.size,
-            model=chosen.kwargs,
-            pretrained=pretrained,
-            task=point.task,
-            seed=point.seed,
-            n=point.n,
-            indices=_digest(study.bench.index_file(point.task, point.n)),
-            bench=BenchArchiveSpec.of(study).fingerprint,
-            stats=StatsSpec.of(study).fingerprint,
-            transform=study.pretrain.transform,
-            lr=scaled_lr(finetune.lr[arm.architecture], chosen),
-            code=code,
-        )
-
-
-class TrivialSpec(Spec):
-    """Predict-zero and predict-mean on the subset of one (task, seed, n)."""
+class SubsetSpec(Spec):
+    """What all runs on the subset of one (task, seed, n) have in common."""
 
     task: str
     seed: int
@@ -344,6 +286,10 @@ class TrivialSpec(Spec):
     bench: str
     harmonise: Literal["baseline", "none"]
     test_patches: int
+
+
+class TrivialSpec(SubsetSpec):
+    """Predict-zero and predict-mean on one subset."""
 
     @classmethod
     def of(cls, study: Study, task: str, seed: int, n: int) -> Self:
@@ -357,4 +303,34 @@ class TrivialSpec(Spec):
             n=n,
             indices=_digest(study.bench.index_file(task, n)),
             bench=BenchArchiveSpec.of(study).fingerprint,
+        )
+
+
+class FinetuneSpec(TrainingSpec, SubsetSpec):
+    """One fine-tuning run: one n of one curve. `pretrained` is the fingerprint of the checkpoint's run, or None."""
+
+    pretrained: str | None
+    steps: int
+    validations: int
+    mode: Literal["full", "frozen", "probe"]
+
+    @classmethod
+    def of(cls, study: Study, point: Point, pretrained: str | None, code: str | None = None) -> Self:
+        """Spec of one fine-tuning run."""
+        finetune, arm, gates = study.finetune, point.arm, study.gates
+        length = gates if gates is not None and point.n == gates.n else finetune
+        chosen = rung(arm.architecture, arm.size)
+        return _take(
+            cls,
+            TrivialSpec.of(study, point.task, point.seed, point.n),
+            length,
+            finetune,
+            study.compute,
+            **arm._asdict(),
+            model=chosen.kwargs,
+            pretrained=pretrained,
+            stats=StatsSpec.of(study).fingerprint,
+            transform=study.pretrain.transform,
+            lr=scaled_lr(finetune.lr[arm.architecture], chosen),
+            code=code,
         )

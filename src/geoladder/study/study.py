@@ -8,10 +8,9 @@ from pydantic import Field, model_validator
 from geoladder.errors import GeoladderError
 from geoladder.models.ladder import rung
 from geoladder.registry import ARCHITECTURES
-from geoladder.study.accumulation import accumulation
 from geoladder.study.analysis import Figures, Fit
 from geoladder.study.block import Block
-from geoladder.study.compute import Compute
+from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
 from geoladder.study.pretraining import Pretrain, Sweep

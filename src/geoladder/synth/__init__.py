@@ -1,6 +1,6 @@
 """The synthetic Earth: a seeded generator that writes real formats.
 
-What enters: an `EarthConfig`, grid cells and dates. What leaves: scenes (`scene.render`), MajorTOM Core-S2L2A
+What enters: an `Earth`, grid cells and dates. What leaves: scenes (`scene.render`), MajorTOM Core-S2L2A
 archives (`archive.write_archive`) and PhilEO Bench files (`bench.write_bench`). Nothing here is read by a training
 run: readers know only the formats. The reasoning, sources and what failed: docs/synthetic_earth.md.
 

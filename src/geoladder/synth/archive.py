@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +26,16 @@ from geoladder.data.archives import grid
 from geoladder.data.archives.fasttom import best_quadrant
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.study.corpora import Corpus, Earth
+from geoladder.synth.earth import stream
 from geoladder.synth.encode import digital_numbers, geotiff, offset_dn
 from geoladder.synth.pool import run_all
-from geoladder.synth.rows import Like, Row, acquisition, mgrs_tile, plan_rows, product_id
+from geoladder.synth.rows import Row, acquisition, mgrs_tile, plan_rows, product_id
 from geoladder.synth.scene import Scene, render
 
 log = logging.getLogger(__name__)
 ROWS_PER_PART = 200  # real parts have 500
 PIXEL_M = 10
-SMALLEST_TILE_PX, LARGEST_TILE_PX = 12, 1068
 WATER_CODE = 80
 ORDER = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 IMAGE_SCHEMA = pa.schema(
@@ -59,51 +59,40 @@ METADATA_SCHEMA = pa.schema(
 class _Task:
     """What a worker needs to make one tile."""
 
-    earth: EarthConfig
+    earth: Earth
     row: Row
-    tile_px: int
     path: Path
 
 
-def write_archive(
-    out_dir: Path, earth: EarthConfig, like: Like, tiles: int, tile_px: int, processes: int, seed: int
-) -> None:
+def write_archive(out_dir: Path, earth: Earth, corpus: Corpus, processes: int) -> None:
     """Write a synthetic MajorTOM archive; does nothing to one that is complete but for writing it anew.
 
     Args:
         out_dir: folder of the archive.
-        earth: the synthetic Earth.
-        like: `majortom` (all Earth, one date a cell, some cells twice), `fasttom` (land, clearest quadrant of a
-            tile) or `globe` (few cells, four seasons of 2022).
-        tiles: rows.
-        tile_px: side of a tile, pixels of 10 m, a multiple of 12 (for 60 m bands of quadrants); real tiles have 1068.
+        earth: the synthetic Earth, and the side of its tiles; multiples of 12 px suit 60 m bands of quadrants.
+        corpus: how many tiles, the seed that draws cells and dates, and what they are like: `majortom` (all Earth,
+            one date a cell, some cells twice), `fasttom` (land, clearest quadrant of a tile) or `globe` (few cells,
+            four seasons of 2022).
         processes: tiles made at the same time.
-        seed: draws cells and dates.
 
     Raises:
-        GeoladderError: `tile_px` does not fit, unknown `like`, too few tiles.
+        GeoladderError: too few tiles.
     """
-    if tile_px % 12 or not SMALLEST_TILE_PX <= tile_px <= LARGEST_TILE_PX:
-        raise GeoladderError(
-            f"tile_px is {tile_px}; a multiple of 12 between {SMALLEST_TILE_PX} and {LARGEST_TILE_PX} is needed"
-        )
-    out_dir = Path(out_dir)
-    rows = plan_rows(earth, like, tiles, seed)
+    rows = plan_rows(earth, corpus.like, corpus.tiles, corpus.seed)
     cache = out_dir / ".tiles"
-    paths = [cache / f"{_key(earth, row, tile_px, index)}.parquet" for index, row in enumerate(rows)]
-    missing = [
-        _Task(earth, row, tile_px, path) for row, path in zip(rows, paths, strict=True) if not path.exists()
+    tasks = [
+        _Task(earth, row, cache / f"{_key(earth, row, index)}.parquet") for index, row in enumerate(rows)
     ]
-    log.info("%s: %d tiles of %d px, %d to render", out_dir, tiles, tile_px, len(missing))
-    run_all(make_tile, missing, processes, f"tiles like {like}")
-    _assemble(out_dir, rows, paths)
+    missing = [task for task in tasks if not task.path.exists()]
+    log.info("%s: %d tiles of %d px, %d to render", out_dir, len(rows), earth.tile_px, len(missing))
+    run_all(make_tile, missing, processes, f"tiles like {corpus.like}")
+    _assemble(out_dir, [task.path for task in tasks])
     shutil.rmtree(cache)
 
 
-def _key(earth: EarthConfig, row: Row, tile_px: int, index: int) -> str:
+def _key(earth: Earth, row: Row, index: int) -> str:
     """Name of a cached tile: changes with whatever changes the tile."""
-    text = json.dumps([asdict(earth), asdict(row), tile_px], sort_keys=True)
-    return f"{index:06d}-{row.cells[0]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{index:06d}-{row.cells[0]}-{hashlib.sha256(repr((earth, row)).encode()).hexdigest()[:16]}"
 
 
 def make_tile(task: _Task) -> None:
@@ -111,7 +100,7 @@ def make_tile(task: _Task) -> None:
     scene, corner = _scene(task)
     row, place = task.row, scene.place
     epsg, left, bottom, size = grid.footprint(place.cell)
-    margin = (size - task.tile_px * PIXEL_M) / 2
+    margin = (size - task.earth.tile_px * PIXEL_M) / 2
     left += margin + corner[1] * PIXEL_M
     top = bottom + size - margin - corner[0] * PIXEL_M
     width = scene.cloud_mask.shape[0] * PIXEL_M
@@ -153,10 +142,10 @@ def _scene(task: _Task) -> tuple[Scene, tuple[int, int]]:
     """Render the row's tile; for FastTOM the chosen quadrant of the first candidate that has one."""
     row = task.row
     for cell, date in zip(row.cells, row.dates, strict=True):
-        scene = render(task.earth, cell, date, task.tile_px)
+        scene = render(task.earth, cell, date, task.earth.tile_px)
         if not row.quadrant:
             return scene, (0, 0)
-        side = task.tile_px // 2
+        side = task.earth.tile_px // 2
         corner = best_quadrant(scene.cloud_mask, side, scene.landcover == WATER_CODE)
         if corner:
             part = (slice(corner[0], corner[0] + side), slice(corner[1], corner[1] + side))
@@ -194,11 +183,11 @@ def _neighbour(cell: str) -> str:
     return grid.cell_of(lat + (grid.ROW_DEG if lat < 0 else -grid.ROW_DEG), lon)
 
 
-def _assemble(out_dir: Path, rows: list[Row], paths: list[Path]) -> None:
+def _assemble(out_dir: Path, paths: list[Path]) -> None:
     """Put cached tiles together: parts of one row per row group, then the metadata."""
     (out_dir / "metadata.parquet").unlink(missing_ok=True)
     records = []
-    for part in range(math.ceil(len(rows) / ROWS_PER_PART)):
+    for part in range(math.ceil(len(paths) / ROWS_PER_PART)):
         name = f"images/part_{part + 1:05d}.parquet"
         with (
             atomic_path(out_dir / name) as temporary,

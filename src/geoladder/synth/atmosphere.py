@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.study.corpora import Earth
+from geoladder.synth.earth import stream
 from geoladder.synth.fields import fractal, smooth
 from geoladder.synth.materials import WAVELENGTH_NM
 
@@ -45,7 +46,7 @@ class Weather:
     growth_days: float
 
 
-def weather_of(earth: EarthConfig, cell: str, date: str) -> Weather:
+def weather_of(earth: Earth, cell: str, date: str) -> Weather:
     """Weather of a cell on a date (ISO, `2020-04-08`). Pure and cheap."""
     rng = stream(earth.seed, cell, date, "weather")
     cloudy = rng.random() > CLEAR_DAYS

@@ -16,7 +16,7 @@ import json
 import logging
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,16 @@ import numpy as np
 from geoladder.data.archives.grid import centre_of
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.study.corpora import Earth
+from geoladder.study.downstream import Bench
+from geoladder.synth.earth import stream
 from geoladder.synth.encode import offset_dn, quantise
 from geoladder.synth.pool import run_all
 from geoladder.synth.regions import REGIONS, Tile, plan_tiles
 from geoladder.synth.scene import Scene, render
 
 log = logging.getLogger(__name__)
+LARGEST_TILE_PX = 1068
 MAX_CLOUD_SHARE = 0.1  # of a patch, as in the bench
 VALIDATION_SHARE = 0.1  # of the patches of a training image
 NODATA_LABEL_SHARE = 0.002
@@ -38,7 +41,7 @@ NODATA_LABEL_SHARE = 0.002
 
 @dataclass(frozen=True)
 class _Task:
-    earth: EarthConfig
+    earth: Earth
     tile: Tile
     roads: bool
     patch_px: int
@@ -46,50 +49,33 @@ class _Task:
     folder: Path
 
 
-def write_bench(
-    out_dir: Path,
-    earth: EarthConfig,
-    patch_px: int,
-    train_tiles: int,
-    test_tiles: int,
-    patches_per_tile: int,
-    seed: int,
-    processes: int,
-    dates: int = 2,
-) -> None:
+def write_bench(out_dir: Path, earth: Earth, bench: Bench, processes: int) -> None:
     """Write a synthetic PhilEO Bench.
 
     Args:
         out_dir: folder for all files.
         earth: the synthetic Earth.
-        patch_px: side of a patch, pixels of 10 m; real ones have 128.
-        train_tiles: per unit of a region's weight (`REGIONS`; 34 units in all).
-        test_tiles: likewise, in regions that are tested.
-        patches_per_tile: per tile and date, rounded up to a square number.
-        seed: draws cells and dates.
+        bench: patches and tiles: `train_tiles` per unit of a region's weight (`REGIONS`; 34 units in all),
+            `test_tiles` likewise in regions that are tested, patches per tile and date rounded up to a square number.
         processes: tiles made at the same time.
-        dates: revisits of each tile.
 
     Raises:
-        GeoladderError: a number is below 1, or a tile would be larger than 1068 px.
+        GeoladderError: a tile would be larger than 1068 px.
     """
-    if min(patch_px, train_tiles, test_tiles, patches_per_tile, dates) < 1:
+    side = math.ceil(math.sqrt(bench.patches_per_tile))
+    if (side_px := side * bench.patch_px) > LARGEST_TILE_PX:
         raise GeoladderError(
-            "patch_px, train_tiles, test_tiles, patches_per_tile and dates must be at least 1"
+            f"{bench.patches_per_tile} patches of {bench.patch_px} px need {side_px} px; "
+            f"a tile has {LARGEST_TILE_PX}"
         )
-    side = math.ceil(math.sqrt(patches_per_tile))
-    if side * patch_px > 1068:
-        raise GeoladderError(
-            f"{patches_per_tile} patches of {patch_px} px need {side * patch_px} px; a tile has 1068"
-        )
-    out_dir = Path(out_dir)
     (out_dir / "metadata").mkdir(parents=True, exist_ok=True)
     done = out_dir / "metadata" / "tiles_metadata.json"
     done.unlink(missing_ok=True)
-    tasks = []
-    for region in REGIONS:
-        for tile in plan_tiles(earth, region, train_tiles, test_tiles, dates, seed):
-            tasks.append(_Task(earth, tile, region.roads, patch_px, side, out_dir))
+    tasks = [
+        _Task(earth, tile, region.roads, bench.patch_px, side, out_dir)
+        for region in REGIONS
+        for tile in plan_tiles(earth, region, bench)
+    ]
     cache = out_dir / ".tiles"
     cache.mkdir(exist_ok=True)
     missing = [task for task in tasks if not _record(task).exists()]
@@ -104,9 +90,8 @@ def write_bench(
 
 def _record(task: _Task) -> Path:
     """File that marks a finished tile and holds its metadata; named by all that shaped the tile."""
-    text = json.dumps([asdict(task.earth), asdict(task.tile), task.patch_px, task.side], sort_keys=True)
-    name = f"{task.tile.region}_{task.tile.number}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    return task.folder / ".tiles" / name
+    digest = hashlib.sha256(repr((task.earth, task.tile, task.patch_px, task.side)).encode()).hexdigest()
+    return task.folder / ".tiles" / f"{task.tile.region}_{task.tile.number}-{digest[:16]}.json"
 
 
 def _patches(image: np.ndarray, patch_px: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The settings of the synthetic Earth, and its source of randomness.
+"""The synthetic Earth's source of randomness.
 
 Unusual: nothing is drawn in sequence. Each random stream is named by what it decides ("parcels" of cell 433D_629L),
 so a tile is a pure function of (settings, cell, date, size): the same in any process, in any order, on any day.
@@ -6,38 +6,8 @@ so a tile is a pure function of (settings, cell, date, size): the same in any pr
 
 import hashlib
 import math
-from dataclasses import dataclass
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class EarthConfig:
-    """Settings of the synthetic Earth; the reasons for the defaults are in docs/synthetic_earth.md.
-
-    Attributes:
-        seed: names the Earth; another seed is another Earth on the same climate map.
-        styles: vegetation and settlement styles each; more make the tail longer.
-        zipf_exponent: a style of rank r has frequency proportional to r**-zipf_exponent.
-        regional_share: share of draws that follow the region's own few styles, not the whole Earth's.
-        noise_reflectance: standard deviation of sensor noise, reflectance units, independent per pixel and band.
-        haze: multiplier of residual haze (0: none).
-        texture: multiplier of all within-class texture.
-        settlement: multiplier of how much of populated land is settled.
-        ocean_share: share of open-ocean cells in an all-Earth archive. Sentinel-2 hardly looks at the open ocean.
-        offset_share: share of products of processing baseline 04.00 or later, which carry +1000 DN.
-    """
-
-    seed: int = 2506
-    styles: int = 64
-    zipf_exponent: float = 1.1
-    regional_share: float = 0.6
-    noise_reflectance: float = 0.003
-    haze: float = 1.0
-    texture: float = 1.0
-    settlement: float = 1.0
-    ocean_share: float = 0.15
-    offset_share: float = 0.4
 
 
 def stream(*names: str | int) -> np.random.Generator:

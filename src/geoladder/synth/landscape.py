@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoladder.synth.earth import EarthConfig, globe_uniform, stream
+from geoladder.study.corpora import Earth
+from geoladder.synth.earth import globe_uniform, stream
 from geoladder.synth.fields import coordinates, fractal, smooth
 from geoladder.synth.materials import Vegetation
 from geoladder.synth.place import Place, by_prefix
@@ -152,7 +153,7 @@ def _water(rng: np.random.Generator, place: Place, height: np.ndarray) -> np.nda
 
 
 def _farms(
-    rng: np.random.Generator, earth: EarthConfig, place: Place, style: Vegetation, parcels: Parcels
+    rng: np.random.Generator, earth: Earth, place: Place, style: Vegetation, parcels: Parcels
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which parcels are farmed and how: (count,) uint8 cover (255: not farmed) and crop 0..2."""
     side = len(parcels.number)
@@ -175,7 +176,7 @@ def _farms(
     return kind, crop
 
 
-def landscape_of(earth: EarthConfig, place: Place, style: Vegetation, side: int) -> Landscape:
+def landscape_of(earth: Earth, place: Place, style: Vegetation, side: int) -> Landscape:
     """Build the static ground of a cell.
 
     Args:
@@ -205,7 +206,7 @@ def landscape_of(earth: EarthConfig, place: Place, style: Vegetation, side: int)
         hedged = stream(earth.seed, place.cell, "hedges").random(parcels.count) < style.hedges
         cover[farm & (parcels.edge_px < 0.7) & hedged[parcels.number]] = TREE
     water = _water(rng, place, height) | sea
-    summer = temperature_c(place.climate, place.lat_deg, 206 if place.lat_deg >= 0 else 24, 0)
+    summer = temperature_c(place.climate, place.lat_deg, 206 if place.lat_deg >= 0 else 24)
     snow_line = max(0.0, (summer + 1) / 6.5 * 1000)
     icy = height > (snow_line + 250 * smooth(rng, side, 30))
     if place.climate == "EF":

@@ -16,7 +16,8 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from geoladder.synth.earth import EarthConfig, stream, zipf_shares
+from geoladder.study.corpora import Earth
+from geoladder.synth.earth import stream, zipf_shares
 from geoladder.synth.place import Place
 
 WAVELENGTH_NM = np.array([490, 560, 665, 842, 705, 740, 783, 865, 1610, 2190], float)
@@ -152,7 +153,7 @@ def _pick(rng: np.random.Generator, material: str) -> np.ndarray:
     return spectra[rng.integers(len(spectra))]
 
 
-def canopies_here(earth: EarthConfig, style: Vegetation, cell: str) -> tuple[np.ndarray, np.ndarray]:
+def canopies_here(earth: Earth, style: Vegetation, cell: str) -> tuple[np.ndarray, np.ndarray]:
     """Plants of a cell: its style's canopies or ones alike, (7, 10), and its dead plants, (10,); float32."""
     rng = stream(earth.seed, cell, "plants")
     canopies = library("canopy")  # sorted by near-infrared reflectance, so neighbours are alike
@@ -160,7 +161,7 @@ def canopies_here(earth: EarthConfig, style: Vegetation, cell: str) -> tuple[np.
     return canopies[rows], np.float32(0.75) * _pick(rng, "npv")
 
 
-def surfaces_here(earth: EarthConfig, style: Settlement, place: Place) -> np.ndarray:
+def surfaces_here(earth: Earth, style: Settlement, place: Place) -> np.ndarray:
     """Surfaces of a cell's main roads, streets, tracks, yards and three roofs: (7, 10) float32.
 
     The style says which material; the cell, which sample of it and how weathered.
@@ -174,7 +175,7 @@ def surfaces_here(earth: EarthConfig, style: Settlement, place: Place) -> np.nda
 
 
 @cache
-def vegetation(earth: EarthConfig, style: int) -> Vegetation:
+def vegetation(earth: Earth, style: int) -> Vegetation:
     """Vegetation style number `style` (0 most frequent) of an Earth."""
     rng = stream(earth.seed, "vegetation style", style)
     count = len(library("canopy"))
@@ -195,7 +196,7 @@ def vegetation(earth: EarthConfig, style: int) -> Vegetation:
 
 
 @cache
-def settlement(earth: EarthConfig, style: int) -> Settlement:
+def settlement(earth: Earth, style: int) -> Settlement:
     """Settlement style number `style` (0 most frequent) of an Earth."""
     rng = stream(earth.seed, "settlement style", style)
     # Roofs, yards and roads draw from the same grey materials: shape, size and shadow tell a roof.
@@ -219,7 +220,7 @@ def settlement(earth: EarthConfig, style: int) -> Settlement:
     )
 
 
-def style_here(earth: EarthConfig, family: str, region: int, cell: str) -> int:
+def style_here(earth: Earth, family: str, region: int, cell: str) -> int:
     """Style number of a cell: a Zipf draw over the whole Earth, or one of the four of its region.
 
     Args:

@@ -12,7 +12,8 @@ import numpy as np
 
 from geoladder.data.archives.grid import centre_of
 from geoladder.data.labels.climate import CLASSES, koppen
-from geoladder.synth.earth import EarthConfig, globe_uniform, uniform
+from geoladder.study.corpora import Earth
+from geoladder.synth.earth import globe_uniform, uniform
 
 COAST_DEG = 0.1  # how far the coast is looked for
 DIRECTIONS = 12
@@ -82,7 +83,7 @@ def _coast(lat: float, lon: float) -> tuple[int, float, tuple[float, float]]:
     return climate, share, bearing
 
 
-def place_of(earth: EarthConfig, cell: str) -> Place:
+def place_of(earth: Earth, cell: str) -> Place:
     """Look up, or invent, what a grid cell is like. Pure; under a millisecond."""
     lat, lon = centre_of(cell)
     lon = (lon + 180) % 360 - 180

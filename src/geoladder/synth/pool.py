@@ -4,11 +4,11 @@ Tasks write their own files and return nothing large, so a killed run loses only
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TypeVar
 
-from rich.progress import Progress, TimeElapsedColumn
+from rich.progress import track
 
 Task = TypeVar("Task")
 
@@ -22,19 +22,7 @@ def run_all(function: Callable[[Task], object], tasks: Sequence[Task], processes
         processes: 1 runs them in this process.
         label: text of the progress bar.
     """
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
-        bar = progress.add_task(label, total=len(tasks))
-        if processes <= 1 or len(tasks) < 2:
-            for task in tasks:
-                function(task)
-                progress.advance(bar)
-            return
-        with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
-            futures = [pool.submit(function, task) for task in tasks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    progress.advance(bar)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    with ProcessPoolExecutor(max(processes, 1), mp_context=get_context("fork")) as pool:
+        run = pool.map if processes > 1 and len(tasks) > 1 else map
+        for _ in track(run(function, tasks), label, len(tasks)):
+            pass

@@ -10,11 +10,14 @@ import numpy as np
 
 from geoladder.data.archives.grid import cell_of, centre_of
 from geoladder.errors import GeoladderError
+from geoladder.study.corpora import Earth
+from geoladder.study.downstream import Bench
 from geoladder.synth.atmosphere import weather_of
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.synth.earth import stream
 from geoladder.synth.place import place_of
 from geoladder.synth.rows import draw_baseline, draw_date
 
+DATES = 2  # revisits of each tile
 CANDIDATES = 12  # cells looked at for each tile
 DATE_TRIES = 6
 SQUARE_METRES_SHARE, NAN_SHARE = 0.15, 0.1  # of tiles: labels in 0-100, labels with NaN
@@ -26,7 +29,6 @@ class Region:
 
     Attributes:
         name: as in the file names.
-        bucket: one of the six the few-shot draws use.
         lat_deg: middle of the region.
         lon_deg: middle of the region.
         spread_deg: tiles lie at most so far from the middle, in latitude and longitude.
@@ -36,7 +38,6 @@ class Region:
     """
 
     name: str
-    bucket: str
     lat_deg: float
     lon_deg: float
     spread_deg: float
@@ -46,26 +47,26 @@ class Region:
 
 
 REGIONS = (
-    Region("europe", "europe", 48.0, 10.0, 6.0, 2, True, True),
-    Region("denmark-1", "europe", 56.0, 9.3, 0.6, 1, False, True),
-    Region("denmark-2", "europe", 55.5, 11.6, 0.6, 1, False, True),
-    Region("east-africa", "east-africa", 0.0, 37.0, 2.5, 3, True, True),
-    Region("tanzania-1", "east-africa", -3.3, 36.8, 0.8, 1, False, False),
-    Region("tanzania-2", "east-africa", -6.4, 38.6, 0.6, 1, False, False),
-    Region("tanzania-3", "east-africa", -6.2, 35.7, 0.8, 1, False, True),
-    Region("tanzania-4", "east-africa", -8.9, 33.4, 0.8, 1, False, False),
-    Region("tanzania-5", "east-africa", -2.6, 32.9, 0.8, 1, False, False),
-    Region("uganda-1", "east-africa", 0.6, 32.4, 0.8, 1, False, False),
-    Region("eq-guinea", "northwest-africa", 1.7, 10.2, 0.6, 1, True, True),
-    Region("ghana-1", "northwest-africa", 6.6, -1.5, 1.0, 1, False, True),
-    Region("egypt-1", "northwest-africa", 30.6, 31.1, 0.7, 1, False, True),
-    Region("isreal-1", "northwest-africa", 32.1, 34.95, 0.3, 1, False, False),
-    Region("isreal-2", "northwest-africa", 31.3, 34.7, 0.3, 1, False, False),
-    Region("nigeria", "northwest-africa", 8.0, 6.5, 3.0, 2, True, True),
-    Region("senegal", "northwest-africa", 14.6, -16.2, 0.9, 1, True, True),
-    Region("north-america", "north-america", 40.0, -88.0, 10.0, 4, True, True),
-    Region("south-america", "south-america", -21.0, -49.0, 8.0, 4, True, True),
-    Region("japan", "japan", 35.8, 138.5, 2.5, 4, True, True),
+    Region("europe", 48.0, 10.0, 6.0, 2, True, True),
+    Region("denmark-1", 56.0, 9.3, 0.6, 1, False, True),
+    Region("denmark-2", 55.5, 11.6, 0.6, 1, False, True),
+    Region("east-africa", 0.0, 37.0, 2.5, 3, True, True),
+    Region("tanzania-1", -3.3, 36.8, 0.8, 1, False, False),
+    Region("tanzania-2", -6.4, 38.6, 0.6, 1, False, False),
+    Region("tanzania-3", -6.2, 35.7, 0.8, 1, False, True),
+    Region("tanzania-4", -8.9, 33.4, 0.8, 1, False, False),
+    Region("tanzania-5", -2.6, 32.9, 0.8, 1, False, False),
+    Region("uganda-1", 0.6, 32.4, 0.8, 1, False, False),
+    Region("eq-guinea", 1.7, 10.2, 0.6, 1, True, True),
+    Region("ghana-1", 6.6, -1.5, 1.0, 1, False, True),
+    Region("egypt-1", 30.6, 31.1, 0.7, 1, False, True),
+    Region("isreal-1", 32.1, 34.95, 0.3, 1, False, False),
+    Region("isreal-2", 31.3, 34.7, 0.3, 1, False, False),
+    Region("nigeria", 8.0, 6.5, 3.0, 2, True, True),
+    Region("senegal", 14.6, -16.2, 0.9, 1, True, True),
+    Region("north-america", 40.0, -88.0, 10.0, 4, True, True),
+    Region("south-america", -21.0, -49.0, 8.0, 4, True, True),
+    Region("japan", 35.8, 138.5, 2.5, 4, True, True),
 )
 
 
@@ -94,18 +95,16 @@ class Tile:
     nan: bool
 
 
-def plan_tiles(
-    earth: EarthConfig, region: Region, train_tiles: int, test_tiles: int, dates: int, seed: int
-) -> list[Tile]:
+def plan_tiles(earth: Earth, region: Region, bench: Bench) -> list[Tile]:
     """Choose the cells and dates of a region's tiles; no cell twice."""
-    rng = stream(earth.seed, "bench", region.name, seed)
-    train, test = train_tiles * region.weight, test_tiles * region.weight * region.tested
+    rng = stream(earth.seed, "bench", region.name, bench.seed)
+    train, test = bench.train_tiles * region.weight, bench.test_tiles * region.weight * region.tested
     tiles: list[Tile] = []
     taken: set[str] = set()
     for number in range(train + test):
         cell = _settled_cell(rng, earth, region, taken)
         taken.add(cell)
-        days = sorted(_clear_date(rng, earth, cell) for _ in range(dates))
+        days = sorted(_clear_date(rng, earth, cell) for _ in range(DATES))
         baselines = tuple(draw_baseline(rng, earth) for _ in days)
         odd = rng.random(2)
         tiles.append(
@@ -117,7 +116,7 @@ def plan_tiles(
     return tiles
 
 
-def _settled_cell(rng: np.random.Generator, earth: EarthConfig, region: Region, taken: set[str]) -> str:
+def _settled_cell(rng: np.random.Generator, earth: Earth, region: Region, taken: set[str]) -> str:
     """The most settled of some land cells of a region."""
     best, most = "", -1.0
     for attempt in range(50 * CANDIDATES):
@@ -131,7 +130,7 @@ def _settled_cell(rng: np.random.Generator, earth: EarthConfig, region: Region, 
     raise GeoladderError(f"region {region.name} has no land cell left; ask for fewer tiles")
 
 
-def _clear_date(rng: np.random.Generator, earth: EarthConfig, cell: str) -> str:
+def _clear_date(rng: np.random.Generator, earth: Earth, cell: str) -> str:
     """The least cloudy of a few dates."""
     dates = [draw_date(rng, centre_of(cell)[0]) for _ in range(DATE_TRIES)]
     return min(dates, key=lambda date: weather_of(earth, cell, date).cloud)

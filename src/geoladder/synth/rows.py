@@ -13,13 +13,13 @@ import numpy as np
 
 from geoladder.data.archives import grid
 from geoladder.errors import GeoladderError
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.study.corpora import Earth
+from geoladder.synth.earth import stream
 from geoladder.synth.place import Place, place_of
 from geoladder.synth.seasons import OVERPASS_HOUR, sun_position
 
 Like = Literal["majortom", "fasttom", "globe"]
 Wart = Literal["", "empty", "swath edge"]
-LIKES = ("majortom", "fasttom", "globe")
 FIRST_DAY, LAST_DAY = datetime.date(2016, 1, 1), datetime.date(2022, 1, 24)
 OFFSET_FROM = datetime.date(2022, 1, 25)  # products made from this day on have baseline 04.00 or later
 OLD_BASELINES = ("0205", "0208", "0211", "0214", "0301")
@@ -63,7 +63,7 @@ def _cell(rng: np.random.Generator) -> str:
 
 
 def _cell_where(
-    rng: np.random.Generator, earth: EarthConfig, kind: Literal["ocean", "any land", "land", "globe"]
+    rng: np.random.Generator, earth: Earth, kind: Literal["ocean", "any land", "land", "globe"]
 ) -> str:
     """A cell of open ocean, one with some land, one with mostly land, or one where the sun is up in every season."""
     while True:
@@ -88,22 +88,19 @@ def draw_date(rng: np.random.Generator, lat_deg: float) -> str:
             return date.isoformat()
 
 
-def draw_baseline(rng: np.random.Generator, earth: EarthConfig) -> str:
+def draw_baseline(rng: np.random.Generator, earth: Earth) -> str:
     """Processing baseline; `earth.offset_share` of them are 04.00 or later."""
     return str(rng.choice(NEW_BASELINES if rng.random() < earth.offset_share else OLD_BASELINES))
 
 
-def plan_rows(earth: EarthConfig, like: Like, tiles: int, seed: int) -> list[Row]:
+def plan_rows(earth: Earth, like: Like, tiles: int, seed: int) -> list[Row]:
     """Draw the rows of an archive, from south to north as in the real one.
 
     Raises:
-        GeoladderError: unknown `like`, or fewer than one tile (globe: four).
+        GeoladderError: fewer than four tiles of a globe.
     """
-    if like not in LIKES:
-        raise GeoladderError(f"an archive cannot be like '{like}'; choose one of {', '.join(LIKES)}")
-    least = len(GLOBE_MONTHS) if like == "globe" else 1
-    if tiles < least:
-        raise GeoladderError(f"an archive like {like} needs at least {least} tiles, got {tiles}")
+    if like == "globe" and tiles < len(GLOBE_MONTHS):
+        raise GeoladderError(f"an archive like globe needs at least {len(GLOBE_MONTHS)} tiles, got {tiles}")
     rng = stream(earth.seed, "archive", like, seed)
     draw = {"majortom": _majortom_rows, "fasttom": _fasttom_rows, "globe": _globe_rows}[like]
     products = draw(rng, earth, tiles)
@@ -117,7 +114,7 @@ def plan_rows(earth: EarthConfig, like: Like, tiles: int, seed: int) -> list[Row
 Product = tuple[tuple[str, ...], tuple[str, ...], str]
 
 
-def _majortom_rows(rng: np.random.Generator, earth: EarthConfig, tiles: int) -> list[Product]:
+def _majortom_rows(rng: np.random.Generator, earth: Earth, tiles: int) -> list[Product]:
     """All Earth, one date a cell, a few cells twice."""
     products: list[Product] = []
     repeats = math.ceil(DUPLICATE_SHARE * tiles) if tiles >= 16 else 0
@@ -131,7 +128,7 @@ def _majortom_rows(rng: np.random.Generator, earth: EarthConfig, tiles: int) -> 
     return products
 
 
-def _fasttom_rows(rng: np.random.Generator, earth: EarthConfig, tiles: int) -> list[Product]:
+def _fasttom_rows(rng: np.random.Generator, earth: Earth, tiles: int) -> list[Product]:
     """Land, one date a cell; each row has spare candidates should the quadrant rule reject it."""
     products: list[Product] = []
     for _ in range(tiles):
@@ -141,7 +138,7 @@ def _fasttom_rows(rng: np.random.Generator, earth: EarthConfig, tiles: int) -> l
     return products
 
 
-def _globe_rows(rng: np.random.Generator, earth: EarthConfig, tiles: int) -> list[Product]:
+def _globe_rows(rng: np.random.Generator, earth: Earth, tiles: int) -> list[Product]:
     """Few land cells, four seasons of 2022; the baseline follows from the date there, as nothing was reprocessed."""
     products: list[Product] = []
     for _ in range(math.ceil(tiles / len(GLOBE_MONTHS))):

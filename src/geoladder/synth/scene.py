@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from geoladder.study.corpora import Earth
 from geoladder.synth import landscape as ground_
 from geoladder.synth.atmosphere import add_clouds, add_haze
 from geoladder.synth.drawing import Built, draw
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.synth.earth import stream
 from geoladder.synth.fields import smooth
 from geoladder.synth.landscape import Landscape, landscape_of
 from geoladder.synth.materials import Settlement, settlement, style_here, surfaces_here, vegetation
@@ -47,7 +48,7 @@ class Scene:
     cloud_mask: np.ndarray
 
 
-def render(earth: EarthConfig, cell: str, date: str, tile_px: int) -> Scene:
+def render(earth: Earth, cell: str, date: str, tile_px: int) -> Scene:
     """Make the tile of a grid cell on a date.
 
     Args:
@@ -81,9 +82,7 @@ def render(earth: EarthConfig, cell: str, date: str, tile_px: int) -> Scene:
     )
 
 
-def _gardens(
-    earth: EarthConfig, place: Place, town: Settlement, ground: Landscape, built: Built
-) -> np.ndarray:
+def _gardens(earth: Earth, place: Place, town: Settlement, ground: Landscape, built: Built) -> np.ndarray:
     """Cover with the ground between houses turned into trees, lawns or (in dry land) trodden soil."""
     dense = built.shares[1] + built.buildings
     if not dense.any():

@@ -39,12 +39,11 @@ def northern_day(lat_deg: float, day_of_year: float) -> float:
     return day_of_year if lat_deg >= 0 else (day_of_year + HALF_YEAR) % 365
 
 
-def temperature_c(climate: str, lat_deg: float, day_of_year: float, elevation_m: float) -> float:
-    """Rough air temperature; warmest on 25 July (January in the south), 6.5 degrees less per km of height."""
+def temperature_c(climate: str, lat_deg: float, day_of_year: float) -> float:
+    """Rough air temperature at sea level, degrees C; warmest on 25 July (January in the south)."""
     day = northern_day(lat_deg, day_of_year)
     swing = math.cos(2 * math.pi * (day - 206) / 365)
-    mean = by_prefix(_MEAN_C, climate, 10) + by_prefix(_RANGE_C, climate, 5) * swing
-    return mean - 6.5 * elevation_m / 1000
+    return by_prefix(_MEAN_C, climate, 10) + by_prefix(_RANGE_C, climate, 5) * swing
 
 
 def greenness(climate: str, lat_deg: float, day_of_year: float) -> float:

@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
+from geoladder.study.corpora import Earth
 from geoladder.synth.drawing import MAJOR, STREET, TRACK, Plan
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.synth.earth import stream
 from geoladder.synth.landscape import SNOW, WATER, Landscape
 from geoladder.synth.materials import Settlement
 from geoladder.synth.place import Place
@@ -155,7 +156,7 @@ def _tracks(rng: np.random.Generator, ground: Landscape, plan: Plan) -> None:
         plan.lines.append((TRACK, start + np.array([[-reach], [reach]]) * direction, rng.uniform(0.6, 1.0)))
 
 
-def plan_of(earth: EarthConfig, place: Place, style: Settlement, ground: Landscape) -> Plan:
+def plan_of(earth: Earth, place: Place, style: Settlement, ground: Landscape) -> Plan:
     """Plan the roads and buildings of a cell; empty where nobody lives."""
     rng = stream(earth.seed, place.cell, "settlement")
     plan, side = Plan(), len(ground.cover)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoladder.study.corpora import Earth
 from geoladder.synth import landscape as ground_
 from geoladder.synth.atmosphere import Weather, weather_of
 from geoladder.synth.drawing import Built
-from geoladder.synth.earth import EarthConfig, stream
+from geoladder.synth.earth import stream
 from geoladder.synth.fields import fractal, grain, smooth
 from geoladder.synth.landscape import Landscape
 from geoladder.synth.materials import Vegetation, canopies_here, snow, soils_near, water
@@ -53,17 +54,17 @@ class Day:
     temperature_c: float
 
 
-def day_of(earth: EarthConfig, place: Place, date: str) -> Day:
+def day_of(earth: Earth, place: Place, date: str) -> Day:
     """Sun, weather and temperature over a cell on an ISO date."""
     of_year = datetime.date.fromisoformat(date).timetuple().tm_yday
     elevation, azimuth = sun_position(place.lat_deg, of_year)
     weather = weather_of(earth, place.cell, date)
-    warmth = temperature_c(place.climate, place.lat_deg, of_year, 0) + weather.warmth_c
+    warmth = temperature_c(place.climate, place.lat_deg, of_year) + weather.warmth_c
     return Day(of_year, elevation, azimuth, weather, warmth)
 
 
 def _season(
-    earth: EarthConfig, place: Place, plants: Vegetation, ground: Landscape, day: Day
+    earth: Earth, place: Place, plants: Vegetation, ground: Landscape, day: Day
 ) -> tuple[np.ndarray, np.ndarray]:
     """Green cover by season: (11,) factor of each cover, and (parcels,) green cover of crops."""
     shifted = day.of_year - day.weather.growth_days
@@ -82,7 +83,7 @@ def _season(
 
 
 def bare_surface(
-    earth: EarthConfig, place: Place, plants: Vegetation, ground: Landscape, cover: np.ndarray, day: Day
+    earth: Earth, place: Place, plants: Vegetation, ground: Landscape, cover: np.ndarray, day: Day
 ) -> np.ndarray:
     """Reflectance of ground and water, (10, H, W) float32."""
     side = len(cover)

@@ -7,7 +7,6 @@ from geoladder.errors import GeoladderError
 
 if TYPE_CHECKING:
     from geoladder.study.corpora import Earth
-    from geoladder.synth.earth import EarthConfig
 
 
 def make_archive(*, spec: str, out: Path, threads: int = 1) -> None:
@@ -22,8 +21,7 @@ def make_archive(*, spec: str, out: Path, threads: int = 1) -> None:
     from geoladder.synth.archive import write_archive
 
     node = ArchiveSpec.from_json(spec)
-    corpus = node.corpus
-    write_archive(out, _earth(node.earth), corpus.like, corpus.tiles, node.tile_px, threads, corpus.seed)
+    write_archive(out, _made(node.earth), node.corpus, threads)
 
 
 def make_bench(*, spec: str, out: Path, threads: int = 1) -> None:
@@ -38,23 +36,10 @@ def make_bench(*, spec: str, out: Path, threads: int = 1) -> None:
     from geoladder.synth.bench import write_bench
 
     node = BenchArchiveSpec.from_json(spec)
-    bench = node.bench
-    write_bench(
-        out,
-        _earth(node.earth),
-        bench.patch_px,
-        bench.train_tiles,
-        bench.test_tiles,
-        bench.patches_per_tile,
-        bench.seed,
-        threads,
-    )
+    write_bench(out, _made(node.earth), node.bench, threads)
 
 
-def _earth(settings: "Earth | None") -> "EarthConfig":
-    """The synthetic Earth of a spec; the size of tiles is not the Earth's but the archive's."""
-    from geoladder.synth.earth import EarthConfig
-
-    if settings is None:
+def _made(earth: "Earth | None") -> "Earth":
+    if earth is None:
         raise GeoladderError("a real archive is not made: this node is for `source: synthetic`")
-    return EarthConfig(**settings.model_dump(exclude={"tile_px"}))
+    return earth

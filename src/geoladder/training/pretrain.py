@@ -32,7 +32,7 @@ from geoladder.runs.atomic import write_json
 from geoladder.runs.code import code_fingerprint
 from geoladder.runs.lock import only_job
 from geoladder.runs.provenance import birth_certificate
-from geoladder.study.accumulation import accumulation
+from geoladder.study.compute import accumulation
 from geoladder.study.specs import PretrainSpec
 from geoladder.training.checkpoints import save_model
 from geoladder.training.distributed import StrategyName, other_ranks

@@ -15,10 +15,10 @@ from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import to_reflectance
 from geoladder.errors import GeoladderError
+from geoladder.study.corpora import Corpus, Earth
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import IndexSpec, TileReading
 from geoladder.synth.archive import write_archive
-from geoladder.synth.earth import EarthConfig
 from geoladder.training.pretrain import Hardware, Inputs, pretrain
 
 PX = 16
@@ -40,7 +40,7 @@ INDEX = IndexSpec(
 def tiles(tmp_path_factory):
     """A folder with archive/ and index.parquet."""
     folder = tmp_path_factory.mktemp("tiles")
-    write_archive(folder / "archive", EarthConfig(), "majortom", 16, 48, 1, 0)
+    write_archive(folder / "archive", Earth(tile_px=48), Corpus(tiles=16), 1)
     build_index(INDEX, folder / "archive", Path("no-bench"), folder / "index.parquet", folder / "ledger.csv")
     return folder
 

@@ -102,7 +102,7 @@ def _too_few(bench: Bench, task: str, n: int, seed: int, short: dict[str, int]) 
     )
 
 
-def test_rows(bench: Bench, task: str, limit: int, seed: int = TEST_SEED) -> pd.DataFrame:
+def test_rows(bench: Bench, task: str, limit: int) -> pd.DataFrame:
     """Test patches at natural density: at most `limit`, drawn once from all buckets together.
 
     Returns:
@@ -118,7 +118,7 @@ def test_rows(bench: Bench, task: str, limit: int, seed: int = TEST_SEED) -> pd.
         )
     if len(pool) <= limit:
         return pool
-    rng = np.random.default_rng([seed, crc32(task.encode())])
+    rng = np.random.default_rng([TEST_SEED, crc32(task.encode())])
     return pool.iloc[np.sort(rng.permutation(len(pool))[:limit])].reset_index(drop=True)
 
 

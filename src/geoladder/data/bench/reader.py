@@ -14,8 +14,7 @@ import pandas as pd
 
 from geoladder.data.archives.folders import unpacking, walk
 from geoladder.data.archives.npy import label_path, open_images, open_npy
-from geoladder.data.bench.files import Split, parse
-from geoladder.data.bench.record import describe, tile_records
+from geoladder.data.bench.files import Split, describe, parse, tile_records
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
