@@ -13,7 +13,7 @@ from geoladder.data.batches.stats import write_stats
 from geoladder.models.ladder import rung
 from geoladder.study.pretraining import Objective, TargetUse
 from geoladder.study.specs import PretrainSpec, StatsSpec
-from geoladder.training.pretrain import Inputs
+from geoladder.training.job import Inputs
 
 PX = 16
 

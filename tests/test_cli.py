@@ -4,10 +4,12 @@ import sys
 import pytest
 
 from geoladder.cli import main
+from geoladder.errors import GeoladderError
 
 
 def test_help_does_not_import_the_heavy_libraries():
-    listing = "import sys; from geoladder.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    listing = "import sys; from geoladder.cli import main\n"
+    listing += "for verb in ([], ['fit'], ['pretrain']): main([*verb, '--help'])\n"
     listing += "print(sorted({'torch', 'numpy', 'pandas', 'pydantic', 'lightning'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
     assert out.stdout.rstrip().endswith("[]")
@@ -75,13 +77,18 @@ def test_a_spec_that_is_none_is_one_message(capsys):
 
 def test_the_version_and_the_laws_can_be_asked_for(capsys):
     from geoladder import __version__
+    from geoladder.scaling.laws import LAW_NAMES, LOSS_NAMES
     from geoladder.scaling.laws.forms import FORMS
+    from geoladder.scaling.laws.loss import Loss
 
+    assert tuple(FORMS) == LAW_NAMES
+    with pytest.raises(GeoladderError, match=f"allowed are: {', '.join(LOSS_NAMES)}$"):
+        Loss("absolute")
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
     assert main(["fit", "--help"]) == 0
     words = capsys.readouterr().out.replace(",", " ").split()
-    assert set(FORMS) <= set(words)
+    assert {*LAW_NAMES, *LOSS_NAMES} <= set(words)
 
 
 def test_the_log_is_named_before_the_verb_and_keeps_the_error(tmp_path, capsys):

@@ -26,7 +26,8 @@ from geoladder.study.load import load_study
 from geoladder.study.specs import ChipsSpec, FinetuneSpec, IndexSpec, Layout, PretrainSpec, StatsSpec
 from geoladder.study.study import Arm, Cell, Point
 from geoladder.training.checkpoints import load_backbone
-from geoladder.training.pretrain import Hardware, Inputs, pretrain
+from geoladder.training.job import Hardware, Inputs
+from geoladder.training.pretrain import pretrain
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT.parent / "shared" / "samples" / "majortom"

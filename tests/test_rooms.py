@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/geoladder"
-TOP = {"cli", "commands", "__main__", "__init__"}
+TOP = {"cli", "commands", "options", "__main__", "__init__"}
 ORDER = (
     *(
         "errors",

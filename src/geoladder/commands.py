@@ -19,6 +19,7 @@ from geoladder.data.fetch import verb as fetch
 from geoladder.errors import GeoladderError
 from geoladder.report import verbs as report
 from geoladder.runs.worker import serve
+from geoladder.scaling import verbs as scaling
 from geoladder.synth import verbs as synth
 from geoladder.training import verbs as training
 
@@ -41,16 +42,15 @@ for verb in (report.cells, cost.plan, report.status, report.inspect, fetch.fetch
     app.command(verb, group=STUDIES)
 for verb in (cost.profile, training.export, training.load, training.import_weights):
     app.command(verb, group=MODELS)
-# Their module waits until one of them is called: it names the laws, and so imports numpy.
-for name, summary in (
-    ("fit", "Fit a scaling law to a CSV of runs."),
-    ("predict", "Say what a fitted law expects of a run not made."),
-    ("compare", "Say which law fits best, and whether it predicts the largest runs."),
-    ("frontier", "Find the best sizes for a budget, from a fitted law."),
-    ("isoflop", "Find the best N of each budget from runs alone, and how it grows."),
-    ("claims", "Judge claims on a table of few-shot runs."),
+for verb in (
+    scaling.fit,
+    scaling.predict,
+    scaling.compare,
+    scaling.frontier,
+    scaling.isoflop,
+    scaling.claims,
 ):
-    app.command(f"geoladder.scaling.verbs:{name}", name=name, help=summary, group=SCALING)
+    app.command(verb, group=SCALING)
 for verb in (
     *(synth.make_archive, synth.make_bench),
     *(data.bench_index, data.index, data.chips, data.stats),

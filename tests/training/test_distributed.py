@@ -27,7 +27,8 @@ from geoladder.registry import ARCHITECTURES
 from geoladder.study.compute import accumulation, divisors
 from geoladder.training import distributed
 from geoladder.training.distributed import checkpoint_blocks, compile_blocks, other_ranks, wrap_policy
-from geoladder.training.pretrain import Hardware, pretrain
+from geoladder.training.job import Hardware
+from geoladder.training.pretrain import pretrain
 from geoladder.training.pretrain_module import PretrainModule
 from geoladder.training.trainer import align_state, newest_checkpoint
 

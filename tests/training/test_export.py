@@ -25,8 +25,9 @@ from geoladder.training.checkpoints import save_model
 from geoladder.training.export import export_model
 from geoladder.training.hub import load_model
 from geoladder.training.import_weights import import_weights
+from geoladder.training.job import Hardware
 from geoladder.training.model_card import DATA, model_card
-from geoladder.training.pretrain import Hardware, pretrain
+from geoladder.training.pretrain import pretrain
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,9 @@ from geoladder.registry import TASKS
 from geoladder.training import finetune as stage
 from geoladder.training.density import Density
 from geoladder.training.finetune import build_model, finetune, frozen_parts, logits_of, train_best
+from geoladder.training.job import Hardware
 from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of, turned
-from geoladder.training.pretrain import Hardware, pretrain
+from geoladder.training.pretrain import pretrain
 
 test_rows.__test__ = False  # a function of the package, not a test
 

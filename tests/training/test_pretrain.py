@@ -23,8 +23,9 @@ from geoladder.models.ladder import build_backbone
 from geoladder.runs import lock
 from geoladder.study.specs import StatsSpec
 from geoladder.training import pretrain_module
+from geoladder.training.job import Hardware
 from geoladder.training.losses import pretrain_terms
-from geoladder.training.pretrain import Hardware, pretrain
+from geoladder.training.pretrain import pretrain
 from geoladder.training.trainer import newest_checkpoint
 from geoladder.training.validate import validate
 from pretraining import write_chip_folder

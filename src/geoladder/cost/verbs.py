@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from geoladder.cost.cards import CARDS
 from geoladder.errors import GeoladderError
+from geoladder.options import Study, Threads
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.suggest import nearest
 
@@ -15,25 +16,15 @@ COLUMNS = ("rung", "total", "encoder", "decoder", "heads", "norms", "maps", "tok
 
 
 def profile(
-    *rungs: str,
-    whole_ladder: Annotated[bool, Parameter(name="--all")] = False,
-    px: int = 128,
-    measure: int | None = None,
-    steps: int = 5,
-    threads: int = 1,
-    out: Path = Path("results/profile"),
+    *rungs: Annotated[str, Parameter(help="architecture-size, such as unet-s or vit_upernet-P16-100M")],
+    whole_ladder: Annotated[bool, Parameter(name="--all", help="every rung, at 128 px")] = False,
+    px: Annotated[int, Parameter(help="side of the images")] = 128,
+    measure: Annotated[int | None, Parameter(help="also train a few steps of so many images")] = None,
+    steps: Annotated[int, Parameter(help="steps to measure")] = 5,
+    threads: Threads = 1,
+    out: Annotated[Path, Parameter(help="folder of the JSON")] = Path("results/profile"),
 ) -> None:
-    """Count a rung's parameters, FLOPs and memory; measure its speed.
-
-    Args:
-        rungs: architecture-size, such as unet-s or vit_upernet-P16-100M.
-        whole_ladder: every rung, at 128 px.
-        px: side of the images.
-        measure: also train a few steps of so many images.
-        steps: steps to measure.
-        threads: of the CPU.
-        out: folder of the JSON.
-    """
+    """Count a rung's parameters, FLOPs and memory; measure its speed."""
     import torch
 
     from geoladder.cost.profile import Measurement, profile
@@ -58,23 +49,15 @@ def profile(
 
 
 def plan(
-    study: Path = Path("config.yaml"),
+    study: Study = Path("config.yaml"),
     /,
     *,
     card: Annotated[str, Parameter(help=f"kind of GPU: {', '.join(CARDS)}")] = "a100-40",
-    gpus: int = 32,
-    utilisation: float = 0.35,
-    out: Path = Path("results/plan"),
+    gpus: Annotated[int, Parameter(help="how many work at once")] = 32,
+    utilisation: Annotated[float, Parameter(help="share of a card's peak that training reaches")] = 0.35,
+    out: Annotated[Path, Parameter(help="folder of the tables")] = Path("results/plan"),
 ) -> None:
-    """Say what a study will cost: bytes, chips, FLOPs, GPU-hours, memory.
-
-    Args:
-        study: its file.
-        card: kind of GPU.
-        gpus: how many work at once.
-        utilisation: share of a card's peak that training reaches.
-        out: folder of the tables.
-    """
+    """Say what a study will cost: bytes, chips, FLOPs, GPU-hours, memory."""
     from geoladder.cost.plan import Machine, plan_study
     from geoladder.cost.plan_text import describe
     from geoladder.study.load import load_study

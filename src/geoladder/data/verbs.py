@@ -1,30 +1,29 @@
 """The verbs that prepare data: `bench-index`, `index`, `chips`, `stats`. Heavy imports wait until one runs."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from geoladder.options import Archive, Bench, BenchIndex, Chips, Index, Out, Spec
 
 
-def bench_index(*, bench: Path, out: Path) -> None:
-    """Index the bench's files.
-
-    Args:
-        bench: folder of PhilEO Bench.
-        out: parquet to write.
-    """
+def bench_index(*, bench: Bench, out: Out) -> None:
+    """Index the bench's files in a parquet."""
     from geoladder.data.bench.reader import index_bench
 
     index_bench(bench, out)
 
 
-def index(*, spec: str, archive: Path, bench_index: Path, out: Path, ledger: Path) -> None:
-    """Index an archive's usable tiles.
-
-    Args:
-        spec: canonical JSON of an index node.
-        archive: its folder.
-        bench_index: parquet written by `bench-index`; tiles near the bench are left out.
-        out: parquet to write.
-        ledger: CSV of every tile, and why it was dropped.
-    """
+def index(
+    *,
+    spec: Spec,
+    archive: Archive,
+    bench_index: BenchIndex,
+    out: Out,
+    ledger: Annotated[Path, Parameter(help="CSV of every tile, and why it was dropped")],
+) -> None:
+    """Index an archive's usable tiles in a parquet; tiles near the bench are left out."""
     from geoladder.data.index.build import build_index
     from geoladder.study.specs import IndexSpec
 
@@ -32,18 +31,15 @@ def index(*, spec: str, archive: Path, bench_index: Path, out: Path, ledger: Pat
 
 
 def chips(
-    *, spec: str, archive: Path, index: Path, out: Path, parts: str | None = None, merge: int = 0
+    *,
+    spec: Spec,
+    archive: Archive,
+    index: Index,
+    out: Out,
+    parts: Annotated[str | None, Parameter(help="cut only this group of parts, such as 3/16")] = None,
+    merge: Annotated[int, Parameter(help="join the chips of so many groups, all cut before")] = 0,
 ) -> None:
-    """Cut an archive's tiles into training chips.
-
-    Args:
-        spec: canonical JSON of a chips node.
-        archive: its folder.
-        index: parquet written by `index`.
-        out: folder of the chips.
-        parts: cut only this group of parts, such as 3/16.
-        merge: join the chips of so many groups, all cut before.
-    """
+    """Cut an archive's tiles into a folder of training chips."""
     from geoladder.data.batches.chips import merge_chips, write_chips, write_group
     from geoladder.data.batches.pieces import Group
     from geoladder.study.specs import ChipsSpec
@@ -57,14 +53,8 @@ def chips(
         write_chips(node, archive, index, out)
 
 
-def stats(*, spec: str, chips: Path, out: Path) -> None:
-    """Measure band statistics in reflectance.
-
-    Args:
-        spec: canonical JSON of a statistics node.
-        chips: folder of chips.
-        out: JSON to write.
-    """
+def stats(*, spec: Spec, chips: Chips, out: Out) -> None:
+    """Measure band statistics in reflectance; write JSON."""
     from geoladder.data.batches.stats import write_stats
     from geoladder.study.specs import StatsSpec
 

@@ -1,87 +1,196 @@
-"""The verbs that work on any CSV: fit, predict, compare, frontier, claims. They know nothing of studies.
+"""The verbs that work on any CSV. They know nothing of studies; heavy imports wait until one runs."""
 
-Unusual: numpy is imported, for the help of `fit` to list the laws; all else waits until a verb runs.
-"""
-
-from dataclasses import asdict
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
+from geoladder import __version__
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
-from geoladder.scaling.fit.options import Fitting, Runs, provenance
-from geoladder.scaling.laws.forms import FORMS, form_of
-from geoladder.scaling.laws.loss import Kind as LossKind
+from geoladder.scaling.laws import LAW_NAMES, LOSS_NAMES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from geoladder.scaling.fit.fit import Settings
+    from geoladder.scaling.fit.points import Points
+    from geoladder.scaling.fit.resample import Kind
+    from geoladder.scaling.laws.loss import Kind as LossKind
     from geoladder.scaling.questions.frontier import Estimate
+
+HUBER_DELTA = 1e-3
+RunsCsv = Annotated[Path, Parameter(help="CSV, one row per run")]
+FitJson = Annotated[Path, Parameter(help="JSON written by `geoladder fit`")]
+Report = Annotated[Path | None, Parameter(help="JSON to write")]
+Level = Annotated[float, Parameter(help="of the intervals")]
+LossName = Annotated[str, Parameter(help=f"what is minimised: {', '.join(LOSS_NAMES)}")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Which columns of the CSV are what, and which of its rows count."""
+
+    n: Annotated[str, Parameter(help="column of the first size")] = "n"
+    d: Annotated[str | None, Parameter(help="column of the second size, such as data")] = None
+    u: Annotated[str | None, Parameter(help="column of unique data (law data_constrained)")] = None
+    y: Annotated[str, Parameter(help="column of the error")] = "y"
+    seed_col: Annotated[str | None, Parameter(help="column of seeds: repeats of a cell")] = None
+    sd_col: Annotated[str | None, Parameter(help="column of standard errors of y")] = None
+    exclude: Annotated[
+        list[str],
+        Parameter(help="leave out rows, such as 'y > 5' (names with spaces in `backticks`); repeatable"),
+    ] = field(default_factory=list)
+
+    def read(self, csv: Path) -> "tuple[pd.DataFrame, list[dict[str, Any]]]":
+        """The CSV without the rows excluded, and those rows with the expression that excluded them.
+
+        Raises:
+            GeoladderError: no such file, no CSV, or an expression that cannot be evaluated.
+        """
+        import pandas as pd
+
+        try:
+            table = pd.read_csv(csv)
+        except (OSError, ValueError) as problem:
+            raise GeoladderError(f"{csv} cannot be read as CSV: {problem}") from None
+        excluded: list[dict[str, Any]] = []
+        for expression in self.exclude:
+            try:
+                rows = table.query(expression).index
+            except Exception as problem:  # noqa: BLE001 - an expression can fail in any way; the user wrote it
+                raise GeoladderError(f"--exclude {expression!r} cannot be evaluated: {problem}") from None
+            excluded += [{"row": int(row) + 1, "reason": expression} for row in rows]
+            table = table.drop(rows)
+        return table, excluded
+
+    def columns(self, form: str) -> dict[str, str]:
+        """Column of each role a law has."""
+        from geoladder.scaling.laws.forms import form_of
+
+        columns = {"n": self.n, "d": self.d, "u": self.u}
+        return {role: column for role in form_of(form).variables or ("n",) if (column := columns[role])}
+
+    def points(self, table: "pd.DataFrame", form: str) -> "Points":
+        """The checked runs a law is fitted to; raises Refusal."""
+        from geoladder.scaling.fit.points import read_points
+        from geoladder.scaling.laws.forms import form_of
+
+        columns = self.columns(form)
+        return read_points(table, form_of(form), columns, self.y, seed=self.seed_col, sd=self.sd_col)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """How laws are fitted."""
+
+    fix: Annotated[list[str], Parameter(help="hold a parameter, NAME=VALUE; repeatable")] = field(
+        default_factory=list
+    )
+    delta: Annotated[float | None, Parameter(help="of the Huber loss (default 1e-3)")] = None
+    bootstrap: Annotated[int, Parameter(help="resamples; 0 for none")] = 4000
+    level: Level = 0.95
+    rng: Annotated[int, Parameter(help="seed of the bootstrap")] = 42
+
+    def settings(self, loss: str, kind: "Kind | None" = None) -> "Settings":
+        """Settings of a fit that minimises `loss`; raises GeoladderError for options that make no sense."""
+        from geoladder.scaling.fit.fit import Settings
+        from geoladder.scaling.laws.loss import Loss
+
+        if self.bootstrap < 0 or not 0 < self.level < 1:
+            raise GeoladderError(
+                f"--bootstrap {self.bootstrap} --level {self.level}: resamples are 0 or more, the level lies "
+                "between 0 and 1"
+            )
+        fixed = {}
+        for text in self.fix:
+            name, _, value = text.partition("=")
+            try:
+                fixed[name.strip()] = float(value)
+            except ValueError:
+                raise GeoladderError(f"--fix {text}: write NAME=VALUE, such as --fix E=1.7") from None
+        usual = HUBER_DELTA if loss == "huber" else float("inf")
+        return Settings(
+            loss=Loss(cast("LossKind", loss), usual if self.delta is None else self.delta),
+            bootstrap=self.bootstrap,
+            kind=kind,
+            level=self.level,
+            rng=self.rng,
+            fixed=fixed,
+        )
+
+
+def _provenance(source: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read, with its checksum, with which settings and versions."""
+    from importlib.metadata import version
+
+    return {
+        "source": str(source),
+        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "settings": dict(settings),
+        "geoladder": __version__,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("numpy", "scipy", "numba")},
+    }
+
 
 RUNS, FITTING = Runs(), Fitting()
 LAWS = "constant,product,chinchilla_tied,chinchilla"
 
 
 def fit(
-    points: Path,
+    points: RunsCsv,
     /,
     runs: Runs = RUNS,
     fitting: Fitting = FITTING,
     *,
-    out: Path,
-    form: Annotated[str, Parameter(help=f"the law: {', '.join(FORMS)}")] = "chinchilla",
-    loss: LossKind = "huber",
-    bootstrap_kind: Literal["case", "cell", "residual"] | None = None,
+    out: Annotated[Path, Parameter(help="JSON to write")],
+    form: Annotated[str, Parameter(help=f"the law: {', '.join(LAW_NAMES)}")] = "chinchilla",
+    loss: LossName = "huber",
+    bootstrap_kind: Annotated[
+        Literal["case", "cell", "residual"] | None,
+        Parameter(help="what is redrawn (default: by the number of runs and seeds)"),
+    ] = None,
 ) -> None:
-    """Fit a scaling law to a CSV of runs.
-
-    Args:
-        points: CSV, one row per run.
-        runs: columns and rows.
-        fitting: how.
-        out: JSON to write.
-        form: see there.
-        loss: what is minimised.
-        bootstrap_kind: what is redrawn (default: by the number of runs and seeds).
-    """
+    """Fit a scaling law to a CSV of runs."""
     from geoladder.scaling.fit import record
     from geoladder.scaling.fit.fit import fit_points
     from geoladder.scaling.fit.points import Refusal
     from geoladder.scaling.fit.result import Status
     from geoladder.scaling.fit.summary import summary
+    from geoladder.scaling.laws.forms import form_of
 
     law = form_of(form)
     table, excluded = runs.read(points)
     result = fit_points(law, runs.points(table, form), fitting.settings(loss, bootstrap_kind))
     settings = asdict(runs) | asdict(fitting) | {"form": form, "loss": loss, "bootstrap_kind": bootstrap_kind}
-    record.write(result, out, excluded=excluded, provenance=provenance(points, settings))
+    record.write(result, out, excluded=excluded, provenance=_provenance(points, settings))
     print(summary(result))  # noqa: T201
     if result.status is Status.NOT_IDENTIFIED:
         raise Refusal(f"{law.equation} was not fitted; {out} holds the reasons and no parameters")
 
 
 def predict(
-    fit: Path,
+    fit: FitJson,
     /,
     *,
-    n: float | None = None,
-    d: float | None = None,
-    u: float | None = None,
-    level: float = 0.95,
+    n: Annotated[float | None, Parameter(help="first size")] = None,
+    d: Annotated[float | None, Parameter(help="second size")] = None,
+    u: Annotated[float | None, Parameter(help="unique data")] = None,
+    level: Level = 0.95,
 ) -> None:
-    """Say what a fitted law expects of a run not made.
-
-    Args:
-        fit: JSON written by `geoladder fit`.
-        n: first size.
-        d: second size.
-        u: unique data.
-        level: of the intervals.
-    """
+    """Say what a fitted law expects of a run not made."""
     import numpy as np
 
     from geoladder.scaling.fit import record
     from geoladder.scaling.fit.predict import extrapolated
+    from geoladder.scaling.laws.forms import form_of
 
     law = record.read(fit)
     roles = form_of(law.form).variables
@@ -105,28 +214,22 @@ def predict(
 
 
 def compare(
-    points: Path,
+    points: RunsCsv,
     /,
     runs: Runs = RUNS,
     fitting: Fitting = FITTING,
     *,
-    forms: Annotated[str, Parameter(help=f"laws, separated by commas: {', '.join(FORMS)}")] = LAWS,
-    loss: LossKind = "log_squared",
-    by: str | None = None,
-    out: Path | None = None,
+    forms: Annotated[str, Parameter(help=f"laws, separated by commas: {', '.join(LAW_NAMES)}")] = LAWS,
+    loss: LossName = "log_squared",
+    by: Annotated[
+        str | None,
+        Parameter(help="column of groups: do they share the last law's exponents, where do they cross?"),
+    ] = None,
+    out: Report = None,
 ) -> None:
-    """Say which law fits best, and whether it predicts the largest runs.
-
-    Args:
-        points: CSV, one row per run.
-        runs: columns and rows.
-        fitting: how.
-        forms: see there.
-        loss: what is minimised.
-        by: column of groups: do they share the last law's exponents, where do they cross?
-        out: JSON to write.
-    """
+    """Say which law fits best, and whether it predicts the largest runs."""
     from geoladder.scaling.fit.fit import fit_points
+    from geoladder.scaling.laws.forms import form_of
     from geoladder.scaling.questions.compare import shared_exponents
     from geoladder.scaling.questions.contest import contest
     from geoladder.scaling.questions.crossover import crossovers
@@ -153,25 +256,18 @@ def compare(
             "excluded": excluded,
         }
         options = asdict(runs) | asdict(fitting) | {"forms": forms, "loss": loss, "by": by}
-        write_json(out, report | {"provenance": provenance(points, options)})
+        write_json(out, report | {"provenance": _provenance(points, options)})
 
 
 def frontier(
-    fit: Path,
+    fit: FitJson,
     /,
     *,
-    flops: Annotated[list[float], Parameter(consume_multiple=True)],
-    flops_per: float = 6.0,
-    out: Path | None = None,
+    flops: Annotated[list[float], Parameter(consume_multiple=True, help="budgets C, one or more")],
+    flops_per: Annotated[float, Parameter(help="C / (N D); 6 is dense training")] = 6.0,
+    out: Report = None,
 ) -> None:
-    """Find the best sizes for a budget, from a fitted law.
-
-    Args:
-        fit: JSON written by `geoladder fit`.
-        flops: budgets C, one or more.
-        flops_per: C / (N D); 6 is dense training.
-        out: JSON to write.
-    """
+    """Find the best sizes for a budget, from a fitted law."""
     from geoladder.scaling.fit import record
     from geoladder.scaling.questions.frontier import allocate
 
@@ -182,32 +278,22 @@ def frontier(
         print(f"C = {best.flops:.3g}: N = {_said(best.n)}, D = {_said(best.d)}, y = {_said(best.y)}{far}")  # noqa: T201
     print(f"N* grows as C^{_said(allocations[0].exponent)}")  # noqa: T201
     if out:
-        source = provenance(fit, {"flops": flops, "flops_per": flops_per})
+        source = _provenance(fit, {"flops": flops, "flops_per": flops_per})
         write_json(out, {"allocations": [asdict(best) for best in allocations], "provenance": source})
 
 
 def isoflop(
-    points: Path,
+    points: Annotated[Path, Parameter(help="CSV, one row per run; a budget needs three sizes")],
     /,
     *,
-    flops: str = "flops",
-    n: str = "n",
-    y: str = "y",
-    level: float = 0.95,
-    rng: int = 42,
-    out: Path | None = None,
+    flops: Annotated[str, Parameter(help="column of the budgets C")] = "flops",
+    n: Annotated[str, Parameter(help="column of the parameters")] = "n",
+    y: Annotated[str, Parameter(help="column of the errors")] = "y",
+    level: Level = 0.95,
+    rng: Annotated[int, Parameter(help="seed of the intervals' draws")] = 42,
+    out: Report = None,
 ) -> None:
-    """Find the best N of each budget from runs alone, and how it grows.
-
-    Args:
-        points: CSV, one row per run; a budget needs three sizes.
-        flops: column of the budgets C.
-        n: column of the parameters.
-        y: column of the errors.
-        level: of the intervals.
-        rng: seed of the intervals' draws.
-        out: JSON to write.
-    """
+    """Find the best N of each budget from runs alone, and how it grows."""
     from geoladder.scaling.questions.isoflop import isoflop as minima_of
 
     curves = minima_of(Runs().read(points)[0], flops, n, y, level=level, rng=rng)
@@ -223,18 +309,18 @@ def isoflop(
         print(f"N* = {line.coefficient:.3g} C^{line.slope:.3g}{ends}")  # noqa: T201
     if out:
         settings = {"flops": flops, "n": n, "y": y, "level": level, "rng": rng}
-        write_json(out, asdict(curves) | {"provenance": provenance(points, settings)})
+        write_json(out, asdict(curves) | {"provenance": _provenance(points, settings)})
 
 
-def claims(claims: Path, table: Path, /, *, out: Path, level: float = 0.95) -> None:
-    """Judge claims on a table of few-shot runs.
-
-    Args:
-        claims: YAML of claims, such as studies/claims/paper.yaml.
-        table: CSV with task, corpus, architecture, size, n, seed, y.
-        out: CSV or JSON to write.
-        level: of the intervals.
-    """
+def claims(
+    claims: Annotated[Path, Parameter(help="YAML of claims, such as studies/claims/paper.yaml")],
+    table: Annotated[Path, Parameter(help="CSV with task, corpus, architecture, size, n, seed, y")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="CSV or JSON to write")],
+    level: Level = 0.95,
+) -> None:
+    """Judge claims on a table of few-shot runs."""
     from geoladder.scaling.claims.verdicts import run_claims
 
     for verdict in run_claims(claims, table, out, level):

@@ -1,22 +1,16 @@
 """The verbs `make-archive` and `make-bench`. Heavy imports wait until one runs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoladder.errors import GeoladderError
+from geoladder.options import Out, Spec, Threads
 
 if TYPE_CHECKING:
     from geoladder.study.corpora import Earth
 
 
-def make_archive(*, spec: str, out: Path, threads: int = 1) -> None:
-    """Write a synthetic MajorTOM archive.
-
-    Args:
-        spec: canonical JSON of an archive node.
-        out: folder of the archive.
-        threads: of the CPU.
-    """
+def make_archive(*, spec: Spec, out: Out, threads: Threads = 1) -> None:
+    """Write a synthetic MajorTOM archive into a folder."""
     from geoladder.study.specs import ArchiveSpec
     from geoladder.synth.archive import write_archive
 
@@ -24,14 +18,8 @@ def make_archive(*, spec: str, out: Path, threads: int = 1) -> None:
     write_archive(out, _made(node.earth), node.corpus, threads)
 
 
-def make_bench(*, spec: str, out: Path, threads: int = 1) -> None:
-    """Write a synthetic PhilEO Bench.
-
-    Args:
-        spec: canonical JSON of a bench node.
-        out: folder of the bench.
-        threads: of the CPU.
-    """
+def make_bench(*, spec: Spec, out: Out, threads: Threads = 1) -> None:
+    """Write a synthetic PhilEO Bench into a folder."""
     from geoladder.study.specs import BenchArchiveSpec
     from geoladder.synth.bench import write_bench
 

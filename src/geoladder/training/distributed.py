@@ -37,8 +37,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from geoladder.errors import GeoladderError
+from geoladder.training.job import StrategyName
 
-StrategyName = Literal["auto", "ddp", "fsdp"]
 GRACE_S = 60.0
 """How long rank 0 waits for the others once it is done or has failed."""
 KERNELS = {"selective_scan": "geoladder.models.scan"}

@@ -9,7 +9,6 @@ import logging
 import shutil
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,54 +34,13 @@ from geoladder.runs.provenance import birth_certificate
 from geoladder.study.compute import accumulation
 from geoladder.study.specs import PretrainSpec
 from geoladder.training.checkpoints import save_model
-from geoladder.training.distributed import StrategyName, other_ranks
+from geoladder.training.distributed import other_ranks
+from geoladder.training.job import Hardware, Inputs
 from geoladder.training.pretrain_module import Journal, PretrainModule
 from geoladder.training.trainer import Saver, fit, make_trainer, newest_checkpoint
 from geoladder.training.validate import validate
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Files a run reads.
-
-    Attributes:
-        validation: chip folder with the common validation set.
-        stats: stats.json.
-        chips: chip folder of the cell's corpus, for runs that read chips.
-        archive: MajorTOM folder, for runs that read tiles.
-        index: its index.parquet, for runs that read tiles.
-    """
-
-    validation: Path
-    stats: Path
-    chips: Path | None = None
-    archive: Path | None = None
-    index: Path | None = None
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What a run computes on; none of it changes results beyond rounding.
-
-    Attributes:
-        threads: CPU threads. Results are bit-identical at a fixed number of them.
-        devices: GPUs, or CPU processes; each takes a slice of every batch.
-        strategy: `auto`, `ddp` or `fsdp`.
-        micro_batch: samples in one pass of one device; None: its whole share of the batch.
-        activation_checkpointing: compute the inside of blocks again in the backward pass.
-        compile_model: compile the blocks.
-        workers: processes of each device that read tiles. Changes no result.
-    """
-
-    threads: int = 1
-    devices: int = 1
-    strategy: StrategyName = "auto"
-    micro_batch: int | None = None
-    activation_checkpointing: bool = False
-    compile_model: bool = False
-    workers: int = 0
 
 
 def pretrain(

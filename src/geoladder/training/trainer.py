@@ -34,7 +34,8 @@ from torch.utils._pytree import tree_map_only
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.lock import check_held
-from geoladder.training.distributed import StrategyName, choose_strategy, kernels
+from geoladder.training.distributed import choose_strategy, kernels
+from geoladder.training.job import StrategyName
 from geoladder.training.optimisation import Precision, choose_precision
 
 log = logging.getLogger(__name__)

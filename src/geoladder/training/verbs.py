@@ -1,87 +1,40 @@
 """The verbs that train models and pass them on. Heavy imports wait until one runs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from geoladder.options import Bench, BenchIndex, Indices, Out, Progress, Spec, Stats, Study, Threads
+from geoladder.training.job import Hardware, Inputs
+
+STUDY, ALONE = Path("config.yaml"), Hardware()
+
 
 def pretrain(
-    *,
-    spec: str,
-    validation: Path,
-    stats: Path,
-    out: Path,
-    chips: Path | None = None,
-    archive: Path | None = None,
-    index: Path | None = None,
-    threads: int = 1,
-    devices: int = 1,
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto",
-    micro_batch: int | None = None,
-    activation_checkpointing: bool = False,
-    compile_model: Annotated[bool, Parameter(name="--compile")] = False,
-    workers: int = 0,
-    progress: Annotated[bool, Parameter(parse=False)] = True,
+    *, spec: Spec, inputs: Inputs, out: Out, hardware: Hardware = ALONE, progress: Progress = True
 ) -> None:
-    """Pretrain one cell.
-
-    Args:
-        spec: canonical JSON of a pretraining node.
-        validation: chip folder of the common validation set.
-        stats: JSON written by `stats`.
-        out: folder of the result; a run that stopped goes on from what is in it.
-        chips: chip folder, for runs that read chips.
-        archive: its folder, for runs that read tiles.
-        index: parquet of its tiles, for runs that read tiles.
-        threads: of the CPU, for each device.
-        devices: GPUs, or CPU processes.
-        strategy: how devices share the model.
-        micro_batch: samples in one pass of one device (default: its whole share of a batch).
-        activation_checkpointing: save memory, compute the inside of blocks twice.
-        compile_model: compile the blocks.
-        workers: processes of each device that read tiles.
-        progress: draw a progress bar.
-    """
+    """Pretrain one cell into a folder; a run that stopped goes on from what is in it."""
     from geoladder.study.specs import PretrainSpec
-    from geoladder.training.pretrain import Hardware, Inputs, pretrain
+    from geoladder.training.pretrain import pretrain
 
-    node = PretrainSpec.from_json(spec)
-    hardware = Hardware(
-        threads=threads,
-        devices=devices,
-        strategy=strategy,
-        micro_batch=micro_batch,
-        activation_checkpointing=activation_checkpointing,
-        compile_model=compile_model,
-        workers=workers,
-    )
-    pretrain(node, Inputs(validation, stats, chips, archive, index), hardware, out, progress=progress)
+    pretrain(PretrainSpec.from_json(spec), inputs, hardware, out, progress=progress)
 
 
 def finetune(
     *,
-    spec: str,
-    bench: Path,
-    bench_index: Path,
-    stats: Path,
-    out: Path,
-    checkpoint: Path | None = None,
-    indices: Path | None = None,
-    threads: int = 1,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    stats: Stats,
+    out: Out,
+    checkpoint: Annotated[
+        Path | None, Parameter(help="folder of a pretrained model; omit to start from scratch")
+    ] = None,
+    indices: Indices = None,
+    threads: Threads = 1,
 ) -> None:
-    """Fine-tune at one n of one curve.
-
-    Args:
-        spec: canonical JSON of a fine-tuning node.
-        bench: folder of PhilEO Bench.
-        bench_index: parquet written by `bench-index`.
-        stats: JSON written by `stats`.
-        out: JSON to write.
-        checkpoint: folder of a pretrained model; omit to start from scratch.
-        indices: official index file; omit to draw patches by seed.
-        threads: of the CPU.
-    """
+    """Fine-tune at one n of one curve; write JSON."""
     from geoladder.study.specs import FinetuneSpec
     from geoladder.training.finetune import finetune
 
@@ -89,16 +42,8 @@ def finetune(
     finetune(node, bench, bench_index, stats, checkpoint, out, threads=threads, indices=indices)
 
 
-def trivial(*, spec: str, bench: Path, bench_index: Path, out: Path, indices: Path | None = None) -> None:
-    """Score predictions of zero and of the mean.
-
-    Args:
-        spec: canonical JSON of a baseline node.
-        bench: folder of PhilEO Bench.
-        bench_index: parquet written by `bench-index`.
-        out: JSON to write.
-        indices: official index file; omit to draw patches by seed.
-    """
+def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
+    """Score predictions of zero and of the mean; write JSON."""
     from geoladder.study.specs import TrivialSpec
     from geoladder.training.trivial import trivial
 
@@ -106,16 +51,16 @@ def trivial(*, spec: str, bench: Path, bench_index: Path, out: Path, indices: Pa
 
 
 def export(
-    folder: Path, out: Path, /, *, study: Path = Path("config.yaml"), licence: str | None = None
+    folder: Annotated[Path, Parameter(help="a finished run, such as results/pretrain/majortom/unet-s/seed0")],
+    out: Annotated[Path, Parameter(help="folder for model.safetensors, model.json and README.md")],
+    /,
+    *,
+    study: Study = STUDY,
+    licence: Annotated[
+        str | None, Parameter(help="of the weights, as the hub spells it (default: by the data)")
+    ] = None,
 ) -> None:
-    """Write a trained model as others can use it, with a model card.
-
-    Args:
-        folder: a finished run, such as results/pretrain/majortom/unet-s/seed0.
-        out: folder for model.safetensors, model.json and README.md.
-        study: the study it was trained in.
-        licence: of the weights, as the hub spells it (default: by the data).
-    """
+    """Write a trained model as others can use it, with a model card."""
     from geoladder.study.load import load_study
     from geoladder.training.export import export_model
 
@@ -123,12 +68,8 @@ def export(
     print(f"{out} is ready: model.safetensors, model.json, README.md")  # noqa: T201
 
 
-def load(source: str, /) -> None:
-    """Check that a model's weights fit, and print its card.
-
-    Args:
-        source: folder, or hf://owner/name@revision.
-    """
+def load(source: Annotated[str, Parameter(help="folder, or hf://owner/name@revision")], /) -> None:
+    """Check that a model's weights fit, and print its card."""
     from geoladder.training.hub import load_model
     from geoladder.training.model_card import describe
 
@@ -137,23 +78,15 @@ def load(source: str, /) -> None:
 
 
 def import_weights(
-    state: Path,
-    out: Path,
+    state: Annotated[Path, Parameter(help="state dict: .safetensors, or .pt/.pth of tensors alone")],
+    out: Annotated[Path, Parameter(help="folder for the model")],
     /,
     *,
-    names: Annotated[Path, Parameter(name="--map")],
-    architecture: str,
-    size: str,
+    names: Annotated[Path, Parameter(name="--map", help="YAML; see docs/checkpoints.md")],
+    architecture: Annotated[str, Parameter(help="of the ladder, such as vit_upernet")],
+    size: Annotated[str, Parameter(help="of the ladder, such as P16-100M")],
 ) -> None:
-    """Take weights from elsewhere, by an explicit map of names.
-
-    Args:
-        state: state dict: .safetensors, or .pt/.pth of tensors alone.
-        out: folder for the model.
-        names: YAML; see docs/checkpoints.md.
-        architecture: of the ladder, such as vit_upernet.
-        size: of the ladder, such as P16-100M.
-    """
+    """Take weights from elsewhere, by an explicit map of names."""
     from geoladder.training.import_weights import import_weights
 
     taken, ignored = import_weights(state, names, architecture, size, out)

@@ -19,7 +19,8 @@ from geoladder.study.corpora import Corpus, Earth
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import IndexSpec, TileReading
 from geoladder.synth.archive import write_archive
-from geoladder.training.pretrain import Hardware, Inputs, pretrain
+from geoladder.training.job import Hardware, Inputs
+from geoladder.training.pretrain import pretrain
 
 PX = 16
 READING = TileReading(crops_per_tile=4, shuffle_window=8, max_cloud_share=1.0)

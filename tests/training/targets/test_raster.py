@@ -12,7 +12,8 @@ from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective, TargetUse
 from geoladder.training.checkpoints import load_trained
-from geoladder.training.pretrain import Hardware, pretrain
+from geoladder.training.job import Hardware
+from geoladder.training.pretrain import pretrain
 from geoladder.training.targets.raster import UNKNOWN
 
 PAPER = Objective().targets

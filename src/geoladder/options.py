@@ -1,0 +1,26 @@
+"""Options that verbs share: the type of each and its help, said once."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Spec = Annotated[str, Parameter(help="canonical JSON of the node, or of a block of the study")]
+Study = Annotated[Path, Parameter(help="YAML of the study")]
+Out = Annotated[Path, Parameter(help="file or folder to write")]
+Threads = Annotated[int, Parameter(help="of the CPU, for each device")]
+Progress = Annotated[bool, Parameter(parse=False)]
+"""Whether to draw a progress bar: the command line decides."""
+
+Archive = Annotated[Path, Parameter(help="folder of the archive")]
+Bench = Annotated[Path, Parameter(help="folder of PhilEO Bench")]
+BenchIndex = Annotated[Path, Parameter(help="parquet written by `bench-index`")]
+Index = Annotated[Path, Parameter(help="parquet written by `index`")]
+Chips = Annotated[Path, Parameter(help="folder of chips")]
+Stats = Annotated[Path, Parameter(help="JSON written by `stats`")]
+Indices = Annotated[Path | None, Parameter(help="official index file; omit to draw patches by seed")]
+
+Results = Annotated[Path, Parameter(help="CSV written by `collect`")]
+Laws = Annotated[Path, Parameter(help="JSON written by `laws`")]
+Corpus = Annotated[str, Parameter(help="whose nested fractions are the data axis")]
+Figure = Annotated[Path, Parameter(help="PDF to write; PNG and CSV go beside it")]
