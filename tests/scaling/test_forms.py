@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 
 from geoladder.scaling.fit.fit import Status, fit
-from geoladder.scaling.fit.predict import law
 from geoladder.scaling.fit.problem import lay_out
 from geoladder.scaling.laws.derivatives import evaluate
-from geoladder.scaling.laws.forms import FORMS, form_of
+from geoladder.scaling.laws.forms import FORMS, form_of, law
 from geoladder.scaling.laws.loss import Loss
 
 N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e7, 6), np.geomspace(1e5, 1e9, 5)))

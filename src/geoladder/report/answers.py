@@ -63,7 +63,7 @@ def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> 
     candidates = compare(read, FORMS, quick)
     answers["forms"] = {
         "verdict": verdict(candidates),
-        "laws": [c.to_json() for c in candidates],
+        "laws": [dataclasses.asdict(c) for c in candidates],
     }
     if not fit.params:
         return answers

@@ -129,7 +129,7 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         reached=optimum.reached,
         minima=optimum.minima,
         noise=float(np.sqrt((read.weight * residuals**2).sum() / max(len(residuals) - free, 1))),
-        ranges={role: (float(v.min()), float(v.max())) for role, v in read.x.items()},
+        ranges=_ranges(read),
         bootstrap=record,
         draws=draws,
         residuals=residuals,
@@ -148,13 +148,14 @@ def _refused(law: Form, read: Points, settings: Settings, verdict: Identifiabili
         status=Status.NOT_IDENTIFIED,
         identifiability=verdict,
         loss=settings.loss,
-        params={},
-        objective=None,
-        intervals={},
         n_points=len(read.y),
-        ranges={role: (float(v.min()), float(v.max())) for role, v in read.x.items()},
+        ranges=_ranges(read),
         reduced=reduced,
     )
+
+
+def _ranges(read: Points) -> dict[str, tuple[float, float]]:
+    return {role: (float(v.min()), float(v.max())) for role, v in read.x.items()}
 
 
 def _holding(problem: Problem, fixed: Mapping[str, float]) -> Problem:

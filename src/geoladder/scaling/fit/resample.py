@@ -4,24 +4,17 @@
 inflated for the means spent; `residual` deals the law's own residuals, inflated for the parameters spent.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-from geoladder.scaling.fit.problem import Problem
+from geoladder.scaling.fit.problem import Problem, Solution
 from geoladder.scaling.fit.search import Optimum
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.loss import Loss
 
 Kind = Literal["case", "cell", "residual"]
-
-
-class Resamples(NamedTuple):
-    """Fits of the redrawn tables: (B, P) parameters of the problem and (B,) objectives."""
-
-    theta: Array
-    objective: Array
 
 
 def resample(
@@ -34,7 +27,7 @@ def resample(
     kind: Kind,
     count: int,
     rng: int,
-) -> Resamples:
+) -> Solution:
     """Redraw and refit.
 
     Args:
@@ -58,8 +51,7 @@ def resample(
         weights = weight
         targets = _redealt(problem, optimum, target, loss, cells, kind, count, np.random.default_rng(rng))
     start = np.repeat(optimum.theta[None], count, axis=0)
-    solution = problem.minimise(start, optimum.low, optimum.high, targets, weights, loss, warm=True)
-    return Resamples(solution.theta, solution.objective)
+    return problem.minimise(start, optimum.low, optimum.high, targets, weights, loss, warm=True)
 
 
 def _redealt(

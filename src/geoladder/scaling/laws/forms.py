@@ -158,3 +158,23 @@ def design(form: PowerSum, x: Mapping[str, Array], centre: Mapping[str, float]) 
             log_x = np.log(np.asarray(x[variable], dtype=np.float64))
             index[t, k], value[t, k] = names.index(exponent), centre[variable] - log_x
     return Design(index, value)
+
+
+def law(form: Form, params: Mapping[str, Array], x: Mapping[str, Array]) -> Array:
+    """Values (R, M) of a law for R sets of parameters in the units of the data, at M points."""
+    columns = {name: np.atleast_1d(np.asarray(v, dtype=np.float64))[:, None] for name, v in params.items()}
+    sizes = {
+        variable: np.atleast_1d(np.asarray(x[variable], dtype=np.float64)) for variable in form.variables
+    }
+    if isinstance(form, Curve):
+        logged = [
+            np.log(np.maximum(columns[name], 1e-300)) if name in form.logged else columns[name]
+            for name in form.parameters
+        ]
+        return form.evaluate(np.concatenate(logged, axis=1), sizes)[0]
+    total = np.zeros((1, 1))
+    with np.errstate(over="ignore", under="ignore"):
+        for term in form.terms:
+            exponent = sum((columns[e] * np.log(sizes[v]) for v, e in term.powers), np.zeros((1, 1)))
+            total = total + np.exp(np.log(np.maximum(columns[term.coefficient], 1e-300)) - exponent)
+    return total
