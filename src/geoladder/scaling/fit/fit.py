@@ -103,7 +103,7 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     if settings.profile and optimum.objective > 0:
         optimum, profiles = _profiles(problem, optimum, read, settings)
     theta = optimum.theta
-    value, _ = problem.evaluate(theta[None], problem.x)
+    value, _ = problem.evaluate(theta[None])
     residuals = settings.loss.target(value[0]) - settings.loss.target(read.y)
     free = int((optimum.low < optimum.high).sum())
     intervals: dict[str, dict[str, Interval]] = {"profile": profiles} if profiles else {}

@@ -95,7 +95,7 @@ def _generic_rank(form: PowerSum, x: Mapping[str, Array], fixed: Collection[str]
     problem = lay_out(form, x)
     theta = np.zeros(len(form.parameters))
     theta[len(form.coefficients) :] = 0.3 + 0.1 * np.arange(len(form.exponents))
-    value, rows = problem.evaluate(theta[None], x)
+    value, rows = problem.evaluate(theta[None])
     free = [k for k, name in enumerate(form.parameters) if name not in fixed]
     scaled = rows[0][:, free] / value[0][:, None]
     lengths = np.linalg.norm(scaled, axis=0)
@@ -135,7 +135,7 @@ def fit_verdict(
         open_ends: sentences about profile intervals that do not close.
         weight: (M,) weights.
     """
-    value, rows = problem.evaluate(theta[None], problem.x)
+    value, rows = problem.evaluate(theta[None])
     scaled = rows[0] / value[0][:, None] * np.sqrt(weight)[:, None]
     lengths = np.linalg.norm(scaled, axis=0)
     alive = lengths > FLAT_SHARE * lengths.max()

@@ -34,7 +34,7 @@ class Profiler:
         self._problem, self._optimum, self._loss, self._weight = problem, optimum, loss, weight
         self._y, self._target = y, loss.target(y)
         free = int((optimum.low < optimum.high).sum())
-        value, _ = problem.evaluate(optimum.theta[None], problem.x)
+        value, _ = problem.evaluate(optimum.theta[None])
         residuals = np.sqrt(weight) * (loss.target(value[0]) - self._target)
         self._ceiling = loss.ceiling(optimum.objective, residuals, free, level)
         self.better: Array | None = None
@@ -87,7 +87,7 @@ class Profiler:
 
     def _half_width(self, problem: Problem, k: int, centre: Array, room: float) -> float:
         """Half-width of the interval of the local quadratic, or a share of the room where that is singular."""
-        value, rows = problem.evaluate(centre[None], problem.x)
+        value, rows = problem.evaluate(centre[None])
         scaled = rows[0] / value[0][:, None] if self._loss.scale == 0 else rows[0]
         scaled = scaled * np.sqrt(self._weight)[:, None]
         spread = np.sqrt(2 * (self._ceiling - self._optimum.objective))

@@ -64,7 +64,7 @@ def _rows(fit: Fit, read: Points) -> tuple[list[str], Array]:
     form = form_of(fit.form)
     problem = lay_out(form, read.x)
     theta = problem.fitted(np.array([[fit.params[name] for name in form.parameters]]))
-    value, rows = problem.evaluate(theta, problem.x)
+    value, rows = problem.evaluate(theta)
     logs = rows[0] / value[0][:, None]
     alive = np.linalg.norm(logs, axis=0) > 1e-9
     return [n for n, a in zip(form.parameters, alive, strict=True) if a], logs[:, alive]

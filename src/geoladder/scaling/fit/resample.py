@@ -72,7 +72,7 @@ def _redealt(
         spent = np.sqrt(sizes[cells] / np.maximum(sizes[cells] - 1, 1))
         pool = ((target - centre) * spent)[repeated]
     else:
-        centre = loss.target(problem.evaluate(optimum.theta[None], problem.x)[0][0])
+        centre = loss.target(problem.evaluate(optimum.theta[None])[0][0])
         free = int((optimum.low < optimum.high).sum())
         pool = (target - centre) * np.sqrt(points / max(points - free, 1))
     pool = pool - pool.mean()
