@@ -52,6 +52,11 @@ def levels_of(values: Array, ratio: float) -> Array:
     return level
 
 
+def block_mean(values: Array, blocks: Array) -> Array:
+    """(M,) mean of each value's block; `blocks` (M,) are numbers from 0."""
+    return (np.bincount(blocks, weights=values) / np.maximum(np.bincount(blocks), 1))[blocks]
+
+
 def design_verdict(
     form: Form, x: Mapping[str, Array], levels: Mapping[str, Array], fixed: Collection[str] = ()
 ) -> Identifiability:
@@ -69,10 +74,7 @@ def design_verdict(
     reasons = []
     rank = needed
     if isinstance(form, PowerSum) and form.variables:
-        middle = {
-            v: np.exp((np.bincount(levels[v], weights=np.log(x[v])) / np.bincount(levels[v]))[levels[v]])
-            for v in form.variables
-        }
+        middle = {v: np.exp(block_mean(np.log(x[v]), levels[v])) for v in form.variables}
         rank = _generic_rank(form, middle, fixed)
         if rank < needed:
             reasons += _shortage(form, counts)

@@ -8,8 +8,7 @@ import pandas as pd
 from geoladder.scaling.fit.extrapolate import Held, hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points
-from geoladder.scaling.fit.repeats import Components, components
-from geoladder.scaling.fit.trend import Trend, trend
+from geoladder.scaling.fit.trend import Components, Trend, components, trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.questions.compare import Candidate, compare, verdict
 
