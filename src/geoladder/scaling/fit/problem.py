@@ -175,7 +175,7 @@ class PowerProblem(_LaidOut[PowerSum]):
         targets, weights = np.atleast_2d(target), np.atleast_2d(weight).astype(np.float64)
         system = System(*self.plan, targets, weights, loss.scale)
         deltas = loss.deltas[-1:] if warm else loss.deltas
-        objective, _, settled = minimise(theta, np.atleast_2d(low), np.atleast_2d(high), system, deltas)
+        objective, settled = minimise(theta, np.atleast_2d(low), np.atleast_2d(high), system, deltas)
         return Solution(theta, objective, settled)
 
     def evaluate(self, theta: Array) -> Evaluated:

@@ -57,11 +57,11 @@ def _step(  # noqa: C901 - Cholesky of a few rows, written out: LAPACK's call co
 @njit(cache=True)
 def _descend(  # noqa: C901 - a Newton loop with its exits
     theta: Array, low: Array, high: Array, system: System, deltas: Array
-) -> tuple[float, int, bool]:
+) -> tuple[float, bool]:
     """Damped Newton, projected on the bounds, through the stages `deltas`; theta is changed in place.
 
     Returns:
-        objective, Newton steps taken, and whether every stage ended by itself.
+        objective, and whether every stage ended by itself.
     """
     size = theta.size
     slope, curve, metric = np.empty(size), np.empty((size, size)), np.zeros((size, size))
@@ -70,12 +70,11 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
     free = np.empty(size, np.bool_)
     for p in range(size):
         theta[p] = min(max(theta[p], low[p]), high[p])
-    settled, rounds, now = True, 0, 0.0
+    settled, now = True, 0.0
     for delta in deltas:
         now = evaluate(theta, system, delta, slope, curve)
         damping, known, done = 0.0, False, False
         for _ in range(ROUNDS):
-            rounds += 1
             for p in range(size):
                 free[p] = low[p] < high[p] and not (
                     (theta[p] <= low[p] and slope[p] > 0) or (theta[p] >= high[p] and slope[p] < 0)
@@ -117,13 +116,11 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
                     done = True
                     break
         settled = settled and done
-    return now if now < np.inf else np.inf, rounds, settled  # NaN is no objective
+    return now if now < np.inf else np.inf, settled  # NaN is no objective
 
 
 @njit(cache=True)
-def minimise(
-    theta: Array, low: Array, high: Array, system: System, deltas: Array
-) -> tuple[Array, Array, Array]:
+def minimise(theta: Array, low: Array, high: Array, system: System, deltas: Array) -> tuple[Array, Array]:
     """Minimise R objectives, each from its own start.
 
     Args:
@@ -134,11 +131,11 @@ def minimise(
         deltas: (S,) stages of the Huber continuation.
 
     Returns:
-        (R,) objectives, (R,) Newton steps, (R,) whether the fit settled.
+        (R,) objectives, (R,) whether the fit settled.
     """
     index, value, target, weight, scale = system
     runs, points = theta.shape[0], value.shape[2]
-    objective, rounds, settled = np.empty(runs), np.empty(runs, np.int64), np.empty(runs, np.bool_)
+    objective, settled = np.empty(runs), np.empty(runs, np.bool_)
     for r in range(runs):
         w = weight[r if weight.shape[0] > 1 else 0]
         u = target[r if target.shape[0] > 1 else 0]
@@ -146,5 +143,5 @@ def minimise(
         at = np.ascontiguousarray(value[:, :, kept]) if kept.size < points else value
         b = r if low.shape[0] > 1 else 0
         part = System(index, at, u[kept], w[kept], scale)
-        objective[r], rounds[r], settled[r] = _descend(theta[r], low[b], high[b], part, deltas)
-    return objective, rounds, settled
+        objective[r], settled[r] = _descend(theta[r], low[b], high[b], part, deltas)
+    return objective, settled
