@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 
 from geoladder.scaling.fit.fit import Status, fit
-from geoladder.scaling.fit.predict import law
 from geoladder.scaling.fit.problem import lay_out
-from geoladder.scaling.laws.derivatives import evaluate
-from geoladder.scaling.laws.forms import FORMS, form_of
+from geoladder.scaling.laws.derivatives import System, evaluate
+from geoladder.scaling.laws.forms import FORMS, form_of, law
 from geoladder.scaling.laws.loss import Loss
 
 N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e7, 6), np.geomspace(1e5, 1e9, 5)))
@@ -59,12 +58,12 @@ def test_derivatives_agree_with_differences(name):
     y = np.broadcast_to(law(form_of(name), {k: np.array([v]) for k, v in params.items()}, x)[0], x["n"].shape)
     low, high = problem.bounds(y * (1 + 0.1 * np.sin(np.arange(y.size))))
     theta = np.clip(problem.starts(y)[[0]], low + 0.01, high - 0.01)
-    value, rows = problem.evaluate(theta, x)
+    value, rows = problem.evaluate(theta)
     for p in range(theta.shape[1]):
         up, down = theta.copy(), theta.copy()
         up[0, p] += 1e-6
         down[0, p] -= 1e-6
-        differences = (problem.evaluate(up, x)[0] - problem.evaluate(down, x)[0]) / 2e-6
+        differences = (problem.evaluate(up)[0] - problem.evaluate(down)[0]) / 2e-6
         np.testing.assert_allclose(rows[0, :, p], differences[0], rtol=2e-4, atol=1e-7 * np.abs(value).max())
 
 
@@ -75,25 +74,13 @@ def test_the_kernels_gradient_and_hessian_agree_with_differences(name, loss):
     problem = lay_out(form_of(name), x)
     y = law(form_of(name), {k: np.array([v]) for k, v in params.items()}, x)[0]
     y = y * np.exp(0.1 * np.random.default_rng(0).standard_normal(y.size))
-    from geoladder.scaling.laws.forms import design
-
-    plan = design(problem.form, x, problem.centre)
+    system = System(*problem.plan, loss.target(y), np.ones_like(y), loss.scale)
     theta = problem.starts(y)[3]
     size = theta.size
 
     def at(point):
         slope, curve = np.empty(size), np.empty((size, size))
-        total = evaluate(
-            point,
-            plan.index,
-            plan.value,
-            loss.target(y),
-            np.ones_like(y),
-            loss.scale,
-            loss.delta,
-            slope,
-            curve,
-        )
+        total = evaluate(point, system, loss.delta, slope, curve)
         return total, slope, np.tril(curve) + np.tril(curve, -1).T
 
     _, slope, curve = at(theta)

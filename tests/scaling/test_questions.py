@@ -9,8 +9,7 @@ from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.extrapolate import hold_out
 from geoladder.scaling.fit.fit import Settings, fit, fit_points
 from geoladder.scaling.fit.points import Refusal, read_points
-from geoladder.scaling.fit.repeats import components
-from geoladder.scaling.fit.trend import lack_of_fit, trend
+from geoladder.scaling.fit.trend import components, lack_of_fit, trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import aicc, compare, shared_exponents, verdict

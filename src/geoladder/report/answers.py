@@ -10,9 +10,8 @@ import pandas as pd
 from geoladder.scaling.fit.extrapolate import hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal
-from geoladder.scaling.fit.repeats import components
 from geoladder.scaling.fit.result import Fit
-from geoladder.scaling.fit.trend import lack_of_fit, trend
+from geoladder.scaling.fit.trend import components, lack_of_fit, trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
@@ -60,7 +59,7 @@ def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> 
         "held_out": [
             {"form": form, "along": role, **dataclasses.asdict(runs)} for (form, role), runs in hidden.items()
         ],
-        "forms": {"verdict": verdict(candidates), "laws": [law.to_json() for law in candidates]},
+        "forms": {"verdict": verdict(candidates), "laws": [dataclasses.asdict(law) for law in candidates]},
     }
     if not fit.params:
         return answers

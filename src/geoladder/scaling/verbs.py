@@ -163,7 +163,6 @@ def fit(
     from geoladder.scaling.fit.fit import fit_points
     from geoladder.scaling.fit.points import Refusal
     from geoladder.scaling.fit.result import Status
-    from geoladder.scaling.fit.summary import summary
     from geoladder.scaling.laws.forms import form_of
 
     law = form_of(form)
@@ -171,7 +170,7 @@ def fit(
     result = fit_points(law, runs.points(table, form), fitting.settings(loss, bootstrap_kind))
     settings = asdict(runs) | asdict(fitting) | {"form": form, "loss": loss, "bootstrap_kind": bootstrap_kind}
     record.write(result, out, excluded=excluded, provenance=_provenance(points, settings))
-    print(summary(result))  # noqa: T201
+    print(record.summary(result))  # noqa: T201
     if result.status is Status.NOT_IDENTIFIED:
         raise Refusal(f"{law.equation} was not fitted; {out} holds the reasons and no parameters")
 
@@ -189,7 +188,6 @@ def predict(
     import numpy as np
 
     from geoladder.scaling.fit import record
-    from geoladder.scaling.fit.predict import extrapolated
     from geoladder.scaling.laws.forms import form_of
 
     law = record.read(fit)
@@ -207,7 +205,7 @@ def predict(
         line += (
             f"; the law [{band[0][0]:.6g}, {band[1][0]:.6g}], a new run [{run[0][0]:.6g}, {run[1][0]:.6g}]"
         )
-    decades = extrapolated(law, sizes)[0]
+    decades = law.decades_outside(**sizes)[0]
     if decades > 0:
         line += f"; {decades:.1f} decades outside the sizes fitted"
     print(line)  # noqa: T201
@@ -250,7 +248,7 @@ def compare(
         lines += [shared.verdict, *(f"{a} (1) and {b} (2): {cross.verdict}" for a, b, cross in crossings)]
     print("\n".join(lines))  # noqa: T201
     if out:
-        report = outcome.to_json() | {
+        report = asdict(outcome) | {
             "shared_exponents": shared and asdict(shared),
             "crossovers": [{"first": a, "second": b, **asdict(cross)} for a, b, cross in crossings],
             "excluded": excluded,

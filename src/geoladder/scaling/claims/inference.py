@@ -18,7 +18,7 @@ With fewer than `ENOUGH` seeds there is an effect but neither interval nor p, an
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import log1p
 
@@ -26,8 +26,8 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from geoladder.scaling.claims.language import Arm, Claim
-from geoladder.scaling.claims.pairs import Cell, Comparison, absent
+from geoladder.scaling.claims.language import Claim
+from geoladder.scaling.claims.pairs import Comparison, absent
 
 ENOUGH = 3
 """Seeds an interval needs: the t quantile of two is 12.7, which says nothing about any effect of interest."""
@@ -103,24 +103,18 @@ def mean_effect(compared: Sequence[Comparison], limit: float, level: float) -> M
     return Mean(float(values.mean()), float(low), float(high), p, len(seeds))
 
 
-def blocks(claim: Claim, compared: Sequence[Comparison]) -> list[list[Comparison]]:
-    """Comparisons that are averaged: all of them for `better`; those with one rival for `best`."""
-    if claim.better:
-        return [list(compared)]
-    by_rival: dict[tuple[Arm, Arm], list[Comparison]] = defaultdict(list)
+def grouped(compared: Sequence[Comparison], key: Callable[[Comparison], Hashable]) -> list[list[Comparison]]:
+    """Comparisons with equal keys together, in order of their first appearance."""
+    groups: dict[Hashable, list[Comparison]] = defaultdict(list)
     for comparison in compared:
-        by_rival[comparison.better, comparison.than].append(comparison)
-    return list(by_rival.values())
+        groups[key(comparison)].append(comparison)
+    return list(groups.values())
 
 
-def counted(claim: Claim, compared: Sequence[Comparison]) -> list[list[Comparison]]:
-    """Comparisons that count as one in "4 of 5": each alone for `better`; all rivals at one task and n for `best`."""
-    if claim.better:
-        return [[comparison] for comparison in compared]
-    together: dict[tuple[Cell, Arm], list[Comparison]] = defaultdict(list)
-    for comparison in compared:
-        together[comparison.cell, comparison.better].append(comparison)
-    return list(together.values())
+def count_hits(claim: Claim, compared: Sequence[Comparison]) -> tuple[int, int]:
+    """Comparisons (of `best`: tasks and n, against all rivals) that point the claimed way, and how many there are."""
+    groups = grouped(compared, lambda c: (c.cell, c.better, c.than if claim.better else None))
+    return sum(all(as_claimed(claim, c) for c in group) for group in groups), len(groups)
 
 
 def as_claimed(claim: Claim, comparison: Comparison) -> bool:
@@ -133,7 +127,9 @@ def as_claimed(claim: Claim, comparison: Comparison) -> bool:
 def examine(claim: Claim, compared: list[Comparison], level: float) -> Tested:
     """P-values for and against one claim, from its comparisons (at least one)."""
     limit = threshold(claim)
-    means = [mean_effect(block, limit, level) for block in blocks(claim, compared)]
+    # Averaged are all comparisons of `better`, and those with one rival of `best`.
+    blocks = grouped(compared, lambda c: None if claim.better else (c.better, c.than))
+    means = [mean_effect(block, limit, level) for block in blocks]
     closest = max(means, key=lambda m: m.effect)
     if claim.scope == "every":
         pairs = [one_sided(np.array([c.by_seed[s] for s in sorted(c.repeats)]), limit) for c in compared]

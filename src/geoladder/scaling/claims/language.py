@@ -52,6 +52,10 @@ class Arm(NamedTuple):
         return "/".join(self)
 
 
+def _unless_all(value: object) -> object:
+    return None if value == "all" else value
+
+
 def _names(value: object) -> tuple[str, ...]:
     """A name, or a list of names, as a tuple; numbers become text (`size: 44`)."""
     items = value if isinstance(value, list | tuple) else [value]
@@ -68,17 +72,11 @@ def _counts(value: object) -> tuple[int, ...]:
     return tuple(items)
 
 
-def _names_or_all(value: object) -> tuple[str, ...] | None:
-    return None if value is None or value == "all" else _names(value)
-
-
-def _counts_or_all(value: object) -> tuple[int, ...] | None:
-    return None if value is None or value == "all" else _counts(value)
-
-
-Names = Annotated[tuple[str, ...] | None, BeforeValidator(lambda v: None if v is None else _names(v))]
-NamesOrAll = Annotated[tuple[str, ...] | None, BeforeValidator(_names_or_all)]
-CountsOrAll = Annotated[tuple[int, ...] | None, BeforeValidator(_counts_or_all)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)] | None
+NamesOrAll = Annotated[Names, BeforeValidator(_unless_all)]
+CountsOrAll = Annotated[
+    Annotated[tuple[int, ...], BeforeValidator(_counts)] | None, BeforeValidator(_unless_all)
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -119,11 +117,8 @@ class Where:
 
     def matches(self, task: str, metric: str, n: int) -> bool:
         """Whether a task, metric and n are among those of the claim."""
-        return (
-            (self.task is None or task in self.task)
-            and (self.metric is None or metric in self.metric)
-            and (self.n is None or n in self.n)
-        )
+        pairs = ((self.task, task), (self.metric, metric), (self.n, n))
+        return all(allowed is None or value in allowed for allowed, value in pairs)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -223,11 +218,9 @@ def load_claims(path: Path | str) -> list[Claim]:
             f"{path} must be a YAML list of claims (- id: ...), got {type(raw).__name__}, or nothing"
         )
     claims = [_parse(item, place, path) for place, item in enumerate(raw, 1)]
-    seen: set[str] = set()
-    for claim in claims:
-        if claim.id in seen:
-            raise GeoladderError(f"{path}: the id {claim.id} is used twice; ids must be unique")
-        seen.add(claim.id)
+    ids = [claim.id for claim in claims]
+    if repeated := [name for name in ids if ids.count(name) > 1]:
+        raise GeoladderError(f"{path}: the id {repeated[0]} is used twice; ids must be unique")
     return claims
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.scaling.claims.inference import Tested, as_claimed, counted, examine, holm
+from geoladder.scaling.claims.inference import Tested, count_hits, examine, holm
 from geoladder.scaling.claims.language import Claim, load_claims
 from geoladder.scaling.claims.pairs import Comparison, Runs, comparisons, load_runs, read_runs, unmatched
 
@@ -110,8 +110,8 @@ def _verdict(tested: Tested, adjusted: tuple[float, float] | None, alpha: float)
         len(compared),
         tested.seeds,
         _percent(mean.effect),
-        _percent(mean.low) if mean.low is not None else None,
-        _percent(mean.high) if mean.high is not None else None,
+        None if mean.low is None else _percent(mean.low),
+        None if mean.high is None else _percent(mean.high),
         p,
         p_adjusted,
         reason,
@@ -128,20 +128,14 @@ def _decide(tested: Tested, favoured: bool, significant: bool) -> tuple[Answer, 
         return "undecided", tested.obstacle or "no significant difference in either direction"
     if claim.scope == "every":
         return ("holds", f"weakest at {shown}") if favoured else ("fails", f"worst at {shown}")
-    hits, total = _hits(claim, compared)
+    hits, total = count_hits(claim, compared)
     if claim.scope == "most" and favoured != (2 * hits > total):
         return "undecided", "the mean and the count of comparisons disagree"
     return ("holds", "the mean is as claimed") if favoured else ("fails", "the mean is the opposite")
 
 
-def _hits(claim: Claim, compared: list[Comparison]) -> tuple[int, int]:
-    """Comparisons (of `best`: tasks and n, against all rivals) that point the claimed way, and how many there are."""
-    groups = counted(claim, compared)
-    return sum(all(as_claimed(claim, c) for c in group) for group in groups), len(groups)
-
-
 def _as_plotted(claim: Claim, compared: list[Comparison]) -> str:
-    hits, total = _hits(claim, compared)
+    hits, total = count_hits(claim, compared)
     ties = sum(abs(c.effect) <= 1e-12 for c in compared)
     tied = f" ({ties} equal)" if ties else ""
     if claim.margin is not None:

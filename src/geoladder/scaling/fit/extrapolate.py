@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from geoladder.scaling.fit import predict
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Refusal, read_points
 from geoladder.scaling.fit.result import Status
@@ -96,7 +95,7 @@ def hold_out(
         hidden = {role: values[target] for role, values in whole.x.items()}
         centre = fitted.predict(**hidden)
         low, high = fitted.prediction(settings.level, **hidden)
-        decades = predict.extrapolated(fitted, hidden)
+        decades = fitted.decades_outside(**hidden)
         for k, actual in enumerate(whole.y[target]):
             hidden_runs.append(
                 HeldOut(

@@ -98,12 +98,12 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     if verdict.verdict == "not_identified":
         return _refused(law, read, settings, verdict)
     problem = _holding(lay_out(law, read.x), settings.fixed)
-    optimum = search(problem, read.y, settings.loss, read.weight, settings.fixed)
+    optimum = search(problem, read, settings.loss, settings.fixed)
     profiles: dict[str, Interval] = {}
     if settings.profile and optimum.objective > 0:
         optimum, profiles = _profiles(problem, optimum, read, settings)
     theta = optimum.theta
-    value, _ = problem.evaluate(theta[None], problem.x)
+    value, _ = problem.evaluate(theta[None])
     residuals = settings.loss.target(value[0]) - settings.loss.target(read.y)
     free = int((optimum.low < optimum.high).sum())
     intervals: dict[str, dict[str, Interval]] = {"profile": profiles} if profiles else {}
@@ -129,7 +129,7 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         reached=optimum.reached,
         minima=optimum.minima,
         noise=float(np.sqrt((read.weight * residuals**2).sum() / max(len(residuals) - free, 1))),
-        ranges={role: (float(v.min()), float(v.max())) for role, v in read.x.items()},
+        ranges=_ranges(read),
         bootstrap=record,
         draws=draws,
         residuals=residuals,
@@ -148,13 +148,14 @@ def _refused(law: Form, read: Points, settings: Settings, verdict: Identifiabili
         status=Status.NOT_IDENTIFIED,
         identifiability=verdict,
         loss=settings.loss,
-        params={},
-        objective=None,
-        intervals={},
         n_points=len(read.y),
-        ranges={role: (float(v.min()), float(v.max())) for role, v in read.x.items()},
+        ranges=_ranges(read),
         reduced=reduced,
     )
+
+
+def _ranges(read: Points) -> dict[str, tuple[float, float]]:
+    return {role: (float(v.min()), float(v.max())) for role, v in read.x.items()}
 
 
 def _holding(problem: Problem, fixed: Mapping[str, float]) -> Problem:
@@ -168,11 +169,11 @@ def _profiles(
 ) -> tuple[Optimum, dict[str, Interval]]:
     """Profile every parameter; begin again if a profile finds a better optimum than the search did."""
     for _ in range(3):
-        profiler = Profiler(problem, optimum, read.y, settings.loss, read.weight, settings.level)
+        profiler = Profiler(problem, optimum, read, settings.loss, settings.level)
         intervals = {name: profiler.interval(name) for name in problem.form.parameters}
         if profiler.better is None:
             break
-        optimum = search(problem, read.y, settings.loss, read.weight, settings.fixed, profiler.better[None])
+        optimum = search(problem, read, settings.loss, settings.fixed, profiler.better[None])
     return optimum, intervals
 
 
@@ -180,14 +181,11 @@ def _bootstrap(
     problem: Problem, optimum: Optimum, read: Points, settings: Settings
 ) -> tuple[Bootstrap, dict[str, Array], dict[str, dict[str, Interval]]]:
     kind = settings.kind or _suitable(read, len(problem.form.parameters))
-    common = (problem, optimum, read.y, settings.loss, read.weight)
-    resamples = resample(*common, read.cells, kind, settings.bootstrap, settings.rng)
+    resamples = resample(problem, optimum, read, settings.loss, kind, settings.bootstrap, settings.rng)
     natural, names = problem.natural(resamples.theta), problem.form.parameters
-    smooth = (
-        settings.loss.kind != "huber" or kind == "case"
-    )  # the jackknife of a nearly absolute loss is none
-    groups = read.cells if read.repeated else np.arange(len(read.y))
-    left_out = jackknife(*common, groups) if smooth else None
+    # The jackknife of a nearly absolute loss is none.
+    smooth = settings.loss.kind != "huber" or kind == "case"
+    left_out = jackknife(problem, optimum, read, settings.loss) if smooth else None
     best = problem.natural(optimum.theta[None])[0]
     free = optimum.low < optimum.high
     z = reach(settings.level, None if kind == "case" else max(len(read.y) - int(free.sum()), 1))

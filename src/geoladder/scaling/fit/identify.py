@@ -52,6 +52,11 @@ def levels_of(values: Array, ratio: float) -> Array:
     return level
 
 
+def block_mean(values: Array, blocks: Array) -> Array:
+    """(M,) mean of each value's block; `blocks` (M,) are numbers from 0."""
+    return (np.bincount(blocks, weights=values) / np.maximum(np.bincount(blocks), 1))[blocks]
+
+
 def design_verdict(
     form: Form, x: Mapping[str, Array], levels: Mapping[str, Array], fixed: Collection[str] = ()
 ) -> Identifiability:
@@ -69,10 +74,7 @@ def design_verdict(
     reasons = []
     rank = needed
     if isinstance(form, PowerSum) and form.variables:
-        middle = {
-            v: np.exp((np.bincount(levels[v], weights=np.log(x[v])) / np.bincount(levels[v]))[levels[v]])
-            for v in form.variables
-        }
+        middle = {v: np.exp(block_mean(np.log(x[v]), levels[v])) for v in form.variables}
         rank = _generic_rank(form, middle, fixed)
         if rank < needed:
             reasons += _shortage(form, counts)
@@ -95,7 +97,7 @@ def _generic_rank(form: PowerSum, x: Mapping[str, Array], fixed: Collection[str]
     problem = lay_out(form, x)
     theta = np.zeros(len(form.parameters))
     theta[len(form.coefficients) :] = 0.3 + 0.1 * np.arange(len(form.exponents))
-    value, rows = problem.evaluate(theta[None], x)
+    value, rows = problem.evaluate(theta[None])
     free = [k for k, name in enumerate(form.parameters) if name not in fixed]
     scaled = rows[0][:, free] / value[0][:, None]
     lengths = np.linalg.norm(scaled, axis=0)
@@ -135,7 +137,7 @@ def fit_verdict(
         open_ends: sentences about profile intervals that do not close.
         weight: (M,) weights.
     """
-    value, rows = problem.evaluate(theta[None], problem.x)
+    value, rows = problem.evaluate(theta[None])
     scaled = rows[0] / value[0][:, None] * np.sqrt(weight)[:, None]
     lengths = np.linalg.norm(scaled, axis=0)
     alive = lengths > FLAT_SHARE * lengths.max()

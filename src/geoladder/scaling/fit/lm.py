@@ -6,6 +6,7 @@ The Huber loss is minimised by reweighting: beyond delta a residual weighs delta
 from collections.abc import Callable
 
 import numpy as np
+from scipy import special
 
 from geoladder.scaling.laws.curves import Array, Evaluated
 from geoladder.scaling.laws.loss import LOG, RAW, Loss
@@ -131,9 +132,8 @@ def _reweight(residual: Array, delta: float) -> Array:
 
 
 def _cost(residual: Array, weight: Array, delta: float) -> Array:
-    size = np.abs(residual)
-    rho = np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta) if np.isfinite(delta) else 0.0)
-    return np.where(np.isfinite(residual).all(axis=1), (weight * rho).sum(axis=1), np.inf)
+    cost = (weight * special.huber(delta, residual)).sum(axis=1)
+    return np.where(np.isfinite(residual).all(axis=1), cost, np.inf)
 
 
 def _residuals(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit.identify import levels_of
+from geoladder.scaling.fit.identify import block_mean, levels_of
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import Form
 
@@ -94,8 +94,7 @@ def read_points(
         for role in used
     }
     for role in used.keys() & (planned or {}).keys():
-        logs = np.bincount(levels[role], weights=np.log(x[role])) / np.bincount(levels[role])
-        x[role] = np.exp(logs)[levels[role]]
+        x[role] = np.exp(block_mean(np.log(x[role]), levels[role]))
     for role in form.variables:
         if np.unique(levels[role]).size < 2:
             raise Refusal(

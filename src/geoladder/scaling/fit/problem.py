@@ -5,23 +5,31 @@ Levenberg-Marquardt). Everything above them is indifferent to which law is fitte
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from scipy.optimize import nnls
 
 from geoladder.scaling.fit.lm import descend
 from geoladder.scaling.laws.curves import Array, Curve, Evaluated
-from geoladder.scaling.laws.forms import GREATEST_EXPONENT, SMALLEST_TERM, Form, PowerSum, design
+from geoladder.scaling.laws.derivatives import System
+from geoladder.scaling.laws.forms import Form, PowerSum, Term
 from geoladder.scaling.laws.kernel import minimise
 from geoladder.scaling.laws.loss import Loss
 
+SMALLEST_TERM = 1e-9
+"""A term below this share of the smallest y counts as zero."""
+GREATEST_EXPONENT = 10.0
 EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.9, 1.6, 3.5)
 """Grid of exponents the global search starts from, as many for each exponent of the law."""
 CURVE_STARTS = 8
 RISING_EXPONENTS = (-0.3, 0.0, 0.05, 0.2, 0.5, 1.0)
+
+
+Law = TypeVar("Law", PowerSum, Curve)
 
 
 class Solution(NamedTuple):
@@ -33,8 +41,8 @@ class Solution(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PowerProblem:
-    """A sum of powers at points `x`.
+class _LaidOut(Generic[Law]):
+    """What both kinds share: the conversion of parameters.
 
     Attributes:
         form: the law.
@@ -42,22 +50,84 @@ class PowerProblem:
         centre: mean logarithm by variable, subtracted; zero makes a coefficient's parameter its own logarithm.
     """
 
-    form: PowerSum
+    form: Law
     x: Mapping[str, Array]
     centre: Mapping[str, float]
+
+    def natural(self, theta: Array) -> Array:
+        """(R, P) parameters in the units of the data, in the order of the law's names."""
+        result = self._shifted(theta, self.centre)
+        with np.errstate(over="ignore"):
+            result[:, self._logged] = np.exp(result[:, self._logged])
+        return result
+
+    def fitted(self, natural: Array) -> Array:
+        """The inverse of `natural`; a logged parameter of 0 counts as 1e-300."""
+        theta = np.array(natural, dtype=np.float64)
+        theta[:, self._logged] = np.log(np.maximum(theta[:, self._logged], 1e-300))
+        return self._shifted(theta, {v: -c for v, c in self.centre.items()})
+
+    def isolating(self, name: str) -> Self:
+        """The same law in parameters of which `name` is one by itself, so that it can be held at a value."""
+        sizes = [v for term in self._terms if term.coefficient == name for v, _ in term.powers]
+        return replace(self, centre={v: 0.0 if v in sizes else c for v, c in self.centre.items()})
+
+    def converted(self, theta: Array, other: "Problem") -> Array:
+        """Parameters (R, P) of this problem as parameters of one with another centre."""
+        return self._shifted(theta, {v: c - other.centre[v] for v, c in self.centre.items()})
+
+    def is_log(self, name: str) -> bool:
+        """Whether a parameter is fitted as its logarithm."""
+        return name in self.form.logged
+
+    @property
+    def _logged(self) -> list[int]:
+        return [k for k, name in enumerate(self.form.parameters) if self.is_log(name)]
+
+    @property
+    def _terms(self) -> tuple[Term, ...]:
+        return self.form.terms if isinstance(self.form, PowerSum) else ()
+
+    def _shifted(self, theta: Array, logs: Mapping[str, float]) -> Array:
+        """Parameters (R, P) at a centre that lies `logs` below in the logarithm of each variable."""
+        names = self.form.parameters
+        result = np.array(theta, dtype=np.float64)
+        for term in self._terms:
+            result[:, names.index(term.coefficient)] += sum(
+                theta[:, names.index(exponent)] * logs[variable] for variable, exponent in term.powers
+            )
+        return result
+
+
+class PowerProblem(_LaidOut[PowerSum]):
+    """A sum of powers at points; at the mean logarithm, a coefficient and its exponent are nearly uncorrelated."""
+
+    @cached_property
+    def plan(self) -> tuple[Array, Array]:
+        """`which` (T, K) and `value` (T, K, M) of `derivatives.System`."""
+        names, points = self.form.parameters, len(next(iter(self.x.values())))
+        factors = 1 + max(len(term.powers) for term in self.form.terms)
+        index = np.full((len(self.form.terms), factors), -1, dtype=np.int64)
+        value = np.zeros((len(self.form.terms), factors, points))
+        for t, term in enumerate(self.form.terms):
+            index[t, 0], value[t, 0] = names.index(term.coefficient), 1.0
+            for k, (variable, exponent) in enumerate(term.powers, start=1):
+                index[t, k] = names.index(exponent)
+                value[t, k] = self.centre[variable] - np.log(self.x[variable])
+        return index, value
 
     def starts(self, y: Array) -> Array:
         """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals."""
         coefficients = self.form.coefficients
-        plan = design(self.form, self.x, self.centre)
+        index, value = self.plan
         floor = SMALLEST_TERM * y.min()
         starts = []
         grid = RISING_EXPONENTS if self.form.rising else EXPONENTS
         for exponents in product(grid, repeat=len(self.form.exponents)):
             theta = np.array([*np.zeros(len(coefficients)), *exponents])
-            factors = np.where(plan.index >= 0, theta[plan.index], 0.0)[..., None]
-            powers = np.exp((factors * plan.value).sum(axis=1))
-            owner = plan.index[:, 0]
+            factors = np.where(index >= 0, theta[index], 0.0)[..., None]
+            powers = np.exp((factors * value).sum(axis=1))
+            owner = index[:, 0]
             columns = np.stack([powers[owner == k].sum(axis=0) for k in range(len(coefficients))], axis=1)
             linear, _ = nnls(columns / y[:, None], np.ones_like(y))
             theta[: len(coefficients)] = np.log(np.maximum(linear, floor))
@@ -101,81 +171,26 @@ class PowerProblem:
 
         A `warm` start is near its optimum: the Huber continuation is skipped.
         """
-        plan = design(self.form, self.x, self.centre)
         theta = np.array(theta, dtype=np.float64)
+        targets, weights = np.atleast_2d(target), np.atleast_2d(weight).astype(np.float64)
+        system = System(*self.plan, targets, weights, loss.scale)
         deltas = loss.deltas[-1:] if warm else loss.deltas
-        objective, _, settled = minimise(
-            theta,
-            np.atleast_2d(low),
-            np.atleast_2d(high),
-            plan.index,
-            plan.value,
-            np.atleast_2d(target),
-            np.atleast_2d(weight).astype(np.float64),
-            loss.scale,
-            deltas,
-        )
+        objective, settled = minimise(theta, np.atleast_2d(low), np.atleast_2d(high), system, deltas)
         return Solution(theta, objective, settled)
 
-    def evaluate(self, theta: Array, x: Mapping[str, Array]) -> tuple[Array, Array]:
-        """Values (R, M) and derivatives (R, M, P) of the law at other points."""
-        plan = design(self.form, x, self.centre)
-        factors = np.where(plan.index >= 0, theta[:, plan.index], 0.0)[..., None]
-        terms = np.exp((factors * plan.value).sum(axis=2))
+    def evaluate(self, theta: Array) -> Evaluated:
+        """Values (R, M) and derivatives (R, M, P) of the law."""
+        index, value = self.plan
+        factors = np.where(index >= 0, theta[:, index], 0.0)[..., None]
+        terms = np.exp((factors * value).sum(axis=2))
         rows = np.zeros((*terms.shape[::2], theta.shape[1]))
-        for t in range(terms.shape[1]):
-            for k in range(plan.index.shape[1]):
-                p = plan.index[t, k]
-                if p >= 0:
-                    rows[:, :, p] += terms[:, t] * plan.value[t, k]
+        for t, k in zip(*np.nonzero(index >= 0), strict=True):
+            rows[:, :, index[t, k]] += terms[:, t] * value[t, k]
         return terms.sum(axis=1), rows
 
-    def natural(self, theta: Array) -> Array:
-        """(R, P) parameters in the units of the data, in the order of the law's names."""
-        result = self._shifted(theta, self.centre)
-        count = len(self.form.coefficients)
-        with np.errstate(over="ignore"):
-            result[:, :count] = np.exp(result[:, :count])
-        return result
 
-    def fitted(self, natural: Array) -> Array:
-        """The inverse of `natural`; a coefficient of 0 counts as 1e-300."""
-        theta = np.array(natural, dtype=np.float64)
-        count = len(self.form.coefficients)
-        theta[:, :count] = np.log(np.maximum(theta[:, :count], 1e-300))
-        return self._shifted(theta, {v: -c for v, c in self.centre.items()})
-
-    def isolating(self, name: str) -> "PowerProblem":
-        """The same law in parameters of which `name` is one by itself, so that it can be held at a value."""
-        sizes = [v for term in self.form.terms if term.coefficient == name for v, _ in term.powers]
-        return PowerProblem(self.form, self.x, {v: 0.0 if v in sizes else c for v, c in self.centre.items()})
-
-    def converted(self, theta: Array, other: "Problem") -> Array:
-        """Parameters (R, P) of this problem as parameters of one with another centre."""
-        assert isinstance(other, PowerProblem)
-        return self._shifted(theta, {v: c - other.centre[v] for v, c in self.centre.items()})
-
-    def _shifted(self, theta: Array, logs: Mapping[str, float]) -> Array:
-        """Parameters (R, P) at a centre that lies `logs` below in the logarithm of each variable."""
-        names = self.form.parameters
-        result = np.array(theta, dtype=np.float64)
-        for term in self.form.terms:
-            result[:, names.index(term.coefficient)] += sum(
-                theta[:, names.index(exponent)] * logs[variable] for variable, exponent in term.powers
-            )
-        return result
-
-    def is_log(self, name: str) -> bool:
-        """Whether a parameter is fitted as its logarithm."""
-        return name in self.form.coefficients
-
-
-@dataclass(frozen=True)
-class CurveProblem:
-    """A curve at points `x`; same calls as `PowerProblem`, in parameters that need no centring."""
-
-    form: Curve
-    x: Mapping[str, Array]
+class CurveProblem(_LaidOut[Curve]):
+    """A curve at points, in parameters that need no centring."""
 
     def starts(self, y: Array) -> Array:
         """(S, P): the best few of the curve's own, by squared log residuals."""
@@ -202,38 +217,12 @@ class CurveProblem:
     ) -> Solution:
         """Refine starts (R, P) by batched Levenberg-Marquardt; those that are not `warm` are rivals."""
         deltas = loss.deltas[-1:] if warm else loss.deltas
-
-        def evaluate(theta: Array) -> Evaluated:
-            return self.form.evaluate(theta, self.x)
-
+        evaluate = self.evaluate
         return Solution(*descend(evaluate, theta, low, high, target, weight, loss, deltas, rivals=not warm))
 
-    def evaluate(self, theta: Array, x: Mapping[str, Array]) -> tuple[Array, Array]:
-        """Values (R, M) and derivatives (R, M, P) of the law at other points."""
-        return self.form.evaluate(theta, x)
-
-    def natural(self, theta: Array) -> Array:
-        """(R, P) parameters in the units of the data."""
-        logged = np.array([self.is_log(name) for name in self.form.parameters])
-        with np.errstate(over="ignore"):
-            return np.where(logged, np.exp(np.where(logged, theta, 0.0)), theta)
-
-    def fitted(self, natural: Array) -> Array:
-        """The inverse of `natural`; a logged parameter of 0 counts as 1e-300."""
-        logged = np.array([self.is_log(name) for name in self.form.parameters])
-        return np.where(logged, np.log(np.maximum(np.where(logged, natural, 1.0), 1e-300)), natural)
-
-    def isolating(self, name: str) -> "CurveProblem":
-        """This problem: every parameter can be held."""
-        return self
-
-    def converted(self, theta: Array, other: "Problem") -> Array:
-        """The same parameters."""
-        return theta
-
-    def is_log(self, name: str) -> bool:
-        """Whether a parameter is fitted as its logarithm."""
-        return name in self.form.logged
+    def evaluate(self, theta: Array) -> Evaluated:
+        """Values (R, M) and derivatives (R, M, P) of the law."""
+        return self.form.evaluate(theta, self.x)
 
 
 Problem = PowerProblem | CurveProblem
@@ -243,7 +232,7 @@ def lay_out(form: Form, x: Mapping[str, Array]) -> Problem:
     """A law at points `x`, (M,) values by variable."""
     values = {variable: np.asarray(x[variable], dtype=np.float64) for variable in form.variables}
     if isinstance(form, Curve):
-        return CurveProblem(form, values)
+        return CurveProblem(form, values, {})
     if not values:  # a constant has no variable, but as many points
         values = {key: np.asarray(v, dtype=np.float64) for key, v in x.items()}
     return PowerProblem(form, values, {v: float(np.log(values[v]).mean()) for v in form.variables})

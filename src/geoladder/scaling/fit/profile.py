@@ -7,6 +7,7 @@ bound and the interval is open, `None` at that end. On 3 x 3 to 6 x 6 designs it
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from geoladder.scaling.fit.points import Points
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.search import Optimum
 from geoladder.scaling.laws.curves import Array
@@ -27,15 +28,13 @@ class Profiler:
         better: (P,) parameters whose objective is below the optimum's, if a profile came upon any.
     """
 
-    def __init__(
-        self, problem: Problem, optimum: Optimum, y: Array, loss: Loss, weight: Array, level: float
-    ) -> None:
+    def __init__(self, problem: Problem, optimum: Optimum, read: Points, loss: Loss, level: float) -> None:
         """Args as of `search`; `level` of the intervals, such as 0.95."""
-        self._problem, self._optimum, self._loss, self._weight = problem, optimum, loss, weight
-        self._y, self._target = y, loss.target(y)
+        self._problem, self._optimum, self._loss, self._weight = problem, optimum, loss, read.weight
+        self._y, self._target = read.y, loss.target(read.y)
         free = int((optimum.low < optimum.high).sum())
-        value, _ = problem.evaluate(optimum.theta[None], problem.x)
-        residuals = np.sqrt(weight) * (loss.target(value[0]) - self._target)
+        value, _ = problem.evaluate(optimum.theta[None])
+        residuals = np.sqrt(read.weight) * (loss.target(value[0]) - self._target)
         self._ceiling = loss.ceiling(optimum.objective, residuals, free, level)
         self.better: Array | None = None
 
@@ -87,7 +86,7 @@ class Profiler:
 
     def _half_width(self, problem: Problem, k: int, centre: Array, room: float) -> float:
         """Half-width of the interval of the local quadratic, or a share of the room where that is singular."""
-        value, rows = problem.evaluate(centre[None], problem.x)
+        value, rows = problem.evaluate(centre[None])
         scaled = rows[0] / value[0][:, None] if self._loss.scale == 0 else rows[0]
         scaled = scaled * np.sqrt(self._weight)[:, None]
         spread = np.sqrt(2 * (self._ceiling - self._optimum.objective))
@@ -120,8 +119,8 @@ class Profiler:
         theta[:, k] = lows[:, k] = highs[:, k] = np.clip(centre[k] + moves, low[k], high[k])
         solution = problem.minimise(theta, lows, highs, self._target, self._weight, self._loss, warm=True)
         best, ends = solution.objective, solution.theta
-        for shift in (1,) if around else ():
-            again = np.roll(ends, shift, axis=0)
+        if around:
+            again = np.roll(ends, 1, axis=0)
             again[:, k] = theta[:, k]
             other = problem.minimise(again, lows, highs, self._target, self._weight, self._loss, warm=True)
             ends = np.where((other.objective < best)[:, None], other.theta, ends)

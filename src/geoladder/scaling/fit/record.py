@@ -1,4 +1,4 @@
-"""A fit as JSON and back."""
+"""A fit as JSON and back, and in a few lines a person can read."""
 
 import dataclasses
 import json
@@ -10,13 +10,12 @@ import numpy as np
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit.identify import Identifiability
+from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.result import Bootstrap, Fit, Status
 from geoladder.scaling.fit.search import Minimum
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 
-PLAIN = ("form", "equation", "objective", "n_points", "starts", "reached", "noise")
-"""Fields of a fit that are JSON values already."""
 KEPT_DRAWS = 400
 """Bootstrap draws kept in a file, for bands; every k-th, so that they stay a sample."""
 
@@ -31,18 +30,13 @@ def to_json(fit: Fit) -> dict[str, Any]:
     refused = fit.status is Status.NOT_IDENTIFIED
     kinds = {"profile": {}, "bootstrap": {}} if refused else fit.intervals
     step = max(1, len(next(iter(fit.draws.values()), [])) // KEPT_DRAWS)
-    return {name: getattr(fit, name) for name in PLAIN} | {
-        "status": str(fit.status),
+    return dataclasses.asdict(fit) | {
         "loss": {"kind": fit.loss.kind, "delta": fit.loss.delta if np.isfinite(fit.loss.delta) else None},
         "params": dict.fromkeys(names) if refused else fit.params,
         "intervals": {
             kind: {name: list(by_name.get(name, (None, None))) for name in names}
             for kind, by_name in kinds.items()
         },
-        "identifiability": dataclasses.asdict(fit.identifiability),
-        "minima": [dataclasses.asdict(minimum) for minimum in fit.minima],
-        "ranges": {role: list(ends) for role, ends in fit.ranges.items()},
-        "bootstrap": None if fit.bootstrap is None else dataclasses.asdict(fit.bootstrap),
         "draws": {name: values[::step].tolist() for name, values in fit.draws.items()},
         "residuals": fit.residuals.tolist(),
         "reduced": None if fit.reduced is None else to_json(fit.reduced),
@@ -58,25 +52,27 @@ def from_json(raw: dict[str, Any]) -> Fit:
     try:
         delta = float("inf") if raw["loss"]["delta"] is None else raw["loss"]["delta"]
         refused = raw["status"] == Status.NOT_IDENTIFIED
-        return Fit(
-            **{name: raw[name] for name in PLAIN},
-            status=Status(raw["status"]),
-            identifiability=Identifiability(**raw["identifiability"]),
-            loss=Loss(raw["loss"]["kind"], delta),
-            params={} if refused else raw["params"],
-            intervals={
-                kind: {name: (ends[0], ends[1]) for name, ends in by_name.items()}
-                for kind, by_name in ({} if refused else raw["intervals"]).items()
-            },
-            minima=[Minimum(**minimum) for minimum in raw["minima"]],
-            ranges={role: (ends[0], ends[1]) for role, ends in raw["ranges"].items()},
-            bootstrap=None if raw["bootstrap"] is None else Bootstrap(**raw["bootstrap"]),
-            draws={name: np.array(values) for name, values in raw["draws"].items()},
-            residuals=np.array(raw["residuals"]),
-            reduced=None if raw["reduced"] is None else from_json(raw["reduced"]),
-        )
+        kinds = {} if refused else raw["intervals"]
+        values = {field.name: raw[field.name] for field in dataclasses.fields(Fit)} | {
+            "status": Status(raw["status"]),
+            "identifiability": Identifiability(**raw["identifiability"]),
+            "loss": Loss(raw["loss"]["kind"], delta),
+            "params": {} if refused else raw["params"],
+            "intervals": {kind: _tuples(by_name) for kind, by_name in kinds.items()},
+            "minima": [Minimum(**minimum) for minimum in raw["minima"]],
+            "ranges": _tuples(raw["ranges"]),
+            "bootstrap": raw["bootstrap"] and Bootstrap(**raw["bootstrap"]),
+            "draws": {name: np.array(draws) for name, draws in raw["draws"].items()},
+            "residuals": np.array(raw["residuals"]),
+            "reduced": raw["reduced"] and from_json(raw["reduced"]),
+        }
+        return Fit(**values)
     except (KeyError, TypeError, ValueError) as problem:
         raise GeoladderError(f"this is no fit written by `geoladder fit`: {problem!r}") from None
+
+
+def _tuples(ends: dict[str, list[float]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(pair) for name, pair in ends.items()}
 
 
 def write(fit: Fit, out: Path, **more: Any) -> None:  # noqa: ANN401
@@ -91,3 +87,35 @@ def read(path: Path) -> Fit:
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{path} cannot be read as a fit: {problem}") from None
     return from_json(raw)
+
+
+def summary(fit: Fit) -> str:
+    """Parameters with their intervals, how the search went, and what the data cannot say."""
+    head = f"{fit.equation}   ({fit.n_points} points, {fit.loss.kind} loss)"
+    verdict = f"{fit.status}; {fit.identifiability.verdict.replace('_', ' ')}"
+    reasons = [f"  - {reason}" for reason in fit.identifiability.reasons]
+    if fit.status is Status.NOT_IDENTIFIED:
+        lines = [head, verdict, *reasons]
+        if fit.reduced is not None:
+            lines += [
+                "",
+                f"what these points can carry instead, --form {fit.reduced.form}:",
+                summary(fit.reduced),
+            ]
+        return "\n".join(lines)
+    kinds = list(fit.intervals)
+    rows = [f"  {'':8} {'value':>12}" + "".join(f"  {kind:>24}" for kind in kinds)]
+    for name, value in fit.params.items():
+        cells = "".join(f"  {_ends(fit.intervals[kind].get(name)):>24}" for kind in kinds)
+        rows.append(f"  {name:8} {value:12.6g}{cells}")
+    search = f"objective {fit.objective:.10g}; {fit.reached:.0%} of {fit.starts} starts reached it"
+    if fit.minima:
+        search += f"; {len(fit.minima)} other minima within 1 %"
+    return "\n".join([head, *rows, search, verdict, *reasons])
+
+
+def _ends(interval: Interval | None) -> str:
+    if interval is None:
+        return "held"
+    low, high = ("open" if end is None else f"{end:.5g}" for end in interval)
+    return f"[{low}, {high}]"

@@ -4,12 +4,14 @@
 inflated for the means spent; `residual` deals the law's own residuals, inflated for the parameters spent.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-from geoladder.scaling.fit.problem import Problem
+from geoladder.scaling.fit.identify import block_mean
+from geoladder.scaling.fit.points import Points
+from geoladder.scaling.fit.problem import Problem, Solution
 from geoladder.scaling.fit.search import Optimum
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.loss import Loss
@@ -17,82 +19,56 @@ from geoladder.scaling.laws.loss import Loss
 Kind = Literal["case", "cell", "residual"]
 
 
-class Resamples(NamedTuple):
-    """Fits of the redrawn tables: (B, P) parameters of the problem and (B,) objectives."""
-
-    theta: Array
-    objective: Array
-
-
 def resample(
-    problem: Problem,
-    optimum: Optimum,
-    y: Array,
-    loss: Loss,
-    weight: Array,
-    cells: Array,
-    kind: Kind,
-    count: int,
-    rng: int,
-) -> Resamples:
+    problem: Problem, optimum: Optimum, read: Points, loss: Loss, kind: Kind, count: int, rng: int
+) -> Solution:
     """Redraw and refit.
 
     Args:
         problem: the law at its points.
         optimum: of the table as it is; every refit starts there.
-        y: (M,) errors.
+        read: the runs.
         loss: what is summed.
-        weight: (M,) weights.
-        cells: (M,) number of the design cell of each run, for `cell`.
         kind: see the module.
         count: resamples B.
         rng: seed. `case` draws as `numpy.random.seed(rng)` and `choice` do, so that published intervals can be
             reproduced.
     """
-    target = loss.target(y)
+    target = loss.target(read.y)
     if kind == "case":
-        picks = np.random.RandomState(rng).randint(0, len(y), (count, len(y)))
-        times = np.apply_along_axis(np.bincount, 1, picks, minlength=len(y)).astype(np.float64)
-        weights, targets = times * weight, target
+        picks = np.random.RandomState(rng).randint(0, len(target), (count, len(target)))
+        times = np.apply_along_axis(np.bincount, 1, picks, minlength=len(target)).astype(np.float64)
+        weights, targets = times * read.weight, target
     else:
-        weights = weight
-        targets = _redealt(problem, optimum, target, loss, cells, kind, count, np.random.default_rng(rng))
+        centre, pool = _pool(problem, optimum, read, loss, kind)
+        picks = np.random.default_rng(rng).integers(pool.size, size=(count, len(target)))
+        weights, targets = read.weight, centre + pool[picks]
     start = np.repeat(optimum.theta[None], count, axis=0)
-    solution = problem.minimise(start, optimum.low, optimum.high, targets, weights, loss, warm=True)
-    return Resamples(solution.theta, solution.objective)
+    return problem.minimise(start, optimum.low, optimum.high, targets, weights, loss, warm=True)
 
 
-def _redealt(
-    problem: Problem,
-    optimum: Optimum,
-    target: Array,
-    loss: Loss,
-    cells: Array,
-    kind: Kind,
-    count: int,
-    rng: np.random.Generator,
-) -> Array:
-    points = len(target)
+def _pool(problem: Problem, optimum: Optimum, read: Points, loss: Loss, kind: Kind) -> tuple[Array, Array]:
+    """What residuals are dealt to (M,), and the residuals, on the scale of the loss."""
+    target, cells = loss.target(read.y), read.cells
     if kind == "cell":
-        sizes = np.bincount(cells)
-        centre = (np.bincount(cells, weights=target) / sizes)[cells]
-        repeated = sizes[cells] > 1
-        spent = np.sqrt(sizes[cells] / np.maximum(sizes[cells] - 1, 1))
-        pool = ((target - centre) * spent)[repeated]
+        sizes = np.bincount(cells)[cells]
+        centre = block_mean(target, cells)
+        pool = ((target - centre) * np.sqrt(sizes / np.maximum(sizes - 1, 1)))[sizes > 1]
     else:
-        centre = loss.target(problem.evaluate(optimum.theta[None], problem.x)[0][0])
+        centre = loss.target(problem.evaluate(optimum.theta[None])[0][0])
         free = int((optimum.low < optimum.high).sum())
-        pool = (target - centre) * np.sqrt(points / max(points - free, 1))
-    pool = pool - pool.mean()
-    return centre + pool[rng.integers(pool.size, size=(count, points))]
+        pool = (target - centre) * np.sqrt(len(target) / max(len(target) - free, 1))
+    return centre, pool - pool.mean()
 
 
-def jackknife(problem: Problem, optimum: Optimum, y: Array, loss: Loss, weight: Array, cells: Array) -> Array:
-    """(G, P) parameters with one cell of the design left out at a time, in the units of the data."""
+def jackknife(problem: Problem, optimum: Optimum, read: Points, loss: Loss) -> Array:
+    """(G, P) parameters with one cell (one run, where none is repeated) left out, in the units of the data."""
+    cells = read.cells if read.repeated else np.arange(len(read.y))
     groups = np.unique(cells)
-    weights = weight * (cells[None] != groups[:, None])
+    weights = read.weight * (cells[None] != groups[:, None])
     start = np.repeat(optimum.theta[None], len(groups), axis=0)
-    solution = problem.minimise(start, optimum.low, optimum.high, loss.target(y), weights, loss, warm=True)
+    target = loss.target(read.y)
+    solution = problem.minimise(start, optimum.low, optimum.high, target, weights, loss, warm=True)
     return problem.natural(solution.theta)
 
 

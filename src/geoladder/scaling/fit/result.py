@@ -1,17 +1,22 @@
-"""What a fit returns: a fitted law, or a refusal to fit one, with everything needed to judge it."""
+"""What a fit returns: a fitted law and what it says of sizes, or a refusal, with everything needed to judge it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 
-from geoladder.scaling.fit import predict
+from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.identify import Identifiability
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.resample import Kind
 from geoladder.scaling.fit.search import Minimum
 from geoladder.scaling.laws.curves import Array
+from geoladder.scaling.laws.forms import Form, form_of, law
 from geoladder.scaling.laws.loss import Loss
+
+NOISE_SEED = 0
+NOISE_DRAWS = 4000
 
 
 class Status(StrEnum):
@@ -64,10 +69,10 @@ class Fit:
     status: Status
     identifiability: Identifiability
     loss: Loss
-    params: dict[str, float]
-    objective: float | None
-    intervals: dict[str, dict[str, Interval]]
     n_points: int
+    params: dict[str, float] = field(default_factory=dict)
+    objective: float | None = None
+    intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
     starts: int = 0
     reached: float = 0.0
     minima: list[Minimum] = field(default_factory=list)
@@ -79,13 +84,59 @@ class Fit:
     reduced: "Fit | None" = None
 
     def predict(self, **x: Array) -> Array:
-        """The law at given sizes, (M,)."""
-        return predict.curve(self, x)
+        """The law (M,) at given sizes.
+
+        Raises:
+            GeoladderError: the law was refused, or a size is missing or not positive.
+        """
+        return law(self._usable(x), {name: np.array([value]) for name, value in self.params.items()}, x)[0]
 
     def band(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
-        """Pointwise bootstrap interval of the law (not of a new run)."""
-        return predict.band(self, x, level)
+        """Pointwise bootstrap interval of the law (not of a new run); raises as `predict`, and without draws."""
+        return _ends(self._drawn(x), level)
 
     def prediction(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
-        """Pointwise interval of one new run."""
-        return predict.prediction(self, x, level)
+        """Pointwise interval of one new run: the law's uncertainty and the scatter of runs about it.
+
+        Bootstrap curves, each with a residual of the fit dealt to it, inflated for the parameters spent.
+        """
+        curves = self._drawn(x)
+        rng = np.random.default_rng(NOISE_SEED)
+        which = rng.integers(len(curves), size=NOISE_DRAWS)
+        centred = self.residuals - self.residuals.mean()
+        spread = np.sqrt(np.mean(centred**2))
+        inflate = (self.noise or 0.0) / spread if spread > 0 else 0.0
+        noise = centred[rng.integers(centred.size, size=NOISE_DRAWS)]
+        return _ends(self.loss.value(self.loss.target(curves[which]) - inflate * noise[:, None]), level)
+
+    def decades_outside(self, **x: Array) -> Array:
+        """(M,) decades by which the farthest variable lies outside the fitted range; 0 inside."""
+        worst = np.zeros(1)
+        for variable in form_of(self.form).variables:
+            low, high = self.ranges[variable]
+            values = np.atleast_1d(np.asarray(x[variable], dtype=np.float64))
+            worst = np.maximum(worst, np.maximum(np.log10(values / high), np.log10(low / values)))
+        return worst
+
+    def _drawn(self, x: Mapping[str, Array]) -> Array:
+        form = self._usable(x)
+        if not self.draws:
+            raise GeoladderError(
+                "this fit has no bootstrap, so it has no band; fit again with a bootstrap above 0"
+            )
+        return law(form, self.draws, x)
+
+    def _usable(self, x: Mapping[str, Array]) -> Form:
+        if not self.params:
+            reasons = "; ".join(self.identifiability.reasons)
+            raise GeoladderError(f"the law {self.equation} was refused: {reasons}")
+        form = form_of(self.form)
+        for variable in form.variables:
+            if variable not in x or not (np.asarray(x[variable], dtype=np.float64) > 0).all():
+                raise GeoladderError(f"{self.equation} needs positive values of {', '.join(form.variables)}")
+        return form
+
+
+def _ends(values: Array, level: float) -> tuple[Array, Array]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoladder.errors import GeoladderError
+from geoladder.scaling.fit.points import Points
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.loss import Loss
@@ -69,28 +70,22 @@ def hold(problem: Problem, low: Array, high: Array, fixed: Mapping[str, float]) 
 
 
 def search(
-    problem: Problem,
-    y: Array,
-    loss: Loss,
-    weight: Array,
-    fixed: Mapping[str, float],
-    extra: Array | None = None,
+    problem: Problem, read: Points, loss: Loss, fixed: Mapping[str, float], extra: Array | None = None
 ) -> Optimum:
     """Refine every start of the law and compare where they end.
 
     Args:
         problem: the law at its points; parameters in `fixed` must be ones it can hold.
-        y: (M,) errors.
+        read: the runs.
         loss: what is summed.
-        weight: (M,) weights.
         fixed: parameters held, in the units of the data.
         extra: (S, P) further starts.
     """
-    low, high = hold(problem, *problem.bounds(y), fixed)
-    starts = problem.starts(y)
+    low, high = hold(problem, *problem.bounds(read.y), fixed)
+    starts = problem.starts(read.y)
     if extra is not None:
         starts = np.vstack([starts, extra])
-    solution = problem.minimise(starts, low, high, loss.target(y), weight, loss)
+    solution = problem.minimise(starts, low, high, loss.target(read.y), read.weight, loss)
     order = np.argsort(solution.objective)
     best = order[0]
     lowest = float(solution.objective[best])

@@ -1,4 +1,4 @@
-"""Does the error fall at all, and does the law follow the points? Asked without believing in any law."""
+"""Does the error fall at all, does the law follow the points, and how much of the scatter is the seeds'?"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,9 +6,12 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from geoladder.scaling.fit.points import Points
+from geoladder.scaling.fit.identify import block_mean
+from geoladder.scaling.fit.points import Points, Refusal
+from geoladder.scaling.fit.problem import lay_out
 from geoladder.scaling.fit.result import Fit
 from geoladder.scaling.laws.curves import Array
+from geoladder.scaling.laws.forms import form_of
 
 Direction = Literal["falls", "rises", "no scaling seen"]
 
@@ -51,6 +54,25 @@ class LackOfFit:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Components:
+    """Standard deviations of log residuals, and standard errors of the exponents without and with the cell's share.
+
+    Runs of one cell share whatever makes the cell lie off the law: three seeds are less than three points.
+
+    Attributes:
+        sigma_seed: between runs of one cell.
+        sigma_cell: between cells, beyond what seeds explain.
+        plain: standard error by parameter if all runs were independent.
+        mixed: standard error by parameter with a random effect of the cell.
+    """
+
+    sigma_seed: float
+    sigma_cell: float
+    plain: dict[str, float]
+    mixed: dict[str, float]
+
+
 def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
     """Ordinary least squares of log y on log x, with an intercept for each combination of the other levels."""
     others = [levels for role, levels in read.levels.items() if role != variable]
@@ -60,7 +82,7 @@ def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
         else np.zeros(len(read.y), dtype=np.int64)
     )
     log_x, log_y = np.log(read.x[variable]), np.log(read.y)
-    inside_x, inside_y = log_x - _block_mean(log_x, blocks), log_y - _block_mean(log_y, blocks)
+    inside_x, inside_y = log_x - block_mean(log_x, blocks), log_y - block_mean(log_y, blocks)
     spread = float((inside_x**2).sum())
     slope = float((inside_x * inside_y).sum() / spread)
     dof = len(log_y) - len(np.unique(blocks)) - 1
@@ -83,7 +105,7 @@ def lack_of_fit(fit: Fit, read: Points, level: float = 0.95) -> LackOfFit:
     """Compare a law's residuals with the scatter of repeats of the same cell."""
     log_y = fit.loss.target(read.y)
     parameters = len(fit.params)
-    centre = _block_mean(log_y, read.cells)
+    centre = block_mean(log_y, read.cells)
     pure, cells = float(((log_y - centre) ** 2).sum()), len(np.unique(read.cells))
     pure_dof, lack_dof = len(log_y) - cells, cells - parameters
     runs_p = _runs(fit.residuals[np.lexsort(tuple(np.log(v) for v in read.x.values()))])
@@ -103,8 +125,32 @@ def lack_of_fit(fit: Fit, read: Points, level: float = 0.95) -> LackOfFit:
     return LackOfFit(p, runs_p, verdict)
 
 
-def _block_mean(values: Array, blocks: Array) -> Array:
-    return (np.bincount(blocks, weights=values) / np.maximum(np.bincount(blocks), 1))[blocks]
+def components(fit: Fit, read: Points) -> Components:
+    """Split a fit's residuals by the method of moments for unbalanced one-way layouts (Searle et al. 1992, ch. 3).
+
+    Raises:
+        Refusal: no cell is repeated, or the law was refused.
+    """
+    counts = np.bincount(read.cells)
+    runs, cells = len(read.y), len(counts)
+    if not fit.params or runs <= cells:
+        raise Refusal("variance components need a fitted law and cells with more than one seed")
+    residual = fit.residuals
+    means = block_mean(residual, read.cells)
+    seed = float(((residual - means) ** 2).sum() / (runs - cells))
+    dof = max(cells - len(fit.params), 1)
+    between = float((means**2).sum() / dof)
+    typical = (runs - (counts**2).sum() / runs) / max(cells - 1, 1)
+    cell = max(0.0, (between - seed) / typical)
+    names, rows = _rows(fit, read)
+    same = read.cells[:, None] == read.cells[None]
+    whole = seed + cell
+    return Components(
+        float(np.sqrt(seed)),
+        float(np.sqrt(cell)),
+        _errors(names, rows, np.eye(runs) * whole),
+        _errors(names, rows, np.eye(runs) * seed + same * cell),
+    )
 
 
 def _level_means(values: Array, levels: Array, size: Array) -> Array:
@@ -127,3 +173,21 @@ def _runs(residuals: Array) -> float | None:
     mean = 1 + 2 * above * below / total
     variance = (mean - 1) * (mean - 2) / (total - 1)
     return float(stats.norm.cdf((runs + 0.5 - mean) / np.sqrt(variance)))
+
+
+def _rows(fit: Fit, read: Points) -> tuple[list[str], Array]:
+    """Derivatives (M, P) of the logarithm of the law, at the fit, for the parameters that move it."""
+    form = form_of(fit.form)
+    problem = lay_out(form, read.x)
+    theta = problem.fitted(np.array([[fit.params[name] for name in form.parameters]]))
+    value, rows = problem.evaluate(theta)
+    logs = rows[0] / value[0][:, None]
+    alive = np.linalg.norm(logs, axis=0) > 1e-9
+    return [n for n, a in zip(form.parameters, alive, strict=True) if a], logs[:, alive]
+
+
+def _errors(names: list[str], rows: Array, covariance: Array) -> dict[str, float]:
+    """Standard errors of the least-squares estimate when residuals have this covariance."""
+    inverse = np.linalg.pinv(rows.T @ rows)
+    spread = inverse @ rows.T @ covariance @ rows @ inverse
+    return dict(zip(names, np.sqrt(np.diag(spread)).tolist(), strict=True))

@@ -5,6 +5,8 @@ are closed: with shares s_t of the terms and x_t the row of each, grad = sum_t s
 Hess = sum_t s_t x_t x_t' - grad grad'. Arguments are those of `kernel.minimise`, for one start.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -15,23 +17,32 @@ REORDER = {"reassoc", "contract", "arcp", "nsz"}
 """What the compiler may do to sums; infinities and NaN keep their meaning."""
 
 
+class System(NamedTuple):
+    """A sum of powers at points, and what it is fitted to.
+
+    Attributes:
+        which: (T, K) int64, the parameters at play in a term, ascending, then -1 for none.
+        value: (T, K, M) what each is multiplied by in the term's logarithm; 1 for the first, a coefficient.
+        target: (M,) errors on the scale of the loss; `kernel.minimise` takes (R, M) or (1, M).
+        weight: weight of each point, shaped as `target`.
+        scale: LOG, RAW or LOG1P.
+    """
+
+    which: Array
+    value: Array
+    target: Array
+    weight: Array
+    scale: int
+
+
 @njit(cache=True, fastmath=REORDER)
-def evaluate(
-    theta: Array,
-    index: Array,
-    value: Array,
-    target: Array,
-    weight: Array,
-    scale: int,
-    delta: float,
-    slope: Array,
-    curve: Array,
-) -> float:
+def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Array) -> float:
     """Objective; fills gradient `slope` (P,) and the lower triangle of the Hessian `curve` (P, P)."""
+    index, value = system.which, system.value
     terms, factors, points = value.shape
     row = np.empty((terms, factors, points))
     pull, spread, heavy = np.empty(points), np.empty(points), np.empty(points)
-    total = _rows(theta, index, value, target, weight, scale, delta, row, pull, spread, heavy)
+    total = _rows(theta, system, delta, row, pull, spread, heavy)
     slope[:] = 0.0
     curve[:] = 0.0
     # Sums run over points, innermost and contiguous, so that the compiler takes several at once.
@@ -52,25 +63,17 @@ def evaluate(
 
 
 @njit(cache=True, fastmath=REORDER)
-def metric_of(
-    theta: Array,
-    index: Array,
-    value: Array,
-    target: Array,
-    weight: Array,
-    scale: int,
-    delta: float,
-    metric: Array,
-) -> None:
+def metric_of(theta: Array, system: System, delta: float, metric: Array) -> None:
     """Fills the lower triangle of the reweighted Gauss-Newton matrix (P, P): positive where the Hessian may vanish.
 
     Beyond delta a Huber loss is straight, and a law of one term is straight in its parameters: then there is no
     curvature at all, and a residual r weighs delta / |r|.
     """
-    terms, factors, points = value.shape
+    index = system.which
+    terms, factors, points = system.value.shape
     row = np.empty((terms, factors, points))
     pull, spread, heavy = np.empty(points), np.empty(points), np.empty(points)
-    _rows(theta, index, value, target, weight, scale, delta, row, pull, spread, heavy)
+    _rows(theta, system, delta, row, pull, spread, heavy)
     metric[:] = 0.0
     for t in range(terms):
         for k in range(factors):
@@ -100,19 +103,10 @@ def _sum3(a: Array, b: Array, c: Array) -> float:
 
 @njit(cache=True, fastmath=REORDER)
 def _rows(  # noqa: C901 - one pass over the points
-    theta: Array,
-    index: Array,
-    value: Array,
-    target: Array,
-    weight: Array,
-    scale: int,
-    delta: float,
-    row: Array,
-    pull: Array,
-    spread: Array,
-    heavy: Array,
+    theta: Array, system: System, delta: float, row: Array, pull: Array, spread: Array, heavy: Array
 ) -> float:
     """Objective; fills share times multiplier (T, K, M), and (M,) what weighs slopes, curvatures and the metric."""
+    index, value, target, weight, scale = system
     terms, factors, points = value.shape
     moving = np.empty(terms, np.bool_)
     share = np.empty(terms)

@@ -13,10 +13,6 @@ from geoladder.errors import GeoladderError
 from geoladder.scaling.laws.curves import BROKEN, ERROR_LAW, LEVEL_RATIO, LOG_LINEAR, M3, M4, Array, Curve
 from geoladder.scaling.laws.repeated_data import DATA_CONSTRAINED
 
-SMALLEST_TERM = 1e-9
-"""A term below this share of the smallest y counts as zero."""
-GREATEST_EXPONENT = 10.0
-
 
 @dataclass(frozen=True)
 class Term:
@@ -60,6 +56,11 @@ class PowerSum:
     def coefficients(self) -> tuple[str, ...]:
         """Names of the coefficients, in order of the terms."""
         return tuple(dict.fromkeys(term.coefficient for term in self.terms))
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Names of the parameters fitted as logarithms: the coefficients."""
+        return self.coefficients
 
     @property
     def exponents(self) -> tuple[str, ...]:
@@ -125,36 +126,21 @@ def form_of(name: str) -> Form:
     return FORMS[name]
 
 
-@dataclass(frozen=True)
-class Design:
-    """A sum of powers at given points, as the kernel takes it.
-
-    Attributes:
-        index: (T, K) parameters at play in a term, ascending, then -1.
-        value: (T, K, M) their multipliers in the logarithm of the term.
-    """
-
-    index: Array
-    value: Array
-
-
-def design(form: PowerSum, x: Mapping[str, Array], centre: Mapping[str, float]) -> Design:
-    """Lay a law out at points.
-
-    Args:
-        form: the law.
-        x: (M,) values by variable.
-        centre: logarithm of each variable that is subtracted before fitting: at the mean, a coefficient and its
-            exponent are nearly uncorrelated.
-    """
-    points = len(next(iter(x.values())))
-    factors = 1 + max(len(term.powers) for term in form.terms)
-    names = form.parameters
-    index = np.full((len(form.terms), factors), -1, dtype=np.int64)
-    value = np.zeros((len(form.terms), factors, points))
-    for t, term in enumerate(form.terms):
-        index[t, 0], value[t, 0] = names.index(term.coefficient), 1.0
-        for k, (variable, exponent) in enumerate(term.powers, start=1):
-            log_x = np.log(np.asarray(x[variable], dtype=np.float64))
-            index[t, k], value[t, k] = names.index(exponent), centre[variable] - log_x
-    return Design(index, value)
+def law(form: Form, params: Mapping[str, Array], x: Mapping[str, Array]) -> Array:
+    """Values (R, M) of a law for R sets of parameters in the units of the data, at M points."""
+    columns = {name: np.atleast_1d(np.asarray(v, dtype=np.float64))[:, None] for name, v in params.items()}
+    sizes = {
+        variable: np.atleast_1d(np.asarray(x[variable], dtype=np.float64)) for variable in form.variables
+    }
+    if isinstance(form, Curve):
+        logged = [
+            np.log(np.maximum(columns[name], 1e-300)) if name in form.logged else columns[name]
+            for name in form.parameters
+        ]
+        return form.evaluate(np.concatenate(logged, axis=1), sizes)[0]
+    total = np.zeros((1, 1))
+    with np.errstate(over="ignore", under="ignore"):
+        for term in form.terms:
+            exponent = sum((columns[e] * np.log(sizes[v]) for v, e in term.powers), np.zeros((1, 1)))
+            total = total + np.exp(np.log(np.maximum(columns[term.coefficient], 1e-300)) - exponent)
+    return total

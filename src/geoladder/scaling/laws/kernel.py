@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from geoladder.scaling.laws.curves import Array
-from geoladder.scaling.laws.derivatives import evaluate, metric_of
+from geoladder.scaling.laws.derivatives import System, evaluate, metric_of
 
 ROUNDS = 400
 """Newton steps per stage of the continuation; a fit that needs more is reported as not converged."""
@@ -56,20 +56,12 @@ def _step(  # noqa: C901 - Cholesky of a few rows, written out: LAPACK's call co
 
 @njit(cache=True)
 def _descend(  # noqa: C901 - a Newton loop with its exits
-    theta: Array,
-    low: Array,
-    high: Array,
-    index: Array,
-    value: Array,
-    target: Array,
-    weight: Array,
-    scale: int,
-    deltas: Array,
-) -> tuple[float, int, bool]:
+    theta: Array, low: Array, high: Array, system: System, deltas: Array
+) -> tuple[float, bool]:
     """Damped Newton, projected on the bounds, through the stages `deltas`; theta is changed in place.
 
     Returns:
-        objective, Newton steps taken, and whether every stage ended by itself.
+        objective, and whether every stage ended by itself.
     """
     size = theta.size
     slope, curve, metric = np.empty(size), np.empty((size, size)), np.zeros((size, size))
@@ -78,12 +70,11 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
     free = np.empty(size, np.bool_)
     for p in range(size):
         theta[p] = min(max(theta[p], low[p]), high[p])
-    settled, rounds, now = True, 0, 0.0
+    settled, now = True, 0.0
     for delta in deltas:
-        now = evaluate(theta, index, value, target, weight, scale, delta, slope, curve)
+        now = evaluate(theta, system, delta, slope, curve)
         damping, known, done = 0.0, False, False
         for _ in range(ROUNDS):
-            rounds += 1
             for p in range(size):
                 free[p] = low[p] < high[p] and not (
                     (theta[p] <= low[p] and slope[p] > 0) or (theta[p] >= high[p] and slope[p] < 0)
@@ -91,7 +82,7 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
             solved = _step(curve, metric, slope, free, damping, chol, step)
             while not solved and damping < MOST_DAMPING:
                 if not known:
-                    metric_of(theta, index, value, target, weight, scale, delta, metric)
+                    metric_of(theta, system, delta, metric)
                     known = True
                 damping = max(4.0 * damping, LEAST_DAMPING)
                 solved = _step(curve, metric, slope, free, damping, chol, step)
@@ -104,7 +95,7 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
             if promise * (1.0 + damping) <= GAIN * now + 1e-40:
                 done = True
                 break
-            then = evaluate(trial, index, value, target, weight, scale, delta, trial_slope, trial_curve)
+            then = evaluate(trial, system, delta, trial_slope, trial_curve)
             if then < now:
                 gained = now - then
                 theta[:] = trial
@@ -118,56 +109,39 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
                     break
             else:
                 if not known:
-                    metric_of(theta, index, value, target, weight, scale, delta, metric)
+                    metric_of(theta, system, delta, metric)
                     known = True
                 damping = max(4.0 * damping, LEAST_DAMPING)
                 if damping > MOST_DAMPING:
                     done = True
                     break
         settled = settled and done
-    return now if now < np.inf else np.inf, rounds, settled  # NaN is no objective
+    return now if now < np.inf else np.inf, settled  # NaN is no objective
 
 
 @njit(cache=True)
-def minimise(
-    theta: Array,
-    low: Array,
-    high: Array,
-    index: Array,
-    value: Array,
-    target: Array,
-    weight: Array,
-    scale: int,
-    deltas: Array,
-) -> tuple[Array, Array, Array]:
+def minimise(theta: Array, low: Array, high: Array, system: System, deltas: Array) -> tuple[Array, Array]:
     """Minimise R objectives, each from its own start.
 
     Args:
         theta: (R, P) starts; replaced by the minimisers.
         low: (R, P) or (1, P) lower bounds; equal to `high` where a parameter is held.
         high: (R, P) or (1, P) upper bounds.
-        index: (T, K) int64, the parameters at play in a term, ascending, then -1 for none.
-        value: (T, K, M) what each is multiplied by in the term's logarithm; 1 for the first, a coefficient.
-        target: (R, M) or (1, M) errors on the scale of the loss.
-        weight: (R, M) or (1, M) weight of each point; points of weight 0 cost no time.
-        scale: LOG, RAW or LOG1P.
+        system: the law and its errors; points of weight 0 cost no time.
         deltas: (S,) stages of the Huber continuation.
 
     Returns:
-        (R,) objectives, (R,) Newton steps, (R,) whether the fit settled.
+        (R,) objectives, (R,) whether the fit settled.
     """
+    index, value, target, weight, scale = system
     runs, points = theta.shape[0], value.shape[2]
-    objective, rounds, settled = np.empty(runs), np.empty(runs, np.int64), np.empty(runs, np.bool_)
+    objective, settled = np.empty(runs), np.empty(runs, np.bool_)
     for r in range(runs):
         w = weight[r if weight.shape[0] > 1 else 0]
         u = target[r if target.shape[0] > 1 else 0]
         kept = np.nonzero(w)[0]
-        if kept.size < points:
-            at, goal, heavy = np.ascontiguousarray(value[:, :, kept]), u[kept], w[kept]
-        else:
-            at, goal, heavy = value, u.copy(), w.copy()
+        at = np.ascontiguousarray(value[:, :, kept]) if kept.size < points else value
         b = r if low.shape[0] > 1 else 0
-        objective[r], rounds[r], settled[r] = _descend(
-            theta[r], low[b], high[b], index, at, goal, heavy, scale, deltas
-        )
-    return objective, rounds, settled
+        part = System(index, at, u[kept], w[kept], scale)
+        objective[r], settled[r] = _descend(theta[r], low[b], high[b], part, deltas)
+    return objective, settled

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -10,7 +9,7 @@ from scipy import optimize, stats
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal
 from geoladder.scaling.fit.problem import lay_out
-from geoladder.scaling.fit.result import Fit, Status
+from geoladder.scaling.fit.result import Status
 from geoladder.scaling.fit.search import hold
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import PowerSum, form_of
@@ -26,7 +25,6 @@ class Candidate:
 
     Attributes:
         form: its name.
-        fit: None where it was refused.
         aicc: None where undefined.
         delta: AICc above the best.
         weight: Akaike weight among the candidates that have one.
@@ -34,15 +32,10 @@ class Candidate:
     """
 
     form: str
-    fit: Fit | None
     aicc: float | None
     delta: float | None
     weight: float | None
     reason: str
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values of all but the fit."""
-        return {name: getattr(self, name) for name in ("form", "aicc", "delta", "weight", "reason")}
 
 
 def aicc(squares: float, points: int, parameters: int) -> float | None:
@@ -65,26 +58,22 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
     """
     if settings.loss.kind == "huber":
         raise Refusal("AICc compares likelihoods of least-squares fits; compare with --loss log_squared")
-    fits: list[tuple[str, Fit | None, float | None, str]] = []
+    criteria: dict[str, tuple[float | None, str]] = {}
     for name in dict.fromkeys(form_of(form).name for form in forms):
         fit = fit_points(form_of(name), read, settings)
-        if fit.status is Status.NOT_IDENTIFIED or fit.objective is None:
-            fits.append((name, None, None, "; ".join(fit.identifiability.reasons)))
+        if fit.objective is None:
+            criteria[name] = None, "; ".join(fit.identifiability.reasons)
             continue
         criterion = aicc(fit.objective, fit.n_points, len(fit.params) - len(settings.fixed))
-        reason = (
-            ""
-            if criterion is not None
-            else f"AICc is undefined: {fit.n_points} points, {len(fit.params)} parameters"
-        )
-        fits.append((name, fit, criterion, reason))
-    criteria = np.array([c for _, _, c, _ in fits if c is not None])
-    total = np.exp(-0.5 * (criteria - criteria.min())).sum() if criteria.size else 1.0
+        undefined = f"AICc is undefined: {fit.n_points} points, {len(fit.params)} parameters"
+        criteria[name] = criterion, undefined if criterion is None else ""
+    values = np.array([c for c, _ in criteria.values() if c is not None])
+    total = np.exp(-0.5 * (values - values.min())).sum() if values.size else 1.0
     rows = []
-    for name, fitted, criterion, reason in fits:
-        delta = None if criterion is None else float(criterion - criteria.min())
+    for name, (criterion, reason) in criteria.items():
+        delta = None if criterion is None else float(criterion - values.min())
         weight = None if delta is None else float(np.exp(-0.5 * delta) / total)
-        rows.append(Candidate(name, fitted, criterion, delta, weight, reason))
+        rows.append(Candidate(name, criterion, delta, weight, reason))
     return sorted(rows, key=lambda c: np.inf if c.aicc is None else c.aicc)
 
 

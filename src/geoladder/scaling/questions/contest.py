@@ -2,15 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from geoladder.scaling.fit.extrapolate import Held, hold_out
-from geoladder.scaling.fit.fit import Settings
+from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points
-from geoladder.scaling.fit.repeats import Components, components
-from geoladder.scaling.fit.trend import Trend, trend
+from geoladder.scaling.fit.trend import Components, Trend, components, trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.questions.compare import Candidate, compare, verdict
 
@@ -19,7 +17,8 @@ from geoladder.scaling.questions.compare import Candidate, compare, verdict
 class Contest:
     """Laws best first; trend of each size; the best law's runs held out along each of its sizes; its seeds."""
 
-    candidates: list[Candidate]
+    laws: list[Candidate]
+    verdict: str
     trends: list[Trend]
     held_out: dict[str, Held]
     seeds: Components | None
@@ -27,12 +26,12 @@ class Contest:
     def lines(self) -> list[str]:
         """For people."""
         rows = [f"{'law':18} {'AICc':>10} {'delta':>8} {'weight':>7}"]
-        for c in self.candidates:
+        for c in self.laws:
             numbers = c.reason if c.aicc is None else f"{c.aicc:10.2f} {c.delta:8.2f} {c.weight:7.3f}"
             rows.append(f"{c.form:18} {numbers}")
-        rows += [verdict(self.candidates), *(t.verdict for t in self.trends)]
+        rows += [self.verdict, *(t.verdict for t in self.trends)]
         for role, hidden in self.held_out.items():
-            head = f"{self.candidates[0].form} without the largest {role}: "
+            head = f"{self.laws[0].form} without the largest {role}: "
             hits = sum(run.hit for run in hidden.runs)
             errors = ", ".join(f"{100 * run.error:+.2f} %" for run in hidden.runs[:6])
             tail = f"{hits} of {len(hidden.runs)} hidden runs inside the prediction interval; errors {errors}"
@@ -47,16 +46,6 @@ class Contest:
                 f"standard errors with the cells' share (without): {errors}"
             )
         return rows
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "laws": [c.to_json() for c in self.candidates],
-            "verdict": verdict(self.candidates),
-            "trends": [dataclasses.asdict(t) for t in self.trends],
-            "held_out": {role: dataclasses.asdict(hidden) for role, hidden in self.held_out.items()},
-            "seeds": None if self.seeds is None else dataclasses.asdict(self.seeds),
-        }
 
 
 def contest(
@@ -79,11 +68,13 @@ def contest(
         settings: how to fit; its bootstrap makes the prediction intervals.
         seed: column of seeds.
     """
-    candidates = compare(read, forms, dataclasses.replace(settings, bootstrap=0, profile=False))
+    quick = dataclasses.replace(settings, bootstrap=0, profile=False)
+    candidates = compare(read, forms, quick)
     best = form_of(candidates[0].form)
     roles = {role: columns[role] for role in best.variables}
     blind = dataclasses.replace(settings, profile=False)
     hidden = {role: hold_out(table, best.name, roles, y, role, blind, seed=seed) for role in roles}
-    winner = candidates[0].fit
-    seeds = components(winner, read) if read.repeated and winner is not None and winner.params else None
-    return Contest(candidates, [trend(read, role, settings.level) for role in read.x], hidden, seeds)
+    winner = fit_points(best, read, quick)
+    seeds = components(winner, read) if read.repeated and winner.params else None
+    trends = [trend(read, role, settings.level) for role in read.x]
+    return Contest(candidates, verdict(candidates), trends, hidden, seeds)

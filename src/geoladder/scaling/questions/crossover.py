@@ -7,10 +7,9 @@ from itertools import combinations
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit.predict import law
 from geoladder.scaling.fit.result import Fit
 from geoladder.scaling.laws.curves import Array
-from geoladder.scaling.laws.forms import form_of
+from geoladder.scaling.laws.forms import form_of, law
 
 GRID = 400
 
