@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.geoaware_unet import GeoAwareUNet
 from geoladder.models.heads import PretrainModel

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from geoladder.counting.params import NORMS
+from geoladder.counting import NORMS
 from geoladder.models.heads import FinetuneModel, PretrainModel
 from geoladder.models.ladder import build_backbone, build_from
 from geoladder.registry import ARCHITECTURES

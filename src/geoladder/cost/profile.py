@@ -10,8 +10,7 @@ import torch
 from geoladder.cost.measure import measure_step
 from geoladder.cost.memory import activation_bytes
 from geoladder.cost.published import PUBLISHED, PX, misses
-from geoladder.counting.flops import count_gflops
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_gflops, count_parameters
 from geoladder.data.labels.bands import BANDS
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone, rung

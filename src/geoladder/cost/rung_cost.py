@@ -38,8 +38,7 @@ def counted(architecture: str, size: str, px: int) -> RungCost:
     import torch
 
     from geoladder.cost.memory import activation_bytes
-    from geoladder.counting.flops import count_gflops
-    from geoladder.counting.params import count_parameters
+    from geoladder.counting import count_gflops, count_parameters
     from geoladder.models.heads import PretrainModel
     from geoladder.models.ladder import build_backbone
 

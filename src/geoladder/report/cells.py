@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_parameters
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone
 from geoladder.study.nodes import Nodes

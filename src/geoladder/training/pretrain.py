@@ -20,8 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from geoladder.counting.flops import count_gflops
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_gflops, count_parameters
 from geoladder.data.batches.batch import Source
 from geoladder.data.batches.stats import BandStats
 from geoladder.data.batches.stream import training_chips, validation_chips
@@ -29,9 +28,8 @@ from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
-from geoladder.runs.code import code_fingerprint
 from geoladder.runs.lock import only_job
-from geoladder.runs.provenance import birth_certificate
+from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.accumulation import accumulation
 from geoladder.study.specs import PretrainSpec
 from geoladder.training.checkpoints import save_model

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-import geoladder.runs.code as code
+import geoladder.runs.provenance as code
 from geoladder.registry import ARCHITECTURES, TASKS
 
 
