@@ -20,8 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import PretrainBatch, block_masks
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone, rung
 from geoladder.study.pretraining import Objective

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import PretrainBatch, block_masks
 from geoladder.models.architectures import mamba_upernet, unet, vit_upernet
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import Rung, build_from, scaled_lr

@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import block_masks
 from geoladder.errors import GeoladderError
 from geoladder.models import ladder, mamba, unet, vit
 from geoladder.models.heads import PretrainModel

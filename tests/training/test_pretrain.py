@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from geoladder.data.batches.stats import BandStats, write_stats
-from geoladder.data.batches.stream import validation_chips
+from geoladder.data.batches.batch import BandStats
+from geoladder.data.batches.chip_store import validation_chips
+from geoladder.data.batches.stats import write_stats
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import PretrainBatch, block_masks
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places

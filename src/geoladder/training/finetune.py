@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from geoladder.counting import count_parameters, gflops_fwd
-from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError

@@ -21,9 +21,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from geoladder.counting import count_gflops, count_parameters
-from geoladder.data.batches.batch import Source
-from geoladder.data.batches.stats import BandStats
-from geoladder.data.batches.stream import training_chips, validation_chips
+from geoladder.data.batches.batch import BandStats, Source
+from geoladder.data.batches.chip_store import training_chips, validation_chips
 from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError

@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim.lr_scheduler import LambdaLR
 
 from geoladder.data.batches.batch import PretrainBatch, Source
-from geoladder.data.batches.stream import Chips
+from geoladder.data.batches.chip_store import Chips
 from geoladder.errors import GeoladderError
 from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import build_backbone

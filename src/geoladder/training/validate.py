@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from geoladder.data.batches.stream import Chips
+from geoladder.data.batches.chip_store import Chips
 from geoladder.models.heads import PretrainModel
 from geoladder.study.pretraining import Objective
 from geoladder.training.losses import PretrainTerms, pretrain_terms
