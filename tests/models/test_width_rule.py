@@ -12,7 +12,7 @@ from geoladder.models.heads import PretrainModel
 from geoladder.models.ladder import Rung, build_from, scaled_lr
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.pretraining import Objective
-from geoladder.training.losses import pretrain_terms
+from geoladder.training.objective import pretrain_terms
 from geoladder.training.optimisation import adamw
 
 WIDTHS = {"unet": (8, 32, 128), "vit_upernet": (16, 64, 256), "mamba_upernet": (16, 64, 256)}

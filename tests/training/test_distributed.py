@@ -25,10 +25,9 @@ from geoladder.models import ladder, mamba, unet, vit
 from geoladder.models.heads import PretrainModel
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.accumulation import accumulation, divisors
-from geoladder.training import distributed
+from geoladder.training import distributed, verbs
 from geoladder.training.distributed import checkpoint_blocks, compile_blocks, other_ranks, wrap_policy
-from geoladder.training.pretrain import Hardware, pretrain
-from geoladder.training.pretrain_module import PretrainModule
+from geoladder.training.pretrain import Hardware, PretrainModule, pretrain
 from geoladder.training.trainer import align_state, newest_checkpoint
 
 CALM = 0.001
@@ -38,8 +37,9 @@ FAMILIES = {"unet": unet.ConvBlock, "vit_upernet": vit.Block, "mamba_upernet": m
 
 @pytest.fixture
 def run(inputs):
-    def start(spec, out, **computing):
-        pretrain(spec, inputs, Hardware(**computing), out)
+    def start(spec, out, micro_batch=None, **computing):
+        passes = accumulation(spec.batch, computing.get("devices", 1), micro_batch)
+        pretrain(spec, inputs, Hardware(passes=passes, **computing), out)
         return pd.read_csv(out / "log.csv"), json.loads((out / "metrics.json").read_text())
 
     return start
@@ -150,7 +150,7 @@ def test_every_rung_can_be_spread(eight_ranks, architecture, size):
     with torch.device("meta"):
         model = PretrainModel(ladder.build_backbone(architecture, size))
         outputs = model(torch.empty(1, 10, 128, 128), torch.empty(1, 1, 128, 128, dtype=torch.bool))
-    sum(part.sum() for part in outputs).backward()
+    sum(part.sum() for part in (outputs.reconstruction, *outputs.targets.values())).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     distributed.shard(model, eight_ranks)
     whole, held = (
@@ -214,7 +214,7 @@ def test_recomputed_blocks_give_the_same_gradients(architecture):
             distributed.checkpoint_blocks(model)
             assert list(model.state_dict()) == names
         output = model(pixels, mask)
-        sum(part.square().sum() for part in output).backward()
+        sum(part.square().sum() for part in (output.reconstruction, *output.targets.values())).backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     for name, gradient in gradients[0].items():
         scale = gradient.abs().max().clamp(min=1e-12)
@@ -248,9 +248,11 @@ def test_passes_over_micro_batches_equal_one_big_batch(run, pretrain_spec, tmp_p
     assert_same_run(run(spec, tmp_path / "a", **computing), run(spec, tmp_path / "b"))
 
 
-def test_a_batch_that_cannot_be_shared_stops_before_anything_starts(run, pretrain_spec, tmp_path):
+def test_a_batch_that_cannot_be_shared_stops_before_anything_starts(inputs, pretrain_spec, tmp_path):
+    spec = pretrain_spec().canonical()
+    files = {"validation": inputs.validation, "stats": inputs.stats, "chips": inputs.chips, "out": tmp_path}
     with pytest.raises(GeoladderError, match="cannot be shared evenly by 3 devices"):
-        run(pretrain_spec(), tmp_path, devices=3)
+        verbs.pretrain(spec=spec, **files, devices=3)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -422,7 +424,7 @@ def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):
 
 def test_a_checkpoint_whose_steps_were_counted_in_another_way_is_refused(pretrain_spec):
     """Lightning counts the steps of a module that optimises by hand in a place of their own."""
-    module = PretrainModule(pretrain_spec(), None)
+    module = PretrainModule(pretrain_spec(), None, Hardware())
     counted = {"total": {"completed": 0}}
     loops = {"fit_loop": {"epoch_loop.manual_optimization.optim_step_progress": counted}}
     module.on_load_checkpoint({"global_step": 0, "loops": loops})

@@ -15,7 +15,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
-from geoladder.training.losses import pretrain_terms
+from geoladder.training.objective import pretrain_terms
 from geoladder.training.optimisation import Precision, adamw, choose_precision
 
 SKIPPED = 2

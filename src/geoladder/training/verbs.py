@@ -43,6 +43,7 @@ def pretrain(
         workers: processes of each device that read tiles.
         progress: draw a progress bar.
     """
+    from geoladder.study.accumulation import accumulation
     from geoladder.study.specs import PretrainSpec
     from geoladder.training.pretrain import Hardware, Inputs, pretrain
 
@@ -51,7 +52,7 @@ def pretrain(
         threads=threads,
         devices=devices,
         strategy=strategy,
-        micro_batch=micro_batch,
+        passes=accumulation(node.batch, devices, micro_batch),
         activation_checkpointing=activation_checkpointing,
         compile_model=compile_model,
         workers=workers,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
+from geoladder.study.accumulation import accumulation
 from geoladder.study.pretraining import Objective, TargetUse
 from geoladder.training.checkpoints import load_trained
 from geoladder.training.pretrain import Hardware, pretrain
@@ -20,8 +21,9 @@ PAPER = Objective().targets
 
 @pytest.fixture
 def run(inputs):
-    def start(spec, out, **computing):
-        pretrain(spec, inputs, Hardware(**computing), out)
+    def start(spec, out, micro_batch=None, **computing):
+        passes = accumulation(spec.batch, computing.get("devices", 1), micro_batch)
+        pretrain(spec, inputs, Hardware(passes=passes, **computing), out)
         return json.loads((out / "metrics.json").read_text())["metrics"]
 
     return start
