@@ -17,8 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from geoladder.counting import count_gflops, count_parameters
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.training.optimisation import adamw
 
 BANDS, PX, BATCH = 10, 32, 16

@@ -22,7 +22,7 @@ from geoladder.data.index.build import build_index
 from geoladder.data.index.split import is_validation
 from geoladder.data.labels.bands import BANDS, boa_offset_dn, offset_from_pixels, to_reflectance
 from geoladder.data.labels.targets import great_circle_km
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import build_backbone
 from geoladder.study.load import load_study
 from geoladder.study.specs import ChipsSpec, FinetuneSpec, IndexSpec, Layout, PretrainSpec, StatsSpec
 from geoladder.study.study import Arm, Cell, Point

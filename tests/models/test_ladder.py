@@ -9,8 +9,8 @@ import torch
 
 from geoladder.counting import count_parameters, gflops_fwd
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone, build_from, rung, scaled_lr
+from geoladder.models.build import PretrainModel, build_backbone, build_from
+from geoladder.models.ladder import rung, scaled_lr
 from geoladder.registry import ARCHITECTURES
 
 LADDERS = ["unet", "vit_upernet", "mamba_upernet"]

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from geoladder.counting import count_gflops, count_parameters
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
+from geoladder.models.build import PretrainModel
 from geoladder.models.mamba2d import M2DMixer, Mamba2D
 from geoladder.models.mamba_paper import PaperMambaUPerNet
 from geoladder.models.steps import start_steps

@@ -6,8 +6,7 @@ from torch.nn import functional
 
 from geoladder.counting import count_parameters
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.models.patches import PlainPatches
 from geoladder.models.tokens import position_code
 from geoladder.models.upernet import PaperUPerNet

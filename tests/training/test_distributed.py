@@ -21,8 +21,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from geoladder.data.batches.batch import block_masks
 from geoladder.errors import GeoladderError
-from geoladder.models import ladder, mamba, unet, vit
-from geoladder.models.heads import PretrainModel
+from geoladder.models import mamba, unet, vit
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.accumulation import accumulation, divisors
 from geoladder.training import distributed, verbs
@@ -63,7 +63,7 @@ def assert_same_run(found, expected, tolerance=1e-5):
 def model_of(architecture, size="xs"):
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return PretrainModel(ladder.build_backbone(architecture, size))
+        return PretrainModel(build_backbone(architecture, size))
 
 
 @given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 8))
@@ -108,7 +108,7 @@ def test_every_chip_hides_as_many_pixels_so_means_of_slices_pool(ranks, each, bl
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_the_policy_names_the_blocks_of_each_family(architecture):
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, "m"))
+        model = PretrainModel(build_backbone(architecture, "m"))
     assert distributed.block_types(model) == (FAMILIES[architecture],)
     wrapped = dict(distributed.wrap_policy(model))
     assert wrapped
@@ -136,7 +136,7 @@ RUNGS = [(name, size) for name, entry in ARCHITECTURES.items() if not entry.base
 @pytest.mark.parametrize(("architecture", "size"), RUNGS)
 def test_every_rung_has_blocks_that_hold_most_of_its_weights(architecture, size):
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, size))
+        model = PretrainModel(build_backbone(architecture, size))
     wrapped = distributed.wrap_policy(model)
     assert len(wrapped) > 1
     inside = sum(p.numel() for _, block in wrapped for p in block.parameters())
@@ -148,7 +148,7 @@ def test_every_rung_has_blocks_that_hold_most_of_its_weights(architecture, size)
 def test_every_rung_can_be_spread(eight_ranks, architecture, size):
     """DDP waits for a gradient of every trainable weight; FSDP shares out every block; both on meta."""
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, size))
+        model = PretrainModel(build_backbone(architecture, size))
         outputs = model(torch.empty(1, 10, 128, 128), torch.empty(1, 1, 128, 128, dtype=torch.bool))
     sum(part.sum() for part in (outputs.reconstruction, *outputs.targets.values())).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -191,7 +191,7 @@ def test_a_flat_encoder_is_refused_with_what_to_define(spread):
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_weights_are_shared_out_block_by_block_on_meta(eight_ranks, architecture):
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, "m"))
+        model = PretrainModel(build_backbone(architecture, "m"))
     before = {name: p.shape for name, p in model.named_parameters()}
     distributed.shard(model, eight_ranks)
     assert distributed.is_sharded(model)

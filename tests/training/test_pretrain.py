@@ -19,8 +19,7 @@ from geoladder.data.batches.chip_store import validation_chips
 from geoladder.data.batches.stats import write_stats
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.runs import lock
 from geoladder.study.specs import StatsSpec
 from geoladder.training import objective

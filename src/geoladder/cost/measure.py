@@ -16,7 +16,8 @@ from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
 from geoladder.training.objective import pretrain_terms
-from geoladder.training.optimisation import Precision, adamw, choose_precision
+from geoladder.training.optimisation import adamw
+from geoladder.training.trainer import Precision, choose_precision
 
 SKIPPED = 2
 """Steps that are not timed: kernels are chosen and memory is first touched."""

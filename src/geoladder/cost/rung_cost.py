@@ -39,8 +39,7 @@ def counted(architecture: str, size: str, px: int) -> RungCost:
 
     from geoladder.cost.memory import activation_bytes
     from geoladder.counting import count_gflops, count_parameters
-    from geoladder.models.heads import PretrainModel
-    from geoladder.models.ladder import build_backbone
+    from geoladder.models.build import PretrainModel, build_backbone
 
     with torch.device("meta"):
         model = PretrainModel(build_backbone(architecture, size))

@@ -3,8 +3,7 @@
 import pandas as pd
 
 from geoladder.counting import count_parameters
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.study.nodes import Nodes
 from geoladder.study.study import Study
 

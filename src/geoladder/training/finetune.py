@@ -22,8 +22,7 @@ from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import FinetuneModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint

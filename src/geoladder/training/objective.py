@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback
 
 from geoladder.data.batches.batch import PretrainBatch
 from geoladder.data.batches.chip_store import Chips
-from geoladder.models.heads import PretrainModel, PretrainOutput
+from geoladder.models.build import PretrainModel, PretrainOutput
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.pretraining import Objective
 

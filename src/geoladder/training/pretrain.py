@@ -32,8 +32,7 @@ from geoladder.data.batches.chip_store import training_chips, validation_chips
 from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_from
 from geoladder.runs.atomic import write_json
 from geoladder.runs.lock import only_job
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
@@ -314,5 +313,5 @@ def _card(spec: PretrainSpec, stats: BandStats) -> dict[str, Any]:
 def _new_model(spec: PretrainSpec) -> PretrainModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        backbone = build_backbone(spec.architecture, spec.size)
+        backbone = build_from(spec.architecture, spec.model)
         return PretrainModel(backbone, fill=spec.objective.fill, head_sizes=spec.objective.head_sizes)
