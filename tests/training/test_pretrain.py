@@ -20,7 +20,7 @@ from geoladder.data.batches.stats import write_stats
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
-from geoladder.runs import lock
+from geoladder.runs import atomic as lock
 from geoladder.study.specs import StatsSpec
 from geoladder.training import objective
 from geoladder.training.objective import pretrain_terms, validate

@@ -33,8 +33,7 @@ from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_from
-from geoladder.runs.atomic import write_json
-from geoladder.runs.lock import only_job
+from geoladder.runs.atomic import only_job, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.specs import PretrainSpec
 from geoladder.training.checkpoints import save_model

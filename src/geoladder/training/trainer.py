@@ -32,8 +32,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
 from geoladder.errors import GeoladderError
-from geoladder.runs.atomic import atomic_path
-from geoladder.runs.lock import check_held
+from geoladder.runs.atomic import atomic_path, check_held
 from geoladder.training.distributed import StrategyName, choose_strategy, kernels
 
 log = logging.getLogger(__name__)
