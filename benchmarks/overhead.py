@@ -20,15 +20,14 @@ from lightning.pytorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.masking import block_masks
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone, rung
+from geoladder.data.batches.batch import PretrainBatch, block_masks
+from geoladder.models.build import PretrainModel, build_backbone
+from geoladder.models.ladder import rung
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
-from geoladder.training.losses import pretrain_terms
+from geoladder.training.objective import Journal, pretrain_terms
 from geoladder.training.optimisation import adamw, cosine_with_warmup
-from geoladder.training.pretrain_module import Journal, PretrainModule
+from geoladder.training.pretrain import Hardware, PretrainModule
 from geoladder.training.trainer import Saver, fit, make_trainer
 
 BAR = 1.15
@@ -105,7 +104,7 @@ class InMemory(PretrainModule):
     """The training module on batches held in memory."""
 
     def __init__(self, spec: PretrainSpec, held: list[PretrainBatch]) -> None:
-        super().__init__(spec, None)
+        super().__init__(spec, None, Hardware())
         self._held = held
 
     def train_dataloader(self):
@@ -117,7 +116,7 @@ class Unprobed(Journal):
     """A journal that never validates, and keeps the last loss."""
 
     def __init__(self, folder: Path, spec: PretrainSpec, steps: int) -> None:
-        super().__init__(folder / "log.csv", steps, spec.batch, None, spec.objective)
+        super().__init__(folder / "log.csv", steps, spec.batch, None, spec.objective, None)
         self._probes = set()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:

@@ -16,10 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from geoladder.counting.flops import count_gflops
-from geoladder.counting.params import count_parameters
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.counting import count_gflops, count_parameters
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.training.optimisation import adamw
 
 BANDS, PX, BATCH = 10, 32, 16

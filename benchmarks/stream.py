@@ -21,7 +21,7 @@ from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.batches import shards
 from geoladder.data.batches.chips import ChipStore, write_chips
 from geoladder.data.batches.squares import take_crops
-from geoladder.data.batches.tile_reader import open_tiles
+from geoladder.data.batches.tile_stream import open_tiles
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import BANDS
 from geoladder.study.specs import ChipsSpec, IndexSpec

@@ -8,8 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geoladder.cost.cards import HEADROOM, largest_batch, step_bytes
 from geoladder.cost.memory import activation_bytes
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 
 
 def really_kept(model, px, batch):

@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_parameters
 from geoladder.errors import GeoladderError
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.models.geoaware_unet import GeoAwareUNet
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
 
 SMALL = {"width": 4, "dims": [4, 4, 8, 8, 8], "depths": [1, 2, 1, 1, 1], "latent": 16, "image_px": 32}
 

@@ -7,11 +7,10 @@ import sys
 import pytest
 import torch
 
-from geoladder.counting.flops import gflops_fwd
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_parameters, gflops_fwd
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone, build_from, rung, scaled_lr
+from geoladder.models.build import PretrainModel, build_backbone, build_from
+from geoladder.models.ladder import rung, scaled_lr
 from geoladder.registry import ARCHITECTURES
 
 LADDERS = ["unet", "vit_upernet", "mamba_upernet"]

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from geoladder.counting.flops import count_gflops
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_gflops, count_parameters
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
+from geoladder.models.build import PretrainModel
 from geoladder.models.mamba import PaperMambaUPerNet
 from geoladder.models.mamba2d import M2DMixer, Mamba2D
 from geoladder.models.tokens import start_steps

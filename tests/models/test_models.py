@@ -6,8 +6,7 @@ from torch.utils._pytree import tree_leaves
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import hide
-from geoladder.models.heads import FinetuneModel, PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import FinetuneModel, PretrainModel, build_backbone
 
 SMALL = [("unet", "xs"), ("vit_upernet", "xs"), ("mamba_upernet", "xs"), ("pixel", "mlp")]
 PRETRAINED = [each for each in SMALL if each[0] != "pixel"]

@@ -7,8 +7,7 @@ from torch.utils._pytree import tree_leaves
 
 from geoladder.cost.profile import profile
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.models.resnet import ResNet
 from geoladder.models.rs3mamba import RS3Mamba
 from geoladder.models.ss2d import DIRECTIONS, SS2D, _turn, _turn_back

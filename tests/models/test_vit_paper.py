@@ -5,10 +5,9 @@ import torch
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_parameters
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.models.patches import PlainPatches
 from geoladder.models.tokens import position_code
 from geoladder.models.upernet import PaperUPerNet

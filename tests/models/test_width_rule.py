@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import PretrainBatch, block_masks
 from geoladder.models.architectures import mamba_upernet, unet, vit_upernet
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import Rung, build_from, scaled_lr
+from geoladder.models.build import PretrainModel, build_from
+from geoladder.models.ladder import Rung, scaled_lr
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.pretraining import Objective
-from geoladder.training.losses import pretrain_terms
+from geoladder.training.objective import pretrain_terms
 from geoladder.training.optimisation import adamw
 
 WIDTHS = {"unet": (8, 32, 128), "vit_upernet": (16, 64, 256), "mamba_upernet": (16, 64, 256)}

@@ -14,7 +14,7 @@ import yaml
 
 import geoladder
 from geoladder.errors import GeoladderError
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import build_backbone
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Architecture
 from geoladder.registry.discover import Registry

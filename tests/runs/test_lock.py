@@ -10,13 +10,13 @@ import filelock
 import pytest
 
 from geoladder.errors import GeoladderError
-from geoladder.runs import lock as locks
-from geoladder.runs.lock import check_held, only_job
+from geoladder.runs import atomic as locks
+from geoladder.runs.atomic import check_held, only_job
 
 HOLD = """
 import sys
 from pathlib import Path
-from geoladder.runs import lock
+from geoladder.runs import atomic as lock
 lock.LEASE_S = float(sys.argv[2])
 with lock.only_job(Path(sys.argv[1])):
     print("held", flush=True)

@@ -128,18 +128,12 @@ def test_two_sizes_are_refused_without_a_number_that_looks_like_an_answer(runs, 
     assert "add runs at another n" in told.out and "was not fitted" in told.err
 
 
-def test_an_unknown_loss_is_a_usage_error_that_lists_the_known_ones(runs, tmp_path, capsys):
-    out = tmp_path / "fit.json"
-    assert main(["fit", str(runs), *COLUMNS, "--loss", "absolute", "--out", str(out)]) == 2
-    message = capsys.readouterr().err
-    assert "absolute" in message and "huber" in message and not out.exists()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--n", "size", "--d", "tokens", "--y", "loss"], "no column size"),
         ([*COLUMNS, "--form", "cubic"], "unknown law 'cubic'"),
+        ([*COLUMNS, "--loss", "absolute"], "unknown loss"),
         ([*COLUMNS, "--fix", "E"], "write NAME=VALUE"),
         ([*COLUMNS, "--fix", "G=1"], "no parameter 'G'"),
         ([*COLUMNS, "--exclude", "loss >"], "cannot be evaluated"),

@@ -5,8 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.training.checkpoints import load_backbone, load_card, load_trained, save_model
 
 

@@ -19,17 +19,16 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import block_masks
 from geoladder.errors import GeoladderError
-from geoladder.models import ladder, mamba, unet, vit
-from geoladder.models.heads import PretrainModel
+from geoladder.models import mamba, unet, vit
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.compute import accumulation, divisors
 from geoladder.training import distributed
 from geoladder.training.distributed import checkpoint_blocks, compile_blocks, other_ranks, wrap_policy
 from geoladder.training.job import Hardware
-from geoladder.training.pretrain import pretrain
-from geoladder.training.pretrain_module import PretrainModule
+from geoladder.training.pretrain import PretrainModule, pretrain
 from geoladder.training.trainer import align_state, newest_checkpoint
 
 CALM = 0.001
@@ -64,7 +63,7 @@ def assert_same_run(found, expected, tolerance=1e-5):
 def model_of(architecture, size="xs"):
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return PretrainModel(ladder.build_backbone(architecture, size))
+        return PretrainModel(build_backbone(architecture, size))
 
 
 @given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 8))
@@ -109,7 +108,7 @@ def test_every_chip_hides_as_many_pixels_so_means_of_slices_pool(ranks, each, bl
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_the_policy_names_the_blocks_of_each_family(architecture):
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, "m"))
+        model = PretrainModel(build_backbone(architecture, "m"))
     assert distributed.block_types(model) == (FAMILIES[architecture],)
     wrapped = dict(distributed.wrap_policy(model))
     assert wrapped
@@ -137,7 +136,7 @@ RUNGS = [(name, size) for name, entry in ARCHITECTURES.items() if not entry.base
 @pytest.mark.parametrize(("architecture", "size"), RUNGS)
 def test_every_rung_has_blocks_that_hold_most_of_its_weights(architecture, size):
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, size))
+        model = PretrainModel(build_backbone(architecture, size))
     wrapped = distributed.wrap_policy(model)
     assert len(wrapped) > 1
     inside = sum(p.numel() for _, block in wrapped for p in block.parameters())
@@ -149,9 +148,9 @@ def test_every_rung_has_blocks_that_hold_most_of_its_weights(architecture, size)
 def test_every_rung_can_be_spread(eight_ranks, architecture, size):
     """DDP waits for a gradient of every trainable weight; FSDP shares out every block; both on meta."""
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, size))
+        model = PretrainModel(build_backbone(architecture, size))
         outputs = model(torch.empty(1, 10, 128, 128), torch.empty(1, 1, 128, 128, dtype=torch.bool))
-    sum(part.sum() for part in outputs).backward()
+    sum(part.sum() for part in (outputs.reconstruction, *outputs.targets.values())).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     distributed.shard(model, eight_ranks)
     whole, held = (
@@ -192,7 +191,7 @@ def test_a_flat_encoder_is_refused_with_what_to_define(spread):
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_weights_are_shared_out_block_by_block_on_meta(eight_ranks, architecture):
     with torch.device("meta"):
-        model = PretrainModel(ladder.build_backbone(architecture, "m"))
+        model = PretrainModel(build_backbone(architecture, "m"))
     before = {name: p.shape for name, p in model.named_parameters()}
     distributed.shard(model, eight_ranks)
     assert distributed.is_sharded(model)
@@ -215,7 +214,7 @@ def test_recomputed_blocks_give_the_same_gradients(architecture):
             distributed.checkpoint_blocks(model)
             assert list(model.state_dict()) == names
         output = model(pixels, mask)
-        sum(part.square().sum() for part in output).backward()
+        sum(part.square().sum() for part in (output.reconstruction, *output.targets.values())).backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     for name, gradient in gradients[0].items():
         scale = gradient.abs().max().clamp(min=1e-12)
@@ -249,9 +248,10 @@ def test_passes_over_micro_batches_equal_one_big_batch(run, pretrain_spec, tmp_p
     assert_same_run(run(spec, tmp_path / "a", **computing), run(spec, tmp_path / "b"))
 
 
-def test_a_batch_that_cannot_be_shared_stops_before_anything_starts(run, pretrain_spec, tmp_path):
+def test_a_batch_that_cannot_be_shared_stops_before_anything_starts(inputs, pretrain_spec, tmp_path):
+    spec = pretrain_spec().canonical()
     with pytest.raises(GeoladderError, match="cannot be shared evenly by 3 devices"):
-        run(pretrain_spec(), tmp_path, devices=3)
+        pretrain(spec, inputs, Hardware(devices=3), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -423,7 +423,7 @@ def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):
 
 def test_a_checkpoint_whose_steps_were_counted_in_another_way_is_refused(pretrain_spec):
     """Lightning counts the steps of a module that optimises by hand in a place of their own."""
-    module = PretrainModule(pretrain_spec(), None)
+    module = PretrainModule(pretrain_spec(), None, Hardware())
     counted = {"total": {"completed": 0}}
     loops = {"fit_loop": {"epoch_loop.manual_optimization.optim_step_progress": counted}}
     module.on_load_checkpoint({"global_step": 0, "loops": loops})

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from geoladder.cli import main
 from geoladder.errors import GeoladderError
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import build_backbone
 from geoladder.study.corpora import Corpus
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ChipsSpec
@@ -436,7 +436,7 @@ def test_a_missing_map_and_a_missing_state_are_named(foreign, tmp_path):
 
 def test_a_model_without_heads_loads(tmp_path, corpus, pretrain_spec):
     """What an import writes has a backbone alone; what a run writes has heads, too."""
-    from geoladder.models.heads import PretrainModel
+    from geoladder.models.build import PretrainModel
 
     card = {"architecture": "unet", "size": "xs", "model": pretrain_spec().model, "bands": ["B02"] * 10}
     model = PretrainModel(build_backbone("unet", "xs"))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import draw, test_rows
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError

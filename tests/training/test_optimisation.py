@@ -3,9 +3,8 @@ import math
 import pytest
 import torch
 
-from geoladder.counting.params import NORMS
-from geoladder.models.heads import FinetuneModel, PretrainModel
-from geoladder.models.ladder import build_backbone, build_from
+from geoladder.counting import NORMS
+from geoladder.models.build import FinetuneModel, PretrainModel, build_backbone, build_from
 from geoladder.registry import ARCHITECTURES
 from geoladder.training.optimisation import adamw, cosine_with_warmup, per_step
 

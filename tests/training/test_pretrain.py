@@ -14,20 +14,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from geoladder.data.batches.stats import BandStats, write_stats
-from geoladder.data.batches.stream import validation_chips
+from geoladder.data.batches.batch import BandStats
+from geoladder.data.batches.chip_store import validation_chips
+from geoladder.data.batches.stats import write_stats
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
-from geoladder.runs import lock
+from geoladder.models.build import PretrainModel, build_backbone
+from geoladder.runs import atomic as lock
 from geoladder.study.specs import StatsSpec
-from geoladder.training import pretrain_module
+from geoladder.training import objective
 from geoladder.training.job import Hardware
-from geoladder.training.losses import pretrain_terms
+from geoladder.training.objective import pretrain_terms, validate
 from geoladder.training.pretrain import pretrain
 from geoladder.training.trainer import newest_checkpoint
-from geoladder.training.validate import validate
 from pretraining import write_chip_folder
 
 
@@ -237,7 +236,7 @@ def test_sigterm_saves_the_very_step_and_twice_is_no_worse(run, inputs, pretrain
 
 def test_the_journal_can_be_watched_while_the_run_lasts(inputs, pretrain_spec, tmp_path, monkeypatch):
     """A run stopped by a signal leaves its log beside the checkpoint."""
-    monkeypatch.setattr(pretrain_module, "WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr(objective, "WRITE_EVERY_S", 0.0)
     spec = pretrain_spec(samples=800, checkpoint_every=10)
     assert shoot(spec, inputs, tmp_path, signal.SIGTERM) == 143
     log = pd.read_csv(tmp_path / "state" / spec.fingerprint / "log.csv")

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from geoladder.errors import GeoladderError
-from geoladder.training.optimisation import choose_precision
-from geoladder.training.trainer import fit, make_trainer
+from geoladder.training.trainer import choose_precision, fit, make_trainer
 
 
 class Steep(lightning.LightningModule):

@@ -9,16 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import PretrainBatch, block_masks
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
-from geoladder.training.losses import pretrain_terms
-from geoladder.training.optimisation import adamw, choose_precision
+from geoladder.training.objective import pretrain_terms
+from geoladder.training.optimisation import adamw
+from geoladder.training.trainer import choose_precision
 
 SKIPPED = 2
 """Steps that are not timed: kernels are chosen and memory is first touched."""

@@ -10,11 +10,10 @@ import torch
 from geoladder.cost.measure import Measurement, measure_step
 from geoladder.cost.memory import activation_bytes
 from geoladder.cost.published import PUBLISHED, PX, misses
-from geoladder.counting.flops import count_gflops
-from geoladder.counting.params import count_parameters
+from geoladder.counting import count_gflops, count_parameters
 from geoladder.data.labels.bands import BANDS
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone, rung
+from geoladder.models.build import PretrainModel, build_backbone
+from geoladder.models.ladder import rung
 from geoladder.registry import ARCHITECTURES
 
 

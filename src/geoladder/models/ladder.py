@@ -1,21 +1,15 @@
-"""The ladder: from (architecture, size) to a rung, its learning rate and its model.
+"""The ladder: from (architecture, size) to a rung and its learning rate.
 
-Importing it costs no torch, since the workflow reads it whenever it draws its graph; a model's class is imported when
-the model is built. Rungs stand in the entries (`geoladder.models.architectures`). Those of the paper's sizes (arXiv
-2506.14765) are faithful to 0.1 % of the parameters counted on the authors' classes (`geoladder.cost.published`).
+Importing it costs no torch, since the workflow reads it whenever it draws its graph. Rungs stand in the entries
+(`geoladder.models.architectures`). Those of the paper's sizes (arXiv 2506.14765) are faithful to 0.1 % of the
+parameters counted on the authors' classes (`geoladder.cost.published`).
 """
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Kwargs
-from geoladder.suggest import nearest
-
-if TYPE_CHECKING:
-    from geoladder.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -59,36 +53,3 @@ def scaled_lr(base_lr: float, chosen: Rung) -> float:
     inverse width keeps it (Yang et al., Tensor Programs V, arXiv 2203.03466, table 8, hidden layers).
     """
     return base_lr * ARCHITECTURES[chosen.architecture].base_width / chosen.width
-
-
-def build_backbone(architecture: str, size: str, bands: int = 10) -> "Backbone":
-    """A new backbone; its weights come from torch's current generator, which the caller seeds.
-
-    Raises:
-        GeoladderError: unknown architecture or size, or a class that cannot be imported.
-    """
-    return build_from(architecture, rung(architecture, size).kwargs, bands)
-
-
-def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> "Backbone":
-    """A new backbone from constructor arguments, such as a checkpoint keeps.
-
-    Raises:
-        GeoladderError: unknown architecture, arguments that do not fit together, or a class that cannot be imported.
-    """
-    classes, layout = ARCHITECTURES[architecture].classes, str(kwargs.get("layout", ""))
-    if layout not in classes:
-        raise GeoladderError(f"{architecture} has no layout '{layout}'{nearest(layout, classes)}")
-    path = classes[layout]
-    module, _, name = path.partition(":")
-    try:
-        family = getattr(import_module(module), name)
-    except ImportError as problem:
-        raise GeoladderError(
-            f"{path}, the class of {architecture}, cannot be imported: {problem}"
-        ) from problem
-    arguments = {key: value for key, value in kwargs.items() if key != "layout"}
-    try:
-        return cast("Backbone", family(**arguments, bands=bands))
-    except TypeError as problem:
-        raise GeoladderError(f"{architecture} cannot be built from {kwargs}: {problem}") from None

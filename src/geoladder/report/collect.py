@@ -9,7 +9,7 @@ import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.runs.code import code_fingerprint
+from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from geoladder.runs.code import code_fingerprint
+from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.nodes import Nodes
 from geoladder.study.study import Study
 

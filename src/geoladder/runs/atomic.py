@@ -1,12 +1,27 @@
-"""Writing files so that a reader, or a killed job, never meets half of one."""
+"""Files of a run: a reader, or a killed job, never meets half of one, and one job at a time works on them.
+
+That job holds a lease on a file, which it renews while it lives and which names it. The lease is a plain file
+(filelock), since shared file systems of clusters often lack locks of the operating system. A dead owner on this
+machine loses it at once, one on another machine once it has not been renewed for `LEASE_S`.
+"""
 
 import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from geoladder.errors import GeoladderError
+
+if TYPE_CHECKING:
+    from filelock import SoftFileLease
+
+LEASE_S = 120.0
+"""A lease that nobody renewed for so long belongs to nobody. A thread of the owner renews it three times as often."""
+PATIENCE = 1.25
+"""A second job waits for so many `LEASE_S`: longer than a killed job needs to save and go."""
 
 
 @contextmanager
@@ -40,3 +55,58 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def only_job(folder: Path) -> Iterator["SoftFileLease"]:
+    """Hold the lease `folder`/lock while the block runs.
+
+    Raises:
+        GeoladderError: another living job holds it, and still does after `PATIENCE` times `LEASE_S` seconds.
+    """
+    from filelock import SoftFileLease, Timeout
+
+    path = folder / "lock"
+    lease = SoftFileLease(path, lease_duration=LEASE_S, timeout=PATIENCE * LEASE_S, poll_interval=0.2)
+    seen = _last_renewal(path)
+    try:
+        _acquire(lease)
+    except Timeout:
+        # filelock takes no lease over on file systems that cannot exchange two names (NFS), nor an empty file.
+        if seen is None or _last_renewal(path) != seen:
+            owner = f"process {lease.owner.pid} on {lease.owner.hostname}" if lease.owner else "unnamed"
+            raise GeoladderError(
+                f"another job works on this run: {owner}; wait for it, or stop it, or, if it is gone, delete {path}"
+            ) from None
+        path.unlink(missing_ok=True)
+        _acquire(lease)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def check_held(lease: "SoftFileLease") -> None:
+    """Make sure that the lease is still this job's; costs nothing.
+
+    Raises:
+        GeoladderError: another job took it over while this one was silent, or it can no longer be renewed.
+    """
+    if lease.compromise is not None:
+        raise GeoladderError(
+            f"this job lost {lease.lock_file} ({lease.compromise.reason}): if another job took over while this one "
+            "was silent, leave the run to it; otherwise look after the disk and run again"
+        )
+
+
+def _acquire(lease: "SoftFileLease") -> None:
+    while not lease.is_locked:
+        with suppress(FileNotFoundError):  # the job before removed the folder after filelock made sure of it
+            lease.acquire()
+
+
+def _last_renewal(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

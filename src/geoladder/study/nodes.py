@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from geoladder.runs.atomic import atomic_path
-from geoladder.runs.code import code_fingerprint
+from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
 from geoladder.study.specs import FinetuneSpec, PretrainSpec, Spec, TrivialSpec
 from geoladder.study.study import Cell, Point, Study

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, module
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_from
+from geoladder.models.build import PretrainModel, build_from
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import FinetuneSpec

@@ -17,18 +17,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoladder.counting.flops import gflops_fwd
-from geoladder.counting.params import count_parameters
-from geoladder.data.batches.stats import BandStats
+from geoladder.counting import count_parameters, gflops_fwd
+from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import FinetuneModel
-from geoladder.models.ladder import build_backbone
+from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path, write_json
-from geoladder.runs.code import code_fingerprint
-from geoladder.runs.provenance import birth_certificate
+from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.specs import FinetuneSpec
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.optimisation import adamw, per_step

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from geoladder.data.batches.sampler import batch_at
-from geoladder.data.batches.stats import BandStats
+from geoladder.data.batches.batch import BandStats
+from geoladder.data.batches.order import batch_at
 from geoladder.data.bench.nshot import Subset, draw, read_official
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError

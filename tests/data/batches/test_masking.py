@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoladder.data.batches.masking import block_masks
+from geoladder.data.batches.batch import block_masks
 from geoladder.errors import GeoladderError
 
 

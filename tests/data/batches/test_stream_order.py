@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from geoladder.data.batches.batch import check_shared
-from geoladder.data.batches.stream_order import StreamOrder, positions_of
+from geoladder.data.batches.order import StreamOrder, positions_of
 from geoladder.errors import GeoladderError
 
 RANKS, WORKERS = (1, 2, 3, 8), (0, 1, 3)

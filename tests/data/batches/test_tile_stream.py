@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.batches.stats import CLIP_SIGMA, BandStats
-from geoladder.data.batches.tile_reader import open_tiles
-from geoladder.data.batches.tile_stream import TileCrops
+from geoladder.data.batches.batch import CLIP_SIGMA, BandStats
+from geoladder.data.batches.tile_stream import TileCrops, open_tiles
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import to_reflectance
 from geoladder.errors import GeoladderError

@@ -1,17 +1,102 @@
-"""Batches of pretraining, whatever they are made from: one assembler, and what every source of samples can do."""
+"""Batches of pretraining, whatever they are made from: standardised pixels, masks and truth, by one assembler.
 
+Masks hide whole blocks, an exact share of each chip.
+"""
+
+import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, Self
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 
-from geoladder.data.batches.masking import block_masks
-from geoladder.data.batches.stats import BandStats
+from geoladder.data.labels.bands import BANDS, DN, to_reflectance
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
+
+CLIP_SIGMA = 10.0
+"""Standardised reflectance beyond this is a glint or a defect; it must not rule the loss."""
+
+Transform = Literal["sqrt", "linear"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation by band, `BANDS` order, of (transformed) reflectance."""
+
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
+class BandStats:
+    """What turns stored DN and reflectance into the standardised input of a model."""
+
+    bands: list[str]
+    linear: Moments
+    sqrt: Moments
+    pixels: int
+    fingerprint: str
+
+    @classmethod
+    def from_dict(cls, raw: dict) -> Self:
+        """From the dictionary `as_dict` gives; KeyError or TypeError if it is another."""
+        return cls(
+            **{**raw, "linear": Moments(**raw["linear"]), "sqrt": Moments(**raw["sqrt"])},
+        )
+
+    def as_dict(self) -> dict:
+        """As plain numbers, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read stats.json.
+
+        Raises:
+            GeoladderError: the file is missing, or holds something else.
+        """
+        try:
+            stats = cls.from_dict(json.loads(Path(path).read_text()))
+        except FileNotFoundError:
+            raise GeoladderError(f"no band statistics at {path}; write them with `geoladder stats`") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise GeoladderError(
+                f"{path} holds no band statistics ({problem}); delete it and run again"
+            ) from None
+        if tuple(stats.bands) != BANDS:
+            raise GeoladderError(f"{path} is of the bands {stats.bands}; expected {list(BANDS)}")
+        return stats
+
+    def standardise(self, reflectance: torch.Tensor, transform: Transform) -> torch.Tensor:
+        """(N, 10, H, W) float32 reflectance >= 0 to zero mean and unit variance by band."""
+        mean, std = self._moments(transform, reflectance.device)
+        return (transformed(reflectance, transform) - mean) / std
+
+    def model_input(
+        self, dn10: DN, dn20: DN | None, offset_dn: DN | int, transform: Transform
+    ) -> torch.Tensor:
+        """Stored DN, as `to_reflectance` takes it, to what every model sees.
+
+        Returns:
+            (N, 10, H, W) float32 standardised reflectance at 10 m, clipped at `CLIP_SIGMA`.
+        """
+        reflectance = to_reflectance(dn10, dn20, offset_dn)
+        return self.standardise(reflectance, transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
+
+    def _moments(self, transform: Transform, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        moments = self.sqrt if transform == "sqrt" else self.linear
+        mean, std = (torch.tensor(values, dtype=torch.float32) for values in (moments.mean, moments.std))
+        return mean.view(1, -1, 1, 1).to(device), std.view(1, -1, 1, 1).to(device)
+
+
+def transformed(reflectance: torch.Tensor, transform: Transform) -> torch.Tensor:
+    """Reflectance of any shape as `transform` has it: as it is, or the square root of what is not negative."""
+    return reflectance.clamp(min=0).sqrt() if transform == "sqrt" else reflectance
 
 
 class PretrainBatch(NamedTuple):
@@ -120,3 +205,34 @@ def seeded_masks(samples: int, side_px: int, objective: Objective, key: list[int
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
     generator = torch.Generator().manual_seed(seed)
     return block_masks(samples, side_px, side_px, objective.mask_block_px, objective.mask_ratio, generator)
+
+
+def block_masks(
+    batch: int, height_px: int, width_px: int, block_px: int, ratio: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Hide the same number of blocks in every chip, drawn uniformly without replacement.
+
+    Args:
+        batch: number of chips.
+        height_px: chip height, a multiple of `block_px`.
+        width_px: chip width, a multiple of `block_px`.
+        block_px: side of a block.
+        ratio: share of blocks hidden, rounded to whole blocks; at least one is hidden and one stays visible.
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        (batch, 1, height_px, width_px) bool, True where hidden.
+
+    Raises:
+        GeoladderError: blocks do not tile the chip, or a chip has fewer than two blocks.
+    """
+    if height_px % block_px or width_px % block_px or height_px * width_px < 2 * block_px**2:
+        raise GeoladderError(
+            f"mask blocks of {block_px} px do not tile chips of {height_px} x {width_px} px; "
+            "pretrain.objective.mask_block_px must divide cleaning.chip_px"
+        )
+    rows, columns = height_px // block_px, width_px // block_px
+    hidden = min(max(round(ratio * rows * columns), 1), rows * columns - 1)
+    order = torch.rand(batch, rows * columns, generator=generator).argsort(dim=1)
+    blocks = (order < hidden).view(batch, 1, rows, columns)
+    return blocks.repeat_interleave(block_px, 2).repeat_interleave(block_px, 3)

@@ -1,8 +1,12 @@
-"""Floating-point operations of a training step, counted on the `meta` device: no weight is allocated, nothing runs.
+"""How large a model is: parameters by part, and FLOPs of a forward and a backward pass.
 
-Attention is taken apart into matrix products before counting, because torch 2.13 counts fused attention on
-a CPU as 0 (pytorch issue 195460), and selective scans, which no tool knows, count by the formulas registered beside
-their kernels. A multiplication and an addition are 2 FLOPs; elementwise work and norms are not counted.
+The affine weights of norms are told apart, and of these the maps with a weight per channel and pixel: they are more
+than half of the authors' "44M" U-Net, so a law in the number of parameters must say which it counts.
+
+FLOPs are counted on the `meta` device: no weight is allocated, nothing runs. Attention is taken apart into matrix
+products before counting, because torch 2.13 counts fused attention on a CPU as 0 (pytorch issue 195460), and
+selective scans, which no tool knows, count by the formulas registered beside their kernels. A multiplication and an
+addition are 2 FLOPs; elementwise work and norms are not counted.
 """
 
 import copy
@@ -16,6 +20,34 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from geoladder.models.backbone import Backbone, module
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
+EMBEDDINGS = ("cls", "mask_token", "position")
+PARTS = ("total", "encoder", "decoder", "heads", "norm", "norm_maps", "embeddings")
+
+
+def count_parameters(model: nn.Module | Backbone) -> dict[str, int]:
+    """Parameters of a backbone, or of a model with heads.
+
+    Returns:
+        `total`, which is the sum of `encoder`, `decoder` and `heads`; and of the total, `norm` (weights and biases
+        of norms), of that `norm_maps` (of norms over channels and pixels), and `embeddings` (class and mask tokens,
+        stored place codes).
+    """
+    counts = dict.fromkeys(PARTS, 0)
+    whole = module(model)  # type: ignore[arg-type]
+    norms = {id(p) for layer in whole.modules() if isinstance(layer, NORMS) for p in layer.parameters()}
+    for name, parameter in whole.named_parameters():
+        path = name.removeprefix("backbone.").split(".")
+        part = path[0] if path[0] in ("encoder", "decoder") else "heads"
+        size = parameter.numel()
+        counts["total"] += size
+        counts[part] += size
+        counts["norm"] += size * (id(parameter) in norms)
+        counts["norm_maps"] += size * (id(parameter) in norms and parameter.ndim > 1)
+        counts["embeddings"] += size * (path[-1] in EMBEDDINGS)
+    return counts
+
 
 SCANS = "geoladder."
 """Namespace of our operators in the counter's table; all of them are scans."""

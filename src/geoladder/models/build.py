@@ -1,17 +1,25 @@
-"""Heads on a backbone: the pretraining objectives, and one dense task.
+"""Models as they are trained: a backbone, whose class is imported when it is built, with heads on it.
+
+Heads are those of the pretraining objectives, or of one dense task.
 
 Unusual: final layers start near zero, so that the first loss is that of predicting the mean (or the given prior) and
 not of noise. Both models keep the backbone under the name `backbone`, whose state dict goes from one to the other.
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, Fill, module
+from geoladder.models.ladder import rung
+from geoladder.registry import ARCHITECTURES
+from geoladder.registry.architecture import Kwargs
+from geoladder.suggest import nearest
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -19,6 +27,39 @@ PAPER_HEADS = MappingProxyType({"geo": 4, "climate": 31})
 """Outputs of the heads of the paper's targets, by name: place and Köppen-Geiger class."""
 HEAD_DEVIATION = 0.01
 """Standard deviation of the initial weights of a final layer."""
+
+
+def build_backbone(architecture: str, size: str, bands: int = 10) -> Backbone:
+    """A new backbone; its weights come from torch's current generator, which the caller seeds.
+
+    Raises:
+        GeoladderError: unknown architecture or size, or a class that cannot be imported.
+    """
+    return build_from(architecture, rung(architecture, size).kwargs, bands)
+
+
+def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
+    """A new backbone from constructor arguments, such as a checkpoint keeps.
+
+    Raises:
+        GeoladderError: unknown architecture, arguments that do not fit together, or a class that cannot be imported.
+    """
+    classes, layout = ARCHITECTURES[architecture].classes, str(kwargs.get("layout", ""))
+    if layout not in classes:
+        raise GeoladderError(f"{architecture} has no layout '{layout}'{nearest(layout, classes)}")
+    path = classes[layout]
+    file, _, name = path.partition(":")
+    try:
+        family = getattr(import_module(file), name)
+    except ImportError as problem:
+        raise GeoladderError(
+            f"{path}, the class of {architecture}, cannot be imported: {problem}"
+        ) from problem
+    arguments = {key: value for key, value in kwargs.items() if key != "layout"}
+    try:
+        return cast(Backbone, family(**arguments, bands=bands))
+    except TypeError as problem:
+        raise GeoladderError(f"{architecture} cannot be built from {kwargs}: {problem}") from None
 
 
 class PretrainOutput(NamedTuple):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoladder.data.batches.sampler import batch_at, permuted
+from geoladder.data.batches.order import batch_at, permuted
 from geoladder.errors import GeoladderError
 
 

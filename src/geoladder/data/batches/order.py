@@ -1,10 +1,14 @@
-"""The order in which crops of tiles are seen: arithmetic on (seed, epoch, position), with no state to save.
+"""The order in which chips and crops of tiles are seen: arithmetic on (seed, step), with no state to save.
 
-Unusual: a tile is dear to read and gives several crops, so its crops must meet in one worker although no worker is
-named in the order. An epoch is dealt to lanes, position q to lane q mod lanes. A lane reads its tiles one after the
-other and mixes the last few of them; lanes read blocks of consecutive archive rows, and blocks come in a keyed
-permutation (`sampler`). Whoever takes every R-th position takes whole lanes if R divides their number,
-and every sample exactly once for any R.
+Unusual: no list is shuffled. Position p of an epoch goes through a keyed Feistel network, a permutation computed by
+arithmetic (Luby and Rackoff 1988; cycle walking after Black and Rogaway 2002), so any step of any epoch costs the
+same and takes no memory, and a resumed run asks for the step it stopped at.
+
+A tile is dear to read and gives several crops, so its crops must meet in one worker although no worker is named in
+the order. An epoch is dealt to lanes, position q to lane q mod lanes. A lane reads its tiles one after the other and
+mixes the last few of them; lanes read blocks of consecutive archive rows, and blocks come in the keyed permutation.
+Whoever takes every R-th position takes whole lanes if R divides their number, and every sample exactly once for any
+R.
 """
 
 from math import gcd
@@ -12,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geoladder.data.batches.sampler import permuted
 from geoladder.errors import GeoladderError
 
+ROUNDS = 8
 MIXED_TILES = 4
 """Tiles a lane mixes at a time, and holds the crops of."""
 BLOCK_TILES = 16
@@ -23,7 +27,72 @@ too small to have many blocks a lane."""
 BLOCKS_PER_LANE = 16
 
 
-class Samples(NamedTuple):
+def batch_at(step: int, batch: int, n_chips: int, seed: int) -> np.ndarray:
+    """Chips of one optimiser step.
+
+    Steps run through epoch after epoch without a gap: each chip comes exactly once per epoch, each epoch has its own
+    order, and a batch may hold the end of one epoch and the start of the next.
+
+    Args:
+        step: 0, 1, 2, ...
+        batch: chips per step.
+        n_chips: size of the training set.
+        seed: any non-negative integer.
+
+    Returns:
+        (batch,) int64 positions in 0..n_chips-1.
+
+    Raises:
+        GeoladderError: the training set is empty.
+    """
+    if n_chips < 1:
+        raise GeoladderError("no training chips to draw from; loosen `cleaning` or add tiles to the corpus")
+    stream = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
+    epoch, position = np.divmod(stream, n_chips)
+    chips = np.empty(batch, np.int64)
+    for one_epoch in np.unique(epoch):
+        chosen = epoch == one_epoch
+        chips[chosen] = permuted(position[chosen], n_chips, seed, int(one_epoch))
+    return chips
+
+
+def permuted(position: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
+    """Image of positions 0..n-1 under the permutation keyed by (seed, epoch).
+
+    Args:
+        position: (K,) int64 in 0..n-1.
+        n: size of the permuted set.
+        seed: any non-negative integer.
+        epoch: any non-negative integer.
+
+    Returns:
+        (K,) int64 in 0..n-1; distinct positions have distinct images.
+    """
+    keys = np.random.SeedSequence([seed, epoch]).generate_state(ROUNDS, np.uint64)
+    half_bits = np.uint64(max(2, ((n - 1).bit_length() + 1) // 2))
+    image = _feistel(position.astype(np.uint64), half_bits, keys)
+    # The network permutes 0..4^half_bits-1. Walking on from values >= n until one lands below n permutes 0..n-1.
+    while (outside := image >= n).any():
+        image[outside] = _feistel(image[outside], half_bits, keys)
+    return image.astype(np.int64)
+
+
+def _feistel(value: np.ndarray, half_bits: np.uint64, keys: np.ndarray) -> np.ndarray:
+    low = np.uint64((1 << int(half_bits)) - 1)
+    left, right = value >> half_bits, value & low
+    for key in keys:
+        left, right = right, left ^ (_mix(right ^ key) & low)
+    return (left << half_bits) | right
+
+
+def _mix(value: np.ndarray) -> np.ndarray:
+    """Finaliser of SplitMix64 (Steele et al. 2014): every output bit depends on every input bit."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+class CropNumbers(NamedTuple):
     """Samples of an order, one a position."""
 
     epoch: np.ndarray
@@ -75,14 +144,14 @@ class StreamOrder:
         self._sections = self._lay_out()
         self.samples = tiles * crops_per_tile
 
-    def at(self, position: np.ndarray) -> Samples:
+    def at(self, position: np.ndarray) -> CropNumbers:
         """Samples at positions (N,) int64 >= 0 of the stream."""
         epoch, place = np.divmod(position, self.samples)
         tile, crop = np.empty_like(place), np.empty_like(place)
         for one_epoch in np.unique(epoch):
             chosen = epoch == one_epoch
             tile[chosen], crop[chosen] = self._within(place[chosen], int(one_epoch))
-        return Samples(epoch, tile, crop)
+        return CropNumbers(epoch, tile, crop)
 
     def tiles_held(self, readers: int) -> int:
         """Tiles whose crops each of so many equal readers must hold to read hardly any tile twice in an epoch.

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from geoladder.data.batches.batch import PretrainBatch
-from geoladder.models.heads import PAPER_HEADS, PretrainOutput
+from geoladder.models.build import PAPER_HEADS, PretrainOutput
 from geoladder.study.pretraining import Objective, TargetUse
-from geoladder.training.losses import PretrainTerms, pretrain_terms
+from geoladder.training.objective import PretrainTerms, pretrain_terms
 
 
 def raster(classes, weight=1.0):

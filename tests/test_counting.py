@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from geoladder.counting.flops import count_gflops, gflops_fwd
+from geoladder.counting import count_gflops, gflops_fwd
 from geoladder.errors import GeoladderError
-from geoladder.models.heads import PretrainModel
-from geoladder.models.ladder import build_backbone, rung
+from geoladder.models.build import PretrainModel, build_backbone
+from geoladder.models.ladder import rung
 from geoladder.models.upernet import POOLS
 
 BANDS = 10

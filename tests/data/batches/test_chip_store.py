@@ -6,11 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from geoladder.data.batches import stream
-from geoladder.data.batches.batch import PretrainBatch
+from geoladder.data.batches import chip_store
+from geoladder.data.batches.batch import CLIP_SIGMA, BandStats, PretrainBatch
+from geoladder.data.batches.chip_store import training_chips, validation_chips
 from geoladder.data.batches.chips import ChipStore
-from geoladder.data.batches.stats import CLIP_SIGMA, BandStats
-from geoladder.data.batches.stream import training_chips, validation_chips
 from geoladder.errors import GeoladderError
 
 
@@ -88,7 +87,7 @@ def test_ranks_that_cannot_share_evenly_are_refused(opened, pretrain_spec):
 def test_reading_from_disk_gives_the_same(opened, pretrain_spec, monkeypatch):
     spec = pretrain_spec()
     held = next(training_chips(spec, *opened).batches(2))
-    monkeypatch.setattr(stream, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(chip_store, "IN_MEMORY_BYTES", 0)
     assert same(held, next(training_chips(spec, *opened).batches(2)))
 
 

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-import geoladder.runs.code as code
+import geoladder.runs.provenance as code
 from geoladder.registry import ARCHITECTURES, TASKS
 
 
@@ -56,7 +56,7 @@ def test_an_edit_of_an_entrys_looks_and_rates_moves_none(copy_of_the_package):
 
 def test_an_edit_of_what_a_stage_imports_moves_all(copy_of_the_package):
     before = fingerprints()
-    append(copy_of_the_package / "data/batches/masking.py", "\nNEW = 1\n")
+    append(copy_of_the_package / "data/batches/batch.py", "\nNEW = 1\n")
     assert all(fingerprints()[name] != before[name] for name in before)
 
 
