@@ -249,7 +249,7 @@ def test_passes_over_micro_batches_equal_one_big_batch(run, pretrain_spec, tmp_p
 
 
 def test_a_batch_that_cannot_be_shared_stops_before_anything_starts(inputs, pretrain_spec, tmp_path):
-    spec = pretrain_spec().canonical()
+    spec = pretrain_spec()
     with pytest.raises(GeoladderError, match="cannot be shared evenly by 3 devices"):
         pretrain(spec, inputs, Hardware(devices=3), tmp_path)
     assert list(tmp_path.iterdir()) == []

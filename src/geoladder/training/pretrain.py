@@ -176,6 +176,7 @@ def pretrain(
             share the batch, a precision or a number of GPUs that this machine lacks, or a failure of another rank.
         SystemExit: after SIGTERM, with the step reached saved; the same call goes on from there.
     """
+    accumulation(spec.batch, hardware.devices, hardware.micro_batch)  # refuses before anything is written
     torch.set_num_threads(hardware.threads)
     start = time.perf_counter()
     stats = BandStats.load(inputs.stats)
