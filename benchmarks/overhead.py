@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from geoladder.data.batches.batch import PretrainBatch, block_masks
 from geoladder.models.build import PretrainModel, build_backbone
-from geoladder.models.ladder import rung
+from geoladder.registry.ladder import rung
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
 from geoladder.training.objective import Journal, pretrain_terms

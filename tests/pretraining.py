@@ -10,7 +10,7 @@ from affine import Affine
 
 from geoladder.data.batches.chips import MANIFEST_COLUMNS
 from geoladder.data.batches.stats import write_stats
-from geoladder.models.ladder import rung
+from geoladder.registry.ladder import rung
 from geoladder.study.pretraining import Objective, TargetUse
 from geoladder.study.specs import PretrainSpec, StatsSpec
 from geoladder.training.job import Inputs

@@ -7,8 +7,8 @@ from torch import nn
 from geoladder.counting import count_gflops, gflops_fwd
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
-from geoladder.models.ladder import rung
 from geoladder.models.upernet import POOLS
+from geoladder.registry.ladder import rung
 
 BANDS = 10
 HEADS = 4 + 31

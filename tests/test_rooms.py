@@ -16,7 +16,6 @@ ORDER = (
         "errors",
         "suggest",
         "registry",
-        "models.ladder",
         "runs",
         "study",
         "data.labels",
@@ -39,8 +38,6 @@ def room_of(module):
     """The room of a module; verbs are of no room, since only the command line imports them."""
     if module in TOP or module.split(".")[-1] in {"verb", "verbs"}:
         return "top"
-    if module == "models.ladder":  # the table of rungs, which studies are checked against
-        return module
     parts = module.split(".")
     return ".".join(parts[:2]) if parts[0] == "data" and len(parts) > 2 else parts[0]
 

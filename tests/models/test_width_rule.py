@@ -9,8 +9,8 @@ from torch.nn.functional import interpolate
 from geoladder.data.batches.batch import PretrainBatch, block_masks
 from geoladder.models.architectures import mamba_upernet, unet, vit_upernet
 from geoladder.models.build import PretrainModel, build_from
-from geoladder.models.ladder import Rung, scaled_lr
 from geoladder.registry import ARCHITECTURES
+from geoladder.registry.ladder import Rung, scaled_lr
 from geoladder.study.pretraining import Objective
 from geoladder.training.objective import pretrain_terms
 from geoladder.training.optimisation import adamw

@@ -6,8 +6,8 @@ import pytest
 
 from geoladder.cli import main
 from geoladder.errors import GeoladderError
-from geoladder.models.ladder import rung
 from geoladder.registry import ARCHITECTURES
+from geoladder.registry.ladder import rung
 from geoladder.report.best_rates import best_rates, swept_losses
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geoladder.data.bench.reader import Bench, index_bench
-from geoladder.models.ladder import rung
+from geoladder.registry.ladder import rung
 from geoladder.study.specs import FinetuneSpec, TrivialSpec
 from pretraining import PX, smooth
 

@@ -13,8 +13,8 @@ from geoladder.cost.published import PUBLISHED, PX, misses
 from geoladder.counting import count_gflops, count_parameters
 from geoladder.data.labels.bands import BANDS
 from geoladder.models.build import PretrainModel, build_backbone
-from geoladder.models.ladder import rung
 from geoladder.registry import ARCHITECTURES
+from geoladder.registry.ladder import rung
 
 
 def profile(

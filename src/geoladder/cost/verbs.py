@@ -30,7 +30,7 @@ def profile(
     from geoladder.cost.profile import Measurement, profile
     from geoladder.cost.profile import rungs as ladder
     from geoladder.cost.published import PX
-    from geoladder.models.ladder import named
+    from geoladder.registry.ladder import named
 
     if bool(rungs) == whole_ladder:
         raise GeoladderError("name rungs, such as unet-s, or give --all; not both")

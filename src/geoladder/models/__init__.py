@@ -2,7 +2,7 @@
 
 What enters: standardised reflectance (B, 10, H, W) and, in pretraining, a mask of hidden pixels. What leaves: dense
 features at full resolution and one summary vector per image, and from heads on them the outputs of pretraining and
-fine-tuning. `geoladder.models.ladder` names every architecture and size; it imports no torch until a model is built.
+fine-tuning. `registry.ladder` names every architecture and size, without torch; `build` makes models.
 
 Nothing here imports `geoladder.data` or `geoladder.training`.
 """

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, Fill, module
-from geoladder.models.ladder import rung
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Kwargs
+from geoladder.registry.ladder import rung
 from geoladder.suggest import nearest
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)

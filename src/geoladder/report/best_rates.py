@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from geoladder.errors import GeoladderError
-from geoladder.models.ladder import rung
 from geoladder.registry import ARCHITECTURES
+from geoladder.registry.ladder import rung
 
 METRIC = "val_loss"
 ALLOWED = 2.0

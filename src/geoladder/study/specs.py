@@ -9,8 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from geoladder.models.ladder import rung, scaled_lr
 from geoladder.registry.architecture import Kwargs
+from geoladder.registry.ladder import rung, scaled_lr
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench

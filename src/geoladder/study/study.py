@@ -6,8 +6,8 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from geoladder.errors import GeoladderError
-from geoladder.models.ladder import rung
 from geoladder.registry import ARCHITECTURES
+from geoladder.registry.ladder import rung
 from geoladder.study.analysis import Figures, Fit
 from geoladder.study.block import Block
 from geoladder.study.compute import Compute, accumulation

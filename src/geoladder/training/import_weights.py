@@ -28,7 +28,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import module
 from geoladder.models.build import build_backbone
-from geoladder.models.ladder import rung
+from geoladder.registry.ladder import rung
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.block import Block
 from geoladder.training.checkpoints import BACKBONE, check_fit, refuse

@@ -1,6 +1,6 @@
 """What every training step shares: its optimiser, and its learning rate.
 
-The peak learning rate comes from the study and is scaled to the rung's width in `geoladder.models.ladder.scaled_lr`.
+The peak learning rate comes from the study and is scaled to the rung's width in `registry.ladder.scaled_lr`.
 """
 
 import math

@@ -10,8 +10,8 @@ import torch
 from geoladder.counting import count_parameters, gflops_fwd
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone, build_from
-from geoladder.models.ladder import rung, scaled_lr
 from geoladder.registry import ARCHITECTURES
+from geoladder.registry.ladder import rung, scaled_lr
 
 LADDERS = ["unet", "vit_upernet", "mamba_upernet"]
 OURS = [(architecture, size) for architecture in LADDERS for size in ("xs", "s", "m")]
@@ -24,7 +24,9 @@ def parameters(architecture, size):
 
 
 def test_reading_the_ladder_costs_no_torch():
-    code = "import sys, geoladder.models.ladder as l; l.rung('unet', 'xs'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, geoladder.registry.ladder as l; l.rung('unet', 'xs'); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
