@@ -423,7 +423,7 @@ def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):
 
 def test_a_checkpoint_whose_steps_were_counted_in_another_way_is_refused(pretrain_spec):
     """Lightning counts the steps of a module that optimises by hand in a place of their own."""
-    module = PretrainModule(pretrain_spec(), None, Hardware())
+    module = PretrainModule(pretrain_spec(), None, 1, Hardware())
     counted = {"total": {"completed": 0}}
     loops = {"fit_loop": {"epoch_loop.manual_optimization.optim_step_progress": counted}}
     module.on_load_checkpoint({"global_step": 0, "loops": loops})

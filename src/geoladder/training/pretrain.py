@@ -62,12 +62,14 @@ class PretrainModule(lightning.LightningModule):
     takes, so that a checkpoint or a signal never comes between two of them, and every rank judges the same loss.
     """
 
-    def __init__(self, spec: PretrainSpec, source: Source, hardware: Hardware) -> None:
-        """Build the model from the spec's seed, leaving global random state as it was."""
+    def __init__(self, spec: PretrainSpec, source: Source, passes: int, hardware: Hardware) -> None:
+        """Build the model from the spec's seed, leaving global random state as it was.
+
+        A device takes its share of a batch in so many `passes`.
+        """
         super().__init__()
         self.automatic_optimization = False
-        self.spec, self._source = spec, source
-        self._passes = accumulation(spec.batch, hardware.devices, hardware.micro_batch)
+        self.spec, self._source, self._passes = spec, source, passes
         self.steps = math.ceil(spec.samples / spec.batch)
         self.model = _new_model(spec)
         if hardware.activation_checkpointing:
@@ -176,7 +178,7 @@ def pretrain(
             share the batch, a precision or a number of GPUs that this machine lacks, or a failure of another rank.
         SystemExit: after SIGTERM, with the step reached saved; the same call goes on from there.
     """
-    accumulation(spec.batch, hardware.devices, hardware.micro_batch)  # refuses before anything is written
+    passes = accumulation(spec.batch, hardware.devices, hardware.micro_batch)
     torch.set_num_threads(hardware.threads)
     start = time.perf_counter()
     stats = BandStats.load(inputs.stats)
@@ -187,7 +189,7 @@ def pretrain(
     lock: AbstractContextManager[SoftFileLease | None] = only_job(state) if is_first_rank else nullcontext()
     same_run = partial(pretrain, spec, inputs, hardware, out, progress)
     with lock as lease, other_ranks(hardware.devices, same_run):
-        module = PretrainModule(spec, train, hardware)
+        module = PretrainModule(spec, train, passes, hardware)
         journal = Journal(
             state / "log.csv", module.steps, spec.batch, val, spec.objective, module.whole_model
         )
