@@ -1,18 +1,13 @@
 """An architecture is one file: entries check themselves, and a new one goes all the way to the figure."""
 
-import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 
-import geoladder
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
 from geoladder.registry import ARCHITECTURES
@@ -34,6 +29,7 @@ ENTRY = {
 DOCS = ROOT / "docs/ladder.md"
 TOY = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
 """The documented example, so that it stays true."""
+FILE = "models/architectures/toy.py"
 
 
 def entry(**changes) -> str:
@@ -123,44 +119,6 @@ def test_sides_are_those_the_model_takes(architecture, size):
                 model(torch.zeros(1, 10, wrong, wrong))
 
 
-class Toys:
-    """A copy of the package with one more file, and a study folder; driven through the real command line."""
-
-    def __init__(self, folder: Path, source: str, architecture: str = "toy") -> None:
-        self.folder = folder
-        shutil.copytree(
-            Path(geoladder.__file__).parent,
-            folder / "src/geoladder",
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-        (folder / "src/geoladder/models/architectures/toy.py").write_text(source)
-        arms = {"architectures": [architecture], "sizes": ["xs"]}
-        study = {
-            "earth": {"tile_px": 48},
-            "corpora": {"majortom": {"tiles": 12, "seed": 1}},
-            "validation": {"share": 0.3, "chips": 8, "bench_buffer_km": 0},
-            "cleaning": {"chip_px": 16},
-            "bench": {"train_tiles": 1, "test_tiles": 1, "patches_per_tile": 12, "patch_px": 16},
-            "pretrain": {"samples": 16, "batch": 8, "grid": [arms | {"corpora": ["majortom"], "seeds": [0]}]},
-            "finetune": {
-                "steps": 2, "batch": 4, "n": [1], "seeds": [0], "tasks": ["roads"], "validations": 1,
-                "test_patches": 8, "grid": [arms | {"corpora": ["majortom", "scratch"]}],
-            },
-            "gates": None,
-            "fit": {"bootstrap": 2},
-        }  # fmt: skip
-        (folder / "study.yaml").write_text(yaml.safe_dump(study))
-
-    def run(self, *command: str) -> subprocess.CompletedProcess:
-        environment = os.environ | {"PYTHONPATH": str(self.folder / "src")}
-        return subprocess.run(
-            [sys.executable, "-m", *command], cwd=self.folder, env=environment, capture_output=True, text=True
-        )
-
-    def cells(self) -> subprocess.CompletedProcess:
-        return self.run("geoladder.cli", "cells", "--study", "study.yaml")
-
-
 @pytest.mark.parametrize(
     ("source", "architecture", "words"),
     [
@@ -169,30 +127,24 @@ class Toys:
         (TOY, "tay", ["unknown architecture 'tay'", "did you mean 'toy'"]),
     ],
 )
-def test_cells_names_what_is_wrong_without_a_traceback(tmp_path, source, architecture, words):
-    done = Toys(tmp_path, source, architecture).cells()
+def test_cells_names_what_is_wrong_without_a_traceback(package, source, architecture, words):
+    package.add(FILE, source)
+    package.study(architecture)
+    done = package.cells()
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
 
 
-def test_one_file_goes_from_the_cells_to_the_scaling_figure(tmp_path):
-    toys = Toys(tmp_path, TOY)
-    done = toys.cells()
+def test_one_file_goes_from_the_cells_to_the_scaling_figure(package):
+    package.add(FILE, TOY)
+    package.study("toy")
+    done = package.cells()
     assert done.returncode == 0, done.stderr
     assert "toy" in done.stdout
-    snakemake = (
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--cores",
-        "2",
-        "--configfile",
-        "study.yaml",
-    )
-    done = toys.run(*snakemake, "--", "results/figures/scaling.pdf")
+    done = package.make("results/figures/scaling.pdf")
     assert done.returncode == 0, done.stdout + done.stderr
-    results = pd.read_csv(tmp_path / "results/results.csv")
+    results = pd.read_csv(package.folder / "results/results.csv")
     assert set(results[results.architecture == "toy"].stage) == {"pretrain", "finetune"}
-    figure = pd.read_csv(tmp_path / "results/figures/scaling.csv")
+    figure = pd.read_csv(package.folder / "results/figures/scaling.csv")
     assert "toy" in set(figure.architecture)
