@@ -11,11 +11,11 @@ from rasterio.io import MemoryFile
 
 from geoladder.data.archives.grid import cell_of
 from geoladder.study.corpora import Earth
-from geoladder.synth.earth import zipf_shares
-from geoladder.synth.materials import library, snow, soils_near, style_here, water
-from geoladder.synth.place import place_of
+from geoladder.synth.materials import LIBRARY, snow, soils_near, water
+from geoladder.synth.place import Place
 from geoladder.synth.scene import Scene, render
 from geoladder.synth.seasons import greenness, leaf_cover, sun_position, temperature_c
+from geoladder.synth.styles import style_of
 
 EARTH = Earth()
 TOKYO, BERLIN, OCEAN, ICE, LAGOS = (
@@ -131,19 +131,30 @@ def test_physical_spectra() -> None:
 def test_soils_come_from_near_by_and_styles_from_the_region() -> None:
     assert soils_near(0, 37).shape == (12, 10)
     assert not np.array_equal(soils_near(0, 37), soils_near(50, 10))
-    assert 0.02 < library("road").mean() < 0.3
-    place = place_of(EARTH, TOKYO)
-    near = [style_here(EARTH, "settlement", place.region, f"{100 + i}U_5R") for i in range(300)]
-    shares = np.sort(np.bincount(near, minlength=EARTH.styles))[::-1] / len(near)
+    assert 0.02 < LIBRARY["road"].mean() < 0.3
+    block = [(30 + step // 20, 136 + 0.4 * (step % 20)) for step in range(300)]
+    shares = _style_shares(EARTH, block)
     assert shares[:4].sum() > 0.5  # the region's own styles prevail
-    assert zipf_shares(64, 1.1)[0] > 10 * zipf_shares(64, 1.1)[30]
+
+
+def test_styles_have_a_long_tail() -> None:
+    grid = [(lat, lon) for lat in range(-60, 61, 5) for lon in range(-180, 180, 5)]
+    shares = _style_shares(Earth(regional_share=0), grid)
+    assert 0.2 < shares[0] < 0.3  # 1 / sum of r^-1.1 over 64 ranks
+    assert shares[0] > 10 * shares[30]
+
+
+def _style_shares(earth: Earth, places: list[tuple[float, float]]) -> np.ndarray:
+    """Shares of the styles of settlement over places, most frequent first."""
+    styles = [style_of(Place(earth, cell_of(*place)), "settlement") for place in places]
+    return np.sort(np.bincount(styles, minlength=earth.styles))[::-1] / len(styles)
 
 
 def test_coast_and_climate_are_the_real_ones() -> None:
-    assert place_of(EARTH, OCEAN).koppen == 0
-    assert place_of(EARTH, BERLIN).climate in {"Cfb", "Dfb"}
-    assert place_of(EARTH, BERLIN).sea_share == 0
-    assert 0 < place_of(EARTH, LAGOS).sea_share < 1
+    assert Place(EARTH, OCEAN).koppen == 0
+    assert Place(EARTH, BERLIN).climate in {"Cfb", "Dfb"}
+    assert Place(EARTH, BERLIN).sea_share == 0
+    assert 0 < Place(EARTH, LAGOS).sea_share < 1
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="real MajorTOM sample not at hand")

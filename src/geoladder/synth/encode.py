@@ -8,8 +8,11 @@ import rasterio
 from rasterio.io import MemoryFile
 
 DN_PER_REFLECTANCE, OFFSET_DN, OFFSET_BASELINE = 10_000, 1_000, 400
-BANDS_10M = {"B02": 0, "B03": 1, "B04": 2, "B08": 3}
-BANDS_20M = {"B05": 4, "B06": 5, "B07": 6, "B8A": 7, "B11": 8, "B12": 9}
+STORED = {
+    "B01": (6, 0), "B02": (1, 0), "B03": (1, 1), "B04": (1, 2), "B05": (2, 0), "B06": (2, 1), "B07": (2, 2),
+    "B08": (1, 3), "B8A": (2, 3), "B09": (6, 1), "B11": (2, 4), "B12": (2, 5),
+}  # fmt: skip
+"""Bands in the order of the archive: size of a pixel in units of 10 m, and position among the bands of that size."""
 
 
 def offset_dn(baseline: str) -> int:
@@ -35,14 +38,12 @@ def digital_numbers(reflectance: np.ndarray, offset_dn: int, valid: np.ndarray) 
     """
     coastal = 1.65 * reflectance[0] - 0.65 * reflectance[1]
     vapour = 0.89 * reflectance[7] + 0.11 * reflectance[8]
-    half, sixth = _block_mean(reflectance[4:], 2), _block_mean(np.stack([coastal, vapour]), 6)
-    stored = {band: (reflectance[index], 1) for band, index in BANDS_10M.items()}
-    stored |= {band: (half[index - 4], 2) for band, index in BANDS_20M.items()}
-    stored |= {"B01": (sixth[0], 6), "B09": (sixth[1], 6)}
-    full = {factor: _block_mean(valid.astype(np.float32), factor) >= 0.999 for factor in (1, 2, 6)}
+    fine = {1: reflectance[:4], 2: reflectance[4:], 6: np.stack([coastal, vapour])}
+    images = {factor: quantise(_block_mean(bands, factor), offset_dn) for factor, bands in fine.items()}
+    full = {factor: _block_mean(valid.astype(np.float32), factor) >= 0.999 for factor in images}
     return {
-        band: np.where(full[factor], quantise(image, offset_dn), np.uint16(0))
-        for band, (image, factor) in stored.items()
+        band: np.where(full[factor], images[factor][number], np.uint16(0))
+        for band, (factor, number) in STORED.items()
     }
 
 
@@ -51,12 +52,12 @@ def quantise(reflectance: np.ndarray, offset_dn: int) -> np.ndarray:
     return np.clip(np.rint(reflectance * DN_PER_REFLECTANCE) + offset_dn, 1, 65_535).astype(np.uint16)
 
 
-def geotiff(image: np.ndarray, epsg: int, left_m: float, top_m: float, width_m: float) -> bytes:
+def geotiff(image: np.ndarray, epsg: int, left_m: float, top_m: float, pixel_m: float) -> bytes:
     """Single-band deflated GeoTIFF in memory; nodata is 0 but for masks (uint8)."""
-    step = width_m / image.shape[1]
     profile = {
         "driver": "GTiff", "dtype": image.dtype, "count": 1, "height": image.shape[0], "width": image.shape[1],
-        "crs": rasterio.CRS.from_epsg(epsg), "transform": rasterio.Affine(step, 0, left_m, 0, -step, top_m),
+        "crs": rasterio.CRS.from_epsg(epsg),
+        "transform": rasterio.Affine(pixel_m, 0, left_m, 0, -pixel_m, top_m),
         "compress": "deflate", "zlevel": 3, "nodata": 0 if image.dtype == np.uint16 else None,
     }  # fmt: skip
     with MemoryFile() as memory:

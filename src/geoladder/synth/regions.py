@@ -1,20 +1,20 @@
 """The regions of PhilEO Bench and the tiles a synthetic bench has in them.
 
 Tiles are the most settled of some cells near each region's true place, and their dates the clearest of some, as the
-real ones were picked for their labels. `weight` evens out that half of the buckets consist of one region.
+real ones were picked for their labels. A region's weight evens out that half of the buckets consist of one region.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from geoladder.data.archives.grid import cell_of, centre_of
+from geoladder.data.archives.grid import cell_of
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import Earth
 from geoladder.study.downstream import Bench
-from geoladder.synth.atmosphere import weather_of
-from geoladder.synth.earth import stream
-from geoladder.synth.place import place_of
+from geoladder.synth.atmosphere import Day
+from geoladder.synth.earth import stream, table
+from geoladder.synth.place import Place
 from geoladder.synth.rows import draw_baseline, draw_date
 
 DATES = 2  # revisits of each tile
@@ -23,76 +23,32 @@ DATE_TRIES = 6
 SQUARE_METRES_SHARE, NAN_SHARE = 0.15, 0.1  # of tiles: labels in 0-100, labels with NaN
 
 
-@dataclass(frozen=True)
-class Region:
-    """A region of the bench.
+class Region(NamedTuple):
+    """A region of the bench, a row of regions.csv."""
 
-    Attributes:
-        name: as in the file names.
-        lat_deg: middle of the region.
-        lon_deg: middle of the region.
-        spread_deg: tiles lie at most so far from the middle, in latitude and longitude.
-        weight: tiles in units of `train_tiles` and `test_tiles`.
-        roads: whether road labels exist.
-        tested: whether it has test tiles.
-    """
-
-    name: str
-    lat_deg: float
+    name: str  # as in the file names
+    lat_deg: float  # middle
     lon_deg: float
-    spread_deg: float
-    weight: int
-    roads: bool
-    tested: bool
+    spread_deg: float  # tiles lie at most so far from the middle, in latitude and longitude
+    weight: int  # tiles in units of `train_tiles` and `test_tiles`
+    roads: bool  # whether road labels exist
+    tested: bool  # whether it has test tiles
 
 
-REGIONS = (
-    Region("europe", 48.0, 10.0, 6.0, 2, True, True),
-    Region("denmark-1", 56.0, 9.3, 0.6, 1, False, True),
-    Region("denmark-2", 55.5, 11.6, 0.6, 1, False, True),
-    Region("east-africa", 0.0, 37.0, 2.5, 3, True, True),
-    Region("tanzania-1", -3.3, 36.8, 0.8, 1, False, False),
-    Region("tanzania-2", -6.4, 38.6, 0.6, 1, False, False),
-    Region("tanzania-3", -6.2, 35.7, 0.8, 1, False, True),
-    Region("tanzania-4", -8.9, 33.4, 0.8, 1, False, False),
-    Region("tanzania-5", -2.6, 32.9, 0.8, 1, False, False),
-    Region("uganda-1", 0.6, 32.4, 0.8, 1, False, False),
-    Region("eq-guinea", 1.7, 10.2, 0.6, 1, True, True),
-    Region("ghana-1", 6.6, -1.5, 1.0, 1, False, True),
-    Region("egypt-1", 30.6, 31.1, 0.7, 1, False, True),
-    Region("isreal-1", 32.1, 34.95, 0.3, 1, False, False),
-    Region("isreal-2", 31.3, 34.7, 0.3, 1, False, False),
-    Region("nigeria", 8.0, 6.5, 3.0, 2, True, True),
-    Region("senegal", 14.6, -16.2, 0.9, 1, True, True),
-    Region("north-america", 40.0, -88.0, 10.0, 4, True, True),
-    Region("south-america", -21.0, -49.0, 8.0, 4, True, True),
-    Region("japan", 35.8, 138.5, 2.5, 4, True, True),
-)
+REGIONS = [Region(*row) for row in table("regions").itertuples(index=False)]
 
 
-@dataclass(frozen=True)
-class Tile:
-    """One bench tile: a place and its dates.
+class Tile(NamedTuple):
+    """One bench tile: a place and its dates."""
 
-    Attributes:
-        region: name of its `Region`.
-        number: within the region; the file name has it.
-        test: whether it is held out.
-        cell: grid cell.
-        dates: ISO dates.
-        baselines: processing baseline of each date.
-        square_metres: labels of roads and buildings in 0-100 square metres instead of 0-1.
-        nan: whether these labels hold NaN.
-    """
-
-    region: str
-    number: int
-    test: bool
+    region: Region
+    number: int  # within the region; the file name has it
+    test: bool  # whether it is held out
     cell: str
-    dates: tuple[str, ...]
-    baselines: tuple[str, ...]
-    square_metres: bool
-    nan: bool
+    dates: list[str]  # ISO
+    baselines: list[str]  # processing baseline of each date
+    square_metres: bool  # labels of roads and buildings in 0-100 square metres instead of 0-1
+    nan: bool  # whether these labels hold NaN
 
 
 def plan_tiles(earth: Earth, region: Region, bench: Bench) -> list[Tile]:
@@ -100,37 +56,29 @@ def plan_tiles(earth: Earth, region: Region, bench: Bench) -> list[Tile]:
     rng = stream(earth.seed, "bench", region.name, bench.seed)
     train, test = bench.train_tiles * region.weight, bench.test_tiles * region.weight * region.tested
     tiles: list[Tile] = []
-    taken: set[str] = set()
     for number in range(train + test):
-        cell = _settled_cell(rng, earth, region, taken)
-        taken.add(cell)
-        days = sorted(_clear_date(rng, earth, cell) for _ in range(DATES))
-        baselines = tuple(draw_baseline(rng, earth) for _ in days)
-        odd = rng.random(2)
-        tiles.append(
-            Tile(
-                region.name, number, number >= train, cell, tuple(days), baselines,
-                bool(odd[0] < SQUARE_METRES_SHARE), bool(odd[1] < NAN_SHARE),
-            )
-        )  # fmt: skip
+        place = _settled_place(rng, earth, region, {tile.cell for tile in tiles})
+        dates = sorted(_clear_date(rng, place) for _ in range(DATES))
+        baselines = [draw_baseline(rng, earth) for _ in dates]
+        scaled, holes = (rng.random(2) < (SQUARE_METRES_SHARE, NAN_SHARE)).tolist()
+        tiles.append(Tile(region, number, number >= train, place.cell, dates, baselines, scaled, holes))
     return tiles
 
 
-def _settled_cell(rng: np.random.Generator, earth: Earth, region: Region, taken: set[str]) -> str:
+def _settled_place(rng: np.random.Generator, earth: Earth, region: Region, taken: set[str]) -> Place:
     """The most settled of some land cells of a region."""
-    best, most = "", -1.0
+    best = None
     for attempt in range(50 * CANDIDATES):
         lat = region.lat_deg + region.spread_deg * rng.uniform(-1, 1)
-        cell = cell_of(lat, region.lon_deg + region.spread_deg * rng.uniform(-1, 1))
-        place = place_of(earth, cell)
-        if place.population > most and place.sea_share < 0.6 and cell not in taken:
-            best, most = cell, place.population
+        place = Place(earth, cell_of(lat, region.lon_deg + region.spread_deg * rng.uniform(-1, 1)))
+        if place.sea_share < 0.6 and place.cell not in taken:
+            best = max(best or place, place, key=lambda candidate: candidate.population)
         if attempt >= CANDIDATES and best:
             return best
     raise GeoladderError(f"region {region.name} has no land cell left; ask for fewer tiles")
 
 
-def _clear_date(rng: np.random.Generator, earth: Earth, cell: str) -> str:
+def _clear_date(rng: np.random.Generator, place: Place) -> str:
     """The least cloudy of a few dates."""
-    dates = [draw_date(rng, centre_of(cell)[0]) for _ in range(DATE_TRIES)]
-    return min(dates, key=lambda date: weather_of(earth, cell, date).cloud)
+    dates = [draw_date(rng, place.lat_deg) for _ in range(DATE_TRIES)]
+    return min(dates, key=lambda date: Day(place, date).cloud)
