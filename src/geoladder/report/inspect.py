@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 from safetensors import SafetensorError, safe_open
 
 from geoladder.data.archives.npy import label_path, open_npy
+from geoladder.data.archives.tile import read_bands
 from geoladder.data.bench.files import open_labels
 from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
 from geoladder.errors import GeoladderError
@@ -92,22 +91,16 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> Description:
         elif name == "thumbnail":
             lines.append(f"  {name:<12} {len(value):,} bytes")
         else:
-            bands[name], where = _geotiff(value, f"{path} row {row} band {name}")
-            lines.append(f"  {name:<12} {_range(bands[name])}, {where}, {len(value):,} bytes")
+            (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}")
+            bands[name] = band.pixels
+            size = f"{band.crs}, {band.transform.a:g} m, {len(value):,} bytes"
+            lines.append(f"  {name:<12} {_range(band.pixels)}, {size}")
     offset = boa_offset_dn(values["product_id"])
     lines.append(f"  DN offset    {'not given by the baseline' if offset is None else offset}")
     panels = composites(bands)
     if "cloud_mask" in bands:
         panels.append(Panel("cloud mask (0 clear .. 3 shadow)", bands["cloud_mask"], "magma", (0.0, 3.0)))
     return "\n".join(lines), panels
-
-
-def _geotiff(content: bytes, where: str) -> tuple[np.ndarray, str]:
-    try:
-        with MemoryFile(content) as memory, memory.open() as image:
-            return image.read(1), f"{image.crs}, {image.res[0]:g} m"
-    except RasterioError as problem:
-        raise GeoladderError(f"{where} is no readable GeoTIFF ({problem}); fetch the part again") from None
 
 
 def _npy(path: Path, row: int) -> Description:
