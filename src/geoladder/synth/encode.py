@@ -9,8 +9,8 @@ from rasterio.io import MemoryFile
 
 DN_PER_REFLECTANCE, OFFSET_DN, OFFSET_BASELINE = 10_000, 1_000, 400
 STORED = {
-    "B01": (6, 0), "B02": (1, 0), "B03": (1, 1), "B04": (1, 2), "B05": (2, 0), "B06": (2, 1), "B07": (2, 2),
-    "B08": (1, 3), "B8A": (2, 3), "B09": (6, 1), "B11": (2, 4), "B12": (2, 5),
+    "B01": (6, 0), "B02": (1, 0), "B03": (1, 1), "B04": (1, 2), "B05": (2, 0), "B06": (2, 1),
+    "B07": (2, 2), "B08": (1, 3), "B8A": (2, 3), "B09": (6, 1), "B11": (2, 4), "B12": (2, 5),
 }  # fmt: skip
 """Bands in the order of the archive: size of a pixel in units of 10 m, and position among the bands of that size."""
 
@@ -55,8 +55,8 @@ def quantise(reflectance: np.ndarray, offset_dn: int) -> np.ndarray:
 def geotiff(image: np.ndarray, epsg: int, left_m: float, top_m: float, pixel_m: float) -> bytes:
     """Single-band deflated GeoTIFF in memory; nodata is 0 but for masks (uint8)."""
     profile = {
-        "driver": "GTiff", "dtype": image.dtype, "count": 1, "height": image.shape[0], "width": image.shape[1],
-        "crs": rasterio.CRS.from_epsg(epsg),
+        "driver": "GTiff", "dtype": image.dtype, "count": 1,
+        "height": image.shape[0], "width": image.shape[1], "crs": rasterio.CRS.from_epsg(epsg),
         "transform": rasterio.Affine(pixel_m, 0, left_m, 0, -pixel_m, top_m),
         "compress": "deflate", "zlevel": 3, "nodata": 0 if image.dtype == np.uint16 else None,
     }  # fmt: skip

@@ -99,7 +99,7 @@ class Plan:
         setback = depth / 2 - style.street_m / 20 - depth_m / 20 - 0.5
         lanes = [-setback, setback] + ([-0.35 * setback, 0.35 * setback] if setback > 4.2 else [])
         halls = [0.0] if depth < 11 else [-depth / 5, depth / 5]
-        # Kind of block, size in metres, pitch of the plots, offset of their rows, share left empty, height in metres.
+        # Kind of block, size in metres, pitch of plots, offsets of their rows, share left empty, height in metres.
         for kind, size_m, pitch, offsets, gap, height_m in (
             (HOUSES, style.house_m, front_m * 0.13, lanes, style.gap, style.storey_m),
             (SLABS, (58, 18), 7.0, [-0.5 * setback, 0.5 * setback], 0.15, 22),

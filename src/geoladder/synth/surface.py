@@ -36,7 +36,8 @@ def bare_surface(place: Place, plants: Vegetation, ground: Landscape, day: Day) 
     crop = cover == CROP
     parcel = ground.parcels.number[crop]
     mean = (_GREEN * _green_share(place, plants, day))[cover]
-    mean[crop] = _crop_growth(place, plants, ground, day)[parcel]
+    if crop.any():
+        mean[crop] = _crop_growth(place, plants, ground, day)[parcel]
     green = mean + (of_wide * wide + of_medium * medium + of_clump * clump) * (0.25 + 0.75 * mean)
     green += 0.8 * of_stripes * stripes * mean
     green = green.clip(0, 1)
@@ -53,7 +54,8 @@ def bare_surface(place: Place, plants: Vegetation, ground: Landscape, day: Day) 
     for spectrum, share in ((plants.litter, dead), (soils[0], blend), (soils[1], 1 - green - dead - blend)):
         reflectance += spectrum[:, None, None] * share
     bright = 1 + of_crowns * crowns + of_stripes * stripes + tone * wide
-    bright[crop] *= place.stream("tone").normal(1, 0.06, len(ground.crop)).astype(np.float32)[parcel]
+    if crop.any():
+        bright[crop] *= place.stream("tone").normal(1, 0.06, len(ground.crop)).astype(np.float32)[parcel]
     reflectance *= bright.clip(0.25, 2.0)
     _flood(reflectance, place, ground, medium, wide, rng)
     return reflectance
