@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 from rasterio.io import MemoryFile
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.batches import shards
-from geoladder.data.batches.chips import ChipStore, write_chips
-from geoladder.data.batches.squares import take_crops
-from geoladder.data.batches.tile_stream import open_tiles
+from geoladder.data.batches.chip_store import ChipStore, shard_files
+from geoladder.data.batches.chips import write_chips
+from geoladder.data.batches.tile_stream import open_tiles, take_crops
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import BANDS
 from geoladder.study.specs import ChipsSpec, IndexSpec
@@ -106,7 +105,7 @@ def compressed(store: ChipStore, folder: Path) -> None:
 
 def uncompressed(store: ChipStore, folder: Path) -> None:
     order = np.random.default_rng(0).permutation(len(store))
-    maps = [np.load(path, mmap_mode="r") for path in shards.shard_files(folder, 0, "none")]
+    maps = [np.load(path, mmap_mode="r") for path in shard_files(folder, 0, "none")]
 
     def bare() -> None:
         for stored in maps:

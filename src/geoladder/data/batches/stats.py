@@ -34,7 +34,7 @@ def write_stats(spec: StatsSpec, folder: Path, out: Path) -> None:
         GeoladderError: no chips, or a band without variance.
     """
     store = ChipStore(folder)
-    chips = store.rows_of(spec.split)
+    chips = np.flatnonzero(store.column("split") == spec.split)
     if not chips.size:
         name = "training" if spec.split == "train" else "validation"
         raise GeoladderError(f"no {name} chips in {folder}; loosen `cleaning`, or change validation.share")
