@@ -128,21 +128,18 @@ class PretrainBatch(NamedTuple):
     def chunk(self, passes: int) -> list[Self]:
         """The batch in so many equal parts, one after another."""
         truth = {name: values.chunk(passes) for name, values in self.targets.items()}
+        parts = enumerate(zip(self.pixels.chunk(passes), self.mask.chunk(passes), strict=True))
         return [
-            type(self)(pixels, mask, {name: values[part] for name, values in truth.items()})
-            for part, (pixels, mask) in enumerate(
-                zip(self.pixels.chunk(passes), self.mask.chunk(passes), strict=True)
-            )
+            type(self)(pixels, mask, {name: values[number] for name, values in truth.items()})
+            for number, (pixels, mask) in parts
         ]
 
 
 class Source(Protocol):
     """Training samples: chips cut before, or crops read from tiles."""
 
-    @property
-    def side_px(self) -> int:
-        """Side of a sample, 10 m pixels."""
-        ...
+    side_px: int
+    """Side of a sample, 10 m pixels."""
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[PretrainBatch]:
         """Endless batches from `first_step` on; of several ranks, each gets its slice of the same global batch.
@@ -168,19 +165,6 @@ def assemble(
     return PretrainBatch(stats.model_input(*dn, spec.transform), mask, targets)
 
 
-def check_shared(batch: int, ranks: int) -> None:
-    """Refuse ranks that cannot share a batch evenly: none may wait, and gradients must weigh the same.
-
-    Raises:
-        GeoladderError: `ranks` does not divide `batch`.
-    """
-    if batch % ranks:
-        raise GeoladderError(
-            f"a batch of {batch} samples cannot be shared evenly by {ranks} devices; "
-            "make pretrain.batch a multiple of compute.devices"
-        )
-
-
 def step_masks(spec: PretrainSpec, side_px: int, step: int) -> torch.Tensor:
     """Masks of one step's global batch, (batch, 1, side_px, side_px) bool, True where hidden."""
     return seeded_masks(spec.batch, side_px, spec.objective, [spec.seed, step])
@@ -200,8 +184,8 @@ def block_masks(
 
     Args:
         batch: number of chips.
-        height_px: chip height, a multiple of `block_px`.
-        width_px: chip width, a multiple of `block_px`.
+        height_px: of a chip.
+        width_px: of a chip.
         block_px: side of a block.
         ratio: share of blocks hidden, rounded to whole blocks; at least one is hidden and one stays visible.
         generator: source of randomness, on the CPU.

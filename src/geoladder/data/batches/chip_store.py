@@ -26,7 +26,6 @@ from geoladder.data.batches.batch import (
     DNBatch,
     PretrainBatch,
     assemble,
-    check_shared,
     seeded_masks,
     step_masks,
 )
@@ -35,6 +34,7 @@ from geoladder.data.index.split import nested_cells
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
+from geoladder.study.compute import accumulation
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
 
@@ -243,7 +243,7 @@ class Chips:
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[PretrainBatch]:
         """As `Source.batches`."""
-        check_shared(self._spec.batch, ranks)
+        accumulation(self._spec.batch, ranks, None)  # refuses ranks that cannot share a batch evenly
         for step in count(first_step):
             positions = batch_at(step, self._spec.batch, len(self), self._spec.seed)[rank::ranks]
             yield self.batch(positions, step_masks(self._spec, self.side_px, step)[rank::ranks])

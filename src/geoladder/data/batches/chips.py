@@ -45,11 +45,7 @@ def write_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path) -> None:
     manifest.parquet: chip, shard, slot, grid_cell, product_id, split, lat_deg, lon_deg (chip centre), day_of_year,
     koppen, offset_dn, cloud_share.
 
-    Args:
-        spec: chip side, limits and file format.
-        archive: its folder, laid out as the spec says.
-        index: the archive's index.parquet.
-        out: folder; goes on with an interrupted attempt of the same spec and index, and removes any other.
+    Goes on with an interrupted attempt of the same spec and index in `out`, and removes any other.
 
     Raises:
         GeoladderError: more unreadable tiles than `max_corrupt_share`, no chip left, or a shard cannot be written.
@@ -141,20 +137,17 @@ def _key(spec: ChipsSpec, listed: pd.DataFrame, group: Group) -> str:
 
 def _join(pieces: list[Path], manifest: Path) -> int:
     """Write the manifest, a row group a piece; return the number of chips. None of them, no manifest."""
-    counts = [pq.read_metadata(piece).num_rows for piece in pieces]
-    if not sum(counts):
+    pieces = [piece for piece in pieces if pq.read_metadata(piece).num_rows]
+    if not pieces:
         return 0
-    schema = pa.schema(
-        [("chip", pa.int64()), *pq.read_schema(pieces[int(np.argmax(counts))]).remove_metadata()]
-    )
+    schema = pa.schema([("chip", pa.int64()), *pq.read_schema(pieces[0]).remove_metadata()])
     first = 0
     with atomic_path(manifest) as path, pq.ParquetWriter(path, schema) as writer:
-        for piece, count in zip(pieces, counts, strict=True):
-            if count:
-                numbers = pa.array(np.arange(first, first + count, dtype=np.int64))
-                table = pq.read_table(piece).add_column(0, "chip", numbers)
-                writer.write_table(table.replace_schema_metadata(None).cast(schema))
-                first += count
+        for piece in pieces:
+            table = pq.read_table(piece).replace_schema_metadata(None)
+            numbers = pa.array(np.arange(first, first + len(table), dtype=np.int64))
+            writer.write_table(table.add_column(0, "chip", numbers).cast(schema))
+            first += len(table)
     return first
 
 

@@ -33,12 +33,6 @@ def batch_at(step: int, batch: int, n_chips: int, seed: int) -> np.ndarray:
     Steps run through epoch after epoch without a gap: each chip comes exactly once per epoch, each epoch has its own
     order, and a batch may hold the end of one epoch and the start of the next.
 
-    Args:
-        step: 0, 1, 2, ...
-        batch: chips per step.
-        n_chips: size of the training set.
-        seed: any non-negative integer.
-
     Returns:
         (batch,) int64 positions in 0..n_chips-1.
 
@@ -114,11 +108,7 @@ class StreamOrder:
     def __init__(self, tiles: int, crops_per_tile: int, seed: int, shuffle_window: int) -> None:
         """Lay out an epoch: all lanes in blocks, all lanes in single tiles, the rest in fewer and fewer lanes.
 
-        Args:
-            tiles: number of tiles.
-            crops_per_tile: crops taken each time a tile is read.
-            seed: any non-negative integer.
-            shuffle_window: tiles mixed at a time, over all workers of all ranks together.
+        `shuffle_window` tiles are mixed at a time, over all workers of all ranks together.
 
         Raises:
             GeoladderError: there is no tile.
@@ -193,13 +183,7 @@ def positions_of(
 ) -> np.ndarray:
     """Positions in the stream that one worker of one rank reads for one optimiser step.
 
-    Args:
-        step: 0, 1, 2, ...: with the batch, the whole state of the stream.
-        batch: samples per step, over all ranks.
-        rank: this rank.
-        ranks: number of ranks; divides `batch`.
-        worker: this worker of the rank.
-        workers: number of the rank's workers.
+    Step and batch (samples of all ranks, a multiple of `ranks`) are the whole state of the stream.
 
     Returns:
         (N,) int64, ascending; over ranks and workers, the positions step*batch..(step+1)*batch-1, each once.

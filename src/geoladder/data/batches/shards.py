@@ -147,27 +147,26 @@ class NpyShard:
 
     def __init__(self, chip_px: int) -> None:
         """Begin an empty shard of at most `SHARD_BYTES`."""
-        self._rows = np.empty(
-            (max(1, SHARD_BYTES // chip_bytes(chip_px)), chip_bytes(chip_px) // 2), np.uint16
-        )
-        self._dn10, self._dn20 = split_rows(self._rows, chip_px)
-        self.chips = 0
+        size = chip_bytes(chip_px)
+        rows = np.empty((max(1, SHARD_BYTES // size), size // 2), np.uint16)
+        self._dn10, self._dn20 = split_rows(rows, chip_px)
+        self._chips = 0
 
     @property
     def full(self) -> bool:
         """Whether no further chip fits."""
-        return self.chips == len(self._rows)
+        return self._chips == len(self._dn10)
 
     def add(self, dn10: np.ndarray, dn20: np.ndarray) -> None:
         """Take one chip, (4, P, P) and (6, P/2, P/2)."""
-        self._dn10[self.chips], self._dn20[self.chips] = dn10, dn20
-        self.chips += 1
+        self._dn10[self._chips], self._dn20[self._chips] = dn10, dn20
+        self._chips += 1
 
     def write(self, files: list[Path]) -> None:
         """Write the two files of `shard_files`, each whole or not at all."""
         for path, chips in zip(files, (self._dn10, self._dn20), strict=True):
             with atomic_path(path) as temporary:
-                np.save(temporary, chips[: self.chips])
+                np.save(temporary, chips[: self._chips])
 
 
 class Blosc2Shard:
@@ -196,7 +195,6 @@ class Blosc2Shard:
             dparams={"nthreads": 1},
             meta={"geoladder": {"chip_px": chip_px}},
         )
-        self.chips = 0
 
     @property
     def full(self) -> bool:
@@ -206,7 +204,6 @@ class Blosc2Shard:
     def add(self, dn10: np.ndarray, dn20: np.ndarray) -> None:
         """Compress one chip, (4, P, P) and (6, P/2, P/2)."""
         self._frame.append_data(np.concatenate([dn10.ravel(), dn20.ravel()]))
-        self.chips += 1
 
     def write(self, files: list[Path]) -> None:
         """Write the one file of `shard_files`, whole or not at all."""

@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from geoladder.data.archives.sources import open_archive
 from geoladder.data.archives.tile import CLOUDY, Tile, UnreadableTileError, climate_of, ground_m
-from geoladder.data.batches.batch import BandStats, DNBatch, PretrainBatch, assemble, check_shared, step_masks
+from geoladder.data.batches.batch import BandStats, DNBatch, PretrainBatch, assemble, step_masks
 from geoladder.data.batches.chip_store import read_column, training_rows
 from geoladder.data.batches.order import StreamOrder, positions_of
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
+from geoladder.study.compute import accumulation
 from geoladder.study.specs import PretrainSpec
 
 log = logging.getLogger(__name__)
@@ -68,20 +69,6 @@ def open_tiles(index: Path, corpus: str, fraction: Fraction, seed: int) -> pd.Da
     return tiles.iloc[np.lexsort((row, part.cat.codes))].reset_index(drop=True)
 
 
-class Crops(NamedTuple):
-    """Some crops of one tile."""
-
-    dn10: np.ndarray
-    """(K, 4, P, P) uint16."""
-    dn20: np.ndarray
-    """(K, 6, P/2, P/2) uint16."""
-    lat_deg: np.ndarray
-    """(K,) of the crop's centre."""
-    lon_deg: np.ndarray
-    koppen: np.ndarray
-    """(K,) uint8 Köppen-Geiger class at the centre."""
-
-
 def take_crops(
     tile: Tile,
     crop_px: int,
@@ -89,19 +76,20 @@ def take_crops(
     max_cloud_share: float,
     rng: np.random.Generator,
     koppen_raster: Path | None = None,
-) -> Crops | None:
+) -> tuple[np.ndarray, ...] | None:
     """Draw crops uniformly among all allowed places, with replacement.
 
     Args:
         tile: at native resolution.
-        crop_px: side of a crop in 10 m pixels, even.
-        crops: how many.
+        crop_px: side P of a crop in 10 m pixels, even.
+        crops: how many, K.
         max_cloud_share: of a crop's pixels, 0..1.
         rng: draws the places.
-        koppen_raster: map of climates; None: the packaged one.
+        koppen_raster: as for `climate_of`.
 
     Returns:
-        The crops, or None where the tile has no allowed place.
+        (K, 4, P, P) and (K, 6, P/2, P/2) uint16 DN, and (K,) lat_deg, lon_deg and uint8 Köppen-Geiger class of the
+        crops' centres; None where the tile has no allowed place.
     """
     allowed = np.flatnonzero(allowed_places(tile, crop_px, max_cloud_share))
     if not allowed.size:
@@ -115,7 +103,7 @@ def take_crops(
     ground = ground_m(tile.transform, 2 * left + half, 2 * top + half)
     lon_deg, lat_deg = reproject(f"EPSG:{tile.epsg}", "EPSG:4326", *ground)
     climates = climate_of(tile, lat_deg, lon_deg, koppen_raster)
-    return Crops(dn10, dn20, np.array(lat_deg), np.array(lon_deg), climates)
+    return dn10, dn20, np.array(lat_deg), np.array(lon_deg), climates
 
 
 def allowed_places(tile: Tile, crop_px: int, max_cloud_share: float) -> np.ndarray:
@@ -185,15 +173,9 @@ class TileCrops:
         side_px: int,
         workers: int = 0,
     ) -> None:
-        """Open the index.
+        """Open an archive and its index.parquet for a run with `tiles`; crops have the side of the validation chips.
 
-        Args:
-            spec: the run, with `tiles`.
-            archive: MajorTOM folder.
-            index: its index.parquet.
-            stats: band statistics.
-            side_px: of a crop, that of the validation chips.
-            workers: processes that read, of each rank; 0 reads in this one. Changes no batch.
+        In each rank, so many `workers` read, or this process where there are none. That changes no batch.
 
         Raises:
             GeoladderError: no training tile, archive or index is missing, or the spec reads chips.
@@ -217,7 +199,7 @@ class TileCrops:
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[PretrainBatch]:
         """As `Source.batches`; raises GeoladderError too where too many tiles are unusable."""
         spec, workers = self._spec, max(self._workers, 1)
-        check_shared(spec.batch, ranks)  # before workers start
+        accumulation(spec.batch, ranks, None)  # refuses ranks that cannot share a batch evenly
         reads = self._order.reads_per_tile(ranks * workers)
         if reads > 1:
             log.warning(
@@ -261,15 +243,16 @@ class TileCrops:
         """Epoch, tile and crop at each of positions (N,) of the stream."""
         return np.stack(self._order.at(positions), axis=1).tolist()
 
-    def take(self, epoch: int, tile: int) -> tuple[Crops, int]:
-        """Crops of a tile in an epoch and its offset, or of the next usable tile after it.
+    def take(self, epoch: int, tile: int) -> list[tuple[Any, ...]]:
+        """Crops of a tile in an epoch, or of the next usable tile after it: its parts as in `TileReader`, for each.
 
         Raises:
             GeoladderError: too many unusable tiles in a row.
         """
         spec, reading, tiles = self._spec, self._reading, self._tiles
-        for number in (np.arange(tile, tile + min(MAX_SUBSTITUTES, len(tiles))) % len(tiles)).tolist():
-            part, row, offset_dn = tiles.iloc[number]
+        tries = min(MAX_SUBSTITUTES, len(tiles))
+        for number in range(tile, tile + tries):
+            part, row, offset_dn = tiles.iloc[number % len(tiles)]
             try:
                 image = self._archive.read(part, int(row))
             except UnreadableTileError as problem:
@@ -284,10 +267,11 @@ class TileCrops:
                 reading.koppen_raster,
             )
             if crops is not None:
-                return crops, int(offset_dn)
+                dn10, dn20, *places = crops
+                return list(zip(dn10, dn20, [int(offset_dn)] * len(dn10), *places, strict=True))
             log.info("the next tile is read instead: no valid crop in %s row %d", part, row)
         raise GeoladderError(
-            f"of {min(MAX_SUBSTITUTES, len(tiles))} training tiles in a row, from {part} row {row} backwards, none "
+            f"of {tries} training tiles in a row, from {part} row {row} backwards, none "
             f"gives a crop of {self.side_px} px that is valid and at most {reading.max_cloud_share:.0%} cloudy; "
             "check the archive with `geoladder inspect`, or loosen cleaning.chip_max_cloud_share"
         )
@@ -312,7 +296,7 @@ class TileReader(Dataset[Any]):
         self._source, self._capacity = source, capacity
 
     @cached_property
-    def _crops_of(self) -> Callable[[int, int], tuple[Crops, int]]:
+    def _crops_of(self) -> Callable[[int, int], list[tuple[Any, ...]]]:
         return lru_cache(self._capacity)(self._source.take)
 
     def __getitem__(self, positions: np.ndarray) -> tuple[np.ndarray, ...] | GeoladderError | None:
@@ -322,15 +306,14 @@ class TileReader(Dataset[Any]):
         """
         if not positions.size:
             return None
-        samples = []
         try:
-            for epoch, tile, crop in self._source.samples_of(positions):
-                crops, offset_dn = self._crops_of(epoch, tile)
-                samples.append((*(part[crop] for part in crops), offset_dn))
+            samples = [
+                self._crops_of(epoch, tile)[crop] for epoch, tile, crop in self._source.samples_of(positions)
+            ]
         except GeoladderError as problem:
             return GeoladderError(str(problem))
-        dn10, dn20, lat_deg, lon_deg, koppen, offsets = map(np.array, zip(*samples, strict=True))
-        return dn10, dn20, offsets, lat_deg, lon_deg, koppen.astype(np.int64)
+        *parts, koppen = map(np.array, zip(*samples, strict=True))
+        return *parts, koppen.astype(np.int64)
 
 
 def _join(pieces: list[Any], worker: np.ndarray) -> list[np.ndarray]:

@@ -32,7 +32,7 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     Args:
         spec: layout of the archive, what the corpus selects, limits and switches of `cleaning` and `validation`.
         archive: its folder.
-        bench_index: index.parquet of the bench, whose test locations validation keeps away from.
+        bench_index: parquet of the bench's files, whose test locations validation keeps away from.
         index: written, parquet: one row per usable tile (`INDEX_COLUMNS`; split is `train` or `val`).
         ledger: written, CSV: one row per row of the archive: grid_cell, product_id, kept, reason.
 
