@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
@@ -101,18 +100,18 @@ class Blosc2Reader:
 
     def read(self, slots: list[int], places: list[int], rows: np.ndarray) -> None:
         """Decompress the chips at `slots` to `rows` (N, numbers of a chip) uint16, at positions `places`."""
-        for place, slot in zip(places, slots, strict=True):
-            with _damage_named(self._path, f"chip {slot}: "):
+        with _damage_named(self._path):
+            for place, slot in zip(places, slots, strict=True):
                 self._frame.decompress_chunk(slot, dst=rows[place])
 
 
 @contextmanager
-def _damage_named(path: Path, which: str = "") -> Iterator[None]:
+def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, EOFError, RuntimeError, IndexError) as problem:
         raise GeoladderError(
-            f"shard {path} cannot be read ({which}{problem}); delete {path.parent} and run again"
+            f"shard {path} cannot be read ({problem}); delete {path.parent} and run again"
         ) from None
 
 
@@ -128,10 +127,24 @@ def import_blosc2() -> Any:  # noqa: ANN401 - a module without type stubs
     return blosc2
 
 
-def read_column(table: Path, name: str) -> pd.Series:
-    """One column of a parquet table; of texts, each distinct one is kept once, as a category."""
-    column = pq.read_table(table, columns=[name], read_dictionary=[name]).column(0).to_pandas()
-    return column.astype("category") if pd.api.types.is_string_dtype(column) else column
+def read_numbers(table: Path, name: str) -> np.ndarray:
+    """(N,) of one column of a parquet table, in the type it is stored in."""
+    return pq.read_table(table, columns=[name]).column(0).to_numpy()
+
+
+def read_texts(table: Path, name: str) -> tuple[list[str], np.ndarray]:
+    """One column of repeated texts as distinct values and (N,) int32 codes; the column is `values[codes]`."""
+    column = pq.read_table(table, columns=[name], read_dictionary=[name]).column(0)
+    if not len(column):
+        return [], np.empty(0, np.int32)
+    encoded = column.unify_dictionaries().combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int32)
+
+
+def rows_of(table: Path, split: str) -> np.ndarray:
+    """(N,) int64 ascending rows of a split, `train` or `val`, of an index or manifest."""
+    names, codes = read_texts(table, "split")
+    return np.flatnonzero(np.array([name == split for name in names], bool)[codes])
 
 
 def training_rows(table: Path, fraction: Fraction, seed: int) -> tuple[np.ndarray, int]:
@@ -142,10 +155,13 @@ def training_rows(table: Path, fraction: Fraction, seed: int) -> tuple[np.ndarra
     Returns:
         (N,) int64 ascending rows, and the number of cells that the fraction is drawn from.
     """
-    cell, training = read_column(table, "grid_cell"), read_column(table, "split") == "train"
-    cells = cell[training].unique().tolist()
-    kept = cells if fraction == 1 else nested_cells(cells, fraction, seed)
-    return np.flatnonzero(training & cell.isin(kept)), len(cells)
+    rows, (names, cell) = rows_of(table, "train"), read_texts(table, "grid_cell")
+    cells = np.flatnonzero(np.bincount(cell[rows], minlength=len(names)))
+    if fraction == 1:
+        return rows, len(cells)
+    kept = set(nested_cells([names[code] for code in cells], fraction, seed))
+    in_fraction = np.array([name in kept for name in names], bool)
+    return rows[in_fraction[cell[rows]]], len(cells)
 
 
 class ChipStore:
@@ -163,7 +179,7 @@ class ChipStore:
                 f"no chips in {self.folder} (manifest.parquet is missing); run `geoladder chips`"
             )
         self._shard, self._slot, self._offset_dn = (
-            self.column(name).astype(kind)
+            read_numbers(self.manifest, name).astype(kind)
             for name, kind in (("shard", np.int32), ("slot", np.int32), ("offset_dn", np.int16))
         )
         self._codec: ChipCodec = "blosc2" if next(self.folder.glob("chips-*.b2frame"), None) else "none"
@@ -172,10 +188,6 @@ class ChipStore:
     def __len__(self) -> int:
         """Number of chips."""
         return len(self._shard)
-
-    def column(self, name: str) -> np.ndarray:
-        """(N,) of one column of the manifest."""
-        return read_column(self.manifest, name).to_numpy()
 
     @cached_property
     def chip_px(self) -> int:
@@ -219,7 +231,9 @@ class Chips:
     def __init__(self, store: ChipStore, rows: np.ndarray, stats: BandStats, spec: PretrainSpec) -> None:
         """Take the chips at positions `rows` of the store's manifest, as a run wants them."""
         self._store, self._rows, self._stats, self._spec = store, rows, stats, spec
-        lat_deg, lon_deg, koppen = (store.column(name)[rows] for name in ("lat_deg", "lon_deg", "koppen"))
+        lat_deg, lon_deg, koppen = (
+            read_numbers(store.manifest, name)[rows] for name in ("lat_deg", "lon_deg", "koppen")
+        )
         self._places = Places(lat_deg, lon_deg, koppen.astype(np.int64))
         self.side_px = store.chip_px
         small = len(rows) * chip_bytes(self.side_px) < IN_MEMORY_BYTES
@@ -283,7 +297,7 @@ def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chip
         GeoladderError: the folder holds no validation chip.
     """
     store = ChipStore(folder)
-    rows = np.flatnonzero(store.column("split") == "val")
+    rows = rows_of(store.manifest, "val")
     if not rows.size:
         raise GeoladderError(f"{folder} has no validation chip; raise validation.share or add tiles")
     if rows.size > spec.validation_chips:

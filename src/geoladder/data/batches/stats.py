@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 
 from geoladder.data.batches.batch import BandStats, Moments, Transform, transformed
-from geoladder.data.batches.chip_store import ChipStore
+from geoladder.data.batches.chip_store import ChipStore, rows_of
 from geoladder.data.labels.bands import BANDS, to_reflectance
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
@@ -35,7 +35,7 @@ def write_stats(spec: StatsSpec, folder: Path, out: Path) -> None:
         GeoladderError: no chips, or a band without variance.
     """
     store = ChipStore(folder)
-    chips = np.flatnonzero(store.column("split") == spec.split)
+    chips = rows_of(store.manifest, spec.split)
     if not chips.size:
         name = "training" if spec.split == "train" else "validation"
         raise GeoladderError(f"no {name} chips in {folder}; loosen `cleaning`, or change validation.share")
