@@ -100,18 +100,18 @@ class Blosc2Reader:
 
     def read(self, slots: list[int], places: list[int], rows: np.ndarray) -> None:
         """Decompress the chips at `slots` to `rows` (N, numbers of a chip) uint16, at positions `places`."""
-        with _damage_named(self._path):
-            for place, slot in zip(places, slots, strict=True):
+        for place, slot in zip(places, slots, strict=True):
+            with _damage_named(self._path, f"chip {slot}: "):
                 self._frame.decompress_chunk(slot, dst=rows[place])
 
 
 @contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def _damage_named(path: Path, which: str = "") -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, EOFError, RuntimeError, IndexError) as problem:
         raise GeoladderError(
-            f"shard {path} cannot be read ({problem}); delete {path.parent} and run again"
+            f"shard {path} cannot be read ({which}{problem}); delete {path.parent} and run again"
         ) from None
 
 
