@@ -180,15 +180,9 @@ def seeded_masks(samples: int, side_px: int, objective: Objective, key: list[int
 def block_masks(
     batch: int, height_px: int, width_px: int, block_px: int, ratio: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Hide the same number of blocks in every chip, drawn uniformly without replacement.
+    """Hide the same number of blocks in every chip, drawn uniformly without replacement by a CPU `generator`.
 
-    Args:
-        batch: number of chips.
-        height_px: of a chip.
-        width_px: of a chip.
-        block_px: side of a block.
-        ratio: share of blocks hidden, rounded to whole blocks; at least one is hidden and one stays visible.
-        generator: source of randomness, on the CPU.
+    A share `ratio` of blocks is hidden, rounded to whole blocks; at least one is hidden and one stays visible.
 
     Returns:
         (batch, 1, height_px, width_px) bool, True where hidden.

@@ -185,12 +185,8 @@ class CutTile(NamedTuple):
 def cut(tile: Tile, chip_px: int, max_cloud_share: float) -> CutTile:
     """Cut a tile into non-overlapping chips from its upper left corner; what is left at the far sides is unused.
 
-    Chips with nodata (DN 0) in any band, and chips cloudier than `max_cloud_share`, are left out.
-
-    Args:
-        tile: at native resolution.
-        chip_px: side of a chip in 10 m pixels, even, so that chips begin on the 20 m grid.
-        max_cloud_share: of the chip's pixels, 0..1.
+    The side of chips, in 10 m pixels, is even, so that they begin on the 20 m grid. Chips with nodata (DN 0) in any
+    band, and those with a larger share (0..1) of cloudy pixels than `max_cloud_share`, are left out.
     """
     dn10, dn20 = _squares(tile.dn10, chip_px), _squares(tile.dn20, chip_px // 2)
     cloudy = _squares(np.isin(tile.cloud_mask, CLOUDY)[None], chip_px).mean(axis=(1, 2, 3))

@@ -49,11 +49,7 @@ def batch_at(step: int, batch: int, n_chips: int, seed: int) -> np.ndarray:
 def permuted(position: np.ndarray, n: int, seed: int, epoch: np.ndarray) -> np.ndarray:
     """Images of positions 0..n-1 under permutations keyed by (seed, epoch).
 
-    Args:
-        position: (K,) int64 in 0..n-1.
-        n: size of the permuted set.
-        seed: any non-negative integer.
-        epoch: (K,) non-negative integers.
+    Positions (K,) int64 are each of an epoch (K,). Seed and epochs are any non-negative integers.
 
     Returns:
         (K,) int64 in 0..n-1; within an epoch, distinct positions have distinct images.

@@ -268,12 +268,7 @@ class ShardWriter:
                 self.seal(tile, end)
 
     def seal(self, next_tile: int, skip: int = 0, done: bool = False) -> None:
-        """Write the shard and then its piece, and begin the next one.
-
-        Args:
-            next_tile: tile to read next.
-            skip: chips of that tile that are now safe.
-            done: whether this was the last shard.
+        """Write the shard and then its piece, which has this `State`, and begin the next one.
 
         Raises:
             GeoladderError: a file cannot be written; nothing of this shard is left behind.

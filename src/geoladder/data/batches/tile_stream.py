@@ -65,15 +65,11 @@ def open_tiles(index: Path, corpus: str, fraction: Fraction, seed: int) -> pd.Da
             f"{corpus}@{fraction} has no training tile: 0 of {cells} grid cells in {index} are in "
             f"the fraction at seed {seed}; take a larger fraction or more tiles"
         )
-    part = np.argsort(np.argsort(np.array(parts, dtype=object)))[part[rows]]
-    order = np.lexsort((row, part))
-    return pd.DataFrame(
-        {
-            "part": pd.Categorical.from_codes(part[order], pd.Index(sorted(parts))),
-            "row": row[order].astype(np.int32),
-            "offset_dn": offset_dn[order].astype(np.int16),
-        }
+    names = pd.Categorical.from_codes(part[rows], pd.Index(parts)).reorder_categories(sorted(parts))
+    tiles = pd.DataFrame(
+        {"part": names, "row": row.astype(np.int32), "offset_dn": offset_dn.astype(np.int16)}
     )
+    return tiles.sort_values(["part", "row"], ignore_index=True)
 
 
 def take_crops(
@@ -84,15 +80,9 @@ def take_crops(
     rng: np.random.Generator,
     koppen_raster: Path | None = None,
 ) -> tuple[np.ndarray, ...] | None:
-    """Draw crops uniformly among all allowed places, with replacement.
+    """Draw K `crops` of P (even) 10 m pixels a side uniformly among all allowed places, with replacement.
 
-    Args:
-        tile: at native resolution.
-        crop_px: side P of a crop in 10 m pixels, even.
-        crops: how many, K.
-        max_cloud_share: of a crop's pixels, 0..1.
-        rng: draws the places.
-        koppen_raster: as for `climate_of`.
+    At most `max_cloud_share` (0..1) of a crop's pixels are cloudy. `koppen_raster` is as for `climate_of`.
 
     Returns:
         (K, 4, P, P) and (K, 6, P/2, P/2) uint16 DN, and (K,) lat_deg, lon_deg and uint8 Köppen-Geiger class of the
