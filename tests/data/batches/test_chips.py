@@ -284,6 +284,8 @@ def test_a_full_disk_leaves_no_half_shard_and_cutting_goes_on_from_there(
             GeoladderError, match=r"shard \d+ .* No space left .* free some disk space and run again"
         ):
             write_chips(*task)
+    (task[-1] / "pieces").mkdir(exist_ok=True)
+    (task[-1] / "pieces/.00000.1.tmp.parquet").write_bytes(b"half of one, of a killed job")
     safe = [path for path in sorted(task[-1].iterdir()) if path.is_file()]
     assert all(path.name[0] != "." for path in safe) and not (task[-1] / "manifest.parquet").exists()
     per_shard = 2 if codec == "none" else 1

@@ -100,6 +100,17 @@ def test_ranks_that_cannot_share_a_batch_are_refused(crops_of):
         next(crops_of().batches(0, 0, 3))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_comes_out_of_a_worker_as_it_is(tiles, corpus, pretrain_spec, workers):
+    stats = BandStats.load(corpus / "stats.json")
+    spec = pretrain_spec(tiles=READING)
+    crops = TileCrops(spec, tiles / "archive", tiles / "index.parquet", stats, 64, workers)
+    with pytest.raises(
+        GeoladderError, match=r"^of \d+ training tiles in a row, .* none gives a crop of 64 px"
+    ):
+        next(crops.batches(0))
+
+
 def test_crops_have_the_labels_of_their_own_centres(crops_of, bands):
     crops = crops_of(objective=Objective(targets={"band": bands}))
     places = Places(*stored(crops, np.arange(8))[3:])
