@@ -18,15 +18,14 @@ import pyarrow.parquet as pq
 from rasterio.io import MemoryFile
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.batches import shards
-from geoladder.data.batches.chips import ChipStore, write_chips
-from geoladder.data.batches.squares import take_crops
-from geoladder.data.batches.tile_stream import open_tiles
+from geoladder.data.batches.chip_store import ChipStore, shard_files
+from geoladder.data.batches.chips import write_chips
+from geoladder.data.batches.tile_stream import open_tiles, take_crops
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import BANDS
+from geoladder.study.corpora import Corpus, Earth
 from geoladder.study.specs import ChipsSpec, IndexSpec
 from geoladder.synth.archive import write_archive
-from geoladder.synth.earth import EarthConfig
 
 PX, CROPS, REPEATS = 128, 16, 7
 ROWS = 2_250_000
@@ -106,7 +105,7 @@ def compressed(store: ChipStore, folder: Path) -> None:
 
 def uncompressed(store: ChipStore, folder: Path) -> None:
     order = np.random.default_rng(0).permutation(len(store))
-    maps = [np.load(path, mmap_mode="r") for path in shards.shard_files(folder, 0, "none")]
+    maps = [np.load(path, mmap_mode="r") for path in shard_files(folder, 0, "none")]
 
     def bare() -> None:
         for stored in maps:
@@ -149,7 +148,7 @@ if __name__ == "__main__":
         work = Path(name)
         source = Path(sys.argv[1]) if len(sys.argv) > 1 else work / "archive"
         if len(sys.argv) == 1:
-            write_archive(source, EarthConfig(), "majortom", 3, 1068, 1, 0)
+            write_archive(source, Earth(tile_px=1068), Corpus(tiles=3), 1)
         decode(source)
         compressed(cut(source, work, "blosc2"), work / "blosc2")
         uncompressed(cut(source, work, "none"), work / "none")

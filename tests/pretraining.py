@@ -8,7 +8,6 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geoladder.data.batches.chips import MANIFEST_COLUMNS
 from geoladder.data.batches.stats import write_stats
 from geoladder.registry.ladder import rung
 from geoladder.study.pretraining import Objective, TargetUse
@@ -53,7 +52,7 @@ def write_chip_folder(folder, cells=24, per_cell=4, seed=0):
             "cloud_share": 0.0,
         }
     )
-    manifest[MANIFEST_COLUMNS].to_parquet(folder / "manifest.parquet")
+    manifest.to_parquet(folder / "manifest.parquet")
 
 
 @pytest.fixture(scope="session")

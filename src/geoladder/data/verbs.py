@@ -41,7 +41,7 @@ def chips(
 ) -> None:
     """Cut an archive's tiles into a folder of training chips."""
     from geoladder.data.batches.chips import merge_chips, write_chips, write_group
-    from geoladder.data.batches.pieces import Group
+    from geoladder.data.batches.shards import Group
     from geoladder.study.specs import ChipsSpec
 
     node = ChipsSpec.from_json(spec)

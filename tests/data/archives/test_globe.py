@@ -11,7 +11,7 @@ from geoladder.data.archives.globe import Globe
 from geoladder.data.archives.globe_files import is_globe_name
 from geoladder.data.archives.grid import cell_of
 from geoladder.data.archives.tile import UnreadableTileError, ground_m
-from geoladder.data.batches.squares import cut
+from geoladder.data.batches.chips import cut
 from geoladder.data.labels.climate import koppen
 from geoladder.data.labels.targets import decode_phileo_place, great_circle_km
 from geoladder.errors import GeoladderError

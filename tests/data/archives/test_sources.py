@@ -15,7 +15,7 @@ from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.archives.sources import detect, open_archive
 from geoladder.data.archives.tile import TILE_COLUMNS, UnwantedTileError
 from geoladder.data.archives.tile_tree import TileTree
-from geoladder.data.batches.squares import cut
+from geoladder.data.batches.chips import cut
 from geoladder.data.index.build import build_index
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import Corpus, Select

@@ -9,7 +9,7 @@ from layouts import Product, land_cell, write_tif
 from geoladder.data.archives.grid import centre_of
 from geoladder.data.archives.tile import UNKNOWN_CLOUD, UnreadableTileError, halve
 from geoladder.data.archives.tile_tree import ABSENT, TileTree
-from geoladder.data.batches.squares import cut
+from geoladder.data.batches.chips import cut
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 

@@ -8,8 +8,7 @@ import torch
 
 from geoladder.data.batches import chip_store
 from geoladder.data.batches.batch import CLIP_SIGMA, BandStats, PretrainBatch
-from geoladder.data.batches.chip_store import training_chips, validation_chips
-from geoladder.data.batches.chips import ChipStore
+from geoladder.data.batches.chip_store import ChipStore, training_chips, validation_chips
 from geoladder.errors import GeoladderError
 
 
@@ -135,4 +134,4 @@ def test_a_corpus_without_validation_chips_is_refused(corpus, tmp_path, pretrain
     manifest.assign(split="train").to_parquet(tmp_path / "chips/manifest.parquet")
     with pytest.raises(GeoladderError, match="no validation chip"):
         validation_chips(pretrain_spec(), tmp_path / "chips", BandStats.load(corpus / "stats.json"))
-    assert len(ChipStore(corpus / "chips").manifest) == 96
+    assert len(ChipStore(corpus / "chips")) == 96

@@ -30,7 +30,7 @@ def test_any_step_is_reproducible_and_independent_of_the_batch_size(step, batch,
 def test_order_is_shuffled_and_differs_by_epoch_and_seed():
     n = 5000
     place = np.arange(n)
-    orders = [permuted(place, n, seed, epoch) for seed, epoch in [(0, 0), (0, 1), (1, 0)]]
+    orders = [permuted(place, n, seed, np.full(n, epoch)) for seed, epoch in [(0, 0), (0, 1), (1, 0)]]
     for order in orders:
         assert abs(np.corrcoef(place, order)[0, 1]) < 0.05
         assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
@@ -40,7 +40,7 @@ def test_order_is_shuffled_and_differs_by_epoch_and_seed():
 
 def test_first_chip_is_uniform_over_seeds():
     """Chi-square of 16 cells, 1600 draws: 15 degrees of freedom, 37.7 is the 0.1 % point."""
-    first = [permuted(np.array([0]), 16, seed, 0)[0] for seed in range(1600)]
+    first = [permuted(np.array([0]), 16, seed, np.array([0]))[0] for seed in range(1600)]
     counts = np.bincount(first, minlength=16)
     assert ((counts - 100) ** 2 / 100).sum() < 37.7
 

@@ -7,7 +7,7 @@ import torch
 
 from geoladder.data.batches import stats as stats_module
 from geoladder.data.batches.batch import CLIP_SIGMA, BandStats
-from geoladder.data.batches.chips import ChipStore
+from geoladder.data.batches.chip_store import ChipStore
 from geoladder.data.batches.stats import write_stats
 from geoladder.data.labels.bands import BANDS, to_reflectance
 from geoladder.errors import GeoladderError

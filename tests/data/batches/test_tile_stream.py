@@ -10,10 +10,11 @@ import torch
 
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.batches.batch import CLIP_SIGMA, BandStats
-from geoladder.data.batches.tile_stream import TileCrops, open_tiles
+from geoladder.data.batches.tile_stream import TileCrops, TileReader, open_tiles
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import to_reflectance
 from geoladder.errors import GeoladderError
+from geoladder.registry.target import Places
 from geoladder.study.corpora import Corpus, Earth
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import IndexSpec, TileReading
@@ -55,6 +56,11 @@ def crops_of(tiles, corpus, pretrain_spec):
     return make
 
 
+def stored(crops, positions):
+    """Samples as a reader gives them."""
+    return TileReader(crops, 8)[positions]
+
+
 def take(batches, count):
     return [next(batches) for _ in range(count)]
 
@@ -94,9 +100,20 @@ def test_ranks_that_cannot_share_a_batch_are_refused(crops_of):
         next(crops_of().batches(0, 0, 3))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_comes_out_of_a_worker_as_it_is(tiles, corpus, pretrain_spec, workers):
+    stats = BandStats.load(corpus / "stats.json")
+    spec = pretrain_spec(tiles=READING)
+    crops = TileCrops(spec, tiles / "archive", tiles / "index.parquet", stats, 64, workers)
+    with pytest.raises(
+        GeoladderError, match=r"^of \d+ training tiles in a row, .* none gives a crop of 64 px"
+    ):
+        next(crops.batches(0))
+
+
 def test_crops_have_the_labels_of_their_own_centres(crops_of, bands):
     crops = crops_of(objective=Objective(targets={"band": bands}))
-    places = crops.reader(1).read(*crops.samples_of(np.arange(8))).places
+    places = Places(*stored(crops, np.arange(8))[3:])
     classes = next(crops.batches(0)).targets["band"]
     assert classes.tolist() == bands.entry.encode(bands.settings, places).tolist()
     assert len(set(classes.tolist())) > 1
@@ -110,11 +127,11 @@ def test_pixels_are_dn_less_the_offset_of_their_own_tile(tiles, corpus, pretrain
     spec, stats = pretrain_spec(tiles=READING), BandStats.load(corpus / "stats.json")
     crops = TileCrops(spec, tiles / "archive", tmp_path / "index.parquet", stats, PX, workers)
     index = open_tiles(tmp_path / "index.parquet", "majortom", spec.fraction, spec.seed)
-    epoch, tile, crop = crops.samples_of(np.arange(8))
-    stored = crops.reader(1).read(epoch, tile, crop)
-    offsets = index.offset_dn[tile].astype(np.int64)
+    tile = [tile for _, tile, _ in crops.samples_of(np.arange(8))]
+    dn10, dn20, *_ = stored(crops, np.arange(8))
+    offsets = index["offset_dn"][tile].to_numpy(np.int64)
     assert len(set(offsets)) > 1
-    reflectance = to_reflectance(stored.dn10, stored.dn20, offsets)
+    reflectance = to_reflectance(dn10, dn20, offsets)
     mean, std = (torch.tensor(values).view(10, 1, 1) for values in (stats.sqrt.mean, stats.sqrt.std))
     wanted = ((reflectance.sqrt() - mean) / std).clamp(-CLIP_SIGMA, CLIP_SIGMA)
     torch.testing.assert_close(next(crops.batches(0)).pixels, wanted)
@@ -124,21 +141,20 @@ def test_crops_are_bit_exact_squares_of_their_tiles_on_the_20_m_grid(crops_of, t
     crops = crops_of()
     index = open_tiles(tiles / "index.parquet", "majortom", crops._spec.fraction, crops._spec.seed)
     positions = np.arange(24)
-    _, tile, _ = crops.samples_of(positions)
-    piece = crops.reader(1).read(*crops.samples_of(positions))
+    dn10, dn20, *_ = stored(crops, positions)
     archive = MajorTom(tiles / "archive")
-    for number, which in enumerate(tile):
-        whole = archive.read(index.parts[index.part[which]], int(index.row[which]))
+    for number, (_, which, _) in enumerate(crops.samples_of(positions)):
+        whole = archive.read(index["part"][which], index["row"][which])
         places = [
             (top, left)
             for top in range(0, 48 - PX + 1, 2)
             for left in range(0, 48 - PX + 1, 2)
-            if np.array_equal(whole.dn10[:, top : top + PX, left : left + PX], piece.dn10[number])
+            if np.array_equal(whole.dn10[:, top : top + PX, left : left + PX], dn10[number])
         ]
         assert places
         assert any(
             np.array_equal(
-                whole.dn20[:, top // 2 : (top + PX) // 2, left // 2 : (left + PX) // 2], piece.dn20[number]
+                whole.dn20[:, top // 2 : (top + PX) // 2, left // 2 : (left + PX) // 2], dn20[number]
             )
             for top, left in places
         )

@@ -21,6 +21,8 @@ from geoladder.errors import GeoladderError
 
 T = TypeVar("T", float, np.ndarray)
 
+CLOUDY = (1, 2, 3)
+"""Values of a cloud mask that count as cloudy: thick cloud, thin cloud, cloud shadow."""
 UNKNOWN_CLOUD = 4
 """Where a cloud mask says nothing, as FastTOM's author fills it. Counts neither as clear nor as cloudy."""
 

@@ -45,9 +45,7 @@ class BandStats:
     @classmethod
     def from_dict(cls, raw: dict) -> Self:
         """From the dictionary `as_dict` gives; KeyError or TypeError if it is another."""
-        return cls(
-            **{**raw, "linear": Moments(**raw["linear"]), "sqrt": Moments(**raw["sqrt"])},
-        )
+        return cls(**{**raw, "linear": Moments(**raw["linear"]), "sqrt": Moments(**raw["sqrt"])})
 
     def as_dict(self) -> dict:
         """As plain numbers, for JSON."""
@@ -74,7 +72,11 @@ class BandStats:
 
     def standardise(self, reflectance: torch.Tensor, transform: Transform) -> torch.Tensor:
         """(N, 10, H, W) float32 reflectance >= 0 to zero mean and unit variance by band."""
-        mean, std = self._moments(transform, reflectance.device)
+        moments = self.sqrt if transform == "sqrt" else self.linear
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=reflectance.device).view(1, -1, 1, 1)
+            for values in (moments.mean, moments.std)
+        )
         return (transformed(reflectance, transform) - mean) / std
 
     def model_input(
@@ -88,15 +90,21 @@ class BandStats:
         reflectance = to_reflectance(dn10, dn20, offset_dn)
         return self.standardise(reflectance, transform).clamp_(-CLIP_SIGMA, CLIP_SIGMA)
 
-    def _moments(self, transform: Transform, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        moments = self.sqrt if transform == "sqrt" else self.linear
-        mean, std = (torch.tensor(values, dtype=torch.float32) for values in (moments.mean, moments.std))
-        return mean.view(1, -1, 1, 1).to(device), std.view(1, -1, 1, 1).to(device)
-
 
 def transformed(reflectance: torch.Tensor, transform: Transform) -> torch.Tensor:
     """Reflectance of any shape as `transform` has it: as it is, or the square root of what is not negative."""
     return reflectance.clamp(min=0).sqrt() if transform == "sqrt" else reflectance
+
+
+class DNBatch(NamedTuple):
+    """Samples as stored; goes straight into `geoladder.data.labels.bands.to_reflectance`."""
+
+    dn10: np.ndarray
+    """(N, 4, P, P) uint16."""
+    dn20: np.ndarray
+    """(N, 6, P/2, P/2) uint16."""
+    offset_dn: np.ndarray
+    """(N,) int64, to subtract from valid pixels."""
 
 
 class PretrainBatch(NamedTuple):
@@ -119,44 +127,25 @@ class PretrainBatch(NamedTuple):
 
     def chunk(self, passes: int) -> list[Self]:
         """The batch in so many equal parts, one after another."""
-        parts = range(passes)
-        pixels, mask = self.pixels.chunk(passes), self.mask.chunk(passes)
         truth = {name: values.chunk(passes) for name, values in self.targets.items()}
+        parts = enumerate(zip(self.pixels.chunk(passes), self.mask.chunk(passes), strict=True))
         return [
-            type(self)(pixels[n], mask[n], {name: values[n] for name, values in truth.items()}) for n in parts
+            type(self)(pixels, mask, {name: values[number] for name, values in truth.items()})
+            for number, (pixels, mask) in parts
         ]
 
 
-class Samples(NamedTuple):
-    """Samples as stored, and what is known of them."""
-
-    dn10: np.ndarray
-    """(N, 4, P, P) uint16."""
-    dn20: np.ndarray
-    """(N, 6, P/2, P/2) uint16."""
-    offset_dn: np.ndarray
-    """(N,) int64, to subtract from valid pixels."""
-    places: Places
-    """Of their centres."""
-
-
 class Source(Protocol):
-    """Endless batches of training samples: chips cut before, or crops read from tiles."""
+    """Training samples: chips cut before, or crops read from tiles."""
 
-    @property
-    def side_px(self) -> int:
-        """Side of a sample, 10 m pixels."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of chips, or of tiles."""
-        ...
+    side_px: int
+    """Side of a sample, 10 m pixels."""
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[PretrainBatch]:
         """Endless batches from `first_step` on; of several ranks, each gets its slice of the same global batch.
 
         Raises:
-            GeoladderError: the ranks cannot share a batch evenly.
+            GeoladderError: the ranks cannot share a batch evenly, or too many tiles are unusable.
         """
         ...
 
@@ -165,34 +154,15 @@ class Source(Protocol):
         ...
 
 
-class Assembler:
-    """Makes batches of stored samples: offset, reflectance, standardisation, clipping, and the truth of targets."""
-
-    def __init__(self, spec: PretrainSpec, stats: BandStats) -> None:
-        """Make batches as a run wants them."""
-        self._spec, self._stats = spec, stats
-
-    def assemble(self, samples: Samples, mask: torch.Tensor) -> PretrainBatch:
-        """Samples under `mask` (N, 1, P, P) as a batch."""
-        pixels = self._stats.model_input(samples.dn10, samples.dn20, samples.offset_dn, self._spec.transform)
-        targets = {
-            name: torch.from_numpy(use.entry.encode(use.settings, samples.places))
-            for name, use in self._spec.objective.targets.items()
-        }
-        return PretrainBatch(pixels, mask, targets)
-
-
-def check_shared(batch: int, ranks: int) -> None:
-    """Refuse ranks that cannot share a batch evenly: none may wait, and gradients must weigh the same.
-
-    Raises:
-        GeoladderError: `ranks` does not divide `batch`.
-    """
-    if batch % ranks:
-        raise GeoladderError(
-            f"a batch of {batch} samples cannot be shared evenly by {ranks} devices; "
-            "make pretrain.batch a multiple of compute.devices"
-        )
+def assemble(
+    spec: PretrainSpec, stats: BandStats, dn: DNBatch, places: Places, mask: torch.Tensor
+) -> PretrainBatch:
+    """A run's batch of N samples under `mask` (N, 1, P, P): pixels as models see them, and the truth of targets."""
+    targets = {
+        name: torch.from_numpy(use.entry.encode(use.settings, places))
+        for name, use in spec.objective.targets.items()
+    }
+    return PretrainBatch(stats.model_input(*dn, spec.transform), mask, targets)
 
 
 def step_masks(spec: PretrainSpec, side_px: int, step: int) -> torch.Tensor:
@@ -210,15 +180,9 @@ def seeded_masks(samples: int, side_px: int, objective: Objective, key: list[int
 def block_masks(
     batch: int, height_px: int, width_px: int, block_px: int, ratio: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Hide the same number of blocks in every chip, drawn uniformly without replacement.
+    """Hide the same number of blocks in every chip, drawn uniformly without replacement by a CPU `generator`.
 
-    Args:
-        batch: number of chips.
-        height_px: chip height, a multiple of `block_px`.
-        width_px: chip width, a multiple of `block_px`.
-        block_px: side of a block.
-        ratio: share of blocks hidden, rounded to whole blocks; at least one is hidden and one stays visible.
-        generator: source of randomness, on the CPU.
+    A share `ratio` of blocks is hidden, rounded to whole blocks; at least one is hidden and one stays visible.
 
     Returns:
         (batch, 1, height_px, width_px) bool, True where hidden.

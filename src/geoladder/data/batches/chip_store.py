@@ -1,147 +1,198 @@
 """Chips as they are read back: by number in any order, and as batches of pretraining.
 
+Chips lie in shards. A raw shard is a pair of `.npy` files, read by memory map. A compressed one is a `.b2frame` file:
+each chunk is one whole chip, its four 10 m bands and then its six 20 m bands, so any chip is read by its offset in
+the frame without touching its neighbours. Both formats give the same DN. `geoladder.data.batches.chips` writes them.
+
 Batches are a pure function of (spec, step), so a resumed run needs no saved data state. Unusual: chips are not
 flipped or turned. D, the unique pixels of a run, is an axis of the study, and augmentation would multiply it.
-
-Of the manifest only three narrow columns stay in memory; the others are read when wanted, one at a time, so that
-millions of chips open in a second. The folder is written by `geoladder.data.batches.chips`.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from geoladder.data.batches.batch import (
-    Assembler,
     BandStats,
+    DNBatch,
     PretrainBatch,
-    Samples,
-    check_shared,
+    assemble,
     seeded_masks,
     step_masks,
 )
 from geoladder.data.batches.order import batch_at
-from geoladder.data.batches.shards import chip_bytes, open_shards, split_rows
 from geoladder.data.index.split import nested_cells
+from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
+from geoladder.study.compute import accumulation
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
+
+if TYPE_CHECKING:
+    import blosc2
 
 VALIDATION_SEED = 20_250_614
 """Draws the validation set and its masks, the same for every run of every study."""
 VALIDATION_BATCH = 128
 IN_MEMORY_BYTES = 2**30
 
-
-class DNBatch(NamedTuple):
-    """Chips as stored; goes straight into `geoladder.data.labels.bands.to_reflectance`."""
-
-    dn10: np.ndarray
-    """(N, 4, P, P) uint16."""
-    dn20: np.ndarray
-    """(N, 6, P/2, P/2) uint16."""
-    offset_dn: np.ndarray
-    """(N,) int64, to subtract from valid pixels."""
+ChipCodec = Literal["none", "blosc2"]
 
 
-class Codes(NamedTuple):
-    """A column of repeated texts: `values[codes]` gives it back."""
-
-    codes: np.ndarray
-    """(N,) int32."""
-    values: list[str]
-
-    def are(self, text: str) -> np.ndarray:
-        """(N,) bool, which rows have that text."""
-        return np.array([value == text for value in self.values], bool)[self.codes]
+def chip_bytes(chip_px: int) -> int:
+    """Bytes of one chip as uint16, uncompressed: 180,224 at 128 px."""
+    return 2 * (len(BANDS_10M) * chip_px**2 + len(BANDS_20M) * (chip_px // 2) ** 2)
 
 
-class Columns:
-    """A parquet table of chips or of tiles, of which a few columns are wanted, and never all at once."""
+def split_rows(rows: np.ndarray, chip_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chips as rows (N, numbers of a chip) uint16 seen as (N, 4, P, P) and (N, 6, P/2, P/2), without a copy."""
+    half, split = chip_px // 2, len(BANDS_10M) * chip_px**2
+    fine, coarse = rows[:, :split], rows[:, split:]
+    return fine.reshape(-1, len(BANDS_10M), chip_px, chip_px), coarse.reshape(-1, len(BANDS_20M), half, half)
 
-    def __init__(self, path: Path) -> None:
-        """Name the file; nothing is read yet."""
-        self._path = path
 
-    def column(self, name: str) -> np.ndarray:
-        """(N,) numbers of one column, in the type they are stored in."""
-        return pq.read_table(self._path, columns=[name]).column(0).to_numpy()
+def shard_files(folder: Path, shard: int, codec: ChipCodec) -> list[Path]:
+    """The files that make up one shard."""
+    if codec == "blosc2":
+        return [folder / f"chips-{shard:05d}.b2frame"]
+    return [folder / f"{resolution}-{shard:05d}.npy" for resolution in ("10m", "20m")]
 
-    def codes(self, name: str) -> Codes:
-        """One text column, each distinct text once."""
-        column = pq.read_table(self._path, columns=[name], read_dictionary=[name]).column(0)
-        if not pa.types.is_dictionary(column.type):  # no rows at all
-            column = column.dictionary_encode()
-        encoded = column.unify_dictionaries().combine_chunks()
-        if isinstance(encoded, pa.ChunkedArray):  # combine_chunks keeps an empty column in chunks
-            return Codes(np.empty(0, np.int32), [])
-        return Codes(encoded.indices.to_numpy().astype(np.int32), encoded.dictionary.to_pylist())
 
-    def training_rows(self, fraction: Fraction, seed: int) -> tuple[np.ndarray, int]:
-        """Rows for training in the nested fraction of grid cells that `seed` draws, and the number of all such cells.
+class NpyReader:
+    """A finished uncompressed shard, read by memory map."""
 
-        The fraction is one of cells with training rows.
+    def __init__(self, files: list[Path]) -> None:
+        """Open the two files of `shard_files`."""
+        self._maps: list[np.ndarray] = []
+        for path in files:
+            with _damage_named(path):
+                self._maps.append(np.asarray(np.load(path, mmap_mode="r")))
+        self.chip_px = int(self._maps[0].shape[-1])
 
-        Returns:
-            (N,) int64 ascending rows, and the number of cells that the fraction is drawn from.
-        """
-        cell, training = self.codes("grid_cell"), self.codes("split").are("train")
-        trained = np.zeros(len(cell.values), bool)
-        trained[cell.codes[training]] = True
-        cells = np.array(cell.values, object)[trained].tolist()
-        kept = set(cells if fraction == 1 else nested_cells(cells, fraction, seed))
-        in_fraction = np.array([name in kept for name in cell.values], bool)
-        return np.flatnonzero(training & in_fraction[cell.codes]), len(cells)
+    def read(self, slots: list[int], places: list[int], rows: np.ndarray) -> None:
+        """Copy the chips at `slots` to `rows` (N, numbers of a chip) uint16, at positions `places`."""
+        for stored, out in zip(self._maps, split_rows(rows, self.chip_px), strict=True):
+            # Chip by chip: indexing with arrays would copy everything twice.
+            for place, slot in zip(places, slots, strict=True):
+                out[place] = stored[slot]
+
+
+class Blosc2Reader:
+    """A finished compressed shard, its frame read by memory map."""
+
+    def __init__(self, files: list[Path]) -> None:
+        """Open the one file of `shard_files`."""
+        self._path, codec = files[0], import_blosc2()
+        with _damage_named(self._path):
+            self._frame: blosc2.SChunk = codec.open(
+                str(self._path), mode="r", mmap_mode="r", dparams=codec.DParams(nthreads=1)
+            )
+        self.chip_px = int(self._frame.meta["geoladder"]["chip_px"])
+
+    def read(self, slots: list[int], places: list[int], rows: np.ndarray) -> None:
+        """Decompress the chips at `slots` to `rows` (N, numbers of a chip) uint16, at positions `places`."""
+        for place, slot in zip(places, slots, strict=True):
+            with _damage_named(self._path, f"chip {slot}: "):
+                self._frame.decompress_chunk(slot, dst=rows[place])
+
+
+@contextmanager
+def _damage_named(path: Path, which: str = "") -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, EOFError, RuntimeError, IndexError) as problem:
+        raise GeoladderError(
+            f"shard {path} cannot be read ({which}{problem}); delete {path.parent} and run again"
+        ) from None
+
+
+def import_blosc2() -> Any:  # noqa: ANN401 - a module without type stubs
+    """The module blosc2; GeoladderError where it is not installed."""
+    try:
+        import blosc2
+    except ModuleNotFoundError:
+        raise GeoladderError(
+            "compressed chips need blosc2, which is not installed; pip install 'geoladder[codec]', or set "
+            "cleaning.chip_codec: none and cut the chips again"
+        ) from None
+    return blosc2
+
+
+def read_numbers(table: Path, name: str) -> np.ndarray:
+    """(N,) of one column of a parquet table, in the type it is stored in."""
+    return pq.read_table(table, columns=[name]).column(0).to_numpy()
+
+
+def read_texts(table: Path, name: str) -> tuple[list[str], np.ndarray]:
+    """One column of repeated texts as distinct values and (N,) int32 codes; the column is `values[codes]`."""
+    column = pq.read_table(table, columns=[name], read_dictionary=[name]).column(0)
+    if not len(column):
+        return [], np.empty(0, np.int32)
+    encoded = column.unify_dictionaries().combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int32)
+
+
+def rows_of(table: Path, split: str) -> np.ndarray:
+    """(N,) int64 ascending rows of a split, `train` or `val`, of an index or manifest."""
+    names, codes = read_texts(table, "split")
+    return np.flatnonzero(np.array([name == split for name in names], bool)[codes])
+
+
+def training_rows(table: Path, fraction: Fraction, seed: int) -> tuple[np.ndarray, int]:
+    """Rows of an index or manifest for training, in the nested fraction of grid cells that `seed` draws.
+
+    The fraction is one of cells with training rows.
+
+    Returns:
+        (N,) int64 ascending rows, and the number of cells that the fraction is drawn from.
+    """
+    rows, (names, cell) = rows_of(table, "train"), read_texts(table, "grid_cell")
+    cells = np.flatnonzero(np.bincount(cell[rows], minlength=len(names)))
+    if fraction == 1:
+        return rows, len(cells)
+    kept = set(nested_cells([names[code] for code in cells], fraction, seed))
+    in_fraction = np.array([name in kept for name in names], bool)
+    return rows[in_fraction[cell[rows]]], len(cells)
 
 
 class ChipStore:
-    """A folder of chips with its manifest."""
+    """A folder of chips, opened. Of the manifest, three narrow columns stay in memory: millions open in a second."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder, which costs reading three columns of its manifest.
+        """Open a folder.
 
         Raises:
             GeoladderError: the folder has no manifest.
         """
-        self.folder = Path(folder)
-        path = self.folder / "manifest.parquet"
-        if not path.is_file():
+        self.folder, self.manifest = Path(folder), Path(folder) / "manifest.parquet"
+        if not self.manifest.is_file():
             raise GeoladderError(
                 f"no chips in {self.folder} (manifest.parquet is missing); run `geoladder chips`"
             )
-        self.columns = Columns(path)
         self._shard, self._slot, self._offset_dn = (
-            self.columns.column(name).astype(kind)
+            read_numbers(self.manifest, name).astype(kind)
             for name, kind in (("shard", np.int32), ("slot", np.int32), ("offset_dn", np.int16))
         )
-        self._shards = open_shards(self.folder)
+        self._codec: ChipCodec = "blosc2" if next(self.folder.glob("chips-*.b2frame"), None) else "none"
+        self._readers: dict[int, NpyReader | Blosc2Reader] = {}
 
     def __len__(self) -> int:
         """Number of chips."""
         return len(self._shard)
 
     @cached_property
-    def manifest(self) -> pd.DataFrame:
-        """The whole manifest; for small folders, since texts take much memory."""
-        return pd.read_parquet(self.folder / "manifest.parquet")
-
-    @cached_property
     def chip_px(self) -> int:
         """Side of a chip in 10 m pixels."""
-        return self._shards.chip_px(int(self._shard[0]))
-
-    def rows_of(self, split: str) -> np.ndarray:
-        """(N,) int64 chips of a split, `train` or `val`."""
-        return np.flatnonzero(self.columns.codes("split").are(split))
+        return self._reader(int(self._shard[0])).chip_px
 
     def read(self, chips: np.ndarray) -> DNBatch:
         """Read chips by number.
@@ -156,10 +207,16 @@ class ChipStore:
         shard, slot = self._shard[chips], self._slot[chips]
         # Ascending within a shard, so that a cold read moves over the disk in one direction.
         order = np.lexsort((slot, shard))
-        for piece in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1):
-            if piece.size:
-                self._shards.gather(int(shard[piece[0]]), slot[piece], piece, rows)
+        for places in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1):
+            if places.size:
+                self._reader(int(shard[places[0]])).read(slot[places].tolist(), places.tolist(), rows)
         return DNBatch(*split_rows(rows, self.chip_px), self._offset_dn[chips].astype(np.int64))
+
+    def _reader(self, shard: int) -> NpyReader | Blosc2Reader:
+        if shard not in self._readers:
+            reader = Blosc2Reader if self._codec == "blosc2" else NpyReader
+            self._readers[shard] = reader(shard_files(self.folder, shard, self._codec))
+        return self._readers[shard]
 
 
 class Chips:
@@ -173,10 +230,9 @@ class Chips:
 
     def __init__(self, store: ChipStore, rows: np.ndarray, stats: BandStats, spec: PretrainSpec) -> None:
         """Take the chips at positions `rows` of the store's manifest, as a run wants them."""
-        self._store, self._rows, self._spec = store, rows, spec
-        self._assembler = Assembler(spec, stats)
+        self._store, self._rows, self._stats, self._spec = store, rows, stats, spec
         lat_deg, lon_deg, koppen = (
-            store.columns.column(name)[rows] for name in ("lat_deg", "lon_deg", "koppen")
+            read_numbers(store.manifest, name)[rows] for name in ("lat_deg", "lon_deg", "koppen")
         )
         self._places = Places(lat_deg, lon_deg, koppen.astype(np.int64))
         self.side_px = store.chip_px
@@ -197,22 +253,14 @@ class Chips:
             dn = self._store.read(self._rows[positions])
         else:
             dn = DNBatch(*(part[positions] for part in self._in_memory))
-        return self._assembler.assemble(Samples(*dn, self.places(positions)), mask)
+        return assemble(self._spec, self._stats, dn, self.places(positions), mask)
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[PretrainBatch]:
-        """Endless batches from `first_step` on; of several ranks, each gets its slice of the same global batch.
-
-        Raises:
-            GeoladderError: the ranks cannot share a batch evenly.
-        """
-        spec, step = self._spec, first_step
-        check_shared(spec.batch, ranks)
-        mine = slice(rank, None, ranks)
-        while True:
-            positions = batch_at(step, spec.batch, len(self), spec.seed)
-            mask = step_masks(spec, self.side_px, step)
-            yield self.batch(positions[mine], mask[mine])
-            step += 1
+        """As `Source.batches`."""
+        accumulation(self._spec.batch, ranks, None)  # refuses ranks that cannot share a batch evenly
+        for step in count(first_step):
+            positions = batch_at(step, self._spec.batch, len(self), self._spec.seed)[rank::ranks]
+            yield self.batch(positions, step_masks(self._spec, self.side_px, step)[rank::ranks])
 
     def validation_batches(self, objective: Objective, positions: np.ndarray) -> Iterator[PretrainBatch]:
         """Chips at `positions` in this set in order, each with a mask that never changes."""
@@ -233,7 +281,7 @@ def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
         GeoladderError: no chip is left.
     """
     store = ChipStore(folder)
-    rows, cells = store.columns.training_rows(spec.fraction, spec.seed)
+    rows, cells = training_rows(store.manifest, spec.fraction, spec.seed)
     if not rows.size:
         raise GeoladderError(
             f"{spec.corpus}@{spec.fraction} has no training chip: 0 of {cells} grid cells in {folder} are "
@@ -249,7 +297,7 @@ def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chip
         GeoladderError: the folder holds no validation chip.
     """
     store = ChipStore(folder)
-    rows = store.rows_of("val")
+    rows = rows_of(store.manifest, "val")
     if not rows.size:
         raise GeoladderError(f"{folder} has no validation chip; raise validation.share or add tiles")
     if rows.size > spec.validation_chips:

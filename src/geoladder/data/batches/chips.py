@@ -1,8 +1,9 @@
 """Chips: tiles cut into squares once, kept as DN at native resolution.
 
-Unusual: nothing is resampled or converted, so chips are bit-exact copies of the archive. Shards are written first and
-the manifest last, so a manifest means that all its chips are there. An interrupted cutting goes on after its last
-finished shard, and groups of parts can be cut by jobs of their own.
+Unusual: nothing is resampled or converted, so chips are bit-exact copies of the archive. One pixel of nodata in one
+band rules a square out, so whoever reads chips needs no validity mask. Shards are written first and the manifest
+last, so a manifest means that all its chips are there. An interrupted cutting goes on after its last finished shard,
+and groups of parts can be cut by jobs of their own.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import logging
 import shutil
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,17 +20,19 @@ import pyarrow.parquet as pq
 from rasterio.warp import transform as reproject
 
 from geoladder.data.archives.sources import open_archive
-from geoladder.data.archives.tile import Tile, TileSource, UnreadableTileError, UnwantedTileError, climate_of
-from geoladder.data.batches.chip_store import ChipStore, DNBatch
-from geoladder.data.batches.chip_writer import MANIFEST_COLUMNS, ChipWriter
-from geoladder.data.batches.pieces import Dropped, Group, Pieces
-from geoladder.data.batches.shards import all_shard_files, shard_files
-from geoladder.data.batches.squares import CutTile, cut
+from geoladder.data.archives.tile import (
+    CLOUDY,
+    Tile,
+    TileSource,
+    UnreadableTileError,
+    UnwantedTileError,
+    climate_of,
+    ground_m,
+)
+from geoladder.data.batches.shards import Dropped, Group, ShardWriter, State, remove_other_shards
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.specs import ChipsSpec
-
-__all__ = ["MANIFEST_COLUMNS", "ChipStore", "DNBatch", "merge_chips", "write_chips", "write_group"]
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +45,7 @@ def write_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path) -> None:
     manifest.parquet: chip, shard, slot, grid_cell, product_id, split, lat_deg, lon_deg (chip centre), day_of_year,
     koppen, offset_dn, cloud_share.
 
-    Args:
-        spec: chip side, limits and file format.
-        archive: its folder, laid out as the spec says.
-        index: the archive's index.parquet.
-        out: folder; goes on with an interrupted attempt of the same spec and index, and removes any other.
+    Goes on with an interrupted attempt of the same spec and index in `out`, and removes any other.
 
     Raises:
         GeoladderError: more unreadable tiles than `max_corrupt_share`, no chip left, or a shard cannot be written.
@@ -64,24 +63,24 @@ def write_group(spec: ChipsSpec, archive: Path, index: Path, out: Path, group: G
     listed = _listed(spec, index)
     tiles = group.tiles(listed)
     dropped = Dropped(len(listed), spec.max_corrupt_share, archive)
-    writer = ChipWriter(out, spec, group, _key(spec, listed, group), dropped)
+    writer = ShardWriter(out, spec, group, _key(spec, listed, group), dropped)
     if writer.state.done:
         return
     reader = open_archive(archive, spec.layout)
-    for number, row in enumerate(tiles.to_dict("records")):
-        if number < writer.state.next_tile:
-            continue
+    first = writer.state.next_tile
+    for number, row in enumerate(tiles[first:].to_dict("records"), first):
         where = f"{row['part']} row {row['row']} ({row['grid_cell']})"
         tile = _read_tile(reader, row, where, dropped)
         if tile is None:
             continue
         chips = cut(tile, spec.chip_px, spec.chip_max_cloud_share)
-        writer.add(number, _describe(row, tile, chips, spec.koppen_raster), chips)
+        if len(chips.dn10):
+            writer.add(number, chips.dn10, chips.dn20, _describe(row, tile, chips, spec.koppen_raster))
         # Counted after the chips are stored: a shard that ends within a tile must not count the tile's losses.
         for reason, count in chips.dropped.items():
-            dropped.drop("chip", reason, where, count)
-    writer.seal(len(tiles), 0, done=True)
-    log.info("%s: %d tiles cut; dropped: %s", out, len(tiles), dropped.summary())
+            dropped.drop("chip", reason, count, where)
+    writer.seal(len(tiles), done=True)
+    log.info("%s: %d tiles cut; dropped: %s", out, len(tiles), dropped)
 
 
 def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: int) -> None:
@@ -94,28 +93,27 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
     listed = _listed(spec, index)
     dropped = Dropped(len(listed), spec.max_corrupt_share, archive)
     pieces: list[Path] = []
-    for number in range(groups):
-        group = Group(number, groups)
-        group_pieces = Pieces(out, group)
-        newest = group_pieces.newest()
-        if newest is None or newest[1].key != _key(spec, listed, group) or not newest[1].done:
+    for group in (Group(number, groups) for number in range(groups)):
+        of_group = group.pieces(out)
+        state = State.of(of_group, _key(spec, listed, group))
+        if state is None or not state.done:
             raise GeoladderError(
-                f"group {number + 1} of {groups} of {out} is not cut to its end for this index and these settings; "
-                f"run `geoladder chips --parts {number + 1}/{groups}` and merge again"
+                f"group {group.number + 1} of {groups} of {out} is not cut to its end for this index and these "
+                f"settings; run `geoladder chips --parts {group.number + 1}/{groups}` and merge again"
             )
-        group_pieces.replay(dropped)
-        pieces += group_pieces.paths()
+        dropped.add(of_group[-1].with_suffix(".csv"))
+        pieces += of_group
     dropped.write(out / "dropped.csv")
-    _check_corrupt(out / "dropped.csv", len(listed), spec, archive)
-    _remove_others(out, spec, pieces)
+    dropped.check()
+    remove_other_shards(out, pieces, spec.chip_codec)
     chips = _join(pieces, out / "manifest.parquet")
     if not chips:
         raise GeoladderError(
-            f"no chip of {spec.chip_px} px left of the {len(listed)} tiles of {index} ({dropped.summary()}); "
+            f"no chip of {spec.chip_px} px left of the {len(listed)} tiles of {index} ({dropped}); "
             "loosen cleaning.chip_max_cloud_share or lower cleaning.chip_px"
         )
     shutil.rmtree(out / "pieces")
-    log.info("%s: %d tiles, %d chips; dropped: %s", out, len(listed), chips, dropped.summary())
+    log.info("%s: %d tiles, %d chips; dropped: %s", out, len(listed), chips, dropped)
 
 
 def _listed(spec: ChipsSpec, index: Path) -> pd.DataFrame:
@@ -137,40 +135,19 @@ def _key(spec: ChipsSpec, listed: pd.DataFrame, group: Group) -> str:
     return digest.hexdigest()
 
 
-def _check_corrupt(losses: Path, tiles: int, spec: ChipsSpec, archive: Path) -> None:
-    table = pd.read_csv(losses)
-    bad = int(table.loc[(table["unit"] == "tile") & (table["reason"] == "unreadable"), "count"].sum())
-    if bad > spec.max_corrupt_share * tiles:
-        raise GeoladderError(
-            f"{bad} of the {tiles} tiles of {archive} cannot be read, more than cleaning.max_corrupt_share = "
-            f"{spec.max_corrupt_share}; {losses} names the first, the logs of the groups all of them"
-        )
-
-
-def _remove_others(out: Path, spec: ChipsSpec, pieces: list[Path]) -> None:
-    """Remove shards and pieces that are not of this manifest: groups of another scattering."""
-    kept = {path for piece in pieces for path in shard_files(out, int(piece.stem), spec.chip_codec)}
-    for path in all_shard_files(out):
-        if path not in kept:
-            path.unlink()
-
-
 def _join(pieces: list[Path], manifest: Path) -> int:
     """Write the manifest, a row group a piece; return the number of chips. None of them, no manifest."""
-    counts = [pq.read_metadata(piece).num_rows for piece in pieces]
-    if not sum(counts):
+    pieces = [piece for piece in pieces if pq.read_metadata(piece).num_rows]
+    if not pieces:
         return 0
-    schema = pa.schema(
-        [("chip", pa.int64()), *pq.read_schema(pieces[int(np.argmax(counts))]).remove_metadata()]
-    )
+    schema = pa.schema([("chip", pa.int64()), *pq.read_schema(pieces[0]).remove_metadata()])
     first = 0
     with atomic_path(manifest) as path, pq.ParquetWriter(path, schema) as writer:
-        for piece, count in zip(pieces, counts, strict=True):
-            if count:
-                numbers = pa.array(np.arange(first, first + count, dtype=np.int64))
-                table = pq.read_table(piece).add_column(0, "chip", numbers)
-                writer.write_table(table.replace_schema_metadata(None).cast(schema))
-                first += count
+        for piece in pieces:
+            table = pq.read_table(piece).replace_schema_metadata(None)
+            numbers = pa.array(np.arange(first, first + len(table), dtype=np.int64))
+            writer.write_table(table.add_column(0, "chip", numbers).cast(schema))
+            first += len(table)
     return first
 
 
@@ -178,23 +155,61 @@ def _read_tile(reader: TileSource, row: dict[Hashable, Any], where: str, dropped
     try:
         tile = reader.read(row["part"], row["row"])
     except UnwantedTileError as problem:
-        dropped.drop("tile", problem.reason, where)
+        dropped.drop("tile", problem.reason, 1, where)
         return None
     except UnreadableTileError as problem:
         dropped.drop_unreadable(where, str(problem))
         return None
     if (tile.grid_cell, tile.product_id, tile.epsg) != (row["grid_cell"], row["product_id"], row["epsg"]):
-        dropped.drop("tile", "metadata mismatch", where)
+        dropped.drop("tile", "metadata mismatch", 1, where)
         return None
     return tile
+
+
+class CutTile(NamedTuple):
+    """The chips of one tile that are worth keeping."""
+
+    dn10: np.ndarray
+    """(K, 4, P, P) uint16."""
+    dn20: np.ndarray
+    """(K, 6, P/2, P/2) uint16."""
+    easting_m: np.ndarray
+    """(K,) of the chip's centre, in the tile's coordinate system."""
+    northing_m: np.ndarray
+    cloud_share: np.ndarray
+    """(K,) of pixels with thick cloud, thin cloud or shadow."""
+    dropped: dict[str, int]
+    """Chips left out, by reason."""
+
+
+def cut(tile: Tile, chip_px: int, max_cloud_share: float) -> CutTile:
+    """Cut a tile into non-overlapping chips from its upper left corner; what is left at the far sides is unused.
+
+    The side of chips, in 10 m pixels, is even, so that they begin on the 20 m grid. Chips with nodata (DN 0) in any
+    band, and those with a larger share (0..1) of cloudy pixels than `max_cloud_share`, are left out.
+    """
+    dn10, dn20 = _squares(tile.dn10, chip_px), _squares(tile.dn20, chip_px // 2)
+    cloudy = _squares(np.isin(tile.cloud_mask, CLOUDY)[None], chip_px).mean(axis=(1, 2, 3))
+    nodata = (dn10 == 0).any(axis=(1, 2, 3)) | (dn20 == 0).any(axis=(1, 2, 3))
+    cloud = ~nodata & (cloudy > max_cloud_share)
+    keep = ~nodata & ~cloud
+    down, right = np.divmod(np.flatnonzero(keep), max(tile.dn10.shape[2] // chip_px, 1))
+    easting, northing = ground_m(tile.transform, (right + 0.5) * chip_px, (down + 0.5) * chip_px)
+    dropped = {"nodata": int(nodata.sum()), "cloud": int(cloud.sum())}
+    return CutTile(dn10[keep], dn20[keep], easting, northing, cloudy[keep].astype(np.float32), dropped)
+
+
+def _squares(image: np.ndarray, side: int) -> np.ndarray:
+    """(C, H, W) to (K, C, side, side), row by row of squares."""
+    bands, down, right = image.shape[0], image.shape[1] // side, image.shape[2] // side
+    blocks = image[:, : down * side, : right * side].reshape(bands, down, side, right, side)
+    return blocks.transpose(1, 3, 0, 2, 4).reshape(-1, bands, side, side)
 
 
 def _describe(
     row: dict[Hashable, Any], tile: Tile, chips: CutTile, koppen_raster: Path | None
 ) -> pd.DataFrame:
     """Manifest rows of a tile's chips, but for chip, shard and slot."""
-    if not len(chips.dn10):
-        return pd.DataFrame()
     lon_deg, lat_deg = reproject(f"EPSG:{tile.epsg}", "EPSG:4326", chips.easting_m, chips.northing_m)
     return pd.DataFrame(
         {

@@ -33,12 +33,6 @@ def batch_at(step: int, batch: int, n_chips: int, seed: int) -> np.ndarray:
     Steps run through epoch after epoch without a gap: each chip comes exactly once per epoch, each epoch has its own
     order, and a batch may hold the end of one epoch and the start of the next.
 
-    Args:
-        step: 0, 1, 2, ...
-        batch: chips per step.
-        n_chips: size of the training set.
-        seed: any non-negative integer.
-
     Returns:
         (batch,) int64 positions in 0..n_chips-1.
 
@@ -49,32 +43,28 @@ def batch_at(step: int, batch: int, n_chips: int, seed: int) -> np.ndarray:
         raise GeoladderError("no training chips to draw from; loosen `cleaning` or add tiles to the corpus")
     stream = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
     epoch, position = np.divmod(stream, n_chips)
-    chips = np.empty(batch, np.int64)
-    for one_epoch in np.unique(epoch):
-        chosen = epoch == one_epoch
-        chips[chosen] = permuted(position[chosen], n_chips, seed, int(one_epoch))
-    return chips
+    return permuted(position, n_chips, seed, epoch)
 
 
-def permuted(position: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
-    """Image of positions 0..n-1 under the permutation keyed by (seed, epoch).
+def permuted(position: np.ndarray, n: int, seed: int, epoch: np.ndarray) -> np.ndarray:
+    """Images of positions 0..n-1 under permutations keyed by (seed, epoch).
 
-    Args:
-        position: (K,) int64 in 0..n-1.
-        n: size of the permuted set.
-        seed: any non-negative integer.
-        epoch: any non-negative integer.
+    Positions (K,) int64 are each of an epoch (K,). Seed and epochs are any non-negative integers.
 
     Returns:
-        (K,) int64 in 0..n-1; distinct positions have distinct images.
+        (K,) int64 in 0..n-1; within an epoch, distinct positions have distinct images.
     """
-    keys = np.random.SeedSequence([seed, epoch]).generate_state(ROUNDS, np.uint64)
     half_bits = np.uint64(max(2, ((n - 1).bit_length() + 1) // 2))
-    image = _feistel(position.astype(np.uint64), half_bits, keys)
-    # The network permutes 0..4^half_bits-1. Walking on from values >= n until one lands below n permutes 0..n-1.
-    while (outside := image >= n).any():
-        image[outside] = _feistel(image[outside], half_bits, keys)
-    return image.astype(np.int64)
+    images = np.empty_like(position)
+    for one_epoch in np.unique(epoch):
+        keys = np.random.SeedSequence([seed, int(one_epoch)]).generate_state(ROUNDS, np.uint64)
+        chosen = epoch == one_epoch
+        image = _feistel(position[chosen].astype(np.uint64), half_bits, keys)
+        # The network permutes 0..4^half_bits-1. Walking on from values >= n until one lands below permutes 0..n-1.
+        while (outside := image >= n).any():
+            image[outside] = _feistel(image[outside], half_bits, keys)
+        images[chosen] = image
+    return images
 
 
 def _feistel(value: np.ndarray, half_bits: np.uint64, keys: np.ndarray) -> np.ndarray:
@@ -103,32 +93,18 @@ class CropNumbers(NamedTuple):
     """(N,) int64 in 0..crops_per_tile-1."""
 
 
-class _Section(NamedTuple):
-    """A stretch of an epoch in which every lane has the same number of tiles."""
-
-    first: int
-    """Number of tiles before it in the epoch."""
-    lanes: int
-    tiles: int
-    """Tiles of a lane."""
-    block: int
-
-
 class StreamOrder:
     """Samples by position in an endless stream of epochs, each with every (tile, crop) once, in its own order.
 
     Attributes:
+        lanes: in most of an epoch.
         samples: of one epoch.
     """
 
     def __init__(self, tiles: int, crops_per_tile: int, seed: int, shuffle_window: int) -> None:
-        """Lay out an epoch.
+        """Lay out an epoch: all lanes in blocks, all lanes in single tiles, the rest in fewer and fewer lanes.
 
-        Args:
-            tiles: number of tiles.
-            crops_per_tile: crops taken each time a tile is read.
-            seed: any non-negative integer.
-            shuffle_window: tiles mixed at a time, over all workers of all ranks together.
+        `shuffle_window` tiles are mixed at a time, over all workers of all ranks together.
 
         Raises:
             GeoladderError: there is no tile.
@@ -141,79 +117,61 @@ class StreamOrder:
         self._mixed = min(MIXED_TILES, crops_per_tile, shuffle_window)
         self.lanes = shuffle_window // self._mixed
         self._block = max(1, min(BLOCK_TILES, tiles // (BLOCKS_PER_LANE * self.lanes)))
-        self._sections = self._lay_out()
         self.samples = tiles * crops_per_tile
+        sections, first = [], 0
+        fewer = [lanes for lanes in range(self.lanes, 0, -1) if self.lanes % lanes == 0]
+        for lanes, block in [(self.lanes, self._block), *((lanes, 1) for lanes in fewer)]:
+            per_lane = (tiles - first) // (lanes * block) * block
+            if per_lane:
+                sections.append((first, lanes, per_lane, block))
+                first += lanes * per_lane
+        self._sections = np.array(sections, np.int64)
+        """(S, 4): tiles of the epoch before a section, its lanes, tiles of each lane, tiles of a block."""
 
     def at(self, position: np.ndarray) -> CropNumbers:
-        """Samples at positions (N,) int64 >= 0 of the stream."""
+        """Samples at positions (N,) int64 >= 0 of the stream.
+
+        In period i, a lane takes one crop after the other, crop u from the tile it has read u mod `mixed` periods
+        before; so it reads one new tile a period. Round a lane's end, that is a permutation of its samples. Lanes
+        begin their periods one after the other, which spreads reading evenly over time.
+
+        For example, a lane of tiles a, b, c, ..., z, with three crops a tile and two tiles mixed, gives crops
+        a0 z1 a2 in its first period, b0 a1 b2 in its second, c0 b1 c2 in its third.
+        """
         epoch, place = np.divmod(position, self.samples)
-        tile, crop = np.empty_like(place), np.empty_like(place)
-        for one_epoch in np.unique(epoch):
-            chosen = epoch == one_epoch
-            tile[chosen], crop[chosen] = self._within(place[chosen], int(one_epoch))
-        return CropNumbers(epoch, tile, crop)
+        section = np.searchsorted(self._sections[:, 0] * self._crops, place, side="right") - 1
+        first, lanes, tiles, block = self._sections[section].T
+        step, lane = np.divmod(place - first * self._crops, lanes)
+        late = (step + lane * self._crops // lanes) % (tiles * self._crops)
+        period, crop = np.divmod(late, self._crops)
+        of_lane, in_block = np.divmod((period - crop % self._mixed) % tiles, block)
+        return CropNumbers(epoch, self._row(first + (of_lane * lanes + lane) * block + in_block, epoch), crop)
 
     def tiles_held(self, readers: int) -> int:
         """Tiles whose crops each of so many equal readers must hold to read hardly any tile twice in an epoch.
 
         One more a lane than it mixes: a reader that forgets what it used longest ago keeps a finished tile a while.
         """
-        return max(
-            section.lanes // gcd(readers, section.lanes) * min(self._mixed + 1, section.tiles)
-            for section in self._sections
-        )
+        _, lanes, tiles, _ = self._sections.T
+        return int((lanes // np.gcd(readers, lanes) * np.minimum(self._mixed + 1, tiles)).max())
 
     def reads_per_tile(self, readers: int) -> int:
         """How many of so many equal readers read each tile: 1 if their number divides `lanes`."""
         return readers // gcd(readers, self.lanes)
 
-    def _lay_out(self) -> list[_Section]:
-        """All lanes in blocks; all lanes in single tiles; then what is left in fewer and fewer lanes."""
-        fewer = [lanes for lanes in range(self.lanes, 0, -1) if self.lanes % lanes == 0]
-        sections, first = [], 0
-        for lanes, block in [(self.lanes, self._block), *((lanes, 1) for lanes in fewer)]:
-            tiles = (self._tiles - first) // (lanes * block) * block
-            if tiles:
-                sections.append(_Section(first, lanes, tiles, block))
-                first += lanes * tiles
-        return sections
-
-    def _within(self, place: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tile and crop at places of one epoch."""
-        ordinal, crop = np.empty_like(place), np.empty_like(place)
-        starts = np.array([section.first * self._crops for section in self._sections])
-        which = np.searchsorted(starts, place, side="right") - 1
-        for number, section in enumerate(self._sections):
-            chosen = which == number
-            if chosen.any():
-                ordinal[chosen], crop[chosen] = self._in_section(place[chosen] - starts[number], section)
-        return self._row(ordinal, epoch), crop
-
-    def _in_section(self, place: np.ndarray, section: _Section) -> tuple[np.ndarray, np.ndarray]:
-        """Ordinal of the tile in the epoch, and crop.
-
-        In period i, a lane takes one crop after the other, crop u from the tile it has read u mod `mixed` periods
-        before; so it reads one new tile a period. Round a lane's end, that is a permutation of its samples. Lanes
-        begin their periods one after the other, which spreads reading evenly over time.
-        """
-        step, lane = np.divmod(place, section.lanes)
-        late = (step + lane * self._crops // section.lanes) % (section.tiles * self._crops)
-        period, crop = np.divmod(late, self._crops)
-        tile = (period - crop % self._mixed) % section.tiles
-        block, within = np.divmod(tile, section.block)
-        return section.first + (block * section.lanes + lane) * section.block + within, crop
-
-    def _row(self, ordinal: np.ndarray, epoch: int) -> np.ndarray:
-        """Tile of an ordinal: blocks permuted, their borders elsewhere each epoch."""
+    def _row(self, ordinal: np.ndarray, epoch: np.ndarray) -> np.ndarray:
+        """Tile of an ordinal of an epoch: blocks permuted, their borders elsewhere each epoch."""
         blocks = self._tiles // self._block
-        place, within = np.divmod(ordinal, self._block)
+        place, in_block = np.divmod(ordinal, self._block)
         whole = place < blocks
         row = ordinal.copy()
-        row[whole] = permuted(place[whole], blocks, self._seed, epoch) * self._block + within[whole]
-        turn = int(
-            np.random.SeedSequence([self._seed, epoch, 1]).generate_state(1, np.uint64)[0] % self._tiles
-        )
-        return (row + turn) % self._tiles
+        row[whole] = permuted(place[whole], blocks, self._seed, epoch[whole]) * self._block + in_block[whole]
+        epochs, which = np.unique(epoch, return_inverse=True)
+        turns = [
+            np.random.SeedSequence([self._seed, int(one), 1]).generate_state(1, np.uint64)[0] % self._tiles
+            for one in epochs
+        ]
+        return (row + np.array(turns, np.int64)[which]) % self._tiles
 
 
 def positions_of(
@@ -221,13 +179,7 @@ def positions_of(
 ) -> np.ndarray:
     """Positions in the stream that one worker of one rank reads for one optimiser step.
 
-    Args:
-        step: 0, 1, 2, ...: with the batch, the whole state of the stream.
-        batch: samples per step, over all ranks.
-        rank: this rank.
-        ranks: number of ranks; divides `batch`.
-        worker: this worker of the rank.
-        workers: number of the rank's workers.
+    Step and batch (samples of all ranks, a multiple of `ranks`) are the whole state of the stream.
 
     Returns:
         (N,) int64, ascending; over ranks and workers, the positions step*batch..(step+1)*batch-1, each once.

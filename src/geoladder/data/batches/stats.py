@@ -7,11 +7,12 @@ for reflectance and for its square root. Sums run in float64 over a seeded draw 
 import json
 import logging
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from geoladder.data.batches.batch import BandStats, Moments, Transform, transformed
-from geoladder.data.batches.chip_store import ChipStore
+from geoladder.data.batches.chip_store import ChipStore, rows_of
 from geoladder.data.labels.bands import BANDS, to_reflectance
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
@@ -34,16 +35,13 @@ def write_stats(spec: StatsSpec, folder: Path, out: Path) -> None:
         GeoladderError: no chips, or a band without variance.
     """
     store = ChipStore(folder)
-    chips = store.rows_of(spec.split)
+    chips = rows_of(store.manifest, spec.split)
     if not chips.size:
         name = "training" if spec.split == "train" else "validation"
         raise GeoladderError(f"no {name} chips in {folder}; loosen `cleaning`, or change validation.share")
     if chips.size > MAX_CHIPS:
         chips = np.random.default_rng(DRAW_SEED).choice(chips, MAX_CHIPS, replace=False)
-    sums: dict[Transform, np.ndarray] = {
-        "linear": np.zeros((2, len(BANDS))),
-        "sqrt": np.zeros((2, len(BANDS))),
-    }
+    sums: dict[Transform, np.ndarray] = {name: np.zeros((2, len(BANDS))) for name in get_args(Transform)}
     pixels = 0
     for start in range(0, chips.size, CHUNK):
         reflectance = to_reflectance(*store.read(np.sort(chips)[start : start + CHUNK]))
@@ -51,9 +49,8 @@ def write_stats(spec: StatsSpec, folder: Path, out: Path) -> None:
         for transform, total in sums.items():
             values = transformed(reflectance, transform).double()
             total += np.stack([values.sum((0, 2, 3)).numpy(), values.square().sum((0, 2, 3)).numpy()])
-    stats = BandStats(
-        list(BANDS), _settle(sums["linear"], pixels), _settle(sums["sqrt"], pixels), pixels, spec.fingerprint
-    )
+    linear, sqrt = (_settle(sums[name], pixels) for name in ("linear", "sqrt"))
+    stats = BandStats(list(BANDS), linear, sqrt, pixels, spec.fingerprint)
     with atomic_path(out) as path:
         path.write_text(json.dumps(stats.as_dict(), indent=2) + "\n")
     log.info("band statistics of %d chips, %d pixels", chips.size, pixels)

@@ -5,37 +5,35 @@ of ranks and workers gives the same batches. Each tile is read once, its crops k
 read, or has no valid crop, is replaced by the next one that has, always by the same: a run of days must not end at
 one bad row, nor may samples be missing. Workers send DN, a quarter of the bytes of float32; reflectance is made
 where the batch is.
+
+No crop is drawn and thrown away: sums over every possible square tell which ones are wholly valid and not too cloudy,
+and crops are drawn among those, so they are uniform over what the tile has to offer.
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cached_property, lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from rasterio.warp import transform as reproject
+from torch.utils.data import DataLoader, Dataset
 
 from geoladder.data.archives.sources import open_archive
-from geoladder.data.archives.tile import Tile, UnreadableTileError
-from geoladder.data.batches.batch import (
-    Assembler,
-    BandStats,
-    PretrainBatch,
-    Samples,
-    check_shared,
-    step_masks,
-)
-from geoladder.data.batches.chip_store import Columns
+from geoladder.data.archives.tile import CLOUDY, Tile, UnreadableTileError, climate_of, ground_m
+from geoladder.data.batches.batch import BandStats, DNBatch, PretrainBatch, assemble, step_masks
+from geoladder.data.batches.chip_store import read_numbers, read_texts, training_rows
 from geoladder.data.batches.order import StreamOrder, positions_of
-from geoladder.data.batches.squares import Crops, expected_union_px, take_crops
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
-from geoladder.study.specs import PretrainSpec, TileReading
+from geoladder.study.compute import accumulation
+from geoladder.study.specs import PretrainSpec
 
 log = logging.getLogger(__name__)
 
@@ -43,38 +41,21 @@ MAX_SUBSTITUTES = 32
 """So many unusable tiles in a row are no accident: the archive is broken, or the wrong one."""
 
 
-@dataclass(frozen=True)
-class TileIndex:
-    """Training tiles in the archive's order, by part and then by row: 2.25 million of them take some 30 MB.
+def open_tiles(index: Path, corpus: str, fraction: Fraction, seed: int) -> pd.DataFrame:
+    """Training tiles of an index in the nested fraction of its grid cells that `seed` draws, by part and then by row.
 
-    Coordinates are not kept: a crop's place follows from its tile's own georeference.
-    """
+    Coordinates are not kept: a crop's place follows from its tile's own georeference. 2.25 million tiles take 20 MB.
 
-    parts: list[str]
-    """Names of all parts."""
-    part: np.ndarray
-    """(N,) int32 positions in `parts`."""
-    row: np.ndarray
-    """(N,) int32 row in the part."""
-    offset_dn: np.ndarray
-    """(N,) int16, to subtract from valid pixels."""
-
-    def __len__(self) -> int:
-        """Number of tiles."""
-        return len(self.part)
-
-
-def open_tiles(index: Path, corpus: str, fraction: Fraction, seed: int) -> TileIndex:
-    """Training tiles of an index in the nested fraction of its grid cells that `seed` draws.
+    Returns:
+        part (category), row (int32) in the part, offset_dn (int16, to subtract from valid pixels).
 
     Raises:
         GeoladderError: the index cannot be read, or no tile is left.
     """
-    columns = Columns(index)
     try:
-        rows, cells = columns.training_rows(fraction, seed)
-        part = columns.codes("part")
-        row, offset_dn = (columns.column(name)[rows] for name in ("row", "offset_dn"))
+        rows, cells = training_rows(index, fraction, seed)
+        parts, part = read_texts(index, "part")
+        row, offset_dn = (read_numbers(index, name)[rows] for name in ("row", "offset_dn"))
     except (OSError, pa.ArrowException, KeyError) as problem:
         raise GeoladderError(
             f"{index} is no index of tiles ({problem}); write it with `geoladder index`"
@@ -84,90 +65,93 @@ def open_tiles(index: Path, corpus: str, fraction: Fraction, seed: int) -> TileI
             f"{corpus}@{fraction} has no training tile: 0 of {cells} grid cells in {index} are in "
             f"the fraction at seed {seed}; take a larger fraction or more tiles"
         )
-    rank = np.argsort(np.argsort(np.array(part.values, dtype=object))).astype(np.int32)
-    parts = rank[part.codes[rows]]
-    order = np.lexsort((row, parts))
-    return TileIndex(
-        sorted(part.values), parts[order], row[order].astype(np.int32), offset_dn[order].astype(np.int16)
+    names = pd.Categorical.from_codes(part[rows], pd.Index(parts)).reorder_categories(sorted(parts))
+    tiles = pd.DataFrame(
+        {"part": names, "row": row.astype(np.int32), "offset_dn": offset_dn.astype(np.int16)}
     )
+    return tiles.sort_values(["part", "row"], ignore_index=True)
 
 
-class TileReader:
-    """Reads tiles once each, and keeps their crops until as many other tiles were wanted."""
+def take_crops(
+    tile: Tile,
+    crop_px: int,
+    crops: int,
+    max_cloud_share: float,
+    rng: np.random.Generator,
+    koppen_raster: Path | None = None,
+) -> tuple[np.ndarray, ...] | None:
+    """Draw K `crops` of P (even) 10 m pixels a side uniformly among all allowed places, with replacement.
 
-    def __init__(
-        self, archive: Path, tiles: TileIndex, reading: TileReading, seed: int, side_px: int, capacity: int
-    ) -> None:
-        """Open the archive; `capacity` is the number of tiles whose crops are kept."""
-        self._archive, self._tiles, self._reading = open_archive(archive, reading.layout), tiles, reading
-        self._seed, self._side_px, self._capacity = seed, side_px, capacity
-        self._crops: OrderedDict[tuple[int, int], tuple[Crops, int]] = OrderedDict()
+    At most `max_cloud_share` (0..1) of a crop's pixels are cloudy. `koppen_raster` is as for `climate_of`.
 
-    def read(self, epoch: np.ndarray, tile: np.ndarray, crop: np.ndarray) -> Samples:
-        """Crops (N,) of tiles (N,) in epochs (N,), N > 0.
+    Returns:
+        (K, 4, P, P) and (K, 6, P/2, P/2) uint16 DN, and (K,) lat_deg, lon_deg and uint8 Köppen-Geiger class of the
+        crops' centres; None where the tile has no allowed place.
+    """
+    allowed = np.flatnonzero(allowed_places(tile, crop_px, max_cloud_share))
+    if not allowed.size:
+        return None
+    half = crop_px // 2
+    places = tile.dn20.shape[2] - half + 1
+    top, left = np.divmod(allowed[rng.integers(allowed.size, size=crops)], places)
+    corners = list(zip(top.tolist(), left.tolist(), strict=True))
+    dn20 = np.stack([tile.dn20[:, y : y + half, x : x + half] for y, x in corners])
+    dn10 = np.stack([tile.dn10[:, 2 * y : 2 * y + crop_px, 2 * x : 2 * x + crop_px] for y, x in corners])
+    ground = ground_m(tile.transform, 2 * left + half, 2 * top + half)
+    lon_deg, lat_deg = reproject(f"EPSG:{tile.epsg}", "EPSG:4326", *ground)
+    climates = climate_of(tile, lat_deg, lon_deg, koppen_raster)
+    return dn10, dn20, np.array(lat_deg), np.array(lon_deg), climates
 
-        Raises:
-            GeoladderError: too many unusable tiles in a row.
-        """
-        rows = []
-        for one_epoch, one_tile, one_crop in zip(epoch.tolist(), tile.tolist(), crop.tolist(), strict=True):
-            crops, offset_dn = self._crops_of(one_epoch, one_tile)
-            rows.append((*(part[one_crop] for part in crops), offset_dn))
-        dn10, dn20, lat_deg, lon_deg, koppen, offsets = map(np.array, zip(*rows, strict=True))
-        return Samples(dn10, dn20, offsets, Places(lat_deg, lon_deg, koppen.astype(np.int64)))
 
-    def any_side_px(self) -> int:
-        """Side of the first readable tile, 10 m pixels."""
-        for number in range(min(MAX_SUBSTITUTES, len(self._tiles))):
-            try:
-                return int(self._tile(number).dn10.shape[-1])
-            except UnreadableTileError as problem:
-                log.warning("passed over %s", problem)
-        raise GeoladderError(
-            f"none of the first {MAX_SUBSTITUTES} training tiles can be read; fetch them again"
-        )
+def allowed_places(tile: Tile, crop_px: int, max_cloud_share: float) -> np.ndarray:
+    """Which places on the 20 m grid can be the upper left corner of a crop.
 
-    def _tile(self, number: int) -> Tile:
-        return self._archive.read(self._tiles.parts[self._tiles.part[number]], int(self._tiles.row[number]))
+    Returns:
+        (H/2 - P/2 + 1, W/2 - P/2 + 1) bool; no element where the tile is smaller than a crop.
+    """
+    half = crop_px // 2
+    down, right = tile.dn20.shape[1:]
+    if min(down, right) < half:
+        return np.zeros((0, max(0, right - half + 1)), bool)
+    lowest = _quarters(np.minimum.reduce(tile.dn10)).min(axis=0)
+    nodata = np.minimum(lowest, np.minimum.reduce(tile.dn20)) == 0
+    allowed = ~_sums(nodata, half).astype(bool)
+    cloudy = np.isin(tile.cloud_mask, CLOUDY)
+    if cloudy.any():
+        sums = _sums(_quarters(cloudy).sum(axis=0, dtype=np.int32), half)
+        allowed &= sums <= max_cloud_share * crop_px**2
+    return allowed
 
-    def _crops_of(self, epoch: int, tile: int) -> tuple[Crops, int]:
-        """Crops of a tile in an epoch, and the tile's offset; moves the tile to the end of those to be forgotten."""
-        key = epoch, tile
-        if key not in self._crops:
-            self._crops[key] = self._take(epoch, tile)
-            if len(self._crops) > self._capacity:
-                self._crops.popitem(last=False)
-        self._crops.move_to_end(key)
-        return self._crops[key]
 
-    def _take(self, epoch: int, tile: int) -> tuple[Crops, int]:
-        """Crops of a tile and its offset, or of the next usable tile after it."""
-        tiles, reading = self._tiles, self._reading
-        for further in range(min(MAX_SUBSTITUTES, len(tiles))):
-            number = (tile + further) % len(tiles)
-            where = f"{tiles.parts[tiles.part[number]]} row {tiles.row[number]}"
-            try:
-                image = self._tile(number)
-            except UnreadableTileError as problem:
-                log.warning("the next tile is read instead: %s", problem)
-                continue
-            rng = np.random.default_rng([self._seed, epoch, tile])
-            crops = take_crops(
-                image,
-                self._side_px,
-                reading.crops_per_tile,
-                reading.max_cloud_share,
-                rng,
-                reading.koppen_raster,
-            )
-            if crops is not None:
-                return crops, int(tiles.offset_dn[number])
-            log.info("the next tile is read instead: no valid crop in %s", where)
-        raise GeoladderError(
-            f"of {min(MAX_SUBSTITUTES, len(tiles))} training tiles in a row, from {where} backwards, none "
-            f"gives a crop of {self._side_px} px that is valid and at most {reading.max_cloud_share:.0%} cloudy; "
-            "check the archive with `geoladder inspect`, or loosen cleaning.chip_max_cloud_share"
-        )
+def _quarters(image: np.ndarray) -> np.ndarray:
+    """The four 10 m pixels of every 20 m pixel: (H, W) to (4, H/2, W/2)."""
+    return np.stack([image[top::2, left::2] for top in (0, 1) for left in (0, 1)])
+
+
+def _sums(image: np.ndarray, side: int) -> np.ndarray:
+    """Sum over the square of `side` pixels at every place, by differences of running sums."""
+    total = np.zeros((image.shape[0] + 1, image.shape[1] + 1), np.int32)
+    image.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, out=total[1:, 1:])
+    return total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+
+
+def expected_union_px(side_px: int, crop_px: int, crops: float) -> float:
+    """Expected number of different 10 m pixels in so many uniform crops of one clear tile.
+
+    A pixel at x is in a crop with probability p(x), the share of the places that cover it, and in none of k crops
+    with (1 - p)^k. Nodata and clouds, which crops avoid, are not known here; they lower the truth.
+
+    Args:
+        side_px: of the tile, 10 m pixels.
+        crop_px: of a crop, even.
+        crops: drawn independently; need not be whole.
+    """
+    side, half = side_px // 2, crop_px // 2
+    places = side - half + 1
+    x = np.arange(side)
+    covering = np.minimum(x, places - 1) - np.maximum(x - half + 1, 0) + 1
+    share = np.outer(covering / places, covering / places)
+    return float(4 * (1 - (1 - share) ** crops).sum())
 
 
 class TileCrops:
@@ -186,15 +170,9 @@ class TileCrops:
         side_px: int,
         workers: int = 0,
     ) -> None:
-        """Open the index.
+        """Open an archive and its index.parquet for a run with `tiles`; crops have the side of the validation chips.
 
-        Args:
-            spec: the run, with `tiles`.
-            archive: MajorTOM folder.
-            index: its index.parquet.
-            stats: band statistics.
-            side_px: of a crop, that of the validation chips.
-            workers: processes that read, of each rank; 0 reads in this one. Changes no batch.
+        In each rank, so many `workers` read, or this process where there are none. That changes no batch.
 
         Raises:
             GeoladderError: no training tile, archive or index is missing, or the spec reads chips.
@@ -203,113 +181,139 @@ class TileCrops:
             raise GeoladderError(
                 "to read tiles, a run needs pretrain.read: tiles in the study, and --archive and --index"
             )
-        self._reading = spec.tiles
-        self._spec, self._workers, self.side_px = spec, workers, side_px
-        self._assembler = Assembler(spec, stats)
+        self._spec, self._reading, self._stats = spec, spec.tiles, stats
+        self.side_px, self._workers = side_px, workers
+        self._archive = open_archive(archive, spec.tiles.layout)
         self._tiles = open_tiles(index, spec.corpus, spec.fraction, spec.seed)
-        self._archive = archive
-        reading = self._reading
-        self._order = StreamOrder(len(self._tiles), reading.crops_per_tile, spec.seed, reading.shuffle_window)
+        self._order = StreamOrder(
+            len(self._tiles), spec.tiles.crops_per_tile, spec.seed, spec.tiles.shuffle_window
+        )
 
     def __len__(self) -> int:
         """Number of tiles."""
         return len(self._tiles)
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[PretrainBatch]:
-        """Endless batches from `first_step` on; of several ranks, each gets its slice of the same global batch.
-
-        Raises:
-            GeoladderError: the ranks cannot share a batch evenly, or too many tiles are unusable.
-        """
+        """As `Source.batches`; raises GeoladderError too where too many tiles are unusable."""
         spec, workers = self._spec, max(self._workers, 1)
-        check_shared(spec.batch, ranks)  # before workers start
+        accumulation(spec.batch, ranks, None)  # refuses ranks that cannot share a batch evenly
         reads = self._order.reads_per_tile(ranks * workers)
         if reads > 1:
             log.warning(
                 "%d ranks with %d workers each read every tile %d times; let ranks x workers divide %d",
                 *(ranks, workers, reads, self._order.lanes),
             )
-        stream = TileStream(self, first_step, rank, ranks)
-        pieces = iter(DataLoader(stream, batch_size=None, num_workers=self._workers, collate_fn=_to_tensors))
-        step = first_step
-        while True:
-            positions = positions_of(step, spec.batch, rank, ranks)
-            samples = _join([next(pieces) for _ in range(workers)], positions // ranks % workers)
+        # The loader deals what comes from here to its workers in turn, and gives their samples back in this order.
+        shares = (
+            positions_of(step, spec.batch, rank, ranks, worker, workers)
+            for step in count(first_step)
+            for worker in range(workers)
+        )
+        reader = TileReader(self, self._order.tiles_held(ranks * workers))
+        pieces = iter(DataLoader(reader, batch_size=None, sampler=shares, num_workers=self._workers))
+        for step in count(first_step):
+            worker = positions_of(step, spec.batch, rank, ranks) // ranks % workers
+            samples = _join([next(pieces) for _ in range(workers)], worker)
             mask = step_masks(spec, self.side_px, step)[rank::ranks]
-            yield self._assembler.assemble(samples, mask)
-            step += 1
+            yield assemble(spec, self._stats, DNBatch(*samples[:3]), Places(*samples[3:]), mask)
 
     def facts(self, samples: int) -> dict[str, Any]:
         """What a run of so many samples has seen: unique pixels are an expectation, not a count.
 
         Every crop is a new draw, so `unique_chips` is the number of samples.
         """
-        side_px = self.reader(1).any_side_px()
+        tile_px = self._any_tile_px()
         epochs, rest = divmod(samples, self._order.samples)
         per_epoch = self._reading.crops_per_tile
         begun = rest / per_epoch
-        unique = (len(self) - begun) * expected_union_px(side_px, self.side_px, epochs * per_epoch)
-        unique += begun * expected_union_px(side_px, self.side_px, (epochs + 1) * per_epoch)
+        unique = (len(self) - begun) * expected_union_px(tile_px, self.side_px, epochs * per_epoch)
+        unique += begun * expected_union_px(tile_px, self.side_px, (epochs + 1) * per_epoch)
         return {
             "unique_chips": samples,
             "unique_pixels": round(unique),
             "unique_pixels_are": "expected union of uniform crops of clear tiles, by formula",
             "unique_tiles": len(self) if epochs else min(len(self), round(begun)),
-            "coverage": unique / (len(self) * side_px**2),
+            "coverage": unique / (len(self) * tile_px**2),
         }
 
-    def reader(self, readers: int) -> TileReader:
-        """Reader for one of so many equal workers."""
-        return TileReader(
-            self._archive,
-            self._tiles,
-            self._reading,
-            self._spec.seed,
-            self.side_px,
-            self._order.tiles_held(readers),
+    def samples_of(self, positions: np.ndarray) -> list[list[int]]:
+        """Epoch, tile and crop at each of positions (N,) of the stream."""
+        return np.stack(self._order.at(positions), axis=1).tolist()
+
+    def take(self, epoch: int, tile: int) -> list[tuple[Any, ...]]:
+        """Crops of a tile in an epoch, or of the next usable tile after it: its parts as in `TileReader`, for each.
+
+        Raises:
+            GeoladderError: too many unusable tiles in a row.
+        """
+        spec, reading, tiles = self._spec, self._reading, self._tiles
+        tries = min(MAX_SUBSTITUTES, len(tiles))
+        for number in range(tile, tile + tries):
+            part, row, offset_dn = tiles.iloc[number % len(tiles)]
+            try:
+                image = self._archive.read(part, int(row))
+            except UnreadableTileError as problem:
+                log.warning("the next tile is read instead: %s", problem)
+                continue
+            crops = take_crops(
+                image,
+                self.side_px,
+                reading.crops_per_tile,
+                reading.max_cloud_share,
+                np.random.default_rng([spec.seed, epoch, tile]),
+                reading.koppen_raster,
+            )
+            if crops is not None:
+                dn10, dn20, *places = crops
+                return list(zip(dn10, dn20, [int(offset_dn)] * len(dn10), *places, strict=True))
+            log.info("the next tile is read instead: no valid crop in %s row %d", part, row)
+        raise GeoladderError(
+            f"of {tries} training tiles in a row, from {part} row {row} backwards, none "
+            f"gives a crop of {self.side_px} px that is valid and at most {reading.max_cloud_share:.0%} cloudy; "
+            "check the archive with `geoladder inspect`, or loosen cleaning.chip_max_cloud_share"
         )
 
-    def samples_of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Epoch, tile and crop at positions of the stream."""
-        return self._order.at(positions)
-
-    @property
-    def batch(self) -> int:
-        """Samples per step, over all ranks."""
-        return self._spec.batch
-
-
-class TileStream(IterableDataset):
-    """This worker's share of one rank's steps; a `GeoladderError` is yielded, to be raised by the reader."""
-
-    def __init__(self, crops: TileCrops, first_step: int, rank: int, ranks: int) -> None:
-        """Begin at a step."""
-        self._crops, self._first_step, self._rank, self._ranks = crops, first_step, rank, ranks
-
-    def __iter__(self) -> Iterator[Samples | GeoladderError | None]:
-        """Samples of one step after another, endless; None for a step in which this worker has none."""
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        reader = self._crops.reader(self._ranks * workers)
-        step = self._first_step
-        while True:
-            mine = positions_of(step, self._crops.batch, self._rank, self._ranks, worker, workers)
+    def _any_tile_px(self) -> int:
+        """Side of the first readable tile, 10 m pixels."""
+        for part, row, _ in self._tiles[:MAX_SUBSTITUTES].itertuples(index=False, name=None):
             try:
-                yield reader.read(*self._crops.samples_of(mine)) if mine.size else None
-            except GeoladderError as problem:
-                yield GeoladderError(str(problem))
-                return
-            step += 1
+                return int(self._archive.read(part, row).dn10.shape[-1])
+            except UnreadableTileError as problem:
+                log.warning("passed over %s", problem)
+        raise GeoladderError(
+            f"none of the first {MAX_SUBSTITUTES} training tiles can be read; fetch them again"
+        )
 
 
-def _to_tensors(piece: Any) -> Any:  # noqa: ANN401 - DataLoader types it as a list
-    """Tensors travel from workers in shared memory, arrays through a pipe."""
-    if not isinstance(piece, Samples):
-        return piece
-    return [torch.from_numpy(part) for part in (*piece[:3], *piece.places)]
+class TileReader(Dataset[Any]):
+    """One of several equal readers of a source's samples; reads each tile once, as far as it can keep crops."""
+
+    def __init__(self, source: TileCrops, capacity: int) -> None:
+        """Keep the crops of `capacity` tiles, those wanted last."""
+        self._source, self._capacity = source, capacity
+
+    @cached_property
+    def _crops_of(self) -> Callable[[int, int], list[tuple[Any, ...]]]:
+        return lru_cache(self._capacity)(self._source.take)
+
+    def __getitem__(self, positions: np.ndarray) -> tuple[np.ndarray, ...] | GeoladderError | None:
+        """Samples at positions (N,) of the stream: the parts of a `DNBatch` and those of `Places`.
+
+        None where N is 0. A `GeoladderError` is returned, so that it comes out of a worker as it is.
+        """
+        if not positions.size:
+            return None
+        try:
+            samples = [
+                self._crops_of(epoch, tile)[crop] for epoch, tile, crop in self._source.samples_of(positions)
+            ]
+        except GeoladderError as problem:
+            return GeoladderError(str(problem))
+        *parts, koppen = map(np.array, zip(*samples, strict=True))
+        return *parts, koppen.astype(np.int64)
 
 
-def _join(pieces: list[Any], worker: np.ndarray) -> Samples:
+def _join(pieces: list[Any], worker: np.ndarray) -> list[np.ndarray]:
     """Samples of all workers, each at the places that `worker` (N,) names it for; raises a worker's error."""
     for piece in pieces:
         if isinstance(piece, GeoladderError):
@@ -317,5 +321,4 @@ def _join(pieces: list[Any], worker: np.ndarray) -> Samples:
     # Where each sample lies in the pieces put one after another.
     position = np.argsort(np.argsort(worker, kind="stable"))
     parts = zip(*(piece for piece in pieces if piece is not None), strict=True)
-    dn10, dn20, offset_dn, *places = (torch.cat(part).numpy()[position] for part in parts)
-    return Samples(dn10, dn20, offset_dn, Places(*places))
+    return [torch.cat(part).numpy()[position] for part in parts]

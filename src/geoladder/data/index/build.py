@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.data.archives.sources import open_archive
+from geoladder.data.archives.tile import TILE_COLUMNS
 from geoladder.data.index.checks import check_identities, set_offsets, warn_off_grid
 from geoladder.data.index.select import unselected
 from geoladder.data.index.split import is_validation
@@ -22,21 +23,7 @@ from geoladder.study.specs import IndexSpec
 
 log = logging.getLogger(__name__)
 
-INDEX_COLUMNS = [
-    "grid_cell",
-    "product_id",
-    "timestamp",
-    "lat_deg",
-    "lon_deg",
-    "cloud_percent",
-    "nodata_share",
-    "epsg",
-    "baseline",
-    "offset_dn",
-    "part",
-    "row",
-    "split",
-]
+INDEX_COLUMNS = [*TILE_COLUMNS[:-3], "baseline", "offset_dn", "part", "row", "split"]
 
 
 def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, ledger: Path) -> None:
@@ -45,7 +32,7 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     Args:
         spec: layout of the archive, what the corpus selects, limits and switches of `cleaning` and `validation`.
         archive: its folder.
-        bench_index: index.parquet of the bench, whose test locations validation keeps away from.
+        bench_index: parquet of the bench's files, whose test locations validation keeps away from.
         index: written, parquet: one row per usable tile (`INDEX_COLUMNS`; split is `train` or `val`).
         ledger: written, CSV: one row per row of the archive: grid_cell, product_id, kept, reason.
 
@@ -71,14 +58,26 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     _mark(reason, ~(rows["nodata_share"] <= spec.max_nodata_share), "nodata")
     _mark(reason, ~(rows["cloud_percent"] <= spec.max_cloud_percent), "cloud")
     problems += set_offsets(reader, rows, reason, spec.harmonise)
-    _check_corrupt(problems, reason, selected, spec.max_corrupt_share, archive)
+    bad = int((reason == "unreadable").sum())
+    if bad > spec.max_corrupt_share * selected:
+        raise GeoladderError(
+            f"{bad} of {selected} rows of {archive} cannot be read, more than "
+            f"cleaning.max_corrupt_share = {spec.max_corrupt_share}; the first: {problems[0]}"
+        )
     _mark_duplicates(rows, reason, spec.one_product_per_cell, getattr(reader, "many_per_cell", False))
     if spec.bench_buffer_km > 0:
         _mark(reason, _near_bench(rows, bench_index, spec.bench_buffer_km), "near bench test")
-    _log_summary(archive, rows, reason)
-    if not (reason == "").any():
+    kept = rows[reason == ""]
+    counts = reason[reason != ""].value_counts()
+    dropped = ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
+    log.info(
+        "%s: %d rows, %d kept (%d train, %d val, %d with DN offset); dropped: %s",
+        *(archive, len(rows), len(kept), (kept["split"] == "train").sum(), (kept["split"] == "val").sum()),
+        *((kept["offset_dn"] > 0).sum(), dropped),
+    )
+    if kept.empty:
         raise GeoladderError(
-            f"no usable tile in {archive}: {_counts(reason)}. "
+            f"no usable tile in {archive}: {dropped}. "
             "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
         )
     _write(rows, reason, index, ledger)
@@ -104,27 +103,12 @@ def _mark(reason: pd.Series, where: pd.Series, text: str) -> None:
     reason[where & (reason == "")] = text
 
 
-def _check_corrupt(
-    problems: list[str], reason: pd.Series, selected: int, max_corrupt_share: float, archive: Path
-) -> None:
-    bad = int((reason == "unreadable").sum())
-    if bad > max_corrupt_share * selected:
-        raise GeoladderError(
-            f"{bad} of {selected} rows of {archive} cannot be read, more than "
-            f"cleaning.max_corrupt_share = {max_corrupt_share}; the first: {problems[0]}"
-        )
-
-
 def _mark_duplicates(
     rows: pd.DataFrame, reason: pd.Series, one_product_per_cell: bool, many_per_cell: bool
 ) -> None:
-    """Drop repetitions among usable rows; where a cell may have one product, its earliest stays.
+    """Mark repetitions among usable rows; where a cell may have one product, its earliest stays.
 
-    Args:
-        rows: the archive's.
-        reason: changed in place.
-        one_product_per_cell: whether later products of a cell are dropped.
-        many_per_cell: whether rows of one product in one cell are different patches.
+    With `many_per_cell`, rows of one product in one cell are different patches.
     """
     usable = rows[reason == ""].sort_values(["timestamp", "product_id"], kind="stable")
     if many_per_cell:
@@ -156,22 +140,3 @@ def _near_bench(rows: pd.DataFrame, bench_index: Path, buffer_km: float) -> pd.S
     near = pd.Series(False, index=rows.index)
     near[validation.index] = nearest_km <= buffer_km
     return near
-
-
-def _counts(reason: pd.Series) -> str:
-    counts = reason[reason != ""].value_counts()
-    return ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
-
-
-def _log_summary(archive: Path, rows: pd.DataFrame, reason: pd.Series) -> None:
-    kept = rows[reason == ""]
-    log.info(
-        "%s: %d rows, %d kept (%d train, %d val, %d with DN offset); dropped: %s",
-        archive,
-        len(rows),
-        len(kept),
-        (kept["split"] == "train").sum(),
-        (kept["split"] == "val").sum(),
-        (kept["offset_dn"] > 0).sum(),
-        _counts(reason),
-    )

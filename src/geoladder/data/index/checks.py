@@ -18,7 +18,6 @@ from geoladder.errors import GeoladderError
 
 log = logging.getLogger(__name__)
 
-
 FARTHEST_KM = math.hypot(FOOTPRINT_M, FOOTPRINT_M) / 2000
 """From a cell's centre to a corner of its image: the place of any part of a tile is nearer."""
 
@@ -26,10 +25,8 @@ FARTHEST_KM = math.hypot(FOOTPRINT_M, FOOTPRINT_M) / 2000
 def warn_off_grid(rows: pd.DataFrame) -> None:
     """Warn of rows whose place, by the metadata, is not in their grid cell by the official grid.
 
-    They are not dropped: places of chips follow from each tile's own georeference, and not from the metadata.
-
-    Args:
-        rows: table of `TileSource.metadata`; rows without a cell or a place do not count.
+    They are not dropped: places of chips follow from each tile's own georeference, and not from the metadata. Rows
+    without a cell or a place do not count.
     """
     centres = {}
     for cell in rows["grid_cell"].unique():
@@ -51,12 +48,7 @@ def warn_off_grid(rows: pd.DataFrame) -> None:
 
 
 def check_identities(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) -> list[str]:
-    """Compare cell and product of each row in the images with the metadata.
-
-    Args:
-        reader: the archive.
-        rows: its metadata.
-        reason: changed in place: `unreadable` or `metadata mismatch`.
+    """Compare cell and product of each row in the images with the metadata; give others a `reason`, in place.
 
     Returns:
         What could not be read, in words.
@@ -70,21 +62,16 @@ def check_identities(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) 
             log.warning("%d rows dropped: %s", len(of_part), problem)
             reason[of_part.index] = "unreadable"
             continue
-        other = (images["grid_cell"] != of_part["grid_cell"]) | (
-            images["product_id"] != of_part["product_id"]
-        )
-        reason[of_part.index[other]] = "metadata mismatch"
+        names = ["grid_cell", "product_id"]
+        reason[of_part.index[(images[names] != of_part[names]).any(axis=1)]] = "metadata mismatch"
     return problems
 
 
 def set_offsets(reader: TileSource, rows: pd.DataFrame, reason: pd.Series, harmonise: str) -> list[str]:
-    """Add `baseline` and `offset_dn` (0 or 1000, to subtract) to rows; without harmonising, offsets are 0.
+    """Add `baseline` and `offset_dn` (0 or 1000, to subtract) to rows; without harmonising (`none`), offsets are 0.
 
-    Args:
-        reader: the archive, read where the baseline is unknown.
-        rows: its metadata; changed in place.
-        reason: changed in place where a tile cannot be read, or the corpus does not take it.
-        harmonise: `baseline` or `none`.
+    Where the baseline is unknown, the tile is read. One that cannot be read, or that the corpus does not take, gets
+    its `reason`, in place.
 
     Returns:
         What could not be read, in words.

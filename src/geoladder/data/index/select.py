@@ -20,11 +20,7 @@ from geoladder.study.corpora import Box, Select
 
 
 def unselected(rows: pd.DataFrame, select: Select) -> Iterator[tuple[str, np.ndarray]]:
-    """Reasons why rows are not taken, each with the rows (N,) bool it holds for.
-
-    Args:
-        rows: table of `TileSource.metadata`.
-        select: limits.
+    """Reasons why rows of `TileSource.metadata` are not taken, each with the rows (N,) bool it holds for.
 
     Raises:
         GeoladderError: the file of cells cannot be read, or names none or something else.
