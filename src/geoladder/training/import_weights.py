@@ -105,9 +105,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         GeoladderError: the file is missing, damaged, or holds something else than tensors by name.
     """
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        is_safe = path.suffix == ".safetensors"
+        state = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError) as problem:
         raise GeoladderError(f"{path} cannot be read: {problem}") from None
     except Exception as problem:  # unpickling: errors of any kind

@@ -40,7 +40,7 @@ here: a U-Net needs none of them, and must not count as changed when they are.""
 class Choice(NamedTuple):
     """What was chosen, and the reason in words."""
 
-    name: Any
+    name: str
     reason: str
 
 
@@ -189,13 +189,7 @@ def wrap_policy(model: nn.Module) -> list[tuple[str, nn.Module]]:
 def checkpoint_blocks(model: nn.Module) -> None:
     """Keep only what enters each block; the backward pass computes its inside again. Names stay as they are."""
     for _, block in wrap_policy(model):
-        block.forward = partial(_checkpointed, block.forward)
-
-
-def _checkpointed(forward: Any, *inputs: Any, **named: Any) -> Any:  # noqa: ANN401 - what a block takes and gives
-    if not torch.is_grad_enabled():
-        return forward(*inputs, **named)
-    return checkpoint(forward, *inputs, use_reentrant=False, **named)
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def compile_blocks(model: nn.Module) -> None:
