@@ -1,7 +1,7 @@
-"""What Lightning costs a step: the smallest rungs under our trainer, against a bare PyTorch loop on the same batches.
+"""What our training loop costs a step: the smallest rungs under it, against a bare PyTorch loop on the same batches.
 
-Both train the same model on the same batches in memory, with the same optimiser, schedule and clipping; the trainer
-has the callbacks of a real run, but no checkpoint or validation falls due. Steps alternate; medians of CPU time.
+Both train the same model on the same batches in memory, with the same optimiser, schedule and clipping; ours is the
+loop of a real run with its log, but no checkpoint or validation falls due. Steps alternate; medians of CPU time.
 
     python benchmarks/overhead.py --steps 352
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -25,10 +24,10 @@ from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry.ladder import rung
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
+from geoladder.training.job import Hardware
 from geoladder.training.objective import Journal, pretrain_terms
-from geoladder.training.optimisation import adamw, cosine_with_warmup
-from geoladder.training.pretrain import Hardware, PretrainModule
-from geoladder.training.trainer import Saver, fit, make_trainer
+from geoladder.training.pretrain import Pretraining
+from geoladder.training.trainer import adamw, cosine_with_warmup
 
 BAR = 1.15
 BATCHES = 8
@@ -78,7 +77,7 @@ def spec_of(architecture: str, batch: int, steps: int) -> PretrainSpec:
 
 
 class Bare:
-    """The same training without Lightning, a step at a time."""
+    """The same training by hand, a step at a time."""
 
     def __init__(self, spec: PretrainSpec, held: list[PretrainBatch], steps: int) -> None:
         torch.manual_seed(spec.seed)
@@ -100,56 +99,31 @@ class Bare:
         return loss.detach()
 
 
-class InMemory(PretrainModule):
-    """The training module on batches held in memory."""
+class SideBySide:
+    """A source of batches in memory, which takes a bare step before each of ours, so that both meet one machine."""
 
-    def __init__(self, spec: PretrainSpec, held: list[PretrainBatch]) -> None:
-        super().__init__(spec, None, Hardware())
-        self._held = held
+    def __init__(self, held: list[PretrainBatch], bare: Bare) -> None:
+        self._held, self._bare, self.seconds = held, bare, []
 
-    def train_dataloader(self):
-        """The same batches again and again."""
-        return itertools.cycle(self._held)
-
-
-class Unprobed(Journal):
-    """A journal that never validates, and keeps the last loss."""
-
-    def __init__(self, folder: Path, spec: PretrainSpec, steps: int) -> None:
-        super().__init__(folder / "log.csv", steps, spec.batch, None, spec.objective, None)
-        self._probes = set()
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        """Note the loss."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        self.loss = outputs["loss"]
-
-
-class SideBySide(Callback):
-    """Takes a bare step before each of the trainer's, and times both, so that both meet the same machine."""
-
-    def __init__(self, bare: Bare) -> None:
-        self._bare, self.seconds, self._last = bare, [], None
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        """From here to the next such moment, all but the bare step is the trainer's."""
-        start = time.process_time()
-        if self._last is not None:
-            self.seconds[-1][1] = start - self._last
-        self.loss = self._bare.step()
-        self._last = time.process_time()
-        self.seconds.append([self._last - start, np.nan])
+    def batches(self, first_step: int, rank: int = 0, ranks: int = 1):
+        """From one batch to the next, all but the bare step is ours."""
+        for batch in itertools.cycle(self._held):
+            start = time.process_time()
+            self.loss = self._bare.step()
+            end = time.process_time()
+            yield batch
+            self.seconds.append((end - start, time.process_time() - end))
 
 
 def compare(spec: PretrainSpec, held: list[PretrainBatch], steps: int) -> np.ndarray:
     """CPU seconds of each step but the last, (steps - 1, 2): bare, ours."""
-    both = SideBySide(Bare(spec, held, steps))
+    both = SideBySide(held, Bare(spec, held, steps))
     with tempfile.TemporaryDirectory() as folder:
-        journal = Unprobed(Path(folder), spec, steps)
-        callbacks = [both, journal, Saver(Path(folder), spec.checkpoint_every, None)]
-        fit(make_trainer(steps, spec.precision, spec.gradient_clip, callbacks), InMemory(spec, held))
-    assert torch.equal(both.loss, journal.loss), f"losses differ: {both.loss} and {journal.loss}"
-    return np.array(both.seconds[:-1])
+        journal = Journal(Path(folder) / "log.csv", steps, spec.batch, judge=dict)
+        Pretraining(spec, Hardware(), 1).train(both, journal, Path(folder), None, progress=False)
+    loss = journal.rows[-1]["loss"]
+    assert float(both.loss) == loss, f"losses differ: {both.loss} and {loss}"
+    return np.array(both.seconds)
 
 
 def main() -> int:

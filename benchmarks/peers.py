@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from geoladder.counting import count_gflops, count_parameters
 from geoladder.models.build import PretrainModel, build_backbone
-from geoladder.training.optimisation import adamw
+from geoladder.training.trainer import adamw
 
 BANDS, PX, BATCH = 10, 32, 16
 REPEATS, STEPS = 7, 4

@@ -13,7 +13,7 @@ from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import Rung, scaled_lr
 from geoladder.study.pretraining import Objective
 from geoladder.training.objective import pretrain_terms
-from geoladder.training.optimisation import adamw
+from geoladder.training.trainer import adamw
 
 WIDTHS = {"unet": (8, 32, 128), "vit_upernet": (16, 64, 256), "mamba_upernet": (16, 64, 256)}
 FAMILIES = tuple(WIDTHS)

@@ -26,7 +26,7 @@ def saved(tmp_path, asked):
         "transform": "sqrt",
         "fingerprint": "0123456789ab",
     }
-    save_model(model, card, tmp_path)
+    save_model(model.state_dict(), card, tmp_path)
     return model, tmp_path
 
 

@@ -25,11 +25,12 @@ from geoladder.models import mamba, unet, vit
 from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.compute import accumulation, divisors
-from geoladder.training import distributed
-from geoladder.training.distributed import checkpoint_blocks, compile_blocks, other_ranks, wrap_policy
+from geoladder.training import trainer
+from geoladder.training.checkpoints import load_progress, newest_checkpoint, save_progress
 from geoladder.training.job import Hardware
-from geoladder.training.pretrain import PretrainModule, pretrain
-from geoladder.training.trainer import align_state, newest_checkpoint
+from geoladder.training.pretrain import pretrain
+from geoladder.training.ranks import other_ranks
+from geoladder.training.trainer import adamw, checkpoint_blocks, compile_blocks, wrap_policy
 
 CALM = 0.001
 """Learning rate at which rounding does not grow in 150 steps; at the usual 0.01 it is 1e-2 of the loss after 40."""
@@ -109,8 +110,8 @@ def test_every_chip_hides_as_many_pixels_so_means_of_slices_pool(ranks, each, bl
 def test_the_policy_names_the_blocks_of_each_family(architecture):
     with torch.device("meta"):
         model = PretrainModel(build_backbone(architecture, "m"))
-    assert distributed.block_types(model) == (FAMILIES[architecture],)
-    wrapped = dict(distributed.wrap_policy(model))
+    assert trainer.block_types(model) == (FAMILIES[architecture],)
+    wrapped = dict(wrap_policy(model))
     assert wrapped
     assert set(wrapped.values()) == {
         part for part in model.modules() if isinstance(part, FAMILIES[architecture])
@@ -137,7 +138,7 @@ RUNGS = [(name, size) for name, entry in ARCHITECTURES.items() if not entry.base
 def test_every_rung_has_blocks_that_hold_most_of_its_weights(architecture, size):
     with torch.device("meta"):
         model = PretrainModel(build_backbone(architecture, size))
-    wrapped = distributed.wrap_policy(model)
+    wrapped = wrap_policy(model)
     assert len(wrapped) > 1
     inside = sum(p.numel() for _, block in wrapped for p in block.parameters())
     assert inside > 0.5 * sum(p.numel() for p in model.parameters())
@@ -152,7 +153,7 @@ def test_every_rung_can_be_spread(eight_ranks, architecture, size):
         outputs = model(torch.empty(1, 10, 128, 128), torch.empty(1, 1, 128, 128, dtype=torch.bool))
     sum(part.sum() for part in (outputs.reconstruction, *outputs.targets.values())).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
-    distributed.shard(model, eight_ranks)
+    trainer.shard(model, eight_ranks)
     whole, held = (
         sum(each.numel() for each in parts)
         for parts in (model.parameters(), (p.to_local() for p in model.parameters()))
@@ -169,7 +170,7 @@ def test_a_family_may_declare_its_blocks_and_the_outermost_of_nested_ones_count(
             self.nested = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
             self.alone = nn.Linear(2, 2)
 
-    assert [name for name, _ in distributed.wrap_policy(Declared())] == ["nested", "alone"]
+    assert [name for name, _ in wrap_policy(Declared())] == ["nested", "alone"]
 
 
 class Flat(nn.Module):
@@ -193,10 +194,9 @@ def test_weights_are_shared_out_block_by_block_on_meta(eight_ranks, architecture
     with torch.device("meta"):
         model = PretrainModel(build_backbone(architecture, "m"))
     before = {name: p.shape for name, p in model.named_parameters()}
-    distributed.shard(model, eight_ranks)
-    assert distributed.is_sharded(model)
+    trainer.shard(model, eight_ranks)
     shared = {name for name, part in model.named_modules() if isinstance(part, FSDPModule)}
-    assert shared == {"", *dict(distributed.wrap_policy(model))}
+    assert shared == {"", *dict(wrap_policy(model))}
     assert {name: p.shape for name, p in model.named_parameters()} == before
     held = sum(p.to_local().numel() for p in model.parameters())
     assert held < 0.25 * sum(map(torch.Size.numel, before.values()))  # an eighth, and what does not divide
@@ -211,7 +211,7 @@ def test_recomputed_blocks_give_the_same_gradients(architecture):
         model = model_of(architecture)
         if recompute:
             names = list(model.state_dict())
-            distributed.checkpoint_blocks(model)
+            checkpoint_blocks(model)
             assert list(model.state_dict()) == names
         output = model(pixels, mask)
         sum(part.square().sum() for part in (output.reconstruction, *output.targets.values())).backward()
@@ -227,7 +227,7 @@ def test_recomputing_keeps_less_for_the_backward_pass(architecture):
     for recompute in (False, True):
         model = model_of(architecture)
         if recompute:
-            distributed.checkpoint_blocks(model)
+            checkpoint_blocks(model)
         sizes = {}
 
         def note(tensor, sizes=sizes):
@@ -259,27 +259,27 @@ def test_missing_gpus_are_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(GeoladderError, match=r"asks for 4 GPUs on this machine, which has 2"):
-        distributed.choose_strategy("ddp", 4)
-    assert distributed.choose_strategy("ddp", 4, nodes=2).name == "ddp"
+        trainer.choose_strategy("ddp", 4)
+    assert trainer.choose_strategy("ddp", 4, nodes=2).name == "ddp"
     with pytest.raises(GeoladderError, match="3 nodes cannot share evenly"):
-        distributed.choose_strategy("ddp", 4, nodes=3)
+        trainer.choose_strategy("ddp", 4, nodes=3)
 
 
 def test_the_choice_of_a_strategy_has_its_reason():
-    assert distributed.choose_strategy("auto", 1)[1:] == ("single device", "one device")
-    assert distributed.choose_strategy("fsdp", 1)[1:] == (
+    assert trainer.choose_strategy("auto", 1) == ("single device", "one device")
+    assert trainer.choose_strategy("fsdp", 1) == (
         "single device",
         "one device, so fsdp has nothing to share",
     )
-    assert distributed.choose_strategy("auto", 2)[1:] == ("ddp", "auto, and several devices")
-    assert distributed.choose_strategy("fsdp", 2)[1:] == ("fsdp", "asked for")
+    assert trainer.choose_strategy("auto", 2) == ("ddp", "auto, and several devices")
+    assert trainer.choose_strategy("fsdp", 2) == ("fsdp", "asked for")
 
 
 def test_a_missing_compiler_is_named(monkeypatch):
-    monkeypatch.setattr(distributed.shutil, "which", lambda _: None)
+    monkeypatch.setattr(trainer.shutil, "which", lambda _: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(GeoladderError, match=r"compute\.compile needs a C\+\+ compiler"):
-        distributed.compile_blocks(model_of("unet"))
+        compile_blocks(model_of("unet"))
 
 
 def test_the_log_says_what_was_chosen_and_why(run, pretrain_spec, tmp_path, caplog):
@@ -376,23 +376,25 @@ def test_a_run_may_go_on_with_another_number_of_processes(run, inputs, pretrain_
     assert_same_run(run(spec, tmp_path / "shot", **then), plain)
 
 
-def test_an_optimisers_state_takes_the_layout_of_its_weights():
+def test_an_optimisers_state_takes_the_layout_of_its_weights(tmp_path):
     """As happens between FSDP and one device; a fused step on mixed layouts would be silently wrong."""
     steps = []
     for layout in (torch.channels_last, torch.contiguous_format):
-        weight = nn.Parameter(torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)))
-        weight.data = weight.data.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
-        mean = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
-        optimizer.state[weight] = {
+        generator = torch.Generator().manual_seed(0)
+        model = nn.Conv2d(4, 6, 3, bias=False).to(memory_format=torch.channels_last)
+        nn.init.normal_(model.weight, generator=generator)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+        mean = torch.randn(6, 4, 3, 3, generator=generator)
+        optimizer.state[model.weight] = {
             "step": torch.tensor(3.0),
             "exp_avg": mean.to(memory_format=layout),
             "exp_avg_sq": mean.square().to(memory_format=layout),
         }
-        align_state(optimizer)
-        weight.grad = torch.zeros_like(weight)
+        save_progress(tmp_path, 3, model, optimizer, [])
+        assert load_progress(newest_checkpoint(tmp_path), model, optimizer) == (3, [])
+        model.weight.grad = torch.zeros_like(model.weight)
         optimizer.step()
-        steps.append(weight.detach().clone())
+        steps.append(model.weight.detach().clone())
     assert torch.equal(*steps)
 
 
@@ -421,11 +423,31 @@ def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):
         assert not multiprocessing.active_children()
 
 
-def test_a_checkpoint_whose_steps_were_counted_in_another_way_is_refused(pretrain_spec):
-    """Lightning counts the steps of a module that optimises by hand in a place of their own."""
-    module = PretrainModule(pretrain_spec(), None, 1, Hardware())
-    counted = {"total": {"completed": 0}}
-    loops = {"fit_loop": {"epoch_loop.manual_optimization.optim_step_progress": counted}}
-    module.on_load_checkpoint({"global_step": 0, "loops": loops})
-    with pytest.raises(GeoladderError, match="checkpoint of step 3 was written by an older version"):
-        module.on_load_checkpoint({"global_step": 3, "loops": loops})
+@pytest.mark.parametrize("by_model", [True, False])
+def test_a_checkpoint_of_lightnings_trainer_is_taken_up(tmp_path, by_model):
+    """It named weights after its module, and numbered the optimiser's by group, or as the model lists them."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = adamw(model, 0.1, 0.05)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    if by_model:
+        number = dict(enumerate((0, 2, 1, 3)))
+        state["state"] = {number[old]: value for old, value in state["state"].items()}
+        for group in state["param_groups"]:
+            group["params"] = [number[old] for old in group["params"]]
+    rows = [{"step": 1}]
+    checkpoint = {
+        "global_step": 1,
+        "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
+        "optimizer_states": [state],
+        "lr_schedulers": [{"last_epoch": 1}],
+        "callbacks": {"Journal": {"rows": rows}},
+    }
+    torch.save(checkpoint, tmp_path / "step-000000001.ckpt")
+    fresh = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    other = adamw(fresh, 0.1, 0.05)
+    assert load_progress(tmp_path / "step-000000001.ckpt", fresh, other) == (1, rows)
+    for one, two in zip(model.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(one, two)
+        assert all(torch.equal(value, other.state[two][name]) for name, value in optimizer.state[one].items())

@@ -22,11 +22,10 @@ from geoladder.study.corpora import Corpus
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ChipsSpec
 from geoladder.training.checkpoints import save_model
-from geoladder.training.export import export_model
+from geoladder.training.export import DATA, export_model, model_card
 from geoladder.training.hub import load_model
 from geoladder.training.import_weights import import_weights
 from geoladder.training.job import Hardware
-from geoladder.training.model_card import DATA, model_card
 from geoladder.training.pretrain import pretrain
 
 
@@ -440,5 +439,5 @@ def test_a_model_without_heads_loads(tmp_path, corpus, pretrain_spec):
 
     card = {"architecture": "unet", "size": "xs", "model": pretrain_spec().model, "bands": ["B02"] * 10}
     model = PretrainModel(build_backbone("unet", "xs"))
-    save_model(model, card, tmp_path)
+    save_model(model.state_dict(), card, tmp_path)
     assert load_model(tmp_path)[0].dense_channels == model.backbone.dense_channels

@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -265,6 +267,23 @@ def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
     losses = [entry["val_loss"] for entry in train_best(model, spec, train, val)]
     assert min(losses) < losses[-1]
     assert float(TASKS["roads"].loss(logits_of(model, val.pixels), val.labels)) == min(losses)
+
+
+def test_sigterm_ends_a_run_after_a_whole_step(finetune_spec, sets, monkeypatch):
+    spec = finetune_spec()
+    train, val = sets(spec)
+    model = build_model(spec, None, train.labels)
+    before, true_loss = signal.getsignal(signal.SIGTERM), Density.loss
+
+    def loss(task, logits, labels):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return true_loss(task, logits, labels)
+
+    monkeypatch.setattr(Density, "loss", loss)
+    with pytest.raises(SystemExit) as stop:
+        train_best(model, spec, train, val)
+    assert stop.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 class Drifting(torch.nn.Module):

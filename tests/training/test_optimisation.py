@@ -6,7 +6,7 @@ import torch
 from geoladder.counting import NORMS
 from geoladder.models.build import FinetuneModel, PretrainModel, build_backbone, build_from
 from geoladder.registry import ARCHITECTURES
-from geoladder.training.optimisation import adamw, cosine_with_warmup, per_step
+from geoladder.training.trainer import adamw, cosine_with_warmup, update
 
 
 def test_values_by_hand():
@@ -32,15 +32,17 @@ def test_it_rises_then_falls():
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
-def test_the_optimiser_takes_the_rate_of_its_step():
-    model = torch.nn.Linear(2, 2)
-    setup = per_step(adamw(model, 0.1, 0.0), 10, 0.2)
-    used = []
-    for _ in range(4):
-        used.append(setup["optimizer"].param_groups[0]["lr"])
-        setup["optimizer"].step()
-        setup["lr_scheduler"]["scheduler"].step()
-    assert used == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1 * cosine_with_warmup(10, 0.2)(3)])
+@pytest.mark.parametrize("lr", [1.0, 0.25])
+def test_a_step_has_its_rate_and_clipped_gradients(lr):
+    """Plain gradient descent along a slope of 100, so that a step is what clipping leaves."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=7.0)
+    for _ in range(3):
+        (-100 * model.weight).sum().backward()
+        update(model, optimizer, lr, 0.5)
+        assert model.weight.grad is None
+    assert float(model.weight.detach()) == pytest.approx(3 * lr * 0.5)
 
 
 SMALL_GEOAWARE = {"width": 4, "dims": [4] * 5, "depths": [1] * 5, "latent": 8, "image_px": 16}

@@ -23,10 +23,10 @@ from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.runs import atomic as lock
 from geoladder.study.specs import StatsSpec
 from geoladder.training import objective
+from geoladder.training.checkpoints import newest_checkpoint
 from geoladder.training.job import Hardware
 from geoladder.training.objective import pretrain_terms, validate
 from geoladder.training.pretrain import pretrain
-from geoladder.training.trainer import newest_checkpoint
 from pretraining import write_chip_folder
 
 

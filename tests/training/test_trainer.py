@@ -1,45 +1,32 @@
-import itertools
 import logging
 
-import lightning
 import pytest
 import torch
 
 from geoladder.errors import GeoladderError
-from geoladder.training.trainer import choose_precision, fit, make_trainer
-
-
-class Steep(lightning.LightningModule):
-    """One weight at 0 and a loss of slope 100; plain gradient descent, so a step is what clipping leaves."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-
-    def train_dataloader(self):
-        return itertools.repeat(torch.ones(()))
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=1.0)
-
-    def training_step(self, batch, _):
-        return -100 * self.weight * batch
+from geoladder.training.job import Hardware
+from geoladder.training.trainer import choose_precision, place
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_gradients_are_clipped_and_steps_counted(precision):
-    module = Steep()
-    fit(make_trainer(7, precision, gradient_clip=0.5), module)
-    assert float(module.weight.detach()) == pytest.approx(7 * 0.5)
-
-
-def test_nothing_is_printed_or_left(tmp_path, monkeypatch, capfd):
+def test_nothing_is_printed_or_left(tmp_path, monkeypatch, capfd, precision):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # another test may have started the log
-    fit(make_trainer(2, "32-true", 1.0), Steep())
+    fabric, forward = place(torch.nn.Linear(2, 2), precision, Hardware())
+    fabric.backward(forward(torch.ones(1, 2)).sum())
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_in_bf16_layers_compute_in_it_from_pixels_of_32_bit():
+    model = torch.nn.Linear(2, 2)
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    _, forward = place(model, "bf16-mixed", Hardware())
+    assert forward(torch.ones(1, 2)).dtype == torch.bfloat16
+    assert seen == [torch.float32]
+    assert model(torch.ones(1, 2)).dtype == torch.float32  # validation is not in bf16
 
 
 @pytest.fixture
@@ -74,4 +61,4 @@ def test_bf16_on_a_gpu_that_would_emulate_it_is_refused(gpu):
     with pytest.raises(
         GeoladderError, match=r"bf16-mixed, but Tesla V100 has no bf16 .* use auto or 32-true"
     ):
-        make_trainer(1, "bf16-mixed", 1.0)
+        place(torch.nn.Linear(2, 2), "bf16-mixed", Hardware())

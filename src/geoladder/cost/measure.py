@@ -16,8 +16,7 @@ from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
 from geoladder.training.objective import pretrain_terms
-from geoladder.training.optimisation import adamw
-from geoladder.training.trainer import choose_precision
+from geoladder.training.trainer import adamw, choose_precision
 
 SKIPPED = 2
 """Steps that are not timed: kernels are chosen and memory is first touched."""

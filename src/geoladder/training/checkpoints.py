@@ -1,4 +1,8 @@
-"""Trained models on disk: `model.safetensors` with the weights, `model.json` with all one must know to use them."""
+"""What training leaves on disk: models, and where a run stands.
+
+A model is `model.safetensors` with the weights, and `model.json` with all one must know to use them. An unfinished
+run has `step-<step>.ckpt`: whole tensors, whatever number of devices made them, and never half of a file.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, module
@@ -17,35 +23,29 @@ from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import FinetuneSpec
 
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+"""Gathered on the CPU of rank 0; the others get nothing, but must ask, too."""
 BACKBONE = "backbone."
 FEW = 4
 """Names an error message lists of each kind."""
 
 
-def save_model(model: PretrainModel, card: dict[str, Any], folder: Path) -> None:
-    """Write the weights of backbone and heads, then the card.
+def save_model(weights: Mapping[str, Tensor], card: dict[str, Any], folder: Path) -> None:
+    """Write the weights of a backbone (`backbone.<name>`) and maybe of heads, then the card.
 
-    Args:
-        model: weights on any device.
-        card: JSON-able; at least `architecture`, `size`, `model` (the ladder row's arguments), `transform`,
-            `statistics` and the run's `fingerprint`.
-        folder: made if missing.
+    The card is JSON-able and has at least `architecture`, `size`, `model` (the ladder row's arguments), `transform`,
+    `statistics` and, of a run, its `fingerprint`. The folder is made if missing.
     """
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    metadata = {"format": "pt", "architecture": f"{card['architecture']}-{card['size']}"}
     with atomic_path(folder / "model.safetensors") as path:
-        save_file(
-            weights, path, metadata={"format": "pt", "architecture": f"{card['architecture']}-{card['size']}"}
-        )
+        save_file(plain, path, metadata=metadata)
     write_json(folder / "model.json", card)
 
 
 def load_card(folder: Path) -> dict[str, Any]:
-    """Read model.json.
-
-    Raises:
-        GeoladderError: missing or damaged.
-    """
-    path = Path(folder) / "model.json"
+    """Read model.json; raises GeoladderError where it is missing or damaged."""
+    path = folder / "model.json"
     try:
         card: dict[str, Any] = json.loads(path.read_text())
         return card | {"objective": _with_targets(card.get("objective"))}
@@ -92,10 +92,7 @@ def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec) -> None:
 
 
 def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Backbone of a finished run or an exported model, built as its card says, in evaluation mode; and the card.
-
-    Returns:
-        The backbone (see geoladder.models.backbone.Backbone) on the CPU, and model.json as a dictionary.
+    """Backbone (geoladder.models.backbone.Backbone) of a run or an export, on the CPU, in evaluation mode; its card.
 
     Raises:
         GeoladderError: a file is missing or damaged, the card describes no architecture of this version, or the
@@ -120,7 +117,7 @@ def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
     """Fill a backbone with the weights in a folder; return those of the heads."""
-    path = Path(folder) / "model.safetensors"
+    path = folder / "model.safetensors"
     try:
         weights, heads = _split(load_file(path))
     except (OSError, SafetensorError) as problem:
@@ -165,3 +162,63 @@ def refuse(problem: str, names: Mapping[str, Sequence[str]]) -> None:
     ]
     if kinds:
         raise GeoladderError(f"{problem}: {'; '.join(kinds)}")
+
+
+def save_progress(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, float]]
+) -> None:
+    """Write a checkpoint of a whole step, with the rows of the run's log, and remove older ones; by all ranks."""
+    weights, moments = get_state_dict(model, optimizer, options=WHOLE)
+    if not weights:
+        return
+    path = folder / f"step-{step:09d}.ckpt"
+    state = {"global_step": step, "state_dict": weights, "optimizer_states": [moments]}
+    with atomic_path(path) as temporary:
+        torch.save(state | {"callbacks": {"Journal": {"rows": rows}}}, temporary)
+    for older in folder.glob("step-*.ckpt"):
+        if older != path:
+            older.unlink(missing_ok=True)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Checkpoint of the highest step in `folder`; None where there is none."""
+    return max(folder.glob("step-*.ckpt"), default=None)
+
+
+def load_progress(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, list[dict[str, float]]]:
+    """Take up weights and the optimiser's state, also as Lightning's trainer saved them; give the step and the log.
+
+    Raises:
+        GeoladderError: the file is damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:  # unpickling damaged bytes raises errors of any kind
+        raise GeoladderError(
+            f"checkpoint {path} cannot be read ({problem!r}); delete it to train this run from the start"
+        ) from problem
+    weights = {name.removeprefix("model."): value for name, value in state["state_dict"].items()}
+    model.load_state_dict({name: _laid_out(weights[name], like) for name, like in model.state_dict().items()})
+    moments = state["optimizer_states"][0]
+    # Keys are names or numbers, by who wrote them; the order in each group is the same.
+    for group, saved in zip(optimizer.param_groups, moments["param_groups"], strict=True):
+        for parameter, key in zip(group["params"], saved["params"], strict=True):
+            optimizer.state[parameter] = {
+                name: _laid_out(value, parameter.detach()) for name, value in moments["state"][key].items()
+            }
+    return state["global_step"], state["callbacks"]["Journal"]["rows"]
+
+
+def _laid_out(value: Tensor, like: Tensor) -> Tensor:
+    """`value` on the device of `like` and, if it has its shape, shared out and in the order of memory as that is.
+
+    A fused optimiser walks weights and moments as plain memory, without a look at their strides, and those of FSDP
+    are contiguous where those of one device are channels-last.
+    """
+    if value.shape != like.shape:
+        return value.to(like.device)
+    if isinstance(like, DTensor):
+        value = distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+    return torch.empty_like(like).copy_(value)

@@ -1,4 +1,4 @@
-"""One fine-tuning run: a few labelled patches in, test errors of the best state out.
+"""One fine-tuning run: a few labelled patches in, test errors of the best state out; and what it must beat.
 
 Unusual: the best state by validation loss is kept as a copy and truly restored (a `state_dict()` alone is a view of
 weights that training goes on changing). Every arm of a study gets the same patches, the same order, the same
@@ -8,11 +8,9 @@ turns and, for one architecture, the same initial head at the same seed.
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from torch import nn
@@ -26,11 +24,12 @@ from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
-from geoladder.study.specs import FinetuneSpec
+from geoladder.study.specs import FinetuneSpec, TrivialSpec
 from geoladder.training.checkpoints import load_backbone
-from geoladder.training.optimisation import adamw, per_step
+from geoladder.training.job import Hardware
 from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of
-from geoladder.training.trainer import fit, make_trainer
+from geoladder.training.ranks import SIGTERM_STATUS, sigterm_noted
+from geoladder.training.trainer import adamw, cosine_with_warmup, place, update
 
 EVALUATION_BATCH = 64
 SHOWN_PATCHES = 8
@@ -50,16 +49,9 @@ def finetune(
 ) -> None:
     """Fine-tune at one n of one curve and judge the best state on the test patches.
 
-    Args:
-        spec: the run.
-        bench: folder of the bench.
-        index: its index.
-        stats: stats.json.
-        checkpoint: folder of a pretraining run; None to start from scratch.
-        out: result, JSON; predictions at a few fixed test patches go beside it, `.npz`: test_patch (row of
-            `test_rows`), predicted and label, (8, P, P).
-        threads: CPU threads.
-        indices: official index file to take the patches from; None to draw them by seed.
+    Starts from the pretraining run in folder `checkpoint`, or from scratch, on patches of an official index file
+    `indices`, or drawn by seed. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
+    `.npz`: test_patch (row of `test_rows`), predicted and label, (8, P, P).
 
     Raises:
         GeoladderError: n above the pool of a bucket, a checkpoint or index file that does not fit, a loss that is not
@@ -71,9 +63,9 @@ def finetune(
     opened = Bench(bench, index, spec.harmonise)
     subset = subset_of(opened, spec, indices)
     band_stats = BandStats.load(stats)
+    rows = test_rows(opened, spec.task, spec.test_patches)
     train, val, test = (
-        read_patches(opened, rows, spec, band_stats)
-        for rows in (subset.train_rows, subset.val_rows, test_rows(opened, spec.task, spec.test_patches))
+        read_patches(opened, part, spec, band_stats) for part in (subset.train_rows, subset.val_rows, rows)
     )
     model = build_model(spec, checkpoint, train.labels)
     curve = train_best(model, spec, train, val)
@@ -96,7 +88,43 @@ def finetune(
         "lr": spec.lr,
         "seconds": time.perf_counter() - start,
     }
-    _write(result, task.as_map(predicted), test.labels, out)
+    shown = np.linspace(0, len(rows) - 1, min(SHOWN_PATCHES, len(rows))).astype(np.int64)
+    maps, labels = task.as_map(predicted)[shown].numpy(), test.labels[shown].numpy()
+    with atomic_path(out.with_suffix(".npz")) as path:
+        np.savez_compressed(path, test_patch=shown, predicted=maps, label=labels)
+    write_json(out, result)
+
+
+def trivial(spec: TrivialSpec, bench: Path, index: Path, out: Path, indices: Path | None = None) -> None:
+    """Judge two predictors that look at no pixel, only at the training labels: what every curve must beat.
+
+    `zero` predicts a density of 0, or the first class everywhere; `mean` predicts the subset's mean density, or its
+    class frequencies (so its map is the majority class). Patches are those of an official index file `indices`, or
+    drawn by seed. `out` has metrics by predictor, `zero_<metric>` and `mean_<metric>`.
+
+    Raises:
+        GeoladderError: n is above the pool of a bucket, or the index file does not fit.
+    """
+    task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
+    training = opened.labels(spec.task, subset_of(opened, spec, indices).train_rows)
+    rows = test_rows(opened, spec.task, spec.test_patches)
+    labels, buckets = torch.from_numpy(opened.labels(spec.task, rows)), rows["bucket"].to_numpy()
+    metrics: dict[str, float] = {}
+    by_bucket: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, predicted in task.constants(training, labels).items():
+        metrics |= {f"{name}_{key}": value for key, value in task.metrics(predicted, labels).items()}
+        for bucket, values in task.by_bucket(predicted, labels, buckets).items():
+            by_bucket[bucket] |= {f"{name}_{key}": value for key, value in values.items()}
+    result = {
+        "fingerprint": spec.fingerprint,
+        "spec": spec.model_dump(mode="json"),
+        "provenance": birth_certificate(spec.fingerprint),
+        "metrics": metrics,
+        "by_bucket": by_bucket,
+        "train_patches": len(training),
+        "test_patches": len(rows),
+    }
+    write_json(out, result)
 
 
 def build_model(spec: FinetuneSpec, checkpoint: Path | None, labels: torch.Tensor) -> FinetuneModel:
@@ -139,75 +167,50 @@ def train_best(
     Returns:
         By validation: step, train_loss (of that step's batch) and val_loss.
     """
-    module = FinetuneModule(spec, model, train, val)
-    fit(make_trainer(spec.steps, spec.precision, GRADIENT_CLIP), module)
-    model.load_state_dict(module.best)
+    fabric, forward = place(model, spec.precision, Hardware())
+    task, optimizer = TASKS[spec.task], adamw(model, spec.lr, spec.weight_decay, BETAS)
+    rate = cosine_with_warmup(spec.steps, spec.warmup_share)
+    validated = {round(spec.steps * (i + 1) / spec.validations) for i in range(spec.validations)}
+    best, curve = copy.deepcopy(model.state_dict()), list[dict[str, float]]()
+    _start_training(model, spec.mode)
+    batches = patch_batches(train, spec.batch, spec.seed)
+    with sigterm_noted() as sigterm:
+        for step, (pixels, labels) in zip(range(1, spec.steps + 1), batches, strict=False):
+            loss = task.loss(forward(pixels.to(fabric.device)), labels.to(fabric.device))
+            train_loss = _finite(float(loss.detach()), "loss", spec, step - 1)
+            fabric.backward(loss)
+            update(model, optimizer, spec.lr * rate(step - 1), GRADIENT_CLIP)
+            if sigterm:
+                raise SystemExit(SIGTERM_STATUS)
+            if step not in validated:
+                continue
+            val_loss = float(task.loss(logits_of(model, val.pixels), val.labels))
+            if _finite(val_loss, "validation loss", spec, step) < min(
+                (entry["val_loss"] for entry in curve), default=math.inf
+            ):
+                best = copy.deepcopy(model.state_dict())
+            curve.append({"step": step, "train_loss": train_loss, "val_loss": val_loss})
+            _start_training(model, spec.mode)
+    model.load_state_dict(best)
     model.eval()
-    return module.curve
+    return curve
 
 
-class FinetuneModule(lightning.LightningModule):
-    """The model and its task, as Lightning wants them.
+def _start_training(model: FinetuneModel, mode: str) -> None:
+    """Training mode; but norms of frozen parts keep their statistics, too."""
+    model.train()
+    for part in frozen_parts(model, mode):
+        part.eval()
 
-    Attributes:
-        best: copy of the state of lowest validation loss so far.
-        curve: one entry per validation.
-    """
 
-    def __init__(self, spec: FinetuneSpec, model: FinetuneModel, train: Patches, val: Patches) -> None:
-        """Take over a model whose frozen parts already take no gradient."""
-        super().__init__()
-        self.spec, self.model, self._task = spec, model, TASKS[spec.task]
-        self._train, self._val = train, val
-        self._checked = {round(spec.steps * (i + 1) / spec.validations) for i in range(spec.validations)}
-        self._best_loss = math.inf
-        self.best = copy.deepcopy(model.state_dict())
-        self.curve: list[dict[str, float]] = []
-
-    def train_dataloader(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of pixels and labels."""
-        return patch_batches(self._train, self.spec.batch, self.spec.seed)
-
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  (Lightning's own union type)
-        """AdamW with a warmed-up cosine per step."""
-        optimizer = adamw(self.model, self.spec.lr, self.spec.weight_decay, BETAS)
-        return per_step(optimizer, self.spec.steps, self.spec.warmup_share)
-
-    def on_train_start(self) -> None:
-        """Put frozen parts in evaluation mode: their norms keep their statistics, too."""
-        self.model.train()
-        for part in frozen_parts(self.model, self.spec.mode):
-            part.eval()
-
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
-        """Loss of one batch; raises GeoladderError when it is not finite."""
-        pixels, labels = batch
-        loss = self._task.loss(self.model(pixels), labels)
-        self._check_finite(float(loss.detach()), "loss")
-        return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:  # noqa: ANN401
-        """Validate where it is due."""
-        if self.global_step not in self._checked:
-            return
-        val_loss = float(self._task.loss(logits_of(self.model, self._val.pixels), self._val.labels))
-        self._check_finite(val_loss, "validation loss")
-        self.curve.append(
-            {"step": self.global_step, "train_loss": float(outputs["loss"]), "val_loss": val_loss}
-        )
-        if val_loss < self._best_loss:
-            self.best, self._best_loss = copy.deepcopy(self.model.state_dict()), val_loss
-        self.on_train_start()
-
-    def _check_finite(self, value: float, name: str) -> None:
-        if math.isfinite(value):
-            return
-        spec = self.spec
-        raise GeoladderError(
-            f"the {name} of {spec.architecture}-{spec.size} from {spec.corpus} on {spec.task} (n={spec.n}, seed "
-            f"{spec.seed}) became {value} at step {self.global_step} of {spec.steps}; lower "
-            f"finetune.lr.{spec.architecture} (here {spec.lr:.3g})"
-        )
+def _finite(value: float, name: str, spec: FinetuneSpec, step: int) -> float:
+    if math.isfinite(value):
+        return value
+    raise GeoladderError(
+        f"the {name} of {spec.architecture}-{spec.size} from {spec.corpus} on {spec.task} (n={spec.n}, seed "
+        f"{spec.seed}) became {value} at step {step} of {spec.steps}; lower "
+        f"finetune.lr.{spec.architecture} (here {spec.lr:.3g})"
+    )
 
 
 def logits_of(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
@@ -216,12 +219,3 @@ def logits_of(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     model.eval()
     with torch.inference_mode():
         return torch.cat([model(part.to(device)).float().cpu() for part in pixels.split(EVALUATION_BATCH)])
-
-
-def _write(result: dict[str, Any], maps: torch.Tensor, labels: torch.Tensor, out: Path) -> None:
-    shown = np.linspace(0, len(labels) - 1, min(SHOWN_PATCHES, len(labels))).astype(np.int64)
-    with atomic_path(out.with_suffix(".npz")) as path:
-        np.savez_compressed(
-            path, test_patch=shown, predicted=maps[shown].numpy(), label=labels[shown].numpy()
-        )
-    write_json(out, result)

@@ -17,16 +17,12 @@ from geoladder.training.checkpoints import load_trained
 
 log = logging.getLogger(__name__)
 
-HUB = "hf://"
 ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 FILES = ["model.safetensors", "model.json", "README.md"]
 
 
 def load_model(source: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A trained backbone in evaluation mode, and its card.
-
-    Args:
-        source: folder of a run or an export, or `hf://owner/name@revision`.
+    """A trained backbone in evaluation mode, and its card, from a run, an export, or `hf://owner/name@revision`.
 
     Returns:
         The backbone, which takes (B, bands, H, W) float32 standardised reflectance and gives
@@ -36,19 +32,12 @@ def load_model(source: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         GeoladderError: there is no such folder, repository or revision, the hub cannot be reached, or the weights are
             damaged or do not fit the card.
     """
-    return load_trained(find_model(source))
-
-
-def find_model(source: str | Path) -> Path:
-    """Folder of a model; one on the hub is fetched first. Raises as `load_model` does."""
-    if str(source).startswith(HUB):
-        return _fetch(str(source))
-    folder = Path(source)
+    folder = _fetch(str(source)) if str(source).startswith("hf://") else Path(source)
     if not folder.is_dir():
         raise GeoladderError(
             f"there is no folder {folder}; give the folder of a finished run, or hf://owner/name@revision"
         )
-    return folder
+    return load_trained(folder)
 
 
 def _fetch(address: str) -> Path:

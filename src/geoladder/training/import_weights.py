@@ -20,7 +20,7 @@ import torch
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from geoladder import __version__
@@ -29,9 +29,8 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import module
 from geoladder.models.build import build_backbone
 from geoladder.registry.ladder import rung
-from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.block import Block
-from geoladder.training.checkpoints import BACKBONE, check_fit, refuse
+from geoladder.training.checkpoints import BACKBONE, check_fit, refuse, save_model
 
 
 def _compiled(pattern: object) -> object:
@@ -62,15 +61,9 @@ class NameMap(Block):
 def import_weights(state: Path, name_map: Path, architecture: str, size: str, out: Path) -> tuple[int, int]:
     """Write `out`/model.safetensors and model.json, as those of an export, from a backbone's state dict.
 
-    model.json has `architecture`, `size`, `model`, `bands` (ours; the weights must be of these) and `provenance`
-    (file, sha256, map); its `statistics` and `transform` are null, since nothing says what the weights were fed with.
-
-    Args:
-        state: `.safetensors`, or a torch file that holds nothing but tensors by name.
-        name_map: see the module.
-        architecture: of the ladder.
-        size: of the ladder.
-        out: made if missing.
+    The state is `.safetensors`, or a torch file that holds nothing but tensors by name. model.json has
+    `architecture`, `size`, `model`, `bands` (ours; the weights must be of these) and `provenance` (file, sha256,
+    map); its `statistics` and `transform` are null, since nothing says what the weights were fed with.
 
     Returns:
         Number of weights taken, and of weights the map ignores.
@@ -85,9 +78,7 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
     with torch.random.fork_rng(devices=[]):
         ours = module(build_backbone(architecture, size)).state_dict()
     check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", ours, renamed)
-    weights = {BACKBONE + name: value.to(ours[name].dtype).contiguous() for name, value in renamed.items()}
-    with atomic_path(out / "model.safetensors") as path:
-        save_file(weights, path, metadata={"format": "pt", "architecture": f"{architecture}-{size}"})
+    weights = {BACKBONE + name: value.to(ours[name].dtype) for name, value in renamed.items()}
     card = {
         "architecture": architecture,
         "size": size,
@@ -103,7 +94,7 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
             "map": names.model_dump(mode="json"),
         },
     }
-    write_json(out / "model.json", card)
+    save_model(weights, card, out)
     return len(weights), ignored
 
 
@@ -114,9 +105,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         GeoladderError: the file is missing, damaged, or holds something else than tensors by name.
     """
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        is_safe = path.suffix == ".safetensors"
+        state = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError) as problem:
         raise GeoladderError(f"{path} cannot be read: {problem}") from None
     except Exception as problem:  # unpickling: errors of any kind
@@ -152,23 +142,21 @@ def rename(theirs: Mapping[str, Tensor], names: NameMap, source: Path) -> tuple[
     absent = [name for name in names.names.values() if name not in theirs]
     refuse(f"{source} names weights that are not there", {"missing": absent})
     ours_of = {theirs_name: ours for ours, theirs_name in names.names.items()}
-    taken: dict[str, str] = {}
-    ignored, extra, twice = [], [], []
+    taken: dict[str, list[str]] = {}
+    ignored, extra = list[str](), list[str]()
     for name in theirs:
         ours = ours_of.get(name) or _by_rule(name, names, source)
-        if ours in taken:
-            twice.append(f"{ours} from {taken[ours]} and {name}")
-        elif ours:
-            taken[ours] = name
-        elif any(pattern.fullmatch(name) for pattern in names.ignore):
-            ignored.append(name)
+        if ours:
+            taken.setdefault(ours, []).append(name)
         else:
-            extra.append(name)
+            is_ignored = any(pattern.fullmatch(name) for pattern in names.ignore)
+            (ignored if is_ignored else extra).append(name)
+    twice = [f"{ours} from {' and '.join(several)}" for ours, several in taken.items() if len(several) > 1]
     refuse(
         f"{source} does not map every weight to a place of its own",
         {"extra, neither mapped nor ignored": extra, "given twice": twice},
     )
-    return {ours: theirs[name] for ours, name in taken.items()}, len(ignored)
+    return {ours: theirs[name] for ours, (name,) in taken.items()}, len(ignored)
 
 
 def _by_rule(name: str, names: NameMap, source: Path) -> str | None:

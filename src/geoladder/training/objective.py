@@ -2,20 +2,17 @@
 
 Here are its terms, the errors on the validation set, and the journal of a run.
 
-Rows of the journal travel inside checkpoints, so that a resumed run neither loses nor repeats one, which Lightning's
-own CSVLogger cannot promise.
+Rows of the journal travel inside checkpoints, so that a resumed run neither loses nor repeats one.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import lightning
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.fabric.loggers import TensorBoardLogger
 
 from geoladder.data.batches.batch import PretrainBatch
 from geoladder.data.batches.chip_store import Chips
@@ -59,11 +56,6 @@ def pretrain_terms(output: PretrainOutput, batch: PretrainBatch, objective: Obje
 
     Every chip hides the same number of pixels, so means over equally large batches pool to the mean over all. For
     the same reason a chip without truth counts as one without error.
-
-    Args:
-        output: of the model.
-        batch: what it should have been.
-        objective: its targets.
     """
     error = (output.reconstruction.float() - batch.pixels).square().mean(dim=1, keepdim=True)
     hidden = batch.mask.float()
@@ -80,13 +72,9 @@ def pretrain_terms(output: PretrainOutput, batch: PretrainBatch, objective: Obje
 def validate(
     model: PretrainModel, chips: Chips, objective: Objective, limit: int | None = None
 ) -> dict[str, float]:
-    """Errors on the validation set: sums over chips in float64, divided once.
+    """Errors on the validation set, or on at most `limit` chips, evenly spaced in it and under the same masks.
 
-    Args:
-        model: on any device; put back into its mode afterwards.
-        chips: the validation set.
-        objective: block size and ratio of the masks, targets, weights of `val_loss`.
-        limit: at most so many chips, evenly spaced in the set, under the same masks as in the whole set.
+    Sums over chips in float64, divided once; the model is put back into its mode.
 
     Returns:
         `val_masked_mse` and `val_visible_mse` (standardised reflectance squared), the loss of each target
@@ -98,9 +86,7 @@ def validate(
     was_training = model.training
     model.eval()
     sums = torch.zeros(2 + len(objective.targets), dtype=torch.float64)
-    outputs: dict[str, list[np.ndarray]] = {name: [] for name in objective.targets}
-    truth: dict[str, list[np.ndarray]] = {name: [] for name in objective.targets}
-    terms = PretrainTerms()
+    terms, judged = PretrainTerms(), []
     with torch.inference_mode():
         for cpu_batch in chips.validation_batches(objective, positions):
             batch = cpu_batch.to(device)
@@ -108,100 +94,69 @@ def validate(
             # Every chip hides as many pixels, so a batch's mean counts as often as the batch has chips.
             terms = pretrain_terms(output, batch, objective)
             sums += len(batch.pixels) * terms.stacked().cpu().double()
-            for name, values in output.targets.items():
-                outputs[name].append(values.float().cpu().numpy())
-                truth[name].append(cpu_batch.targets[name].numpy())
+            judged.append(
+                ({name: out.float().cpu() for name, out in output.targets.items()}, cpu_batch.targets)
+            )
     model.train(was_training)
     terms = terms.with_values(sums / positions.size)
     errors = {f"val_{name}": float(value) for name, value in terms.items()}
     errors["val_loss"] = float(terms.total(objective))
     for name, use in objective.targets.items():
-        metrics = use.entry.metrics(
-            np.concatenate(outputs[name]), np.concatenate(truth[name]), chips.places(positions)
+        outputs, truth = (
+            torch.cat([part[name] for part in parts]).numpy() for parts in zip(*judged, strict=True)
         )
+        metrics = use.entry.metrics(outputs, truth, chips.places(positions))
         errors |= {f"val_{name}_{suffix}": value for suffix, value in metrics.items()}
     return errors
 
 
-class Journal(Callback):
+class Journal:
     """About a hundred rows, evenly spaced, of step, samples, lr, loss, its terms and samples_per_second.
 
     Four of them, the probes, also have errors on a part of the validation set, `val_...`. A row describes the state
     after its step: the loss is that of the step's batch before the update. While the run lasts, all rows also stand
-    in a file that can be watched.
+    in a file that can be watched, CSV `path` (None on ranks that write none), and on the `board`, if there is one.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         steps: int,
         batch: int,
-        chips: Chips,
-        objective: Objective,
-        whole_model: Callable[[], PretrainModel],
+        judge: Callable[[], dict[str, float]],
+        board: TensorBoardLogger | None = None,
     ) -> None:
-        """Log into CSV `path` (on rank 0) a run of so many steps, judged on validation set `chips`.
-
-        All ranks call `whole_model` together, for the model of the moment.
-        """
-        self._path, self._batch, self._whole_model = path, batch, whole_model
-        self._chips, self._objective = chips, objective
+        self._path, self._batch, self._judge, self._board = path, batch, judge, board
         self._every = max(1, steps // ROWS)
         self._probes = {round(steps * (i + 1) / PROBES) for i in range(PROBES)}
-        self._rows: list[dict[str, float]] = []
-        self._since = (0, 0.0)
         self._written_s = 0.0
+        self.take_up(0, [])
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Start the clock of samples_per_second."""
-        self._since = (trainer.global_step, time.perf_counter())
+    def take_up(self, step: int, rows: list[dict[str, float]]) -> None:
+        """Go on from a step with the rows so far; starts the clock of samples_per_second."""
+        self.rows, self._since = rows, (step, time.perf_counter())
 
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Mapping[str, Any] | Any,  # noqa: ANN401  (Lightning's own signature)
-        batch: object,
-        batch_idx: int,
-    ) -> None:
-        """Lightning calls this after every step, with what `training_step` returned."""
-        step = trainer.global_step
+    def note(self, step: int, lr: float, loss: float, terms: PretrainTerms) -> None:
+        """Log a step, where a row is due; all ranks must call this together."""
         is_probe = step in self._probes
         if not (is_probe or step == 1 or step % self._every == 0):
             return
-        row = {
-            "step": step,
-            "samples": step * self._batch,
-            "lr": outputs["lr"],
-            "loss": float(outputs["loss"]),
-        }
-        row |= {name: float(value) for name, value in outputs["terms"].items()}
-        row["samples_per_second"] = self._speed(step)
+        row = {"step": step, "samples": step * self._batch, "lr": lr, "loss": loss}
+        row |= {name: float(value) for name, value in terms.items()}
+        first, start = self._since
+        row["samples_per_second"] = (step - first) * self._batch / (time.perf_counter() - start)
         if is_probe:
-            model = self._whole_model()  # on all ranks
-            if trainer.is_global_zero:
-                row |= validate(model, self._chips, self._objective, len(self._chips) // PROBED_SHARE + 1)
-        self._rows.append(row)
+            row |= self._judge()
+        self.rows.append(row)
         self._since = (step, time.perf_counter())
-        if trainer.is_global_zero and time.perf_counter() - self._written_s > WRITE_EVERY_S:
+        if self._path and time.perf_counter() - self._written_s > WRITE_EVERY_S:
             self.write(self._path)
             self._written_s = time.perf_counter()
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=step)
-
-    def _speed(self, step: int) -> float:
-        first, start = self._since
-        return (step - first) * self._batch / (time.perf_counter() - start)
+        if self._board:
+            self._board.log_metrics({name: value for name, value in row.items() if name != "step"}, step)
+            self._board.save()
 
     def write(self, path: Path) -> None:
         """Write all rows so far as CSV; the file is never half-written."""
         with atomic_path(path) as temporary:
-            pd.DataFrame(self._rows).to_csv(temporary, index=False)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What Lightning puts into a checkpoint."""
-        return {"rows": self._rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the log up where a checkpoint left it."""
-        self._rows = list(state_dict["rows"])
+            pd.DataFrame(self.rows).to_csv(temporary, index=False)

@@ -1,6 +1,7 @@
 """Labelled patches of the bench as a model sees them, and batches of them, turned and flipped."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,17 +22,14 @@ TURNS = 8
 
 
 class Patches(NamedTuple):
-    """A labelled set.
-
-    Attributes:
-        pixels: (N, 10, P, P) float32 standardised reflectance.
-        labels: (N, P, P), as the task's `read` gives them.
-        buckets: (N,) name of the region bucket.
-    """
+    """A labelled set."""
 
     pixels: torch.Tensor
+    """(N, 10, P, P) float32 standardised reflectance."""
     labels: torch.Tensor
+    """(N, P, P), as the task's `read` gives them."""
     buckets: np.ndarray
+    """(N,) name of the region bucket."""
 
 
 def subset_of(bench: Bench, spec: SubsetSpec, indices: Path | None) -> Subset:
@@ -72,20 +70,16 @@ def patch_batches(patches: Patches, batch: int, seed: int) -> Iterator[tuple[tor
 
     Order and turns are functions of (seed, step), the same for every model trained on these patches.
     """
-    step = 0
-    while True:
+    for step in count():
         which = torch.from_numpy(batch_at(step, batch, len(patches.pixels), seed))
         turns = np.random.default_rng([seed, step]).integers(TURNS, size=batch)
         yield turned(patches.pixels[which], turns), turned(patches.labels[which], turns)
-        step += 1
 
 
 def turned(images: torch.Tensor, turns: np.ndarray) -> torch.Tensor:
-    """Each image under one of the eight symmetries of the square.
+    """Each of (N, ..., P, P) images under one of the eight symmetries of the square.
 
-    Args:
-        images: (N, ..., P, P), square.
-        turns: (N,) 0..7: quarter turns times 2, plus 1 for a flip after them.
+    `turns` (N,) are 0..7: quarter turns times 2, plus 1 for a flip after them.
     """
     result = torch.empty_like(images)
     for kind in np.unique(turns):

@@ -8,117 +8,124 @@ results, where the workflow does not delete them, and go when the run is done.
 import logging
 import math
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import lightning
 import torch
 from filelock import SoftFileLease
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import ModelParallelStrategy
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric.loggers import TensorBoardLogger
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+from rich.progress import track
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.distributed.checkpoint.state_dict import get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 
 from geoladder.counting import count_gflops, count_parameters
 from geoladder.data.batches.batch import BandStats, PretrainBatch, Source
-from geoladder.data.batches.chip_store import training_chips, validation_chips
+from geoladder.data.batches.chip_store import Chips, training_chips, validation_chips
 from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_from
-from geoladder.runs.atomic import only_job, write_json
+from geoladder.runs.atomic import check_held, only_job, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.compute import accumulation
 from geoladder.study.specs import PretrainSpec
-from geoladder.training.checkpoints import save_model
-from geoladder.training.distributed import (
-    checkpoint_blocks,
-    compile_blocks,
-    gradients_stay,
-    is_sharded,
-    mean_over_ranks,
-    other_ranks,
-    shard,
-    whole_weights,
-)
+from geoladder.training.checkpoints import WHOLE, load_progress, newest_checkpoint, save_model, save_progress
 from geoladder.training.job import Hardware, Inputs
-from geoladder.training.objective import Journal, PretrainTerms, pretrain_terms, validate
-from geoladder.training.optimisation import adamw, per_step
-from geoladder.training.trainer import Saver, fit, make_trainer, newest_checkpoint, number_by_name
+from geoladder.training.objective import PROBED_SHARE, Journal, PretrainTerms, pretrain_terms, validate
+from geoladder.training.ranks import SIGTERM_STATUS, other_ranks, sigterm_noted
+from geoladder.training.trainer import adamw, cosine_with_warmup, place, update
 
 log = logging.getLogger(__name__)
 
 
-class PretrainModule(lightning.LightningModule):
-    """Pretraining as Lightning wants it: the model, its objective, and one optimiser step.
+class Pretraining:
+    """One run at work: the model, on the devices of this rank, and its optimiser.
 
-    Unusual: it optimises by hand. One training step is one optimiser step, however many passes over micro-batches it
-    takes, so that a checkpoint or a signal never comes between two of them, and every rank judges the same loss.
+    The spec's seed alone draws the first weights; a device takes its share of a batch in so many `passes`. Every rank
+    judges the same loss, and a checkpoint or a signal never comes between two passes of one step.
     """
 
-    def __init__(self, spec: PretrainSpec, source: Source, passes: int, hardware: Hardware) -> None:
-        """Build the model from the spec's seed, leaving global random state as it was.
-
-        A device takes its share of a batch in so many `passes`.
-        """
-        super().__init__()
-        self.automatic_optimization = False
-        self.spec, self._source, self._passes = spec, source, passes
+    def __init__(self, spec: PretrainSpec, hardware: Hardware, passes: int) -> None:
+        self.spec, self._passes = spec, passes
         self.steps = math.ceil(spec.samples / spec.batch)
         self.model = _new_model(spec)
-        if hardware.activation_checkpointing:
-            checkpoint_blocks(self.model)
-        if hardware.compile_model:
-            compile_blocks(self.model)
+        self.fabric, self._forward = place(self.model, spec.precision, hardware)
+        self.optimizer = adamw(self.model, spec.lr, spec.weight_decay)
+        self._rate = cosine_with_warmup(self.steps, spec.warmup_share)
         self._last_finite = math.nan
 
-    def configure_model(self) -> None:
-        """Share out the weights, where the strategy is to do so."""
-        if isinstance(self.trainer.strategy, ModelParallelStrategy) and not is_sharded(self.model):
-            assert self.device_mesh is not None
-            shard(self.model, self.device_mesh["data_parallel"])
+    def judge(self, chips: Chips, limit: int | None = None) -> dict[str, float]:
+        """Errors on (at most `limit`) validation chips, on rank 0; nothing on the others, which must ask, too."""
+        model = self.whole_model()
+        return validate(model, chips, self.spec.objective, limit) if self.fabric.is_global_zero else {}
 
     def whole_model(self) -> PretrainModel:
         """The model; where its weights are shared out, a copy, filled on rank 0, that all ranks must ask for."""
-        if not is_sharded(self.model):
+        if not isinstance(self.model, FSDPModule):
             return self.model
-        copy, weights = _new_model(self.spec), whole_weights(self.model)
+        copy, weights = _new_model(self.spec), get_model_state_dict(self.model, options=WHOLE)
         if weights:
             copy.load_state_dict(weights)
-        return copy.to(self.device)
+        return copy.to(self.fabric.device)
 
-    def train_dataloader(self) -> Iterator[PretrainBatch]:
-        """Batches from the step this run has reached."""
-        trainer = self.trainer
-        return self._source.batches(self.global_step, trainer.global_rank, trainer.world_size)
+    def train(
+        self, data: Source, journal: Journal, state: Path, lease: SoftFileLease | None, progress: bool
+    ) -> None:
+        """Take all steps that are left; save every few of them, and when SIGTERM came to any rank, which ends it."""
+        fabric, first = self.fabric, self._resume(state, journal)
+        steps: Iterable[int] = range(first + 1, self.steps + 1)
+        if progress and fabric.is_global_zero and sys.stderr.isatty():
+            steps = track(steps, "pretraining", console=Console(stderr=True))
+        batches = data.batches(first, fabric.global_rank, fabric.world_size)
+        with sigterm_noted() as sigterm:
+            for step, batch in zip(steps, batches, strict=False):
+                journal.note(step, *self._step(step, batch))
+                if lease is not None:
+                    check_held(lease)
+                must_stop = self._over_ranks(len(sigterm), "max") > 0
+                if must_stop or (step % self.spec.checkpoint_every == 0 and step < self.steps):
+                    save_progress(state, step, self.model, self.optimizer, journal.rows)
+                if must_stop:
+                    log.info("stopped by SIGTERM after step %d, which is saved; run again to go on", step)
+                    raise SystemExit(SIGTERM_STATUS)
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  (Lightning's own union type)
-        """AdamW with a warmed-up cosine per step."""
-        optimizer = adamw(self.model, self.spec.lr, self.spec.weight_decay)
-        return per_step(optimizer, self.steps, self.spec.warmup_share)
+    def _resume(self, state: Path, journal: Journal) -> int:
+        """Go on from the newest checkpoint in `state`, if there is one; return its step, else 0."""
+        step, checkpoint = 0, newest_checkpoint(state)
+        if checkpoint:
+            step, rows = load_progress(checkpoint, self.model, self.optimizer)
+            journal.take_up(step, rows)
+            if self.fabric.is_global_zero:
+                log.info("resuming from %s", checkpoint)
+        ends = [self._over_ranks(step, extreme) for extreme in ("min", "max")]
+        if ends[0] != ends[1]:
+            raise GeoladderError(
+                f"ranks go on from different steps {ends} of {state}; do all nodes see one folder? Run again, or "
+                "delete it to train this run from the start"
+            )
+        return step
 
-    def training_step(self, batch: PretrainBatch, _: int) -> dict[str, Any]:
-        """One optimiser step; its loss, terms (means over all devices) and learning rate.
+    def _over_ranks(self, value: int, extreme: str) -> int:
+        here = torch.tensor(value, device=self.fabric.device)
+        return int(self.fabric.strategy.all_reduce(here, reduce_op=extreme))
 
-        Raises:
-            GeoladderError: the loss is not finite; on all ranks.
-        """
-        optimizer = cast(LightningOptimizer, self.optimizers())
-        optimizer.zero_grad()
-        terms = self._gradients(batch)
-        pooled = terms.with_values(mean_over_ranks(terms.stacked()))
-        loss = pooled.total(self.spec.objective)
-        self._last_finite = self.check_finite(float(loss), "loss")
-        lr = optimizer.param_groups[0]["lr"]
-        optimizer.step()
-        cast(LambdaLR, self.lr_schedulers()).step()
-        return {"loss": loss, "terms": pooled, "lr": lr}
+    def _step(self, number: int, batch: PretrainBatch) -> tuple[float, float, PretrainTerms]:
+        """Optimiser step `number` (1, 2, ...): its learning rate, its loss and terms (means over all devices)."""
+        terms = self._gradients(batch.to(self.fabric.device))
+        pooled = terms.with_values(self.fabric.strategy.all_reduce(terms.stacked()))
+        loss = float(pooled.total(self.spec.objective))
+        self._last_finite = self.check_finite(loss, "loss", number - 1)
+        lr = self.spec.lr * self._rate(number - 1)
+        update(self.model, self.optimizer, lr, self.spec.gradient_clip)
+        return lr, loss, pooled
 
     def _gradients(self, batch: PretrainBatch) -> PretrainTerms:
         """Add up gradients of this device's share of a batch, pass by pass; return the terms' means over it.
@@ -127,51 +134,30 @@ class PretrainModule(lightning.LightningModule):
         """
         objective, pass_terms = self.spec.objective, []
         for number, part in enumerate(batch.chunk(self._passes), start=1):
-            with gradients_stay(self.trainer.strategy.model, self.model, stay=number < self._passes):
-                output = self.model(part.pixels, part.mask)
-                terms = pretrain_terms(output, part, objective)
-                with torch.autocast(self.device.type, enabled=False):  # it is for forward passes only
-                    self.manual_backward(terms.total(objective) / self._passes)
+            with self.fabric.no_backward_sync(self._forward, enabled=number < self._passes):
+                terms = pretrain_terms(self._forward(part.pixels, part.mask), part, objective)
+                self.fabric.backward(terms.total(objective) / self._passes)
             pass_terms.append(terms.stacked().detach())
         return terms.with_values(torch.stack(pass_terms).mean(0))
 
-    def check_finite(self, value: float, name: str) -> float:
-        """Return the value of the loss called `name`; raise GeoladderError when it is not finite."""
+    def check_finite(self, value: float, name: str, step: int) -> float:
+        """Return the value of the loss called `name` after a step; raise GeoladderError when it is not finite."""
         if math.isfinite(value):
             return value
         cell = f"{self.spec.architecture}-{self.spec.size}"
         raise GeoladderError(
             f"the {name} of {cell} on {self.spec.corpus} (seed {self.spec.seed}) became {value} at step "
-            f"{self.global_step} of {self.steps} (last finite loss {self._last_finite:.4g}); lower "
+            f"{step} of {self.steps} (last finite loss {self._last_finite:.4g}); lower "
             f"pretrain.rungs.{cell}.lr below {self.spec.lr:.3g}, or look for bad pixels with `geoladder inspect`"
         )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lightning calls this before it saves."""
-        if not is_sharded(self.model):
-            number_by_name(checkpoint["optimizer_states"][0], self.trainer.optimizers[0], self)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lightning calls this before it resumes; raises GeoladderError where steps were counted in another way."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.manual_optimization.optim_step_progress"]
-        if progress["total"]["completed"] != checkpoint["global_step"]:
-            raise GeoladderError(
-                f"the checkpoint of step {checkpoint['global_step']} was written by an older version of geoladder; "
-                f"delete state/{self.spec.fingerprint} beside the results to train this run from the start"
-            )
 
 
 def pretrain(
     spec: PretrainSpec, inputs: Inputs, hardware: Hardware, out: Path, progress: bool = True
 ) -> None:
-    """Train one cell, or what is left of it after an interruption.
+    """Train one cell, or what is left of it after an interruption, with a progress bar if this is a terminal.
 
-    Args:
-        spec: the run.
-        inputs: what it reads.
-        hardware: what it computes on.
-        out: result folder; `metrics.json` in it is written last.
-        progress: draw a progress bar, if this is a terminal.
+    Of the result, folder `out`, `metrics.json` is written last.
 
     Raises:
         GeoladderError: no chips, a loss that is not a number, another job at work on this run, devices that cannot
@@ -183,34 +169,25 @@ def pretrain(
     start = time.perf_counter()
     stats = BandStats.load(inputs.stats)
     val = validation_chips(spec, inputs.validation, stats)
-    train = _training_data(spec, inputs, stats, val.side_px, hardware.workers)
+    data = _training_data(spec, inputs, stats, val.side_px, hardware.workers)
     state = out / "state" / spec.fingerprint
     is_first_rank = not getattr(rank_zero_only, "rank", 0)
     lock: AbstractContextManager[SoftFileLease | None] = only_job(state) if is_first_rank else nullcontext()
     same_run = partial(pretrain, spec, inputs, hardware, out, progress)
     with lock as lease, other_ranks(hardware.devices, same_run):
-        module = PretrainModule(spec, train, passes, hardware)
-        journal = Journal(
-            state / "log.csv", module.steps, spec.batch, val, spec.objective, module.whole_model
-        )
-        trainer = make_trainer(
-            module.steps,
-            spec.precision,
-            spec.gradient_clip,
-            [journal, Saver(state, spec.checkpoint_every, lease)],
-            _tensorboard(out) if spec.tensorboard else None,
-            hardware.devices,
-            hardware.strategy,
-            progress,
-        )
-        fit(trainer, module, newest_checkpoint(state))
-        model = module.whole_model()
-        if trainer.is_global_zero:
+        run = Pretraining(spec, hardware, passes)
+        board = _tensorboard(out) if spec.tensorboard else None
+        probe = partial(run.judge, val, len(val) // PROBED_SHARE + 1)
+        log_path = state / "log.csv" if is_first_rank else None
+        journal = Journal(log_path, run.steps, spec.batch, probe, board)
+        run.train(data, journal, state, lease, progress)
+        model = run.whole_model()
+        if is_first_rank:
             metrics = validate(model, val, spec.objective)
             # The last update comes after the last loss, so it is judged here.
-            module.check_finite(metrics["val_loss"], "validation loss")
-            facts = _facts(spec, model, train, module.steps)
-            save_model(model, _card(spec, stats) | facts, out)
+            run.check_finite(metrics["val_loss"], "validation loss", run.steps)
+            facts = _facts(spec, model, data, run.steps)
+            save_model(model.state_dict(), _card(spec, stats) | facts, out)
             journal.write(out / "log.csv")
             seconds = time.perf_counter() - start
             write_json(out / "metrics.json", facts | {"metrics": metrics, "seconds": seconds})

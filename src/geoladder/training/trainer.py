@@ -1,57 +1,100 @@
-"""Lightning, set up once for both stages: only what is needed, quiet, with checkpoints that survive a kill.
+"""What both stages share: devices, number format, the blocks of a model, its optimiser and learning rate.
 
-A checkpoint is always of a whole step and never half-written, and the highest step alone is kept. Lightning's own
-ModelCheckpoint promises neither: it moves files into place without fsync, maybe across file systems, and on any
-exception it saves, also in the middle of a step.
-
-A step costs 0.7 to 1.0 ms of one CPU core more than in a bare PyTorch loop: 4 to 7 % of the smallest rungs' steps at
-batches of 16 chips of 32 px (benchmarks/overhead.py).
+FSDP is torch's `fully_shard` through Lightning's ModelParallelStrategy: Lightning's older FSDPStrategy refuses CPUs.
+What works block by block (a transformer, Mamba or convolution block: what a network repeats) asks `block_types`,
+which alone knows what that is. Devices change results by rounding alone, so they are no part of a run's spec.
 """
 
 import logging
+import math
 import os
-import signal
+import shutil
 import sys
-import warnings
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
-import lightning
 import torch
-from filelock import SoftFileLease
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import Precision
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
-from torch.utils._pytree import tree_map_only
+from torch.utils.checkpoint import checkpoint
 
 from geoladder.errors import GeoladderError
-from geoladder.runs.atomic import atomic_path, check_held
-from geoladder.training.distributed import choose_strategy, kernels
-from geoladder.training.job import StrategyName
+from geoladder.training.job import Hardware, StrategyName
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "32-true", "bf16-mixed"]
-Resolved = Literal["32-true", "bf16-mixed"]
-SIGTERM_STATUS = 143
-"""Exit status of a process ended by SIGTERM, as shells report it."""
+PrecisionName = Literal["auto", "32-true", "bf16-mixed"]
+KERNELS = {"selective_scan": "geoladder.models.scan"}
+"""Functions with several backends, and where each is; `choose_backend` there picks one (and logs why). Not imported
+here: a U-Net needs none of them, and must not count as changed when they are."""
 
 
 class Choice(NamedTuple):
     """What was chosen, and the reason in words."""
 
-    name: Resolved
+    name: str
     reason: str
 
 
-def choose_precision(wanted: Precision) -> Choice:
+class Autocast(Precision):
+    """Forward passes in bf16, from inputs of 32 bit: Lightning's own `bf16-mixed` would round the pixels, too."""
+
+    def forward_context(self) -> torch.autocast:
+        """Where layers choose bf16."""
+        device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def place(model: nn.Module, precision: PrecisionName, hardware: Hardware) -> tuple[Fabric, Any]:
+    """Bring a model onto its devices, as the hardware is to compute it, and log what they are and why.
+
+    Returns:
+        What computes, and the model to call in training, which casts numbers, and exchanges gradients among ranks.
+
+    Raises:
+        GeoladderError: bf16 on a GPU that lacks it, fewer GPUs than devices, no compiler, a network without blocks.
+    """
+    if hardware.activation_checkpointing:
+        checkpoint_blocks(model)
+    if hardware.compile_model:
+        compile_blocks(model)
+    for chatty in ("lightning.pytorch", "lightning.fabric"):  # notes on the devices found
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # torchrun says so
+    number_format = choose_precision(precision)
+    spread = choose_strategy(hardware.strategy, hardware.devices, nodes)
+    strategies = {
+        "ddp": DDPStrategy(gradient_as_bucket_view=True),
+        "fsdp": ModelParallelStrategy(
+            lambda whole, mesh: shard(whole, mesh["data_parallel"]), hardware.devices, 1
+        ),
+    }
+    fabric = Fabric(
+        devices=hardware.devices // nodes,
+        num_nodes=nodes,
+        strategy=strategies.get(spread.name, "auto"),
+        # The workflow speaks to Slurm itself; Lightning must not.
+        plugins=[LightningEnvironment(), Autocast() if number_format.name == "bf16-mixed" else Precision()],
+    )
+    fabric.launch()
+    if fabric.is_global_zero:
+        device, threads = fabric.device, torch.get_num_threads()
+        on_gpu = device.type == "cuda"
+        machine = torch.cuda.get_device_name(device) if on_gpu else f"no CUDA GPU; {threads} threads"
+        log.info("precision %s (%s); %s (%s)", *number_format, *spread)
+        log.info("training on %s (%s); kernels: %s", device, machine, kernels(model, device.type))
+    return fabric, fabric.setup_module(model)
+
+
+def choose_precision(wanted: PrecisionName) -> Choice:
     """`auto` means bf16-mixed on GPUs that have bf16, 32-true elsewhere.
 
     CPUs are left at 32 bit even where they have bf16 units (AMX): on the rungs meant for them, autocast's casts cost
@@ -62,257 +105,162 @@ def choose_precision(wanted: Precision) -> Choice:
         GeoladderError: bf16 is asked for on a GPU that lacks it.
     """
     on_gpu = torch.cuda.is_available()
-    if wanted == "bf16-mixed" and on_gpu and not gpu_has_bf16():
+    # Torch would otherwise count a slow emulation, too.
+    has_bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bf16-mixed" and on_gpu and not has_bf16:
         raise GeoladderError(
             f"compute.precision is bf16-mixed, but {torch.cuda.get_device_name()} has no bf16 (NVIDIA has it from "
             "compute capability 8.0 on: A100, RTX 30 and later); use auto or 32-true"
         )
     if wanted != "auto":
         return Choice(wanted, "asked for")
-    if not on_gpu:
-        return Choice("32-true", "auto, and no GPU")
-    if gpu_has_bf16():
+    if has_bf16:
         return Choice("bf16-mixed", "auto, and the GPU has bf16")
-    return Choice("32-true", "auto, and the GPU has no bf16")
+    return Choice("32-true", "auto, and the GPU has no bf16" if on_gpu else "auto, and no GPU")
 
 
-def gpu_has_bf16() -> bool:
-    """Whether the GPU computes in bf16 itself; torch would otherwise count a slow emulation, too."""
-    return torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-class ClipGradients(Callback):
-    """Scales gradients down to a largest norm.
-
-    Lightning's own clipping refuses fused optimisers in mixed precision, because of gradient scalers; bf16 has none.
-    """
-
-    def __init__(self, norm: float) -> None:
-        """Clip to `norm`, over all parameters together."""
-        self._norm = norm
-
-    def on_before_optimizer_step(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Optimizer
-    ) -> None:
-        """Lightning calls this between the backward pass and the step."""
-        clip_grad_norm_(pl_module.parameters(), self._norm)
-
-
-def make_trainer(
-    steps: int,
-    precision: Precision,
-    gradient_clip: float,
-    callbacks: list[Callback] | None = None,
-    logger: Logger | None = None,
-    devices: int = 1,
-    strategy: StrategyName = "auto",
-    progress: bool = False,
-) -> lightning.Trainer:
-    """A trainer of a fixed number of steps.
-
-    Args:
-        steps: optimiser steps.
-        precision: as the study asks for it.
-        gradient_clip: largest norm of the gradient.
-        callbacks: what else happens on the way; checkpoints are written only where one of them does.
-        logger: gets the log besides; the caller keeps its own.
-        devices: GPUs, or CPU processes, over all nodes.
-        strategy: `auto`, `ddp` or `fsdp`.
-        progress: draw a progress bar, if this is a terminal.
+def choose_strategy(wanted: StrategyName, devices: int, nodes: int = 1) -> Choice:
+    """One device needs no strategy; several share each batch (`ddp`), or the weights and optimiser, too (`fsdp`).
 
     Raises:
-        GeoladderError: bf16 is asked for on a GPU that lacks it, or there are fewer GPUs than devices.
+        GeoladderError: more devices than this machine has GPUs, or than its share of several nodes.
     """
-    # Notes on the devices found, and tips.
-    for chatty in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    callbacks = [ClipGradients(gradient_clip), *(callbacks or [])]
-    bar = progress and sys.stderr.isatty()
-    if bar:
-        callbacks.append(RichProgressBar())
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # torchrun says so
-    number_format, spread = choose_precision(precision), choose_strategy(strategy, devices, nodes)
-    _say("precision %s (%s); %s (%s)", *number_format, *spread[1:])
-    return lightning.Trainer(
-        accelerator="auto",
-        devices=devices // nodes,
-        num_nodes=nodes,
-        strategy=spread.strategy,
-        precision=number_format.name,
-        max_steps=steps,
-        max_epochs=-1,
-        logger=logger or False,
-        callbacks=callbacks,
-        # The workflow requeues jobs itself; Lightning's own detection of Slurm must not.
-        plugins=[LightningEnvironment(), AtomicIO()],
-        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
+    if devices == 1:
+        why = "one device" if wanted == "auto" else f"one device, so {wanted} has nothing to share"
+        return Choice("single device", why)
+    if devices % nodes:
+        raise GeoladderError(f"compute.devices is {devices}, which {nodes} nodes cannot share evenly")
+    if torch.cuda.is_available() and torch.cuda.device_count() < devices // nodes:
+        raise GeoladderError(
+            f"compute.devices asks for {devices // nodes} GPUs on this machine, which has "
+            f"{torch.cuda.device_count()}; lower it, ask the cluster for more, or start with torchrun on more nodes"
+        )
+    return Choice("ddp", "auto, and several devices") if wanted == "auto" else Choice(wanted, "asked for")
 
 
-def fit(
-    trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: Path | None = None
-) -> None:
-    """Train, from a checkpoint if there is one, and leave the module on the trainer's device.
+def kernels(model: nn.Module, device_type: str) -> str:
+    """Backends of the special kernels a model uses on a kind of device, in words."""
+    modules = {type(part).__module__ for part in model.modules()}
+    used = [name for name in KERNELS if any(hasattr(sys.modules[module], name) for module in modules)]
+    chosen = {name: import_module(KERNELS[name]).choose_backend(device_type) for name in used}
+    return ", ".join(f"{name} by {backend}" for name, backend in chosen.items()) or "torch's own"
+
+
+def block_types(model: nn.Module) -> tuple[type[nn.Module], ...]:
+    """Classes of the blocks a network repeats: the wrapping policy of FSDP, checkpointing and compilation.
+
+    A family says so itself in a class attribute `block_types`. Else they are the classes of composite modules that
+    stand directly in a plain `ModuleList` or `Sequential` of its `encoder` (`vit.Block`, `mamba.Block`,
+    `unet.ConvBlock`); wherever else in the model these classes occur (a U-Net's decoder), they count, too.
 
     Raises:
-        SystemExit: of status 143, after SIGTERM; callbacks have saved what they wanted to.
+        GeoladderError: there are none: the encoder is a flat list of layers, and says nothing.
     """
-    device, threads = trainer.strategy.root_device, torch.get_num_threads()
-    machine = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"no CUDA GPU; {threads} threads"
-    )
-    _say("training on %s (%s); kernels: %s", device, machine, kernels(module, device.type))
-    if checkpoint:
-        _say("resuming from %s", checkpoint)
-    with warnings.catch_warnings():
-        # Lightning's use of an older torch function; nothing a user could mend.
-        warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-        try:
-            trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-        except SIGTERMException:
-            raise SystemExit(SIGTERM_STATUS) from None
-    module.to(trainer.strategy.root_device)
+    plain = (nn.ModuleList, nn.Sequential)
+    kinds = {kind for part in model.modules() for kind in getattr(part, "block_types", ())} or {
+        type(child)
+        for name, encoder in model.named_modules()
+        if name.rpartition(".")[2] == "encoder"
+        for container in encoder.modules()
+        if type(container) in plain
+        for child in container.children()
+        if type(child) not in plain and next(child.children(), None) is not None
+    }
+    if not kinds:
+        backbone = type(getattr(model, "backbone", model))
+        raise GeoladderError(
+            f"{backbone.__module__}.{backbone.__qualname__} has no blocks to share out, recompute or compile: its "
+            "`encoder` is no list of composite modules; name the classes of its blocks in a class attribute "
+            "`block_types`, or leave compute.strategy at auto or ddp, and compute.activation_checkpointing and "
+            "compute.compile at false"
+        )
+    return tuple(kinds)
 
 
-@rank_zero_only
-def _say(text: str, *values: object) -> None:
-    log.info(text, *values)
+def wrap_policy(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and modules of a model's blocks, in order; of nested ones the outermost. Raises as `block_types` does."""
+    kinds, blocks = block_types(model), list[tuple[str, nn.Module]]()
+    for name, part in model.named_modules():  # what is inside a module comes right after it
+        if isinstance(part, kinds) and not (blocks and name.startswith(f"{blocks[-1][0]}.")):
+            blocks.append((name, part))
+    return blocks
 
 
-class AtomicIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, renamed into place once they are on the disk."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ANN401
-        """Write `checkpoint` to `path`, all tensors contiguous.
-
-        FSDP hands tensors out to ranks as plain memory, without a look at their strides.
-        """
-        plain = tree_map_only(Tensor, Tensor.contiguous, checkpoint)
-        with atomic_path(path) as temporary:
-            torch.save(plain, temporary)
-
-    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Read a checkpoint; raises GeoladderError where it is damaged."""
-        try:
-            return super().load_checkpoint(path, *args, **kwargs)
-        except Exception as problem:  # unpickling damaged bytes raises errors of any kind
-            raise GeoladderError(
-                f"checkpoint {path} cannot be read ({problem!r}); delete it to train this run from the start"
-            ) from problem
+def checkpoint_blocks(model: nn.Module) -> None:
+    """Keep only what enters each block; the backward pass computes its inside again. Names stay as they are."""
+    for _, block in wrap_policy(model):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
-class Saver(Checkpoint):
-    """Saves every few steps, and when Lightning leaves the loop because of SIGTERM, which it does between steps.
+def compile_blocks(model: nn.Module) -> None:
+    """Compile each block on its first call; equal blocks share the work. Names stay as they are.
 
-    Being a `Checkpoint`, it runs after all other callbacks, so that what these have noted of a step is saved with it.
+    Raises:
+        GeoladderError: there is neither a GPU nor a C++ compiler.
     """
-
-    def __init__(self, folder: Path, every_steps: int, lease: SoftFileLease | None) -> None:
-        """Save into `folder`, and stop if this job loses its `lease` of it (None on ranks that hold none)."""
-        self._folder, self._every, self._lease = folder, every_steps, lease
-        self._is_asked_to_stop = False
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Put the optimiser's state in order, check that ranks go on from one step, and listen for SIGTERM on all.
-
-        With several ranks, Lightning's own handler of SIGTERM cannot stay: it starts a broadcast wherever the signal
-        happens to come, which another rank may take for the gradients.
-
-        Raises:
-            GeoladderError: a rank found another checkpoint.
-        """
-        for optimizer in trainer.optimizers:
-            align_state(optimizer)
-        if trainer.world_size == 1:
-            return
-        steps = [0] * trainer.world_size
-        torch.distributed.all_gather_object(steps, trainer.global_step)
-        if len(set(steps)) > 1:
-            raise GeoladderError(
-                f"ranks go on from different steps {sorted(set(steps))} of {self._folder}; do all nodes see one "
-                "folder? Run again, or delete it to train this run from the start"
-            )
-        signal.signal(signal.SIGTERM, self._note_sigterm)
-
-    def _note_sigterm(self, *_: object) -> None:
-        self._is_asked_to_stop = True
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object, **__: object) -> None:
-        """Lightning calls this after every step.
-
-        Raises:
-            SIGTERMException: on all ranks after the same step, once one of several got SIGTERM.
-        """
-        if self._lease is not None:
-            check_held(self._lease)
-        if trainer.global_step % self._every == 0:
-            self._save(trainer)
-        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(
-            self._is_asked_to_stop, all=False
-        ):
-            raise SIGTERMException
-
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        """Lightning calls this before it lets an exception out of `fit`."""
-        if isinstance(exception, SIGTERMException):
-            self._save(trainer)
-            log.info(
-                "stopped by SIGTERM after step %d, which is saved; run again to go on", trainer.global_step
-            )
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        if trainer.global_step >= trainer.max_steps:
-            return  # nothing is left to go on with
-        path = _path_of(self._folder, trainer.global_step)
-        trainer.save_checkpoint(path)
-        for older in self._folder.glob("step-*.ckpt"):
-            if trainer.is_global_zero and older != path:
-                older.unlink(missing_ok=True)
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    if not torch.cuda.is_available() and not any(map(shutil.which, compilers)):
+        raise GeoladderError(
+            f"compute.compile needs a C++ compiler on machines without a GPU, and none of {', '.join(compilers)} is "
+            "on the PATH; install one, or set compute.compile to false"
+        )
+    for _, block in wrap_policy(model):
+        block.compile()
 
 
-def align_state(optimizer: torch.optim.Optimizer) -> None:
-    """Lay the optimiser's state out in memory as its parameters are.
+def shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Share out weights, gradients and optimiser state over a mesh, block by block, the rest together; in place."""
+    # `fully_shard` takes contiguous weights only; activations are channels-last without their help.
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for _, block in wrap_policy(model):
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
 
-    A fused optimiser walks both as plain memory, without a look at their strides. A state saved by FSDP, whose
-    weights are contiguous, would be taken in another order where weights are channels-last, and the reverse.
+
+def cosine_with_warmup(steps: int, warmup_share: float) -> Callable[[int], float]:
+    """Multiplier of the peak learning rate (see `registry.ladder.scaled_lr`) at each step.
+
+    Rises linearly over the first `warmup_share` of the steps, then falls along a half cosine that would reach zero
+    one step after the last (Loshchilov and Hutter 2017, without restarts).
     """
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if (
-                isinstance(value, Tensor)
-                and value.shape == parameter.shape
-                and _strides(value) != _strides(parameter)
-            ):
-                state[name] = torch.empty_like(parameter).copy_(value)
+    warmup = math.floor(steps * warmup_share)
+
+    def multiplier(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = (step - warmup) / max(steps - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    return multiplier
 
 
-def number_by_name(state: dict[str, Any], optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Number parameters in an optimiser's state dict as the model lists them, which is what FSDP does and expects.
+def adamw(
+    model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.95)
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) on the trainable parameters.
 
-    By itself an optimiser numbers them group by group; on loading, only the order in each group counts.
+    Weights of linear layers and convolutions decay; norms, biases, tokens and the decay rates and skips of a state
+    space model do not.
     """
-    number = {id(parameter): i for i, parameter in enumerate(model.parameters())}
-    grouped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    new = {old: number[id(parameter)] for old, parameter in enumerate(grouped)}
-    state["state"] = {new[old]: value for old, value in state["state"].items()}
-    for group in state["param_groups"]:
-        group["params"] = [new[old] for old in group["params"]]
+    # Norms over channels and pixels have weights of three dimensions.
+    norms = {
+        id(p) for layer in model.modules() if isinstance(layer, nn.LayerNorm) for p in layer.parameters()
+    }
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        is_matrix = name.rpartition(".")[2] == "weight" and parameter.ndim > 1 and id(parameter) not in norms
+        if parameter.requires_grad:
+            (decaying if is_matrix else others).append(parameter)
+    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)
 
 
-def _strides(tensor: Tensor) -> tuple[int, ...]:
-    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).stride()
-
-
-def _path_of(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:09d}.ckpt"
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Checkpoint of the highest step in `folder`; None where there is none."""
-    return max(folder.glob("step-*.ckpt"), default=None)
+def update(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, largest_norm: float) -> None:
+    """One step at learning rate `lr`, with all gradients together scaled down to a norm; they are gone after it."""
+    clip_grad_norm_(model.parameters(), largest_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad()

@@ -45,7 +45,7 @@ def finetune(
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
     """Score predictions of zero and of the mean; write JSON."""
     from geoladder.study.specs import TrivialSpec
-    from geoladder.training.trivial import trivial
+    from geoladder.training.finetune import trivial
 
     trivial(TrivialSpec.from_json(spec), bench, bench_index, out, indices=indices)
 
@@ -70,8 +70,8 @@ def export(
 
 def load(source: Annotated[str, Parameter(help="folder, or hf://owner/name@revision")], /) -> None:
     """Check that a model's weights fit, and print its card."""
+    from geoladder.training.export import describe
     from geoladder.training.hub import load_model
-    from geoladder.training.model_card import describe
 
     backbone, card = load_model(source)
     print(describe(card, sum(p.numel() for p in backbone.parameters())))  # noqa: T201

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoladder.data.labels.targets import great_circle_km
-from geoladder.registry.target import Places, Settings, Target
+from geoladder.registry.target import Places, Target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,11 +18,7 @@ OUTPUTS = 4
 
 
 def geo_encoding(lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
-    """Encode places as (sin lon, cos lon, sin lat, cos lat).
-
-    Args:
-        lat_deg: (N,) degrees north, -90..90.
-        lon_deg: (N,) degrees east, any turn.
+    """Encode places (N,) as (sin lon, cos lon, sin lat, cos lat); longitudes may be of any turn.
 
     Returns:
         (N, 4) float32 in [-1, 1]; different places differ (but for the longitude of a pole).
@@ -32,10 +28,7 @@ def geo_encoding(lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
 
 
 def decode_geo(encoding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest place to an encoding, which may be a prediction off the unit circles.
-
-    Args:
-        encoding: (N, 4), as from `geo_encoding`.
+    """Nearest place to an encoding (N, 4), which may be a prediction off the unit circles.
 
     Returns:
         lat_deg (N,) in [-90, 90] and lon_deg (N,) in [-180, 180]. A negative cosine of latitude counts as 0.
@@ -43,10 +36,6 @@ def decode_geo(encoding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sin_lon, cos_lon, sin_lat, cos_lat = np.moveaxis(np.asarray(encoding, float), -1, 0)
     lat = np.arctan2(sin_lat, np.maximum(cos_lat, 0.0))
     return np.degrees(lat), np.degrees(np.arctan2(sin_lon, cos_lon))
-
-
-def _encode(_: Settings, places: Places) -> np.ndarray:
-    return geo_encoding(places.lat_deg, places.lon_deg)
 
 
 def _loss(output: "Tensor", truth: "Tensor") -> "Tensor":
@@ -64,7 +53,7 @@ TARGET = Target(
     name="geo",
     measure="mse",
     size=lambda _: OUTPUTS,
-    encode=_encode,
+    encode=lambda _, places: geo_encoding(places.lat_deg, places.lon_deg),
     loss=_loss,
     metrics=_metrics,
     meanings={"km": "median great-circle error of the place, km"},

@@ -48,13 +48,15 @@ def _encode(settings: LabelRaster, places: Places) -> np.ndarray:
     return classes
 
 
-def _loss(logits: "Tensor", classes: "Tensor") -> "Tensor":
+def class_loss(logits: "Tensor", classes: "Tensor") -> "Tensor":
+    """Cross-entropy in nats, summed over the chips that have a class."""
     from torch.nn import functional
 
     return functional.cross_entropy(logits, classes, ignore_index=UNKNOWN, reduction="sum")
 
 
-def _metrics(logits: np.ndarray, classes: np.ndarray, _: Places) -> dict[str, float]:
+def class_accuracy(logits: np.ndarray, classes: np.ndarray, _: Places) -> dict[str, float]:
+    """`accuracy` over the chips that have a class; nothing where none has."""
     labelled = classes != UNKNOWN
     if not labelled.any():
         return {}
@@ -66,8 +68,8 @@ TARGET = Target(
     measure="cross_entropy",
     size=lambda settings: len(settings.codes),
     encode=_encode,
-    loss=_loss,
-    metrics=_metrics,
+    loss=class_loss,
+    metrics=class_accuracy,
     meanings={"accuracy": "share of images with the right class of {name}"},
     settings=LabelRaster,
 )
