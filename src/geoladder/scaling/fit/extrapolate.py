@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from geoladder.scaling.fit.fit import Settings, fit_points
-from geoladder.scaling.fit.points import Refusal, read_points
-from geoladder.scaling.fit.result import Status
+from geoladder.scaling.fit.points import Points, Refusal, read_points
+from geoladder.scaling.fit.result import Fit, Status
+from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 
 
@@ -78,37 +79,28 @@ def hold_out(
     whole = read_points(table, law, columns, y, seed=seed, planned=planned)
     levels = whole.levels[along]
     order = sorted(np.unique(levels), key=lambda k: whole.x[along][levels == k].mean())
-    hidden_runs: list[HeldOut] = []
-    skipped: list[str] = []
+    held = Held([], [])
     for cut in range(1, len(order)) if rolling else [len(order) - 1]:
-        inside, target = np.isin(levels, order[:cut]), levels == order[cut]
+        inside = np.isin(levels, order[:cut])
         top = float(whole.x[along][inside].max())
         try:
             read = read_points(table[inside], law, columns, y, seed=seed, planned=planned)
+            fitted = fit_points(law, read, settings)
+            if fitted.status is Status.NOT_IDENTIFIED:
+                raise Refusal("; ".join(fitted.identifiability.reasons))
         except Refusal as problem:
-            skipped.append(f"{along} up to {top:g}: {problem}")
+            held.skipped.append(f"{along} up to {top:g}: {problem}")
             continue
-        fitted = fit_points(law, read, settings)
-        if fitted.status is Status.NOT_IDENTIFIED:
-            skipped.append(f"{along} up to {top:g}: {'; '.join(fitted.identifiability.reasons)}")
-            continue
-        hidden = {role: values[target] for role, values in whole.x.items()}
-        centre = fitted.predict(**hidden)
-        low, high = fitted.prediction(settings.level, **hidden)
-        decades = fitted.decades_outside(**hidden)
-        for k, actual in enumerate(whole.y[target]):
-            hidden_runs.append(
-                HeldOut(
-                    along,
-                    top,
-                    {role: float(values[k]) for role, values in hidden.items()},
-                    float(actual),
-                    float(centre[k]),
-                    float(np.log(centre[k] / actual)),
-                    float(low[k]),
-                    float(high[k]),
-                    bool(low[k] <= actual <= high[k]),
-                    float(decades[k]),
-                )
-            )
-    return Held(hidden_runs, skipped)
+        held.runs.extend(_predicted(fitted, whole, levels == order[cut], along, top, settings.level))
+    return held
+
+
+def _predicted(law: Fit, whole: Points, hidden: Array, along: str, top: float, level: float) -> list[HeldOut]:
+    """The hidden runs (M,) as a law fitted up to `top` predicts them."""
+    x, y = {role: sizes[hidden] for role, sizes in whole.x.items()}, whole.y[hidden]
+    centre, (low, high) = law.predict(**x), law.prediction(level, **x)
+    numbers = (y, centre, np.log(centre / y), low, high)
+    hits, decades = ((low <= y) & (y <= high)).tolist(), law.decades_outside(**x).tolist()
+    sizes = pd.DataFrame(x).to_dict("records")
+    rows = zip(sizes, *(v.tolist() for v in numbers), hits, decades, strict=True)
+    return [HeldOut(along, top, *row) for row in rows]

@@ -1,20 +1,19 @@
 """Fitting a law to runs: one call in; optimum, intervals and a verdict on what the data can say out."""
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from geoladder.scaling.fit.identify import Identifiability, design_verdict, fit_verdict
+from geoladder.scaling.fit.identify import design_verdict, fit_verdict
 from geoladder.scaling.fit.points import Points, read_points
 from geoladder.scaling.fit.problem import Problem, lay_out
-from geoladder.scaling.fit.profile import Interval, Profiler
+from geoladder.scaling.fit.profile import Interval, profiles
 from geoladder.scaling.fit.resample import Kind, bca, jackknife, percentile, reach, resample
 from geoladder.scaling.fit.result import Bootstrap, Fit, Status
-from geoladder.scaling.fit.search import Optimum, named, search
+from geoladder.scaling.fit.search import Optimum, search
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import Form, form_of
 from geoladder.scaling.laws.loss import Kind as LossKind
@@ -25,6 +24,7 @@ REDUCED = {"chinchilla": "product", "chinchilla_tied": "product", "saturating": 
 AT_BOUND = 1e-6
 MANY_POINTS = 10
 """Points per parameter above which points are redrawn, not residuals."""
+SEARCHES = 3
 
 
 @dataclass(frozen=True)
@@ -94,112 +94,83 @@ def fit(
 
 def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     """Fit a law to checked runs; see `fit`."""
-    verdict = design_verdict(law, read.x, read.levels, settings.fixed)
-    if verdict.verdict == "not_identified":
-        return _refused(law, read, settings, verdict)
-    problem = _holding(lay_out(law, read.x), settings.fixed)
-    optimum = search(problem, read, settings.loss, settings.fixed)
-    profiles: dict[str, Interval] = {}
-    if settings.profile and optimum.objective > 0:
-        optimum, profiles = _profiles(problem, optimum, read, settings)
-    theta = optimum.theta
-    value, _ = problem.evaluate(theta[None])
-    residuals = settings.loss.target(value[0]) - settings.loss.target(read.y)
-    free = int((optimum.low < optimum.high).sum())
-    intervals: dict[str, dict[str, Interval]] = {"profile": profiles} if profiles else {}
+    design = design_verdict(law, read, settings.fixed)
+    ranges = {role: (float(sizes.min()), float(sizes.max())) for role, sizes in read.x.items()}
+    refused = Fit(
+        law.name, law.equation, Status.NOT_IDENTIFIED, design, settings.loss, len(read.y), ranges=ranges
+    )
+    if design.verdict == "not_identified":
+        return replace(refused, reduced=_reduced(law, read, settings))
+    problem = lay_out(law, read, settings.loss, settings.fixed)
+    optimum, intervals = _searched(problem, settings)
+    at_bound = _at_bound(problem, optimum.theta)
+    open_ends = _open_ends(intervals.get("profile", {}), settings.fixed)
+    residuals = problem.residuals(optimum.theta)
+    dof = max(len(residuals) - int(problem.free.sum()), 1)
+    bootstrap: Bootstrap | None = None
     draws: dict[str, Array] = {}
-    record = None
     if settings.bootstrap:
-        record, draws, ends = _bootstrap(problem, optimum, read, settings)
+        bootstrap, draws, ends = _bootstrap(problem, optimum, settings)
         intervals |= ends
-    resting = _resting(law, optimum)
-    verdict = fit_verdict(verdict, problem, theta, resting, _open(profiles, settings.fixed), read.weight)
-    huber = settings.loss.kind == "huber"
-    return Fit(
-        form=law.name,
-        equation=law.equation,
-        status=_status(optimum, resting),
-        identifiability=verdict,
-        loss=settings.loss,
-        params=named(problem, theta),
-        objective=optimum.objective * (1 if huber else 2),
+    status = Status.AT_BOUND if at_bound else Status.CONVERGED
+    return replace(
+        refused,
+        status=status if optimum.settled else Status.NOT_CONVERGED,
+        identifiability=fit_verdict(design, problem, optimum.theta, at_bound, open_ends),
+        params=problem.named(optimum.theta),
+        objective=optimum.objective * settings.loss.multiple,
         intervals=intervals,
-        n_points=len(read.y),
         starts=optimum.starts,
         reached=optimum.reached,
         minima=optimum.minima,
-        noise=float(np.sqrt((read.weight * residuals**2).sum() / max(len(residuals) - free, 1))),
-        ranges=_ranges(read),
-        bootstrap=record,
+        noise=float(np.sqrt((read.weight * residuals**2).sum() / dof)),
+        bootstrap=bootstrap,
         draws=draws,
         residuals=residuals,
     )
 
 
-def _refused(law: Form, read: Points, settings: Settings, verdict: Identifiability) -> Fit:
-    other = REDUCED.get(law.name)
-    reduced = None
-    if other is not None:
-        trial = fit_points(form_of(other), read, dataclasses.replace(settings, fixed={}))
-        reduced = None if trial.status is Status.NOT_IDENTIFIED else trial
-    return Fit(
-        form=law.name,
-        equation=law.equation,
-        status=Status.NOT_IDENTIFIED,
-        identifiability=verdict,
-        loss=settings.loss,
-        n_points=len(read.y),
-        ranges=_ranges(read),
-        reduced=reduced,
-    )
+def _reduced(law: Form, read: Points, settings: Settings) -> Fit | None:
+    """The simpler law the runs can carry in place of a refused one, if there is any."""
+    if law.name not in REDUCED:
+        return None
+    trial = fit_points(form_of(REDUCED[law.name]), read, replace(settings, fixed={}))
+    return None if trial.status is Status.NOT_IDENTIFIED else trial
 
 
-def _ranges(read: Points) -> dict[str, tuple[float, float]]:
-    return {role: (float(v.min()), float(v.max())) for role, v in read.x.items()}
-
-
-def _holding(problem: Problem, fixed: Mapping[str, float]) -> Problem:
-    for name in fixed:
-        problem = problem.isolating(name)
-    return problem
-
-
-def _profiles(
-    problem: Problem, optimum: Optimum, read: Points, settings: Settings
-) -> tuple[Optimum, dict[str, Interval]]:
-    """Profile every parameter; begin again if a profile finds a better optimum than the search did."""
-    for _ in range(3):
-        profiler = Profiler(problem, optimum, read, settings.loss, settings.level)
-        intervals = {name: profiler.interval(name) for name in problem.form.parameters}
-        if profiler.better is None:
+def _searched(problem: Problem, settings: Settings) -> tuple[Optimum, dict[str, dict[str, Interval]]]:
+    """The optimum and its profiles; begins again if a profile finds a better optimum than the search did."""
+    optimum = search(problem)
+    if not settings.profile or optimum.objective <= 0:
+        return optimum, {}
+    for _ in range(SEARCHES):
+        intervals, better = profiles(problem, optimum, settings.level)
+        if better is None:
             break
-        optimum = search(problem, read, settings.loss, settings.fixed, profiler.better[None])
-    return optimum, intervals
+        optimum = search(problem, better)
+    return optimum, {"profile": intervals}
 
 
 def _bootstrap(
-    problem: Problem, optimum: Optimum, read: Points, settings: Settings
+    problem: Problem, optimum: Optimum, settings: Settings
 ) -> tuple[Bootstrap, dict[str, Array], dict[str, dict[str, Interval]]]:
-    kind = settings.kind or _suitable(read, len(problem.form.parameters))
-    resamples = resample(problem, optimum, read, settings.loss, kind, settings.bootstrap, settings.rng)
-    natural, names = problem.natural(resamples.theta), problem.form.parameters
+    """What was redrawn, draws by parameter, and intervals by kind and parameter."""
+    names, theta, free = problem.form.parameters, optimum.theta, problem.free
+    kind = settings.kind or _suitable(problem.read, len(names))
+    resamples = resample(problem, theta, kind, settings.bootstrap, settings.rng)
+    draws = dict(zip(names, problem.natural(resamples.theta).T, strict=True))
+    z = reach(settings.level, None if kind == "case" else max(len(problem.target) - int(free.sum()), 1))
+    moved = [name for name, moves in zip(names, free, strict=True) if moves]
+    intervals: dict[str, dict[str, Interval]] = {
+        "bootstrap": {name: percentile(draws[name], z) for name in moved}
+    }
     # The jackknife of a nearly absolute loss is none.
-    smooth = settings.loss.kind != "huber" or kind == "case"
-    left_out = jackknife(problem, optimum, read, settings.loss) if smooth else None
-    best = problem.natural(optimum.theta[None])[0]
-    free = optimum.low < optimum.high
-    z = reach(settings.level, None if kind == "case" else max(len(read.y) - int(free.sum()), 1))
-    plain: dict[str, Interval] = {}
-    corrected: dict[str, Interval] = {}
-    for k, name in enumerate(names):
-        if free[k]:
-            plain[name] = percentile(natural[:, k], z)
-            if left_out is not None:
-                corrected[name] = bca(natural[:, k], best[k], left_out[:, k], z)
-    scale = 1 if settings.loss.kind == "huber" else 2
-    record = Bootstrap(kind, settings.bootstrap, settings.rng, float(resamples.objective.sum()) * scale)
-    draws = {name: natural[:, k] for k, name in enumerate(names)}
-    return record, draws, {"bootstrap": plain} | ({"bca": corrected} if smooth else {})
+    if settings.loss.kind != "huber" or kind == "case":
+        left_out = dict(zip(names, jackknife(problem, theta).T, strict=True))
+        best = problem.named(theta)
+        intervals["bca"] = {name: bca(draws[name], best[name], left_out[name], z) for name in moved}
+    total = float(resamples.objective.sum()) * settings.loss.multiple
+    return Bootstrap(kind, settings.bootstrap, settings.rng, total), draws, intervals
 
 
 def _suitable(read: Points, parameters: int) -> Kind:
@@ -209,23 +180,17 @@ def _suitable(read: Points, parameters: int) -> Kind:
     return "case" if len(read.y) >= MANY_POINTS * parameters else "residual"
 
 
-def _resting(law: Form, optimum: Optimum) -> list[str]:
-    free = optimum.low < optimum.high
-    near = (optimum.theta <= optimum.low + AT_BOUND) | (optimum.theta >= optimum.high - AT_BOUND)
-    return [name for name, rests in zip(law.parameters, free & near, strict=True) if rests]
+def _at_bound(problem: Problem, theta: Array) -> list[str]:
+    low, high = problem.limits
+    near = problem.free & ((theta <= low + AT_BOUND) | (theta >= high - AT_BOUND))
+    return [name for name, rests in zip(problem.form.parameters, near, strict=True) if rests]
 
 
-def _open(profiles: Mapping[str, Interval], fixed: Mapping[str, float]) -> list[str]:
+def _open_ends(profiled: Mapping[str, Interval], fixed: Mapping[str, float]) -> list[str]:
     sentences = []
-    for name, (low, high) in profiles.items():
-        if name in fixed or (low is not None and high is not None):
-            continue
-        side = "on both sides" if low is None and high is None else "below" if low is None else "above"
-        sentences.append(f"the profile interval of {name} is open {side}")
+    for name, ends in profiled.items():
+        sides = [side for side, end in zip(("below", "above"), ends, strict=True) if end is None]
+        if sides and name not in fixed:
+            where = "on both sides" if len(sides) == 2 else sides[0]
+            sentences.append(f"the profile interval of {name} is open {where}")
     return sentences
-
-
-def _status(optimum: Optimum, resting: list[str]) -> Status:
-    if not optimum.settled:
-        return Status.NOT_CONVERGED
-    return Status.AT_BOUND if resting else Status.CONVERGED

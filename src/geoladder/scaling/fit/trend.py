@@ -6,8 +6,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from geoladder.scaling.fit.identify import block_mean
-from geoladder.scaling.fit.points import Points, Refusal
+from geoladder.scaling.fit.points import Points, Refusal, block_mean, cells_of
 from geoladder.scaling.fit.problem import lay_out
 from geoladder.scaling.fit.result import Fit
 from geoladder.scaling.laws.curves import Array
@@ -76,11 +75,7 @@ class Components:
 def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
     """Ordinary least squares of log y on log x, with an intercept for each combination of the other levels."""
     others = [levels for role, levels in read.levels.items() if role != variable]
-    blocks = (
-        np.unique(np.stack(others), axis=1, return_inverse=True)[1].reshape(-1)
-        if others
-        else np.zeros(len(read.y), dtype=np.int64)
-    )
+    blocks = cells_of(others) if others else np.zeros(len(read.y), dtype=np.int64)
     log_x, log_y = np.log(read.x[variable]), np.log(read.y)
     inside_x, inside_y = log_x - block_mean(log_x, blocks), log_y - block_mean(log_y, blocks)
     spread = float((inside_x**2).sum())
@@ -90,14 +85,14 @@ def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
     half = float(stats.t.ppf((1 + level) / 2, dof) * error) if dof > 0 else float("inf")
     low, high = slope - half, slope + half
     direction: Direction = "falls" if high < 0 else "rises" if low > 0 else "no scaling seen"
-    means = _level_means(inside_y, read.levels[variable], log_x)
-    worst = float(max(0.0, (means - np.minimum.accumulate(means)).max()))
-    numbers = f"slope {slope:.3f} [{low:.3f}, {high:.3f}]"
-    sentence = {
-        "falls": f"y falls with {variable}: {numbers}",
-        "rises": f"y rises with {variable}: {numbers}",
-        "no scaling seen": f"no scaling seen in {variable}: {numbers} includes 0",
-    }[direction]
+    means, sizes = (block_mean(values, read.levels[variable]) for values in (inside_y, log_x))
+    means = means[np.argsort(sizes, kind="stable")]
+    worst = float((means - np.minimum.accumulate(means)).max())
+    sentence = f"{variable}: slope {slope:.3f} [{low:.3f}, {high:.3f}]"
+    if direction == "no scaling seen":
+        sentence = f"no scaling seen in {sentence} includes 0"
+    else:
+        sentence = f"y {direction} with {sentence}"
     return Trend(variable, slope, low, high, worst, direction, sentence)
 
 
@@ -142,24 +137,18 @@ def components(fit: Fit, read: Points) -> Components:
     between = float((means**2).sum() / dof)
     typical = (runs - (counts**2).sum() / runs) / max(cells - 1, 1)
     cell = max(0.0, (between - seed) / typical)
-    names, rows = _rows(fit, read)
-    same = read.cells[:, None] == read.cells[None]
-    whole = seed + cell
-    return Components(
-        float(np.sqrt(seed)),
-        float(np.sqrt(cell)),
-        _errors(names, rows, np.eye(runs) * whole),
-        _errors(names, rows, np.eye(runs) * seed + same * cell),
+    form = form_of(fit.form)
+    problem = lay_out(form, read, fit.loss, {})
+    rows = problem.log_slopes(problem.fitted(np.array([[fit.params[name] for name in form.parameters]]))[0])
+    alive = np.linalg.norm(rows, axis=0) > 1e-9
+    names = [name for name, moves in zip(form.parameters, alive, strict=True) if moves]
+    independent = np.eye(runs) * (seed + cell)
+    shared = np.eye(runs) * seed + (read.cells[:, None] == read.cells[None]) * cell
+    plain, mixed = (
+        dict(zip(names, _errors(rows[:, alive], covariance), strict=True))
+        for covariance in (independent, shared)
     )
-
-
-def _level_means(values: Array, levels: Array, size: Array) -> Array:
-    """Mean value of each level, smallest size first."""
-    counts = np.bincount(levels)
-    kept = counts > 0
-    means = np.bincount(levels, weights=values)[kept] / counts[kept]
-    sizes = np.bincount(levels, weights=size)[kept] / counts[kept]
-    return means[np.argsort(sizes)]
+    return Components(float(np.sqrt(seed)), float(np.sqrt(cell)), plain, mixed)
 
 
 def _runs(residuals: Array) -> float | None:
@@ -175,19 +164,8 @@ def _runs(residuals: Array) -> float | None:
     return float(stats.norm.cdf((runs + 0.5 - mean) / np.sqrt(variance)))
 
 
-def _rows(fit: Fit, read: Points) -> tuple[list[str], Array]:
-    """Derivatives (M, P) of the logarithm of the law, at the fit, for the parameters that move it."""
-    form = form_of(fit.form)
-    problem = lay_out(form, read.x)
-    theta = problem.fitted(np.array([[fit.params[name] for name in form.parameters]]))
-    value, rows = problem.evaluate(theta)
-    logs = rows[0] / value[0][:, None]
-    alive = np.linalg.norm(logs, axis=0) > 1e-9
-    return [n for n, a in zip(form.parameters, alive, strict=True) if a], logs[:, alive]
-
-
-def _errors(names: list[str], rows: Array, covariance: Array) -> dict[str, float]:
-    """Standard errors of the least-squares estimate when residuals have this covariance."""
+def _errors(rows: Array, covariance: Array) -> list[float]:
+    """Standard errors (P,) of the least-squares estimate when residuals have this covariance (M, M)."""
     inverse = np.linalg.pinv(rows.T @ rows)
     spread = inverse @ rows.T @ covariance @ rows @ inverse
-    return dict(zip(names, np.sqrt(np.diag(spread)).tolist(), strict=True))
+    return np.sqrt(np.diag(spread)).tolist()

@@ -1,7 +1,8 @@
-"""Laws in one size that are no sum of powers: each with its value, its derivatives, its starts and its bounds."""
+"""Laws that are no sum of powers: each with its value, its derivatives, its starts and its bounds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,32 +20,32 @@ class Curve:
 
     Attributes:
         name: how the command line calls it.
-        variables: roles of the sizes.
         parameters: names.
         logged: those fitted as logarithms.
         equation: for people.
         source: where it comes from.
         evaluate: (theta (R, P), x (M,) by variable) -> values and derivatives.
         starts: (x, y (M,)) -> (S, P) starts.
-        bounds: (x, y) -> lowest and highest parameters, (P,) each.
-        rising: whether y may rise with the size.
+        bounds: (x, y) -> lowest and highest value of each parameter.
+        variables: roles of the sizes.
         level_ratio: values within this ratio count as one level of the design.
+        terms: none, as of a sum of powers.
     """
 
     name: str
-    variables: tuple[str, ...]
     parameters: tuple[str, ...]
     logged: tuple[str, ...]
     equation: str
     source: str
     evaluate: Callable[[Array, Points], Evaluated]
     starts: Callable[[Points, Array], Array]
-    bounds: Callable[[Points, Array], tuple[Array, Array]]
-    rising: bool = False
+    bounds: Callable[[Points, Array], list[tuple[float, float]]]
+    variables: tuple[str, ...] = ("n",)
     level_ratio: float = LEVEL_RATIO
+    terms: ClassVar[dict[str, dict[str, str]]] = {}
 
 
-def grid_of(*axes: list[float] | Array) -> Array:
+def _combinations(*axes: list[float] | Array) -> Array:
     """All combinations of the axes' values, one row each."""
     return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
 
@@ -60,20 +61,6 @@ def _log_linear_starts(x: Points, y: Array) -> Array:
     return np.array([[level, -slope], [y.mean(), 0.0]])
 
 
-LOG_LINEAR = Curve(
-    "log_linear",
-    ("n",),
-    ("a", "b"),
-    (),
-    "y = a - b ln n",
-    "the straight line many plots with a logarithmic axis suggest",
-    _log_linear,
-    _log_linear_starts,
-    lambda x, y: (np.full(2, -1e6), np.full(2, 1e6)),
-    rising=True,
-)
-
-
 def _m3(theta: Array, x: Points) -> Evaluated:
     beta, c, gamma = np.exp(theta[:, 0, None]), theta[:, 1, None], np.exp(theta[:, 2, None])
     base = 1 / x["n"] + gamma
@@ -83,28 +70,12 @@ def _m3(theta: Array, x: Points) -> Evaluated:
 
 def _m3_starts(x: Points, y: Array) -> Array:
     log_n = np.log(x["n"])
+    knees = [log_n.min() - 8, np.median(log_n), log_n.max() - 1, log_n.max() + 2]
     starts = []
-    for c in (0.1, 0.3, 0.6, 1.0, 2.0):
-        for knee in (log_n.min() - 8, np.median(log_n), log_n.max() - 1, log_n.max() + 2):
-            base = 1 / x["n"] + np.exp(-knee)
-            starts.append([float((np.log(y) - c * np.log(base)).mean()), c, -knee])
+    for c, knee in _combinations([0.1, 0.3, 0.6, 1.0, 2.0], knees):
+        log_base = np.log(1 / x["n"] + np.exp(-knee))
+        starts.append([(np.log(y) - c * log_base).mean(), c, -knee])
     return np.array(starts)
-
-
-M3 = Curve(
-    "m3",
-    ("n",),
-    ("beta", "c", "gamma"),
-    ("beta", "gamma"),
-    "y = beta (1/n + gamma)^c",
-    "M3 of Alabdulmohsin et al. 2022, arXiv 2209.06640, section 3",
-    _m3,
-    _m3_starts,
-    lambda x, y: (
-        np.array([-200.0, 1e-6, -np.log(x["n"].max()) - 25]),
-        np.array([200.0, 20.0, -np.log(x["n"].min()) + 5]),
-    ),
-)
 
 
 def _m4(theta: Array, x: Points) -> Evaluated:
@@ -126,28 +97,19 @@ def _m4(theta: Array, x: Points) -> Evaluated:
     t = np.clip(t, -30, 30)  # nearer to a bound than rounding can tell
     tail = np.log(span) - np.logaddexp(0, t)
     above, below = np.exp(t + tail), np.exp(tail)
-    y = low + above
+    rows = [low / above, alpha * high / below, tail, np.ones_like(t), -np.log(x["n"]) + 0 * t]
     by_y = 1 / above + alpha / below
-    rows = [
-        low / above,
-        alpha * high / below,
-        tail + 0 * y,
-        np.ones_like(y),
-        -np.log(x["n"]) + 0 * y,
-    ]
-    return y, np.stack([row / by_y for row in rows], axis=2)
+    return low + above, np.stack(rows, axis=2) / by_y[..., None]
 
 
 def _m4_starts(x: Points, y: Array) -> Array:
-    starts = []
-    for floor in (1e-6, 0.8):
-        for top in (1.02, 1.5):
-            low, high = floor * y.min(), min(top * y.max(), _m4_top(y))
-            high = max(high, y.max() * (1 + 1e-6))
-            for alpha in (0.3,):
-                left = np.log(y - low) - alpha * np.log(high - y)
-                slope, level = np.polyfit(np.log(x["n"]), left, 1)
-                starts.append([np.log(low), np.log(high), alpha, level, max(-slope, 1e-3)])
+    starts, alpha = [], 0.3
+    for floor, top in _combinations([1e-6, 0.8], [1.02, 1.5]):
+        low = floor * y.min()
+        high = max(min(top * y.max(), _m4_top(y)), y.max() * (1 + 1e-6))
+        left = np.log(y - low) - alpha * np.log(high - y)
+        slope, level = np.polyfit(np.log(x["n"]), left, 1)
+        starts.append([np.log(low), np.log(high), alpha, level, max(-slope, 1e-3)])
     return np.array(starts)
 
 
@@ -156,22 +118,10 @@ def _m4_top(y: Array) -> float:
     return 1.0 if y.max() < 1 else 10 * float(y.max())
 
 
-M4 = Curve(
-    "m4",
-    ("n",),
-    ("floor", "top", "alpha", "beta", "c"),
-    ("floor", "top", "beta"),
-    "(y - floor) / (top - y)^alpha = beta n^-c",
-    "M4 of Alabdulmohsin et al. 2022, arXiv 2209.06640, equation 3: bounded by chance level and floor",
-    _m4,
-    _m4_starts,
-    lambda x, y: (
-        np.array([np.log(y.min()) - 30, np.log(y.max()) + 1e-9, 0.0, -300.0, 1e-6]),
-        np.array(
-            [np.log(y.min()) - 1e-9, max(np.log(_m4_top(y)), np.log(y.max()) + 2e-9), 10.0, 300.0, 20.0]
-        ),
-    ),
-)
+def _m4_bounds(_x: Points, y: Array) -> list[tuple[float, float]]:
+    low, high = np.log(y.min()), np.log(y.max())
+    top = max(np.log(_m4_top(y)), high + 2e-9)
+    return [(low - 30, low - 1e-9), (high + 1e-9, top), (0.0, 10.0), (-300.0, 300.0), (1e-6, 20.0)]
 
 
 def _broken(theta: Array, x: Points) -> Evaluated:
@@ -182,21 +132,15 @@ def _broken(theta: Array, x: Points) -> Evaluated:
     soft = np.logaddexp(0, z)
     above = b * np.exp(-c0 * log_n - c1 * f * soft)
     share = np.exp(z - soft)
-    rows = [
-        a + 0 * above,
-        above,
-        -above * log_n,
-        -above * f * soft,
-        above * c1 * share,
-        -above * c1 * f * (soft - z * share),
-    ]
+    by_f = -above * c1 * f * (soft - z * share)
+    rows = [a + 0 * above, above, -above * log_n, -above * f * soft, above * c1 * share, by_f]
     return a + above, np.stack(rows, axis=2)
 
 
 def _broken_starts(x: Points, y: Array) -> Array:
     log_n = np.log(x["n"])
     starts = []
-    for at, width, floor, c1 in grid_of([0.2, 0.5, 0.8], [0.03, 0.3], [1e-4, 0.5, 0.9], [0.3, 2.0]):
+    for at, width, floor, c1 in _combinations([0.2, 0.5, 0.8], [0.03, 0.3], [1e-4, 0.5, 0.9], [0.3, 2.0]):
         log_d = log_n.min() + at * np.ptp(log_n)
         a = floor * y.min()
         left = np.log(y - a) + c1 * width * np.logaddexp(0, (log_n - log_d) / width)
@@ -205,21 +149,12 @@ def _broken_starts(x: Points, y: Array) -> Array:
     return np.array(starts)
 
 
-BROKEN = Curve(
-    "broken",
-    ("n",),
-    ("a", "b", "c0", "c1", "d1", "f1"),
-    ("a", "b", "d1", "f1"),
-    "y = a + b n^-c0 (1 + (n/d1)^(1/f1))^(-c1 f1)",
-    "Caballero et al. 2023, arXiv 2210.14891, equation 1 with one break",
-    _broken,
-    _broken_starts,
-    lambda x, y: (
-        np.array([np.log(y.min()) - 25, -300.0, -5.0, -30.0, np.log(x["n"].min()) - 2, -6.0]),
-        np.array([np.log(y.max()), 300.0, 10.0, 30.0, np.log(x["n"].max()) + 2, 3.0]),
-    ),
-    rising=True,
-)
+def _broken_bounds(x: Points, y: Array) -> list[tuple[float, float]]:
+    floor, knee = (
+        (np.log(y.min()) - 25, np.log(y.max())),
+        (np.log(x["n"].min()) - 2, np.log(x["n"].max()) + 2),
+    )
+    return [floor, (-300.0, 300.0), (-5.0, 10.0), (-30.0, 30.0), knee, (-6.0, 3.0)]
 
 
 def _error_law(theta: Array, x: Points) -> Evaluated:
@@ -238,16 +173,105 @@ def _error_law_starts(x: Points, y: Array) -> Array:
     return np.array(starts)
 
 
-ERROR_LAW = Curve(
-    "error_law",
-    ("n",),
-    ("epsilon", "k", "gamma"),
-    ("epsilon", "k", "gamma"),
-    "y = epsilon - k exp(-gamma n), n a pretraining loss",
-    "Gadre et al. 2024, arXiv 2403.08540, equation 5: downstream error from pretraining loss",
-    _error_law,
-    _error_law_starts,
-    lambda x, y: (np.full(3, -60.0), np.array([np.log(y.max()) + 5, 100.0, 12.0])),
-    rising=True,
-    level_ratio=1.001,  # losses lie close together
+def _repeated(theta: Array, x: Points) -> Evaluated:
+    """Derivatives by complex steps: exact to rounding, where the smaller of N and its optimum does not switch."""
+    step = 1e-30
+    moves = 1j * step * np.eye(theta.shape[1])
+    rows = [_repeated_value(theta + move, x).imag / step for move in moves]
+    return _repeated_value(theta + 0j, x).real, np.stack(rows, axis=2)
+
+
+def _repeated_value(theta: Array, x: Points) -> Array:
+    e, a, b, alpha, beta, rd, rn = theta.T[..., None]
+    log_n, log_d, log_u = np.log(x["n"]), np.log(x["d"]), np.log(x["u"])
+    log_g = (np.log(alpha) + a - np.log(beta) - b) / (alpha + beta)
+    optimal = log_g + beta / alpha * (log_u + log_g)
+    base_n = np.where(optimal.real < log_n, optimal, log_n + 0j)
+    effective_d = log_u + np.log1p(np.exp(rd) * -np.expm1(-np.expm1(log_d - log_u) * np.exp(-rd)))
+    effective_n = base_n + np.log1p(np.exp(rn) * -np.expm1(-np.expm1(log_n - base_n) * np.exp(-rn)))
+    return np.exp(e) + np.exp(a - alpha * effective_n) + np.exp(b - beta * effective_d)
+
+
+def _repeated_starts(x: Points, y: Array) -> Array:
+    mean_n, mean_d = np.log(x["n"]).mean(), np.log(x["d"]).mean()
+    axes = [0.3, 0.7], [0.2, 0.45], np.log([2.0, 15.0, 100.0]), np.log([1.5, 6.0])
+    starts = []
+    for floor, p, rd, rn in _combinations(*axes):
+        rest = np.log((1 - floor) * y.min() / 2)
+        starts.append([np.log(floor * y.min()), rest + p * mean_n, rest + p * mean_d, p, p, rd, rn])
+    return np.array(starts)
+
+
+def _repeated_bounds(_x: Points, y: Array) -> list[tuple[float, float]]:
+    floor = (np.log(y.min()) - 20, np.log(y.max()))
+    return [floor, *[(-40.0, 60.0)] * 2, *[(1e-3, 3.0)] * 2, *[(-3.0, 14.0)] * 2]
+
+
+CURVES = (
+    Curve(
+        "log_linear",
+        ("a", "b"),
+        (),
+        "y = a - b ln n",
+        "the straight line many plots with a logarithmic axis suggest",
+        _log_linear,
+        _log_linear_starts,
+        lambda x, y: [(-1e6, 1e6)] * 2,
+    ),
+    Curve(
+        "m3",
+        ("beta", "c", "gamma"),
+        ("beta", "gamma"),
+        "y = beta (1/n + gamma)^c",
+        "M3 of Alabdulmohsin et al. 2022, arXiv 2209.06640, section 3",
+        _m3,
+        _m3_starts,
+        lambda x, y: [
+            (-200.0, 200.0),
+            (1e-6, 20.0),
+            (-np.log(x["n"].max()) - 25, -np.log(x["n"].min()) + 5),
+        ],
+    ),
+    Curve(
+        "m4",
+        ("floor", "top", "alpha", "beta", "c"),
+        ("floor", "top", "beta"),
+        "(y - floor) / (top - y)^alpha = beta n^-c",
+        "M4 of Alabdulmohsin et al. 2022, arXiv 2209.06640, equation 3: bounded by chance level and floor",
+        _m4,
+        _m4_starts,
+        _m4_bounds,
+    ),
+    Curve(
+        "broken",
+        ("a", "b", "c0", "c1", "d1", "f1"),
+        ("a", "b", "d1", "f1"),
+        "y = a + b n^-c0 (1 + (n/d1)^(1/f1))^(-c1 f1)",
+        "Caballero et al. 2023, arXiv 2210.14891, equation 1 with one break",
+        _broken,
+        _broken_starts,
+        _broken_bounds,
+    ),
+    Curve(
+        "error_law",
+        ("epsilon", "k", "gamma"),
+        ("epsilon", "k", "gamma"),
+        "y = epsilon - k exp(-gamma n), n a pretraining loss",
+        "Gadre et al. 2024, arXiv 2403.08540, equation 5: downstream error from pretraining loss",
+        _error_law,
+        _error_law_starts,
+        lambda x, y: [(-60.0, np.log(y.max()) + 5), (-60.0, 100.0), (-60.0, 12.0)],
+        level_ratio=1.001,  # losses lie close together
+    ),
+    Curve(
+        "data_constrained",
+        ("E", "A", "B", "alpha", "beta", "R_D", "R_N"),
+        ("E", "A", "B", "R_D", "R_N"),
+        "y = E + A n'^-alpha + B d'^-beta, d' = u (1 + R_D (1 - exp(-(d/u - 1)/R_D))), n' likewise with R_N",
+        "Muennighoff et al. 2023, arXiv 2305.16264, equations 5-7: d seen, u unique",
+        _repeated,
+        _repeated_starts,
+        _repeated_bounds,
+        variables=("n", "d", "u"),
+    ),
 )

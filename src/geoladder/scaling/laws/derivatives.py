@@ -36,8 +36,13 @@ class System(NamedTuple):
 
 
 @njit(cache=True, fastmath=REORDER)
-def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Array) -> float:
-    """Objective; fills gradient `slope` (P,) and the lower triangle of the Hessian `curve` (P, P)."""
+def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Array, metric: Array) -> float:
+    """Objective; fills gradient `slope` (P,) and the lower triangles (P, P) of Hessian `curve` and of `metric`.
+
+    The metric is the reweighted Gauss-Newton matrix, positive where the Hessian may vanish: beyond delta a Huber loss
+    is straight, and a law of one term is straight in its parameters; there a residual r weighs delta / |r|. It costs
+    time and is left out where `metric` is empty.
+    """
     index, value = system.which, system.value
     terms, factors, points = value.shape
     row = np.empty((terms, factors, points))
@@ -45,6 +50,7 @@ def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Ar
     total = _rows(theta, system, delta, row, pull, spread, heavy)
     slope[:] = 0.0
     curve[:] = 0.0
+    metric[:] = 0.0
     # Sums run over points, innermost and contiguous, so that the compiler takes several at once.
     for t in range(terms):
         for k in range(factors):
@@ -54,35 +60,20 @@ def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Ar
             slope[a] += _sum2(pull, row[t, k])
             for m in range(k + 1):
                 curve[a, index[t, m]] += _sum3(pull, row[t, k], value[t, m])
-            for other in range(terms):
-                for m in range(factors):
-                    b = index[other, m]
-                    if 0 <= b <= a:
-                        curve[a, b] += _sum3(spread, row[t, k], row[other, m])
+            _add_products(curve[a], a, index, spread, row[t, k], row)
+            if metric.size:
+                _add_products(metric[a], a, index, heavy, row[t, k], row)
     return total
 
 
 @njit(cache=True, fastmath=REORDER)
-def metric_of(theta: Array, system: System, delta: float, metric: Array) -> None:
-    """Fills the lower triangle of the reweighted Gauss-Newton matrix (P, P): positive where the Hessian may vanish.
-
-    Beyond delta a Huber loss is straight, and a law of one term is straight in its parameters: then there is no
-    curvature at all, and a residual r weighs delta / |r|.
-    """
-    index = system.which
-    terms, factors, points = system.value.shape
-    row = np.empty((terms, factors, points))
-    pull, spread, heavy = np.empty(points), np.empty(points), np.empty(points)
-    _rows(theta, system, delta, row, pull, spread, heavy)
-    metric[:] = 0.0
-    for t in range(terms):
-        for k in range(factors):
-            a = index[t, k]
-            for other in range(terms):
-                for m in range(factors):
-                    b = index[other, m]
-                    if 0 <= b <= a:
-                        metric[a, b] += _sum3(heavy, row[t, k], row[other, m])
+def _add_products(out: Array, a: int, index: Array, weight: Array, own: Array, row: Array) -> None:
+    """Add to row a of a lower triangle the weighted products of one factor's row with all."""
+    for t in range(index.shape[0]):
+        for k in range(index.shape[1]):
+            b = index[t, k]
+            if 0 <= b <= a:
+                out[b] += _sum3(weight, own, row[t, k])
 
 
 @njit(cache=True, fastmath=REORDER)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from geoladder.scaling.laws.curves import Array
-from geoladder.scaling.laws.derivatives import System, evaluate, metric_of
+from geoladder.scaling.laws.derivatives import System, evaluate
 
 ROUNDS = 400
 """Newton steps per stage of the continuation; a fit that needs more is reported as not converged."""
@@ -18,20 +18,24 @@ LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e12
 
 
 @njit(cache=True)
-def _step(  # noqa: C901 - Cholesky of a few rows, written out: LAPACK's call costs more than its work
+def _step(
     curve: Array, metric: Array, slope: Array, free: Array, damping: float, chol: Array, step: Array
 ) -> bool:
-    """Solve (H + damping (G + diag|H|)) step = slope by Cholesky on the free parameters; False unless possible."""
+    """Solve (H + damping (G + diag|H|)) step = slope by Cholesky on the free parameters; False unless possible.
+
+    Written out for a few parameters: LAPACK's call costs more than its work. The slope is one more row of `chol`
+    (P + 1, P), which the decomposition turns into the solution of the triangular system.
+    """
     size = slope.size
     for a in range(size):
         for b in range(a + 1):
             chol[a, b] = curve[a, b] + damping * metric[a, b] if free[a] and free[b] else 0.0
         # G itself may be singular (a term that has vanished): a little more on its diagonal.
-        chol[a, a] = (
-            chol[a, a] + damping * (abs(curve[a, a]) + 1e-9 * metric[a, a] + 1e-30) if free[a] else 1.0
-        )
-    for a in range(size):
-        for b in range(a + 1):
+        more = damping * (abs(curve[a, a]) + 1e-9 * metric[a, a] + 1e-30)
+        chol[a, a] = chol[a, a] + more if free[a] else 1.0
+        chol[size, a] = slope[a] if free[a] else 0.0
+    for a in range(size + 1):
+        for b in range(min(a + 1, size)):
             s = chol[a, b]
             for k in range(b):
                 s -= chol[a, k] * chol[b, k]
@@ -41,13 +45,8 @@ def _step(  # noqa: C901 - Cholesky of a few rows, written out: LAPACK's call co
                 chol[a, a] = np.sqrt(s)
             else:
                 chol[a, b] = s / chol[b, b]
-    for a in range(size):
-        s = slope[a] if free[a] else 0.0
-        for k in range(a):
-            s -= chol[a, k] * step[k]
-        step[a] = s / chol[a, a]
     for a in range(size - 1, -1, -1):
-        s = step[a]
+        s = chol[size, a]
         for k in range(a + 1, size):
             s -= chol[k, a] * step[k]
         step[a] = s / chol[a, a]
@@ -65,56 +64,49 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
     """
     size = theta.size
     slope, curve, metric = np.empty(size), np.empty((size, size)), np.zeros((size, size))
-    trial_slope, trial_curve = np.empty(size), np.empty((size, size))
-    chol, step, trial = np.empty((size, size)), np.empty(size), np.empty(size)
+    trial_slope, trial_curve, none = np.empty(size), np.empty((size, size)), np.empty((0, 0))
+    chol, step, trial = np.empty((size + 1, size)), np.empty(size), np.empty(size)
     free = np.empty(size, np.bool_)
-    for p in range(size):
-        theta[p] = min(max(theta[p], low[p]), high[p])
+    theta[:] = np.minimum(np.maximum(theta, low), high)
     settled, now = True, 0.0
     for delta in deltas:
-        now = evaluate(theta, system, delta, slope, curve)
-        damping, known, done = 0.0, False, False
-        for _ in range(ROUNDS):
+        now = evaluate(theta, system, delta, slope, curve, none)
+        damping, known, done, rounds = 0.0, False, False, 0
+        while rounds < ROUNDS:
             for p in range(size):
                 free[p] = low[p] < high[p] and not (
                     (theta[p] <= low[p] and slope[p] > 0) or (theta[p] >= high[p] and slope[p] < 0)
                 )
             solved = _step(curve, metric, slope, free, damping, chol, step)
-            while not solved and damping < MOST_DAMPING:
-                if not known:
-                    metric_of(theta, system, delta, metric)
-                    known = True
-                damping = max(4.0 * damping, LEAST_DAMPING)
-                solved = _step(curve, metric, slope, free, damping, chol, step)
-            if not solved:  # the start overflows: nothing can be done from here
-                break
-            promise = 0.0
-            for p in range(size):
-                trial[p] = min(max(theta[p] - step[p], low[p]), high[p])
-                promise += 0.5 * slope[p] * step[p] if free[p] else 0.0
-            if promise * (1.0 + damping) <= GAIN * now + 1e-40:
-                done = True
-                break
-            then = evaluate(trial, system, delta, trial_slope, trial_curve)
-            if then < now:
-                gained = now - then
-                theta[:] = trial
-                slope, trial_slope = trial_slope, slope
-                curve, trial_curve = trial_curve, curve
-                now = then
-                damping = damping * 0.1 if damping > LEAST_DAMPING else 0.0
-                known = False
-                if gained <= GAIN * now and damping == 0.0:
+            if solved:
+                rounds += 1
+                promise = 0.0
+                for p in range(size):
+                    trial[p] = min(max(theta[p] - step[p], low[p]), high[p])
+                    promise += 0.5 * slope[p] * step[p] if free[p] else 0.0
+                if promise * (1.0 + damping) <= GAIN * now + 1e-40:
                     done = True
                     break
-            else:
-                if not known:
-                    metric_of(theta, system, delta, metric)
-                    known = True
-                damping = max(4.0 * damping, LEAST_DAMPING)
-                if damping > MOST_DAMPING:
-                    done = True
-                    break
+                then = evaluate(trial, system, delta, trial_slope, trial_curve, none)
+                if then < now:
+                    gained = now - then
+                    theta[:] = trial
+                    slope, trial_slope = trial_slope, slope
+                    curve, trial_curve = trial_curve, curve
+                    now = then
+                    damping = damping * 0.1 if damping > LEAST_DAMPING else 0.0
+                    known = False
+                    if gained <= GAIN * now and damping == 0.0:
+                        done = True
+                        break
+                    continue
+            if not known:
+                evaluate(theta, system, delta, slope, curve, metric)
+                known = True
+            damping = max(4.0 * damping, LEAST_DAMPING)
+            if damping > MOST_DAMPING:  # without a step at all, the start overflows
+                done = solved
+                break
         settled = settled and done
     return now if now < np.inf else np.inf, settled  # NaN is no objective
 

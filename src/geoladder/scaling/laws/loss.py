@@ -59,6 +59,11 @@ class Loss:
         """The inverse of `target`."""
         return np.exp(u) if self.scale == LOG else np.expm1(u) if self.scale == LOG1P else np.asarray(u)
 
+    @property
+    def multiple(self) -> int:
+        """What turns the objective into the number reported: a sum of squares, or of Huber losses."""
+        return 1 if self.kind == "huber" else 2
+
     def ceiling(self, objective: float, residuals: np.ndarray, parameters: int, level: float) -> float:
         """Objective up to which a profile stays inside its interval.
 
