@@ -64,16 +64,8 @@ def hold_out(
 ) -> Held:
     """Hide the largest level of a variable (or, rolling, ever more of them) and predict the next one.
 
-    Args:
-        table: one row per run.
-        form: name of the law.
-        columns: column of each role.
-        y: column of the error.
-        along: role whose largest levels are hidden.
-        settings: how to fit; its bootstrap makes the prediction interval.
-        rolling: predict every level from those below it; else only the largest.
-        seed: column of seeds.
-        planned: column with the planned level of a variable that wobbles about its plan.
+    Table, columns, `y`, `seed` and `planned` are as in `read_points`; `along` is the role whose largest levels are
+    hidden. The bootstrap of `settings` makes the prediction interval.
     """
     law = form_of(form)
     whole = read_points(table, law, columns, y, seed=seed, planned=planned)

@@ -21,7 +21,6 @@ from geoladder.scaling.laws.loss import Loss
 
 REDUCED = {"chinchilla": "product", "chinchilla_tied": "product", "saturating": "power"}
 """The law with straight lines in logarithms that two levels of a size can still carry."""
-AT_BOUND = 1e-6
 MANY_POINTS = 10
 """Points per parameter above which points are redrawn, not residuals."""
 SEARCHES = 3
@@ -66,21 +65,11 @@ def fit(
     delta: float | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> Fit:
-    """Fit a law to a table of runs.
+    """Fit a law, one of `FORMS` by name, to a table with a row per run.
 
-    Args:
-        points: one row per run.
-        form: name of the law, see `geoladder.scaling.laws.forms.FORMS`.
-        n: column of the first size.
-        d: column of the second size, used where the law has one.
-        u: column of unique data, used by `data_constrained`.
-        y: column of the error, positive.
-        seed: column of seeds; runs of one cell with different seeds are repeated measures.
-        sd: column of standard errors of y.
-        levels: column with the planned level of a size that wobbles about its plan (`{"d": "fraction"}`).
-        loss: `log_squared`, `huber`, `squared` or `log1p_squared`.
-        delta: of the Huber loss.
-        settings: fields of `Settings` but `loss`.
+    `n`, `d`, `u` and `y` name the columns of the sizes, where the law has them, and of the error; `seed`, `sd` and
+    `levels`, its `planned`, are as in `read_points`, `loss` and `delta` as in `Loss`, `settings` the other fields of
+    `Settings`.
 
     Raises:
         Refusal: the table cannot be fitted, with the reason.
@@ -103,8 +92,7 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         return replace(refused, reduced=_reduced(law, read, settings))
     problem = lay_out(law, read, settings.loss, settings.fixed)
     optimum, intervals = _searched(problem, settings)
-    at_bound = _at_bound(problem, optimum.theta)
-    open_ends = _open_ends(intervals.get("profile", {}), settings.fixed)
+    profiled = intervals.get("profile", {})
     residuals = problem.residuals(optimum.theta)
     dof = max(len(residuals) - int(problem.free.sum()), 1)
     bootstrap: Bootstrap | None = None
@@ -112,11 +100,11 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     if settings.bootstrap:
         bootstrap, draws, ends = _bootstrap(problem, optimum, settings)
         intervals |= ends
-    status = Status.AT_BOUND if at_bound else Status.CONVERGED
+    status = Status.AT_BOUND if problem.at_bound(optimum.theta) else Status.CONVERGED
     return replace(
         refused,
         status=status if optimum.settled else Status.NOT_CONVERGED,
-        identifiability=fit_verdict(design, problem, optimum.theta, at_bound, open_ends),
+        identifiability=fit_verdict(design, problem, optimum.theta, profiled),
         params=problem.named(optimum.theta),
         objective=optimum.objective * settings.loss.multiple,
         intervals=intervals,
@@ -159,16 +147,16 @@ def _bootstrap(
     kind = settings.kind or _suitable(problem.read, len(names))
     resamples = resample(problem, theta, kind, settings.bootstrap, settings.rng)
     draws = dict(zip(names, problem.natural(resamples.theta).T, strict=True))
-    z = reach(settings.level, None if kind == "case" else max(len(problem.target) - int(free.sum()), 1))
+    scores = reach(settings.level, None if kind == "case" else max(len(problem.target) - int(free.sum()), 1))
     moved = [name for name, moves in zip(names, free, strict=True) if moves]
     intervals: dict[str, dict[str, Interval]] = {
-        "bootstrap": {name: percentile(draws[name], z) for name in moved}
+        "bootstrap": {name: percentile(draws[name], scores) for name in moved}
     }
     # The jackknife of a nearly absolute loss is none.
     if settings.loss.kind != "huber" or kind == "case":
         left_out = dict(zip(names, jackknife(problem, theta).T, strict=True))
         best = problem.named(theta)
-        intervals["bca"] = {name: bca(draws[name], best[name], left_out[name], z) for name in moved}
+        intervals["bca"] = {name: bca(draws[name], best[name], left_out[name], scores) for name in moved}
     total = float(resamples.objective.sum()) * settings.loss.multiple
     return Bootstrap(kind, settings.bootstrap, settings.rng, total), draws, intervals
 
@@ -178,19 +166,3 @@ def _suitable(read: Points, parameters: int) -> Kind:
     if read.repeated:
         return "cell"
     return "case" if len(read.y) >= MANY_POINTS * parameters else "residual"
-
-
-def _at_bound(problem: Problem, theta: Array) -> list[str]:
-    low, high = problem.limits
-    near = problem.free & ((theta <= low + AT_BOUND) | (theta >= high - AT_BOUND))
-    return [name for name, rests in zip(problem.form.parameters, near, strict=True) if rests]
-
-
-def _open_ends(profiled: Mapping[str, Interval], fixed: Mapping[str, float]) -> list[str]:
-    sentences = []
-    for name, ends in profiled.items():
-        sides = [side for side, end in zip(("below", "above"), ends, strict=True) if end is None]
-        if sides and name not in fixed:
-            where = "on both sides" if len(sides) == 2 else sides[0]
-            sentences.append(f"the profile interval of {name} is open {where}")
-    return sentences

@@ -13,6 +13,7 @@ import numpy as np
 
 from geoladder.scaling.fit.points import Points, block_mean
 from geoladder.scaling.fit.problem import Problem, lay_out
+from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.laws.curves import Array, Curve
 from geoladder.scaling.laws.forms import Form, PowerSum
 from geoladder.scaling.laws.loss import Loss
@@ -92,17 +93,10 @@ def _shortage(form: PowerSum, counts: Mapping[str, int]) -> list[str]:
 
 
 def fit_verdict(
-    design: Identifiability, problem: Problem, theta: Array, at_bound: list[str], open_ends: list[str]
+    design: Identifiability, problem: Problem, theta: Array, profiled: Mapping[str, Interval]
 ) -> Identifiability:
-    """Judge a fit: the condition of its Jacobian, parameters at bounds, open profile intervals.
-
-    Args:
-        design: the design's verdict, `identified`.
-        problem: the law and its runs.
-        theta: (P,) the optimum.
-        at_bound: names of parameters that rest on a bound.
-        open_ends: sentences about profile intervals that do not close.
-    """
+    """Judge an optimum (P,): the condition of its Jacobian, parameters at bounds, open profile intervals."""
+    at_bound = problem.at_bound(theta)
     rows = problem.log_slopes(theta) * np.sqrt(problem.read.weight)[:, None]
     lengths = np.linalg.norm(rows, axis=0)
     alive = lengths > FLAT_SHARE * lengths.max()
@@ -111,7 +105,10 @@ def fit_verdict(
         singular = np.linalg.svd(rows / lengths, compute_uv=False)
         condition = float(singular[0] / max(singular[-1], 1e-300))
     reasons = [f"{name} rests on its bound: its value is a limit, not an estimate" for name in at_bound]
-    reasons += open_ends
+    for name, (low, high) in profiled.items():
+        if name not in problem.fixed and None in (low, high):
+            side = "on both sides" if low is None and high is None else "below" if low is None else "above"
+            reasons.append(f"the profile interval of {name} is open {side}")
     if condition is None and not at_bound:
         names = [name for name, moves in zip(problem.form.parameters, alive, strict=True) if not moves]
         reasons.append(f"{', '.join(names)} hardly moves the curve at these points")

@@ -20,51 +20,33 @@ TRIAL, RIVAL = 40, 1.05
 def descend(
     evaluate: Callable[[Array], Evaluated],
     theta: Array,
-    low: Array,
-    high: Array,
+    limits: tuple[Array, Array],
     target: Array,
     weight: Array,
     loss: Loss,
-    deltas: Array,
+    delta: float,
     *,
     rivals: bool,
 ) -> tuple[Array, Array, Array]:
-    """Minimise R objectives.
+    """Minimise R objectives; rows that have settled drop out, so late steps cost only what is left.
 
     Args:
         evaluate: theta (R, P) -> values (R, M) and derivatives (R, M, P).
         theta: (R, P) starts.
-        low: (P,) or (R, P) lower bounds.
-        high: (P,) or (R, P) upper bounds.
+        limits: lowest and highest parameters, (P,) or (R, P) each.
         target: (M,) or (R, M) errors on the scale of the loss.
         weight: (M,) or (R, M) weights of the points.
         loss: what is summed.
-        deltas: stages of the Huber continuation.
+        delta: where it turns linear.
         rivals: whether the rows are starts of one problem, of which only the best matters.
 
     Returns:
         (R, P) minimisers, (R,) objectives, (R,) whether each settled.
     """
-    runs = len(theta)
-    rows = [np.broadcast_to(v, (runs, v.shape[-1])) for v in (low, high, target, weight)]
-    theta = np.clip(theta, *rows[:2])
-    settled, cost = np.ones(runs, dtype=bool), np.full(runs, np.inf)
-    for delta in deltas:
-        theta, cost, done = _stage(evaluate, theta, rows, loss, float(delta), rivals)
-        settled &= done
-    return theta, cost, settled
-
-
-def _stage(
-    evaluate: Callable[[Array], Evaluated],
-    theta: Array,
-    rows: list[Array],
-    loss: Loss,
-    delta: float,
-    rivals: bool,
-) -> tuple[Array, Array, Array]:
-    """One stage of the continuation; rows that have settled drop out, so late steps cost only what is left."""
-    low, high, target, weight = rows
+    low, high, target, weight = (
+        np.broadcast_to(values, (len(theta), values.shape[-1])) for values in (*limits, target, weight)
+    )
+    theta = np.clip(theta, low, high)
     ends, costs, settled = theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool)
     left = np.arange(len(theta))
     damping, still = np.full(len(theta), 1e-2), np.zeros(len(theta), dtype=np.int64)

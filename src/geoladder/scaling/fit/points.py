@@ -38,14 +38,12 @@ class Points:
 
 def levels_of(values: Array, ratio: float) -> Array:
     """Number of the level of each value: a new level starts where a value exceeds `ratio` times the level's least."""
-    order = np.argsort(values)
-    level = np.empty(len(values), dtype=np.int64)
-    current, start = 0, values[order[0]]
-    for k in order:
-        if values[k] > start * ratio:
-            current, start = current + 1, values[k]
-        level[k] = current
-    return level
+    ordered = np.sort(values)
+    starts = [ordered[0]]
+    for value in ordered:
+        if value > starts[-1] * ratio:
+            starts.append(value)
+    return np.searchsorted(starts, values, side="right") - 1
 
 
 def cells_of(levels: list[Array]) -> Array:
@@ -86,18 +84,19 @@ def read_points(
             with one value, or fewer points than parameters.
     """
     planned = planned or {}
-    _refuse_missing(table, form, columns, [y, *(name for name in (seed, sd) if name), *planned.values()])
+    missing = [role for role in form.variables if role not in columns]
+    if missing:
+        raise Refusal(
+            f"{form.equation} needs a column for {', '.join(missing)}; say which, as in --{missing[0]} COLUMN"
+        )
+    names = dict.fromkeys([*columns.values(), y, seed or y, sd or y, *planned.values()])
+    if absent := [name for name in names if name not in table]:
+        raise Refusal(f"no column {', '.join(absent)}; there are: {', '.join(map(str, table.columns))}")
     x = {role: _numbers(table, name) for role, name in columns.items()}
     values = _numbers(table, y)
     weight = (values / _numbers(table, sd)) ** 2 if sd else np.ones(len(values))
     _refuse_doubles(table, [*columns.values(), seed or y], seed)
-    if len(values) < len(form.parameters):
-        raise Refusal(
-            f"{len(values)} points for the {len(form.parameters)} parameters of {form.equation}; "
-            f"at least {len(form.parameters) + 1} are needed, or a law with fewer parameters"
-        )
-    if form.variables and len(values) > 1 and np.ptp(values) <= 1e-12 * values.max():
-        raise Refusal(f"{y} is {values[0]:g} in every row: there is no scaling to fit")
+    _refuse_few(values, y, form)
     levels = {role: levels_of(sizes, form.level_ratio) for role, sizes in x.items() if role not in planned}
     for role in x.keys() & planned.keys():
         levels[role] = pd.factorize(table[planned[role]])[0].astype(np.int64)
@@ -113,17 +112,6 @@ def read_points(
     return Points(x, values, weight / weight.mean(), levels, cells, repeated)
 
 
-def _refuse_missing(table: pd.DataFrame, form: Form, columns: Mapping[str, str], others: list[str]) -> None:
-    missing = [role for role in form.variables if role not in columns]
-    if missing:
-        raise Refusal(
-            f"{form.equation} needs a column for {', '.join(missing)}; say which, as in --{missing[0]} COLUMN"
-        )
-    absent = [name for name in dict.fromkeys([*columns.values(), *others]) if name not in table]
-    if absent:
-        raise Refusal(f"no column {', '.join(absent)}; there are: {', '.join(map(str, table.columns))}")
-
-
 def _numbers(table: pd.DataFrame, name: str) -> Array:
     column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(column) | (column <= 0))
@@ -133,6 +121,16 @@ def _numbers(table: pd.DataFrame, name: str) -> Array:
             "standard errors must be positive numbers: mend the rows or leave them out with a reason"
         )
     return column
+
+
+def _refuse_few(values: Array, y: str, form: Form) -> None:
+    if len(values) < len(form.parameters):
+        raise Refusal(
+            f"{len(values)} points for the {len(form.parameters)} parameters of {form.equation}; "
+            f"at least {len(form.parameters) + 1} are needed, or a law with fewer parameters"
+        )
+    if form.variables and len(values) > 1 and np.ptp(values) <= 1e-12 * values.max():
+        raise Refusal(f"{y} is {values[0]:g} in every row: there is no scaling to fit")
 
 
 def _refuse_doubles(table: pd.DataFrame, key: list[str], seed: str | None) -> None:

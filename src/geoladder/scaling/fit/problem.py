@@ -29,6 +29,7 @@ EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.9, 1.6, 3.5)
 """Grid of exponents the global search starts from, as many for each exponent of the law."""
 RISING_EXPONENTS = (-0.3, 0.0, 0.05, 0.2, 0.5, 1.0)
 CURVE_STARTS = 8
+AT_BOUND = 1e-6
 
 
 class Solution(NamedTuple):
@@ -178,6 +179,12 @@ class Problem:
         """(P,) whether a parameter is not held."""
         return self.limits[0] < self.limits[1]
 
+    def at_bound(self, theta: Array) -> list[str]:
+        """Names of the free parameters that rest on a bound."""
+        low, high = self.limits
+        rests = self.free & ((theta <= low + AT_BOUND) | (theta >= high - AT_BOUND))
+        return [self.form.parameters[k] for k in np.flatnonzero(rests)]
+
     def starts(self) -> Array:
         """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals.
 
@@ -209,29 +216,26 @@ class Problem:
         *,
         warm: bool = False,
     ) -> Solution:
-        """Refine starts (R, P), with the problem's own targets, weights and limits unless others are given.
+        """Refine starts (R, P), with the problem's own targets, weights and limits or others: one for all, or R.
 
-        Args:
-            theta: the starts.
-            target: (M,) or (R, M) errors on the scale of the loss.
-            weight: (M,) or (R, M).
-            limits: lowest and highest parameters, (P,) or (R, P) each.
-            warm: starts are near their optimum: the Huber continuation is skipped. Of a curve, starts that are not
-                warm are rivals.
+        A `warm` start is near its optimum: the Huber continuation is skipped. Other starts of a curve are rivals.
         """
         target = self.target if target is None else target
         weight = self.read.weight if weight is None else weight
-        low, high = limits or self.limits
+        limits = limits or self.limits
         deltas = self.loss.deltas[-1:] if warm else self.loss.deltas
         if isinstance(self.form, Curve):
-            ends = descend(
-                self.evaluate, theta, low, high, target, weight, self.loss, deltas, rivals=not warm
-            )
-            return Solution(*ends)
+            settled = np.ones(len(theta), dtype=bool)
+            for delta in deltas:
+                theta, objective, done = descend(
+                    self.evaluate, theta, limits, target, weight, self.loss, delta, rivals=not warm
+                )
+                settled &= done
+            return Solution(theta, objective, settled)
         theta = np.array(theta, dtype=np.float64)
-        system = System(*self.plan, np.atleast_2d(target), np.atleast_2d(weight), self.loss.scale)
-        objective, settled = minimise(theta, np.atleast_2d(low), np.atleast_2d(high), system, deltas)
-        return Solution(theta, objective, settled)
+        target, weight, low, high = map(np.atleast_2d, (target, weight, *limits))
+        system = System(*self.plan, target, weight, self.loss.scale)
+        return Solution(theta, *minimise(theta, low, high, system, deltas))
 
 
 def lay_out(form: Form, read: Points, loss: Loss, fixed: Mapping[str, float]) -> Problem:

@@ -61,38 +61,32 @@ def jackknife(problem: Problem, theta: Array) -> Array:
     return problem.natural(problem.minimise(start, weight=weight, warm=True).theta)
 
 
-def reach(level: float, dof: int | None) -> float:
-    """Standard normal quantile an interval of `level` reaches out to.
+def reach(level: float, dof: int | None) -> Array:
+    """Standard normal quantiles (2,) an interval of `level` reaches out to.
 
     With few degrees of freedom, percentiles are expanded to the normal score that equals Student's quantile
     (Hesterberg 2015, What teachers should know about the bootstrap, section 3.3); plain ones of 9 runs cover 90 %.
     `dof` is runs less parameters, or None for plain percentiles, as published bootstraps use.
     """
     upper = (1 + level) / 2
-    return float(stats.norm.ppf(upper) if dof is None else stats.t.ppf(upper, dof))
+    return np.array([-1, 1]) * (stats.norm.ppf(upper) if dof is None else stats.t.ppf(upper, dof))
 
 
-def percentile(draws: Array, z: float) -> tuple[float, float]:
-    """Interval between the percentiles of (B,) draws at normal scores -z and z."""
-    low, high = np.quantile(draws, stats.norm.cdf([-z, z]))
+def percentile(draws: Array, scores: Array) -> tuple[float, float]:
+    """Interval between the percentiles of (B,) draws at two normal scores."""
+    low, high = np.quantile(draws, stats.norm.cdf(scores))
     return float(low), float(high)
 
 
-def bca(draws: Array, estimate: float, left_out: Array, z: float) -> tuple[float, float]:
+def bca(draws: Array, estimate: float, left_out: Array, scores: Array) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987, Better bootstrap confidence intervals, section 3).
 
-    Args:
-        draws: (B,) bootstrap estimates.
-        estimate: of the table as it is.
-        left_out: (G,) jackknife estimates.
-        z: normal score the interval reaches out to, see `reach`.
+    From (B,) bootstrap draws, the estimate of the table as it is, and (G,) jackknife estimates.
     """
     below = (np.sum(draws < estimate) + 0.5 * np.sum(draws == estimate)) / draws.size
     bias = stats.norm.ppf(np.clip(below, 1 / (draws.size + 1), draws.size / (draws.size + 1)))
     pull = left_out.mean() - left_out
     with np.errstate(invalid="ignore", divide="ignore"):
         acceleration = np.nan_to_num((pull**3).sum() / (6 * (pull**2).sum() ** 1.5))
-    ends = bias + np.array([-z, z])
-    shares = stats.norm.cdf(bias + ends / np.maximum(1 - acceleration * ends, 1e-3))
-    low, high = np.quantile(draws, np.clip(shares, 0, 1))
-    return float(low), float(high)
+    ends = bias + scores
+    return percentile(draws, bias + ends / np.maximum(1 - acceleration * ends, 1e-3))

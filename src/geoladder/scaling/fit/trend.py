@@ -88,36 +88,27 @@ def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
     means, sizes = (block_mean(values, read.levels[variable]) for values in (inside_y, log_x))
     means = means[np.argsort(sizes, kind="stable")]
     worst = float((means - np.minimum.accumulate(means)).max())
-    sentence = f"{variable}: slope {slope:.3f} [{low:.3f}, {high:.3f}]"
-    if direction == "no scaling seen":
-        sentence = f"no scaling seen in {sentence} includes 0"
-    else:
-        sentence = f"y {direction} with {sentence}"
-    return Trend(variable, slope, low, high, worst, direction, sentence)
+    seen = (
+        f"no scaling seen in {variable}"
+        if direction == "no scaling seen"
+        else f"y {direction} with {variable}"
+    )
+    verdict = f"{seen}: slope {slope:.3f} [{low:.3f}, {high:.3f}]" + " includes 0" * (low <= 0 <= high)
+    return Trend(variable, slope, low, high, worst, direction, verdict)
 
 
 def lack_of_fit(fit: Fit, read: Points, level: float = 0.95) -> LackOfFit:
     """Compare a law's residuals with the scatter of repeats of the same cell."""
-    log_y = fit.loss.target(read.y)
-    parameters = len(fit.params)
-    centre = block_mean(log_y, read.cells)
-    pure, cells = float(((log_y - centre) ** 2).sum()), len(np.unique(read.cells))
-    pure_dof, lack_dof = len(log_y) - cells, cells - parameters
-    runs_p = _runs(fit.residuals[np.lexsort(tuple(np.log(v) for v in read.x.values()))])
+    y, cells = fit.loss.target(read.y), len(np.unique(read.cells))
+    pure, whole = float(((y - block_mean(y, read.cells)) ** 2).sum()), float((fit.residuals**2).sum())
+    pure_dof, lack_dof = len(y) - cells, cells - len(fit.params)
+    runs_p = _runs(fit.residuals[np.lexsort(tuple(read.x.values()))])
     if pure_dof < 1 or lack_dof < 1 or pure <= 0:
-        return LackOfFit(
-            None,
-            runs_p,
-            "lack of fit cannot be tested: it needs repeated cells and more cells than parameters",
-        )
-    whole = float((fit.residuals**2).sum())
+        needs = "repeated cells and more cells than parameters"
+        return LackOfFit(None, runs_p, f"lack of fit cannot be tested: it needs {needs}")
     p = float(stats.f.sf(max(whole - pure, 0) / lack_dof / (pure / pure_dof), lack_dof, pure_dof))
-    verdict = (
-        f"the law misses the cells by more than repeats scatter (p = {p:.3g})"
-        if p < 1 - level
-        else f"no lack of fit seen (p = {p:.2f})"
-    )
-    return LackOfFit(p, runs_p, verdict)
+    misses = f"the law misses the cells by more than repeats scatter (p = {p:.3g})"
+    return LackOfFit(p, runs_p, misses if p < 1 - level else f"no lack of fit seen (p = {p:.2f})")
 
 
 def components(fit: Fit, read: Points) -> Components:
@@ -130,25 +121,23 @@ def components(fit: Fit, read: Points) -> Components:
     runs, cells = len(read.y), len(counts)
     if not fit.params or runs <= cells:
         raise Refusal("variance components need a fitted law and cells with more than one seed")
-    residual = fit.residuals
-    means = block_mean(residual, read.cells)
-    seed = float(((residual - means) ** 2).sum() / (runs - cells))
-    dof = max(cells - len(fit.params), 1)
-    between = float((means**2).sum() / dof)
+    means = block_mean(fit.residuals, read.cells)
+    seed = float(((fit.residuals - means) ** 2).sum() / (runs - cells))
+    between = float((means**2).sum() / max(cells - len(fit.params), 1))
     typical = (runs - (counts**2).sum() / runs) / max(cells - 1, 1)
     cell = max(0.0, (between - seed) / typical)
-    form = form_of(fit.form)
-    problem = lay_out(form, read, fit.loss, {})
-    rows = problem.log_slopes(problem.fitted(np.array([[fit.params[name] for name in form.parameters]]))[0])
+    problem = lay_out(form_of(fit.form), read, fit.loss, {})
+    rows = problem.log_slopes(problem.fitted(np.array([list(fit.params.values())]))[0])
     alive = np.linalg.norm(rows, axis=0) > 1e-9
-    names = [name for name, moves in zip(form.parameters, alive, strict=True) if moves]
-    independent = np.eye(runs) * (seed + cell)
-    shared = np.eye(runs) * seed + (read.cells[:, None] == read.cells[None]) * cell
+    names, rows = np.array(list(fit.params))[alive].tolist(), rows[:, alive]
+    inverse = np.linalg.pinv(rows.T @ rows)
+    same = read.cells[:, None] == read.cells[None]
     plain, mixed = (
-        dict(zip(names, _errors(rows[:, alive], covariance), strict=True))
-        for covariance in (independent, shared)
+        np.sqrt(np.diag(inverse @ rows.T @ covariance @ rows @ inverse)).tolist()
+        for covariance in (np.eye(runs) * (seed + cell), np.eye(runs) * seed + same * cell)
     )
-    return Components(float(np.sqrt(seed)), float(np.sqrt(cell)), plain, mixed)
+    errors = (dict(zip(names, values, strict=True)) for values in (plain, mixed))
+    return Components(float(np.sqrt(seed)), float(np.sqrt(cell)), *errors)
 
 
 def _runs(residuals: Array) -> float | None:
@@ -162,10 +151,3 @@ def _runs(residuals: Array) -> float | None:
     mean = 1 + 2 * above * below / total
     variance = (mean - 1) * (mean - 2) / (total - 1)
     return float(stats.norm.cdf((runs + 0.5 - mean) / np.sqrt(variance)))
-
-
-def _errors(rows: Array, covariance: Array) -> list[float]:
-    """Standard errors (P,) of the least-squares estimate when residuals have this covariance (M, M)."""
-    inverse = np.linalg.pinv(rows.T @ rows)
-    spread = inverse @ rows.T @ covariance @ rows @ inverse
-    return np.sqrt(np.diag(spread)).tolist()

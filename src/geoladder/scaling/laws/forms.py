@@ -22,14 +22,12 @@ class PowerSum:
     Attributes:
         name: how the command line calls it.
         equation: the law, as it is read and shown: `y = E + A n^-alpha`; two terms may share an exponent.
-        source: where it comes from.
         rising: whether exponents may be negative, so that y may rise.
         level_ratio: as in `Curve`.
     """
 
     name: str
     equation: str
-    source: str
     rising: bool = False
     level_ratio: ClassVar[float] = LEVEL_RATIO
 
@@ -62,34 +60,17 @@ class PowerSum:
 
 Form = PowerSum | Curve
 POWER_SUMS = (
-    PowerSum("constant", "y = E", "no scaling: the null hypothesis"),
-    PowerSum(
-        "power",
-        "y = A n^-alpha",
-        "Hestness et al. 2017, arXiv 1712.00409; M1 of Alabdulmohsin et al. 2022, arXiv 2209.06640",
-        rising=True,
-    ),
-    PowerSum(
-        "product",
-        "y = A n^-alpha d^-beta",
-        "log-linear in both sizes: the reduced law where a floor cannot be told",
-        rising=True,
-    ),
-    PowerSum(
-        "saturating",
-        "y = E + A n^-alpha",
-        "Cortes et al. 1993, Learning curves; M2 of arXiv 2209.06640",
-    ),
-    PowerSum(
-        "chinchilla",
-        "y = E + A n^-alpha + B d^-beta",
-        "Hoffmann et al. 2022, arXiv 2203.15556, equation 10",
-    ),
-    PowerSum(
-        "chinchilla_tied",
-        "y = E + A n^-alpha + B d^-alpha",
-        "Gadre et al. 2024, arXiv 2403.08540, equation 4, written in tokens d = M n",
-    ),
+    PowerSum("constant", "y = E"),  # no scaling: the null hypothesis
+    # Hestness et al. 2017, arXiv 1712.00409; M1 of Alabdulmohsin et al. 2022, arXiv 2209.06640
+    PowerSum("power", "y = A n^-alpha", rising=True),
+    # log-linear in both sizes: the reduced law where a floor cannot be told
+    PowerSum("product", "y = A n^-alpha d^-beta", rising=True),
+    # Cortes et al. 1993, Learning curves; M2 of arXiv 2209.06640
+    PowerSum("saturating", "y = E + A n^-alpha"),
+    # Hoffmann et al. 2022, arXiv 2203.15556, equation 10
+    PowerSum("chinchilla", "y = E + A n^-alpha + B d^-beta"),
+    # Gadre et al. 2024, arXiv 2403.08540, equation 4, written in tokens d = M n
+    PowerSum("chinchilla_tied", "y = E + A n^-alpha + B d^-alpha"),
 )
 FORMS: dict[str, Form] = {form.name: form for form in (*POWER_SUMS, *CURVES)}
 FORMS |= {"m1": FORMS["power"], "m2": FORMS["saturating"]}
@@ -103,7 +84,7 @@ def form_of(name: str) -> Form:
     return FORMS[name]
 
 
-def law(form: Form, params: Mapping[str, Array], x: Mapping[str, Array]) -> Array:
+def law(form: Form, params: Mapping[str, Array | float], x: Mapping[str, Array]) -> Array:
     """Values (R, M) of a law for R sets of parameters in the units of the data, at M points."""
     columns = {name: np.atleast_1d(np.asarray(params[name], np.float64))[:, None] for name in form.parameters}
     theta = columns | {name: np.log(np.maximum(columns[name], 1e-300)) for name in form.logged}
