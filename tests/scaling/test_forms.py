@@ -6,10 +6,10 @@ import pytest
 
 from geoladder.scaling.fit.fit import Status, fit
 from geoladder.scaling.fit.points import Points
-from geoladder.scaling.fit.problem import lay_out
-from geoladder.scaling.laws.derivatives import System, evaluate
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.laws.forms import FORMS, form_of, law
 from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.laws.newton import System, evaluate
 
 N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e7, 6), np.geomspace(1e5, 1e9, 5)))
 LINE = np.geomspace(10, 1e5, 25)
@@ -39,7 +39,7 @@ LOOSE = {"data_constrained": 1e-2, "m4": 1e-3}
 
 def problem_of(name, x, y, loss):
     ones = np.ones_like(y)
-    return lay_out(form_of(name), Points(x, y, ones, {}, ones, False), loss, {})
+    return Problem(form_of(name), Points(x, y, ones, {}, ones, False), loss, {})
 
 
 def test_every_law_is_tested():

@@ -9,7 +9,7 @@ import pandas as pd
 
 from geoladder.scaling.fit.identify import design_verdict, fit_verdict
 from geoladder.scaling.fit.points import Points, read_points
-from geoladder.scaling.fit.problem import Problem, lay_out
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.profile import Interval, profiles
 from geoladder.scaling.fit.resample import Kind, bca, jackknife, percentile, reach, resample
 from geoladder.scaling.fit.result import Bootstrap, Fit, Status
@@ -90,7 +90,7 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     )
     if design.verdict == "not_identified":
         return replace(refused, reduced=_reduced(law, read, settings))
-    problem = lay_out(law, read, settings.loss, settings.fixed)
+    problem = Problem(law, read, settings.loss, settings.fixed)
     optimum, intervals = _searched(problem, settings)
     profiled = intervals.get("profile", {})
     residuals = problem.residuals(optimum.theta)

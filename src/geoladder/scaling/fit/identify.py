@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from geoladder.scaling.fit.points import Points, block_mean
-from geoladder.scaling.fit.problem import Problem, lay_out
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.laws.curves import Array, Curve
 from geoladder.scaling.laws.forms import Form, PowerSum
@@ -72,7 +72,7 @@ def _generic_rank(form: PowerSum, read: Points, fixed: Collection[str]) -> int:
     middle = {v: np.exp(block_mean(np.log(read.x[v]), read.levels[v])) for v in form.variables}
     theta = np.zeros(len(form.parameters))
     theta[len(form.logged) :] = 0.3 + 0.1 * np.arange(len(form.exponents))
-    rows = lay_out(form, dataclasses.replace(read, x=middle), Loss(), {}).log_slopes(theta)
+    rows = Problem(form, dataclasses.replace(read, x=middle), Loss(), {}).log_slopes(theta)
     rows = rows[:, [name not in fixed for name in form.parameters]]
     lengths = np.linalg.norm(rows, axis=0)
     if not (lengths > 0).all():

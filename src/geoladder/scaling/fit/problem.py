@@ -5,10 +5,10 @@ indifferent to which law is fitted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -17,10 +17,9 @@ from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.lm import descend
 from geoladder.scaling.fit.points import Points
 from geoladder.scaling.laws.curves import Array, Curve, Evaluated
-from geoladder.scaling.laws.derivatives import System
 from geoladder.scaling.laws.forms import Form
-from geoladder.scaling.laws.kernel import minimise
 from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.laws.newton import System, minimise
 
 SMALLEST_TERM = 1e-9
 """A term below this share of the smallest y counts as zero."""
@@ -52,19 +51,21 @@ class Problem:
         read: the runs.
         loss: what is summed.
         fixed: parameters held, in the units of the data.
-        centre: logarithm of each size's unit; at 0 a coefficient's parameter is its own logarithm.
+        isolated: a coefficient that is to be a parameter by itself, so that it can be held at a value.
     """
 
     form: Form
     read: Points
     loss: Loss
     fixed: Mapping[str, float]
-    centre: Mapping[str, float]
+    isolated: str = ""
 
-    def isolating(self, name: str) -> Self:
-        """The same law in parameters of which `name` is one by itself, so that it can be held at a value."""
-        sizes = self.form.terms.get(name, {})
-        return replace(self, centre={v: 0.0 if v in sizes else c for v, c in self.centre.items()})
+    @cached_property
+    def centre(self) -> dict[str, float]:
+        """Logarithm of each size's unit; at 0, as where a coefficient is held, its parameter is its own logarithm."""
+        own = {v for name in (*self.fixed, self.isolated) for v in self.form.terms.get(name, {})}
+        means = {v: float(np.log(self.read.x[v]).mean()) for v in self.form.variables}
+        return {variable: 0.0 if variable in own else mean for variable, mean in means.items()}
 
     def converted(self, theta: Array, other: "Problem") -> Array:
         """Parameters (R, P) of this problem as parameters of one with another centre."""
@@ -72,15 +73,13 @@ class Problem:
 
     def natural(self, theta: Array) -> Array:
         """(R, P) parameters in the units of the data, in the order of the law's names."""
-        result = self._shifted(theta, self.centre)
+        moved = self._shifted(theta, self.centre)
         with np.errstate(over="ignore"):
-            result[:, self._logged] = np.exp(result[:, self._logged])
-        return result
+            return np.where(self._logged, np.exp(moved), moved)
 
     def fitted(self, natural: Array) -> Array:
         """The inverse of `natural`; a logged parameter of 0 counts as 1e-300."""
-        theta = np.array(natural, dtype=np.float64)
-        theta[:, self._logged] = np.log(np.maximum(theta[:, self._logged], 1e-300))
+        theta = np.where(self._logged, np.log(np.maximum(natural, 1e-300)), natural)
         return self._shifted(theta, {v: -c for v, c in self.centre.items()})
 
     def named(self, theta: Array) -> dict[str, float]:
@@ -88,8 +87,8 @@ class Problem:
         return dict(zip(self.form.parameters, self.natural(theta[None])[0].tolist(), strict=True))
 
     @property
-    def _logged(self) -> list[int]:
-        return [self.form.parameters.index(name) for name in self.form.logged]
+    def _logged(self) -> Array:
+        return np.isin(self.form.parameters, self.form.logged)
 
     def _shifted(self, theta: Array, logs: Mapping[str, float]) -> Array:
         """Parameters (R, P) at a centre that lies `logs` below in the logarithm of each variable."""
@@ -108,7 +107,7 @@ class Problem:
 
     @cached_property
     def plan(self) -> tuple[Array, Array]:
-        """`which` (T, K) and `value` (T, K, M) of `derivatives.System`, for a sum of powers."""
+        """`which` (T, K) and `value` (T, K, M) of `newton.System`, for a sum of powers."""
         names, terms = self.form.parameters, self.form.terms
         factors = 1 + max(map(len, terms.values()))
         index = np.full((len(terms), factors), -1, dtype=np.int64)
@@ -236,12 +235,3 @@ class Problem:
         target, weight, low, high = map(np.atleast_2d, (target, weight, *limits))
         system = System(*self.plan, target, weight, self.loss.scale)
         return Solution(theta, *minimise(theta, low, high, system, deltas))
-
-
-def lay_out(form: Form, read: Points, loss: Loss, fixed: Mapping[str, float]) -> Problem:
-    """A law to be fitted to runs, centred but for coefficients held; arguments as of `Problem`."""
-    centre = {variable: float(np.log(read.x[variable]).mean()) for variable in form.variables}
-    problem = Problem(form, read, loss, fixed, centre)
-    for name in fixed:
-        problem = problem.isolating(name)
-    return problem

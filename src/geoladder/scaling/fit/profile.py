@@ -4,6 +4,8 @@ Unlike a bootstrap or a standard error, a profile notices when the data say noth
 bound and the interval is open, `None` at that end. On 3 x 3 to 6 x 6 designs it covers as it promises.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
@@ -39,7 +41,7 @@ class _Line:
     """One parameter moved away from the optimum, the others at their best."""
 
     def __init__(self, problem: Problem, optimum: Optimum, name: str, ceiling: float) -> None:
-        self.problem = problem.isolating(name)
+        self.problem = replace(problem, isolated=name)
         self.name, self.k = name, problem.form.parameters.index(name)
         self.centre = problem.converted(optimum.theta[None], self.problem)[0]
         self.least, self.ceiling = optimum.objective, ceiling

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from geoladder.scaling.fit.points import Points, Refusal, block_mean, cells_of
-from geoladder.scaling.fit.problem import lay_out
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.result import Fit
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
@@ -126,7 +126,7 @@ def components(fit: Fit, read: Points) -> Components:
     between = float((means**2).sum() / max(cells - len(fit.params), 1))
     typical = (runs - (counts**2).sum() / runs) / max(cells - 1, 1)
     cell = max(0.0, (between - seed) / typical)
-    problem = lay_out(form_of(fit.form), read, fit.loss, {})
+    problem = Problem(form_of(fit.form), read, fit.loss, {})
     rows = problem.log_slopes(problem.fitted(np.array([list(fit.params.values())]))[0])
     alive = np.linalg.norm(rows, axis=0) > 1e-9
     names, rows = np.array(list(fit.params))[alive].tolist(), rows[:, alive]

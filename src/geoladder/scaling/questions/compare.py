@@ -8,7 +8,7 @@ from scipy import optimize, stats
 
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal
-from geoladder.scaling.fit.problem import lay_out
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.result import Status
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import PowerSum, form_of
@@ -148,7 +148,7 @@ def _held(law: PowerSum, read: Points, exponents: Array) -> float:
     if (exponents < 0).any() or (exponents > 8).any():
         return float("inf")
     held = dict(zip(law.exponents, exponents.tolist(), strict=True))
-    problem = lay_out(law, read, Loss(), held)
+    problem = Problem(law, read, Loss(), held)
     starts = problem.starts()
     starts[:, len(law.logged) :] = exponents
     solution = problem.minimise(np.unique(starts.round(3), axis=0)[:4], warm=True)
