@@ -9,7 +9,6 @@ import pandas as pd
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal, read_points
 from geoladder.scaling.fit.result import Fit, Status
-from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 
 
@@ -87,7 +86,9 @@ def hold_out(
     return held
 
 
-def _predicted(law: Fit, whole: Points, hidden: Array, along: str, top: float, level: float) -> list[HeldOut]:
+def _predicted(
+    law: Fit, whole: Points, hidden: np.ndarray, along: str, top: float, level: float
+) -> list[HeldOut]:
     """The hidden runs (M,) as a law fitted up to `top` predicts them."""
     x, y = {role: sizes[hidden] for role, sizes in whole.x.items()}, whole.y[hidden]
     centre, (low, high) = law.predict(**x), law.prediction(level, **x)

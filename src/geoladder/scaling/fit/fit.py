@@ -12,8 +12,7 @@ from geoladder.scaling.fit.points import Points, read_points
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.profile import Interval, profiles
 from geoladder.scaling.fit.resample import Kind, bca, jackknife, percentile, reach, resample
-from geoladder.scaling.fit.result import Bootstrap, Fit, Status
-from geoladder.scaling.fit.search import Optimum, search
+from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, Status
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import Form, form_of
 from geoladder.scaling.laws.loss import Kind as LossKind
@@ -22,7 +21,13 @@ from geoladder.scaling.laws.loss import Loss
 REDUCED = {"chinchilla": "product", "chinchilla_tied": "product", "saturating": "power"}
 """The law with straight lines in logarithms that two levels of a size can still carry."""
 MANY_POINTS = 10
-"""Points per parameter above which points are redrawn, not residuals."""
+"""Points per parameter from which points are redrawn; on a small designed grid every point was planned."""
+SAME = 1e-6
+"""Relative difference of objectives up to which two starts count as having reached the same optimum."""
+NEAR = 0.01
+"""Other minima are listed when their objective is within this share of the best."""
+APART = 0.01
+"""Two minima differ when a fitted parameter differs by more than this."""
 SEARCHES = 3
 
 
@@ -89,65 +94,70 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         law.name, law.equation, Status.NOT_IDENTIFIED, design, settings.loss, len(read.y), ranges=ranges
     )
     if design.verdict == "not_identified":
-        return replace(refused, reduced=_reduced(law, read, settings))
+        other = REDUCED.get(law.name)
+        reduced = other and fit_points(form_of(other), read, replace(settings, fixed={}))
+        return replace(refused, reduced=reduced if reduced and reduced.params else None)
     problem = Problem(law, read, settings.loss, settings.fixed)
-    optimum, intervals = _searched(problem, settings)
-    profiled = intervals.get("profile", {})
-    residuals = problem.residuals(optimum.theta)
-    dof = max(len(residuals) - int(problem.free.sum()), 1)
-    bootstrap: Bootstrap | None = None
-    draws: dict[str, Array] = {}
+    theta, objective, report = _search(problem)
+    intervals: dict[str, dict[str, Interval]] = {}
+    for _ in range(SEARCHES if settings.profile and objective > 0 else 0):
+        intervals["profile"], better = profiles(problem, theta, objective, settings.level)
+        if better is None:
+            break
+        theta, objective, report = _search(problem, better)
     if settings.bootstrap:
-        bootstrap, draws, ends = _bootstrap(problem, optimum, settings)
+        report["bootstrap"], report["draws"], ends = _bootstrap(problem, theta, settings)
         intervals |= ends
-    status = Status.AT_BOUND if problem.at_bound(optimum.theta) else Status.CONVERGED
+    residuals = problem.residuals(theta)
+    dof = max(len(residuals) - int(problem.free.sum()), 1)
     return replace(
         refused,
-        status=status if optimum.settled else Status.NOT_CONVERGED,
-        identifiability=fit_verdict(design, problem, optimum.theta, profiled),
-        params=problem.named(optimum.theta),
-        objective=optimum.objective * settings.loss.multiple,
+        identifiability=fit_verdict(design, problem, theta, intervals.get("profile", {})),
         intervals=intervals,
-        starts=optimum.starts,
-        reached=optimum.reached,
-        minima=optimum.minima,
         noise=float(np.sqrt((read.weight * residuals**2).sum() / dof)),
-        bootstrap=bootstrap,
-        draws=draws,
         residuals=residuals,
+        **report,
     )
 
 
-def _reduced(law: Form, read: Points, settings: Settings) -> Fit | None:
-    """The simpler law the runs can carry in place of a refused one, if there is any."""
-    if law.name not in REDUCED:
-        return None
-    trial = fit_points(form_of(REDUCED[law.name]), read, replace(settings, fixed={}))
-    return None if trial.status is Status.NOT_IDENTIFIED else trial
+def _search(problem: Problem, extra: Array | None = None) -> tuple[Array, float, dict[str, Any]]:
+    """The global optimum: every start refined, and `extra` (P,), how many agree, which other minima come close.
 
-
-def _searched(problem: Problem, settings: Settings) -> tuple[Optimum, dict[str, dict[str, Interval]]]:
-    """The optimum and its profiles; begins again if a profile finds a better optimum than the search did."""
-    optimum = search(problem)
-    if not settings.profile or optimum.objective <= 0:
-        return optimum, {}
-    for _ in range(SEARCHES):
-        intervals, better = profiles(problem, optimum, settings.level)
-        if better is None:
-            break
-        optimum = search(problem, better)
-    return optimum, {"profile": intervals}
+    Returns:
+        Parameters (P,), the sum of losses, and what a `Fit` says of them, by the names of its fields.
+    """
+    starts = problem.starts() if extra is None else np.vstack([problem.starts(), extra])
+    theta, objective, settled = problem.minimise(starts)
+    order = np.argsort(objective)
+    best = order[0]
+    lowest = float(objective[best])
+    within = objective <= lowest * (1 + SAME) + 1e-25
+    others: list[int] = []
+    for k in order[(objective[order] <= lowest * (1 + NEAR)) & settled[order] & ~within[order]]:
+        if (np.abs(theta[[best, *others]] - theta[k]).max(axis=1) > APART).all():
+            others.append(int(k))
+    status = Status.AT_BOUND if problem.at_bound(theta[best]) else Status.CONVERGED
+    report = {
+        "status": status if settled[within].any() else Status.NOT_CONVERGED,
+        "params": problem.named(theta[best]),
+        "objective": lowest * problem.loss.multiple,
+        "starts": len(starts),
+        "reached": float(within.mean()),
+        "minima": [Minimum(float(objective[k] / lowest - 1), problem.named(theta[k])) for k in others],
+    }
+    return theta[best], lowest, report
 
 
 def _bootstrap(
-    problem: Problem, optimum: Optimum, settings: Settings
+    problem: Problem, theta: Array, settings: Settings
 ) -> tuple[Bootstrap, dict[str, Array], dict[str, dict[str, Interval]]]:
     """What was redrawn, draws by parameter, and intervals by kind and parameter."""
-    names, theta, free = problem.form.parameters, optimum.theta, problem.free
-    kind = settings.kind or _suitable(problem.read, len(names))
-    resamples = resample(problem, theta, kind, settings.bootstrap, settings.rng)
-    draws = dict(zip(names, problem.natural(resamples.theta).T, strict=True))
-    scores = reach(settings.level, None if kind == "case" else max(len(problem.target) - int(free.sum()), 1))
+    names, free, read = problem.form.parameters, problem.free, problem.read
+    many = len(read.y) >= MANY_POINTS * len(names)
+    kind = settings.kind or ("cell" if read.repeated else "case" if many else "residual")
+    refitted, objectives = resample(problem, theta, kind, settings.bootstrap, settings.rng)
+    draws = dict(zip(names, problem.natural(refitted).T, strict=True))
+    scores = reach(settings.level, None if kind == "case" else max(len(read.y) - int(free.sum()), 1))
     moved = [name for name, moves in zip(names, free, strict=True) if moves]
     intervals: dict[str, dict[str, Interval]] = {
         "bootstrap": {name: percentile(draws[name], scores) for name in moved}
@@ -157,12 +167,5 @@ def _bootstrap(
         left_out = dict(zip(names, jackknife(problem, theta).T, strict=True))
         best = problem.named(theta)
         intervals["bca"] = {name: bca(draws[name], best[name], left_out[name], scores) for name in moved}
-    total = float(resamples.objective.sum()) * settings.loss.multiple
+    total = float(objectives.sum()) * settings.loss.multiple
     return Bootstrap(kind, settings.bootstrap, settings.rng, total), draws, intervals
-
-
-def _suitable(read: Points, parameters: int) -> Kind:
-    """What to redraw: points when there are many; on a small designed grid every point was planned."""
-    if read.repeated:
-        return "cell"
-    return "case" if len(read.y) >= MANY_POINTS * parameters else "residual"

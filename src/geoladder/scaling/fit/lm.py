@@ -28,20 +28,12 @@ def descend(
     *,
     rivals: bool,
 ) -> tuple[Array, Array, Array]:
-    """Minimise R objectives; rows that have settled drop out, so late steps cost only what is left.
+    """Minimise R objectives: (R, P) minimisers, (R,) objectives, (R,) whether each settled.
 
-    Args:
-        evaluate: theta (R, P) -> values (R, M) and derivatives (R, M, P).
-        theta: (R, P) starts.
-        limits: lowest and highest parameters, (P,) or (R, P) each.
-        target: (M,) or (R, M) errors on the scale of the loss.
-        weight: (M,) or (R, M) weights of the points.
-        loss: what is summed.
-        delta: where it turns linear.
-        rivals: whether the rows are starts of one problem, of which only the best matters.
-
-    Returns:
-        (R, P) minimisers, (R,) objectives, (R,) whether each settled.
+    `evaluate` turns theta (R, P) into values (R, M) and derivatives (R, M, P) of the curve. `limits`, (P,) or (R, P)
+    each, bound the parameters; `target` and `weight` are (M,) or (R, M) errors on the scale of the loss, and their
+    weights. Where rows are `rivals`, starts of one problem, only the best matters. Rows that have settled drop out,
+    so that late steps cost only what is left.
     """
     low, high, target, weight = (
         np.broadcast_to(values, (len(theta), values.shape[-1])) for values in (*limits, target, weight)

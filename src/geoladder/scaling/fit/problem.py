@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -29,14 +28,6 @@ EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.9, 1.6, 3.5)
 RISING_EXPONENTS = (-0.3, 0.0, 0.05, 0.2, 0.5, 1.0)
 CURVE_STARTS = 8
 AT_BOUND = 1e-6
-
-
-class Solution(NamedTuple):
-    """R minimisers (R, P), their objectives (R,), and whether each fit settled (R,)."""
-
-    theta: Array
-    objective: Array
-    settled: Array
 
 
 @dataclass(frozen=True)
@@ -123,13 +114,17 @@ class Problem:
         """Values (R, M) and derivatives (R, M, P) of the law."""
         if isinstance(self.form, Curve):
             return self.form.evaluate(theta, self.read.x)
-        index, value = self.plan
-        factors = np.where(index >= 0, theta[:, index], 0.0)[..., None]
-        terms = np.exp((factors * value).sum(axis=2))
+        (index, value), terms = self.plan, self._terms(theta)
         rows = np.zeros((*terms.shape[::2], theta.shape[1]))
         for t, k in zip(*np.nonzero(index >= 0), strict=True):
             rows[:, :, index[t, k]] += terms[:, t] * value[t, k]
         return terms.sum(axis=1), rows
+
+    def _terms(self, theta: Array) -> Array:
+        """Values (R, T, M) of the terms of a sum of powers."""
+        index, value = self.plan
+        factors = np.where(index >= 0, theta[:, index], 0.0)[..., None]
+        return np.exp((factors * value).sum(axis=2))
 
     def log_slopes(self, theta: Array) -> Array:
         """Derivatives (M, P) of the law's logarithm at one set of parameters (P,)."""
@@ -195,16 +190,13 @@ class Problem:
             with np.errstate(all="ignore"):
                 miss = np.log(self.evaluate(theta)[0]) - np.log(y)
             return theta[np.argsort(np.nan_to_num((miss**2).sum(axis=1), nan=np.inf))[:CURVE_STARTS]]
-        index, value = self.plan
-        starts, coefficients = [], len(self.form.logged)
-        grid = RISING_EXPONENTS if self.form.rising else EXPONENTS
-        for exponents in product(grid, repeat=len(self.form.exponents)):
-            theta = np.array([*np.zeros(coefficients), *exponents])
-            factors = np.where(index >= 0, theta[index], 0.0)[..., None]
-            linear, _ = nnls(np.exp((factors * value).sum(axis=1)).T / y[:, None], np.ones_like(y))
-            theta[:coefficients] = np.log(np.maximum(linear, SMALLEST_TERM * y.min()))
-            starts.append(theta)
-        return np.array(starts)
+        coefficients, grid = len(self.form.logged), RISING_EXPONENTS if self.form.rising else EXPONENTS
+        exponents = np.array(list(product(grid, repeat=len(self.form.exponents))))
+        theta = np.hstack([np.zeros((len(exponents), coefficients)), exponents])
+        for start, terms in zip(theta, self._terms(theta), strict=True):
+            linear, _ = nnls(terms.T / y[:, None], np.ones_like(y))
+            start[:coefficients] = np.log(np.maximum(linear, SMALLEST_TERM * y.min()))
+        return theta
 
     def minimise(
         self,
@@ -214,10 +206,11 @@ class Problem:
         limits: tuple[Array, Array] | None = None,
         *,
         warm: bool = False,
-    ) -> Solution:
+    ) -> tuple[Array, Array, Array]:
         """Refine starts (R, P), with the problem's own targets, weights and limits or others: one for all, or R.
 
         A `warm` start is near its optimum: the Huber continuation is skipped. Other starts of a curve are rivals.
+        Returns the minimisers (R, P), their objectives (R,), and whether each fit settled (R,).
         """
         target = self.target if target is None else target
         weight = self.read.weight if weight is None else weight
@@ -230,8 +223,8 @@ class Problem:
                     self.evaluate, theta, limits, target, weight, self.loss, delta, rivals=not warm
                 )
                 settled &= done
-            return Solution(theta, objective, settled)
+            return theta, objective, settled
         theta = np.array(theta, dtype=np.float64)
         target, weight, low, high = map(np.atleast_2d, (target, weight, *limits))
         system = System(*self.plan, target, weight, self.loss.scale)
-        return Solution(theta, *minimise(theta, low, high, system, deltas))
+        return theta, *minimise(theta, low, high, system, deltas)

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from geoladder.scaling.fit.problem import Problem
-from geoladder.scaling.fit.search import Optimum
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.loss import LOG
 
@@ -22,16 +21,18 @@ LOG_LIMIT = 700.0
 """A logarithm beyond this is no number; the end counts as open."""
 
 
-def profiles(problem: Problem, optimum: Optimum, level: float) -> tuple[dict[str, Interval], Array | None]:
-    """Profile every parameter.
+def profiles(
+    problem: Problem, theta: Array, objective: float, level: float
+) -> tuple[dict[str, Interval], Array | None]:
+    """Profile every parameter from the optimum, theta (P,) and its objective.
 
     Returns:
         Interval of each parameter in the units of the data, an end None where the profile never crosses; and
         parameters (P,) whose objective is below the optimum's, if a profile came upon any.
     """
-    residuals = np.sqrt(problem.read.weight) * problem.residuals(optimum.theta)
-    ceiling = problem.loss.ceiling(optimum.objective, residuals, int(problem.free.sum()), level)
-    lines = {name: _Line(problem, optimum, name, ceiling) for name in problem.form.parameters}
+    residuals = np.sqrt(problem.read.weight) * problem.residuals(theta)
+    ceiling = problem.loss.ceiling(objective, residuals, int(problem.free.sum()), level)
+    lines = {name: _Line(problem, theta, objective, name, ceiling) for name in problem.form.parameters}
     intervals = {name: line.interval() for name, line in lines.items()}
     better = [line.problem.converted(line.better, problem)[0] for line in lines.values() if line.better.size]
     return intervals, better[-1] if better else None
@@ -40,22 +41,15 @@ def profiles(problem: Problem, optimum: Optimum, level: float) -> tuple[dict[str
 class _Line:
     """One parameter moved away from the optimum, the others at their best."""
 
-    def __init__(self, problem: Problem, optimum: Optimum, name: str, ceiling: float) -> None:
+    def __init__(self, problem: Problem, theta: Array, objective: float, name: str, ceiling: float) -> None:
         self.problem = replace(problem, isolated=name)
         self.name, self.k = name, problem.form.parameters.index(name)
-        self.centre = problem.converted(optimum.theta[None], self.problem)[0]
-        self.least, self.ceiling = optimum.objective, ceiling
+        self.centre = problem.converted(theta[None], self.problem)[0]
+        self.least, self.ceiling = objective, ceiling
         self.better = np.empty((0, len(self.centre)))
 
     def interval(self) -> Interval:
-        if not self.problem.free[self.k]:
-            return (None, None)
-        low, high = (self._end(side) for side in (-1.0, 1.0))
-        if self.name in self.problem.form.logged:
-            low, high = (
-                None if end is None or abs(end) > LOG_LIMIT else float(np.exp(end)) for end in (low, high)
-            )
-        return low, high
+        return (self._end(-1.0), self._end(1.0)) if self.problem.free[self.k] else (None, None)
 
     def _end(self, side: float) -> float | None:
         at = self.centre[self.k]
@@ -81,7 +75,10 @@ class _Line:
         rise = np.sqrt(np.maximum(self._costs(side * fine) - self.least, 0))
         goal = np.sqrt(self.ceiling - self.least)
         rise = np.maximum.accumulate(rise) + np.arange(rise.size) * 1e-9 * goal  # strictly rising
-        return float(at + side * PchipInterpolator(rise, fine)(min(goal, rise[-1])))
+        end = float(at + side * PchipInterpolator(rise, fine)(min(goal, rise[-1])))
+        if self.name not in self.problem.form.logged:
+            return end
+        return None if abs(end) > LOG_LIMIT else float(np.exp(end))
 
     def _half_width(self, room: float) -> float:
         """Half-width of the interval of the local quadratic, or a share of the room where that is singular."""
@@ -109,9 +106,9 @@ class _Line:
         if around:
             again = np.roll(ends, 1, axis=0)
             again[:, k] = theta[:, k]
-            other = self.problem.minimise(again, limits=(lows, highs), warm=True)
-            ends = np.where((other.objective < costs)[:, None], other.theta, ends)
-            costs = np.minimum(costs, other.objective)
+            other_ends, other_costs, _ = self.problem.minimise(again, limits=(lows, highs), warm=True)
+            ends = np.where((other_costs < costs)[:, None], other_ends, ends)
+            costs = np.minimum(costs, other_costs)
         lowest = costs.argmin()
         if costs[lowest] < self.least * (1 - 1e-9):
             self.better = ends[[lowest]]

@@ -11,8 +11,7 @@ from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit.identify import Identifiability
 from geoladder.scaling.fit.profile import Interval
-from geoladder.scaling.fit.result import Bootstrap, Fit, Status
-from geoladder.scaling.fit.search import Minimum
+from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, Status
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 

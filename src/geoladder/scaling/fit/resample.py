@@ -10,14 +10,14 @@ import numpy as np
 from scipy import stats
 
 from geoladder.scaling.fit.points import block_mean
-from geoladder.scaling.fit.problem import Problem, Solution
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.laws.curves import Array
 
 Kind = Literal["case", "cell", "residual"]
 
 
-def resample(problem: Problem, theta: Array, kind: Kind, count: int, rng: int) -> Solution:
-    """Redraw and refit.
+def resample(problem: Problem, theta: Array, kind: Kind, count: int, rng: int) -> tuple[Array, Array]:
+    """Redraw and refit: (B, P) parameters and (B,) objectives.
 
     Args:
         problem: the law and its runs.
@@ -32,10 +32,10 @@ def resample(problem: Problem, theta: Array, kind: Kind, count: int, rng: int) -
     if kind == "case":
         picks = np.random.RandomState(rng).randint(0, points, (count, points))
         times = np.apply_along_axis(np.bincount, 1, picks, minlength=points)
-        return problem.minimise(start, weight=times * problem.read.weight, warm=True)
+        return problem.minimise(start, weight=times * problem.read.weight, warm=True)[:2]
     centre, pool = _pool(problem, theta, kind)
     picks = np.random.default_rng(rng).integers(pool.size, size=(count, points))
-    return problem.minimise(start, centre + pool[picks], warm=True)
+    return problem.minimise(start, centre + pool[picks], warm=True)[:2]
 
 
 def _pool(problem: Problem, theta: Array, kind: Kind) -> tuple[Array, Array]:
@@ -58,7 +58,7 @@ def jackknife(problem: Problem, theta: Array) -> Array:
     groups = np.unique(cells)
     start = np.repeat(theta[None], len(groups), axis=0)
     weight = read.weight * (cells[None] != groups[:, None])
-    return problem.natural(problem.minimise(start, weight=weight, warm=True).theta)
+    return problem.natural(problem.minimise(start, weight=weight, warm=True)[0])
 
 
 def reach(level: float, dof: int | None) -> Array:

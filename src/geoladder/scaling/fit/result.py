@@ -10,7 +10,6 @@ from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.identify import Identifiability
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.resample import Kind
-from geoladder.scaling.fit.search import Minimum
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of, law
 from geoladder.scaling.laws.loss import Loss
@@ -26,6 +25,14 @@ class Status(StrEnum):
     AT_BOUND = "at_bound"
     NOT_CONVERGED = "not_converged"
     NOT_IDENTIFIED = "not_identified"
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Another local minimum: its objective relative to the best, and its parameters in the units of the data."""
+
+    excess: float
+    params: dict[str, float]
 
 
 @dataclass(frozen=True)

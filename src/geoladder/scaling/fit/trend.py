@@ -9,7 +9,6 @@ from scipy import stats
 from geoladder.scaling.fit.points import Points, Refusal, block_mean, cells_of
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.result import Fit
-from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 
 Direction = Literal["falls", "rises", "no scaling seen"]
@@ -140,7 +139,7 @@ def components(fit: Fit, read: Points) -> Components:
     return Components(float(np.sqrt(seed)), float(np.sqrt(cell)), *errors)
 
 
-def _runs(residuals: Array) -> float | None:
+def _runs(residuals: np.ndarray) -> float | None:
     """One-sided p of too few sign runs, by the normal approximation; None for fewer than 10 residuals."""
     signs = residuals[residuals != 0] > 0
     above, below = int(signs.sum()), int((~signs).sum())

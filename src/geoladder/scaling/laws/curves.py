@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -57,11 +58,6 @@ class Curve(ABC):
         """Lowest and highest value of each parameter."""
 
 
-def _combinations(*axes: list[float] | Array) -> Array:
-    """All combinations of the axes' values, one row each."""
-    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
-
-
 class _LogLinear(Curve):
     """The straight line many plots with a logarithmic axis suggest."""
 
@@ -99,7 +95,7 @@ class _M3(Curve):
         log_n = np.log(x["n"])
         knees = [log_n.min() - 8, np.median(log_n), log_n.max() - 1, log_n.max() + 2]
         starts = []
-        for c, knee in _combinations([0.1, 0.3, 0.6, 1.0, 2.0], knees):
+        for c, knee in product([0.1, 0.3, 0.6, 1.0, 2.0], knees):
             log_base = np.log(1 / x["n"] + np.exp(-knee))
             starts.append([(np.log(y) - c * log_base).mean(), c, -knee])
         return np.array(starts)
@@ -141,7 +137,7 @@ class _M4(Curve):
 
     def starts(self, x: Points, y: Array) -> Array:
         starts, alpha = [], 0.3
-        for floor, top in _combinations([1e-6, 0.8], [1.02, 1.5]):
+        for floor, top in product([1e-6, 0.8], [1.02, 1.5]):
             low = floor * y.min()
             high = max(min(top * y.max(), self._top(y)), y.max() * (1 + 1e-6))
             left = np.log(y - low) - alpha * np.log(high - y)
@@ -181,7 +177,7 @@ class _Broken(Curve):
     def starts(self, x: Points, y: Array) -> Array:
         log_n = np.log(x["n"])
         starts = []
-        for at, width, floor, c1 in _combinations([0.2, 0.5, 0.8], [0.03, 0.3], [1e-4, 0.5, 0.9], [0.3, 2.0]):
+        for at, width, floor, c1 in product([0.2, 0.5, 0.8], [0.03, 0.3], [1e-4, 0.5, 0.9], [0.3, 2.0]):
             log_d = log_n.min() + at * np.ptp(log_n)
             a = floor * y.min()
             left = np.log(y - a) + c1 * width * np.logaddexp(0, (log_n - log_d) / width)
@@ -252,7 +248,7 @@ class _DataConstrained(Curve):
         mean_n, mean_d = np.log(x["n"]).mean(), np.log(x["d"]).mean()
         repeats, sizes = np.log([2.0, 15.0, 100.0]), np.log([1.5, 6.0])
         starts = []
-        for floor, p, rd, rn in _combinations([0.3, 0.7], [0.2, 0.45], repeats, sizes):
+        for floor, p, rd, rn in product([0.3, 0.7], [0.2, 0.45], repeats, sizes):
             rest = np.log((1 - floor) * y.min() / 2)
             starts.append([np.log(floor * y.min()), rest + p * mean_n, rest + p * mean_d, p, p, rd, rn])
         return np.array(starts)

@@ -184,8 +184,7 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
 ) -> tuple[float, bool]:
     """Damped Newton, projected on the bounds, through the stages `deltas`; theta is changed in place.
 
-    Returns:
-        objective, and whether every stage ended by itself.
+    Gives the objective, and whether every stage ended by itself.
     """
     size = theta.size
     slope, curve, metric = np.empty(size), np.empty((size, size)), np.zeros((size, size))
@@ -238,13 +237,10 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
 
 @njit(cache=True)
 def minimise(theta: Array, low: Array, high: Array, system: System, deltas: Array) -> tuple[Array, Array]:
-    """Minimise R objectives, each from its own start.
+    """Minimise R objectives, each from its own start: (R,) objectives, (R,) whether the fit settled.
 
     Starts (R, P) are replaced by the minimisers. Bounds are (R, P) or (1, P), equal where a parameter is held; points
     of weight 0 cost no time; `deltas` are the stages of the Huber continuation.
-
-    Returns:
-        (R,) objectives, (R,) whether the fit settled.
     """
     index, value, target, weight, scale = system
     runs, points = theta.shape[0], value.shape[2]

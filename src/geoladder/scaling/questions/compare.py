@@ -151,5 +151,5 @@ def _held(law: PowerSum, read: Points, exponents: Array) -> float:
     problem = Problem(law, read, Loss(), held)
     starts = problem.starts()
     starts[:, len(law.logged) :] = exponents
-    solution = problem.minimise(np.unique(starts.round(3), axis=0)[:4], warm=True)
-    return float(2 * solution.objective.min())
+    _, objective, _ = problem.minimise(np.unique(starts.round(3), axis=0)[:4], warm=True)
+    return float(2 * objective.min())
