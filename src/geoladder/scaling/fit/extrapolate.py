@@ -92,8 +92,7 @@ def _predicted(
     """The hidden runs (M,) as a law fitted up to `top` predicts them."""
     x, y = {role: sizes[hidden] for role, sizes in whole.x.items()}, whole.y[hidden]
     centre, (low, high) = law.predict(**x), law.prediction(level, **x)
-    numbers = (y, centre, np.log(centre / y), low, high)
-    hits, decades = ((low <= y) & (y <= high)).tolist(), law.decades_outside(**x).tolist()
-    sizes = pd.DataFrame(x).to_dict("records")
-    rows = zip(sizes, *(v.tolist() for v in numbers), hits, decades, strict=True)
-    return [HeldOut(along, top, *row) for row in rows]
+    sizes, errors = pd.DataFrame(x).to_dict("records"), np.log(centre / y)
+    hits, decades = (low <= y) & (y <= high), law.decades_outside(**x)
+    numbers = (values.tolist() for values in (y, centre, errors, low, high, hits, decades))
+    return [HeldOut(along, top, *run) for run in zip(sizes, *numbers, strict=True)]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from geoladder.scaling.fit.points import Points, block_mean
+from geoladder.scaling.fit.points import Points, block_mean, cells_of
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.laws.curves import Array, Curve
@@ -51,7 +51,7 @@ def design_verdict(form: Form, read: Points, fixed: Collection[str]) -> Identifi
     reasons = []
     rank = needed
     if isinstance(form, Curve):
-        distinct = len(np.unique(np.stack([read.levels[v] for v in form.variables]), axis=1).T)
+        distinct = int(cells_of([read.levels[v] for v in form.variables]).max()) + 1
         if distinct < needed:
             reasons.append(
                 f"{form.equation} has {needed} parameters and the design {distinct} distinct points; add sizes"
@@ -113,8 +113,6 @@ def fit_verdict(
         names = [name for name, moves in zip(problem.form.parameters, alive, strict=True) if not moves]
         reasons.append(f"{', '.join(names)} hardly moves the curve at these points")
     elif condition is not None and condition > CONDITION_LIMIT:
-        reasons.append(
-            f"parameters are nearly exchangeable: the condition of the Jacobian is {condition:.1e}"
-        )
+        reasons += [f"parameters are nearly exchangeable: the condition of the Jacobian is {condition:.1e}"]
     verdict: Verdict = "weak" if reasons else "identified"
     return dataclasses.replace(design, verdict=verdict, reasons=reasons, condition=condition)

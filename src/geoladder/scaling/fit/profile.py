@@ -33,7 +33,7 @@ def profiles(
     residuals = np.sqrt(problem.read.weight) * problem.residuals(theta)
     ceiling = problem.loss.ceiling(objective, residuals, int(problem.free.sum()), level)
     lines = {name: _Line(problem, theta, objective, name, ceiling) for name in problem.form.parameters}
-    intervals = {name: line.interval() for name, line in lines.items()}
+    intervals = {name: (line.end(-1.0), line.end(1.0)) for name, line in lines.items()}
     better = [line.problem.converted(line.better, problem)[0] for line in lines.values() if line.better.size]
     return intervals, better[-1] if better else None
 
@@ -48,10 +48,8 @@ class _Line:
         self.least, self.ceiling = objective, ceiling
         self.better = np.empty((0, len(self.centre)))
 
-    def interval(self) -> Interval:
-        return (self._end(-1.0), self._end(1.0)) if self.problem.free[self.k] else (None, None)
-
-    def _end(self, side: float) -> float | None:
+    def end(self, side: float) -> float | None:
+        """Lower (-1) or upper (1) end of the interval; None where it is open, or the parameter is held."""
         at = self.centre[self.k]
         room = abs(self.problem.limits[1 if side > 0 else 0][self.k] - at)
         if room <= 0:

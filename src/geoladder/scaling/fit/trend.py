@@ -144,7 +144,7 @@ def _runs(residuals: np.ndarray) -> float | None:
     signs = residuals[residuals != 0] > 0
     above, below = int(signs.sum()), int((~signs).sum())
     total = above + below
-    if total < 10 or not above or not below:
+    if total < 10 or 0 in (above, below):
         return None
     runs = 1 + int((signs[1:] != signs[:-1]).sum())
     mean = 1 + 2 * above * below / total
