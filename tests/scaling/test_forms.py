@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from geoladder.scaling.fit.fit import Status, fit
-from geoladder.scaling.fit.problem import lay_out
-from geoladder.scaling.laws.derivatives import System, evaluate
+from geoladder.scaling.fit.points import Points
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.laws.forms import FORMS, form_of, law
 from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.laws.newton import System, evaluate
 
 N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e7, 6), np.geomspace(1e5, 1e9, 5)))
 LINE = np.geomspace(10, 1e5, 25)
@@ -36,6 +37,11 @@ PLANTED = {
 LOOSE = {"data_constrained": 1e-2, "m4": 1e-3}
 
 
+def problem_of(name, x, y, loss):
+    ones = np.ones_like(y)
+    return Problem(form_of(name), Points(x, y, ones, {}, ones, False), loss, {})
+
+
 def test_every_law_is_tested():
     assert {form.name for form in FORMS.values()} == set(PLANTED)
 
@@ -54,10 +60,10 @@ def test_planted_parameters_are_recovered(name):
 @pytest.mark.parametrize("name", PLANTED)
 def test_derivatives_agree_with_differences(name):
     params, x = PLANTED[name]
-    problem = lay_out(form_of(name), x)
     y = np.broadcast_to(law(form_of(name), {k: np.array([v]) for k, v in params.items()}, x)[0], x["n"].shape)
-    low, high = problem.bounds(y * (1 + 0.1 * np.sin(np.arange(y.size))))
-    theta = np.clip(problem.starts(y)[[0]], low + 0.01, high - 0.01)
+    low, high = problem_of(name, x, y * (1 + 0.1 * np.sin(np.arange(y.size))), Loss()).limits
+    problem = problem_of(name, x, y, Loss())
+    theta = np.clip(problem.starts()[[0]], low + 0.01, high - 0.01)
     value, rows = problem.evaluate(theta)
     for p in range(theta.shape[1]):
         up, down = theta.copy(), theta.copy()
@@ -71,16 +77,16 @@ def test_derivatives_agree_with_differences(name):
 @pytest.mark.parametrize("name", ["chinchilla", "chinchilla_tied", "product", "saturating"])
 def test_the_kernels_gradient_and_hessian_agree_with_differences(name, loss):
     params, x = PLANTED[name]
-    problem = lay_out(form_of(name), x)
     y = law(form_of(name), {k: np.array([v]) for k, v in params.items()}, x)[0]
     y = y * np.exp(0.1 * np.random.default_rng(0).standard_normal(y.size))
-    system = System(*problem.plan, loss.target(y), np.ones_like(y), loss.scale)
-    theta = problem.starts(y)[3]
-    size = theta.size
+    problem = problem_of(name, x, y, loss)
+    system = System(*problem.plan, problem.target, problem.read.weight, loss.scale)
+    theta = problem.starts()[3]
+    size, none = theta.size, np.empty((0, 0))
 
     def at(point):
         slope, curve = np.empty(size), np.empty((size, size))
-        total = evaluate(point, system, loss.delta, slope, curve)
+        total = evaluate(point, system, loss.delta, slope, curve, none)
         return total, slope, np.tril(curve) + np.tril(curve, -1).T
 
     _, slope, curve = at(theta)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from geoladder.scaling.fit.fit import Settings, fit_points
-from geoladder.scaling.fit.points import Refusal, read_points
-from geoladder.scaling.fit.result import Status
+from geoladder.scaling.fit.points import Points, Refusal, read_points
+from geoladder.scaling.fit.result import Fit, Status
 from geoladder.scaling.laws.forms import form_of
 
 
@@ -63,52 +63,36 @@ def hold_out(
 ) -> Held:
     """Hide the largest level of a variable (or, rolling, ever more of them) and predict the next one.
 
-    Args:
-        table: one row per run.
-        form: name of the law.
-        columns: column of each role.
-        y: column of the error.
-        along: role whose largest levels are hidden.
-        settings: how to fit; its bootstrap makes the prediction interval.
-        rolling: predict every level from those below it; else only the largest.
-        seed: column of seeds.
-        planned: column with the planned level of a variable that wobbles about its plan.
+    Table, columns, `y`, `seed` and `planned` are as in `read_points`; `along` is the role whose largest levels are
+    hidden. The bootstrap of `settings` makes the prediction interval.
     """
     law = form_of(form)
     whole = read_points(table, law, columns, y, seed=seed, planned=planned)
     levels = whole.levels[along]
     order = sorted(np.unique(levels), key=lambda k: whole.x[along][levels == k].mean())
-    hidden_runs: list[HeldOut] = []
-    skipped: list[str] = []
+    held = Held([], [])
     for cut in range(1, len(order)) if rolling else [len(order) - 1]:
-        inside, target = np.isin(levels, order[:cut]), levels == order[cut]
+        inside = np.isin(levels, order[:cut])
         top = float(whole.x[along][inside].max())
         try:
             read = read_points(table[inside], law, columns, y, seed=seed, planned=planned)
+            fitted = fit_points(law, read, settings)
+            if fitted.status is Status.NOT_IDENTIFIED:
+                raise Refusal("; ".join(fitted.identifiability.reasons))
         except Refusal as problem:
-            skipped.append(f"{along} up to {top:g}: {problem}")
+            held.skipped.append(f"{along} up to {top:g}: {problem}")
             continue
-        fitted = fit_points(law, read, settings)
-        if fitted.status is Status.NOT_IDENTIFIED:
-            skipped.append(f"{along} up to {top:g}: {'; '.join(fitted.identifiability.reasons)}")
-            continue
-        hidden = {role: values[target] for role, values in whole.x.items()}
-        centre = fitted.predict(**hidden)
-        low, high = fitted.prediction(settings.level, **hidden)
-        decades = fitted.decades_outside(**hidden)
-        for k, actual in enumerate(whole.y[target]):
-            hidden_runs.append(
-                HeldOut(
-                    along,
-                    top,
-                    {role: float(values[k]) for role, values in hidden.items()},
-                    float(actual),
-                    float(centre[k]),
-                    float(np.log(centre[k] / actual)),
-                    float(low[k]),
-                    float(high[k]),
-                    bool(low[k] <= actual <= high[k]),
-                    float(decades[k]),
-                )
-            )
-    return Held(hidden_runs, skipped)
+        held.runs.extend(_predicted(fitted, whole, levels == order[cut], along, top, settings.level))
+    return held
+
+
+def _predicted(
+    law: Fit, whole: Points, hidden: np.ndarray, along: str, top: float, level: float
+) -> list[HeldOut]:
+    """The hidden runs (M,) as a law fitted up to `top` predicts them."""
+    x, y = {role: sizes[hidden] for role, sizes in whole.x.items()}, whole.y[hidden]
+    centre, (low, high) = law.predict(**x), law.prediction(level, **x)
+    sizes, errors = pd.DataFrame(x).to_dict("records"), np.log(centre / y)
+    hits, decades = (low <= y) & (y <= high), law.decades_outside(**x)
+    numbers = (values.tolist() for values in (y, centre, errors, low, high, hits, decades))
+    return [HeldOut(along, top, *run) for run in zip(sizes, *numbers, strict=True)]

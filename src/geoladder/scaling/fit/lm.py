@@ -20,62 +20,33 @@ TRIAL, RIVAL = 40, 1.05
 def descend(
     evaluate: Callable[[Array], Evaluated],
     theta: Array,
-    low: Array,
-    high: Array,
-    target: Array,
-    weight: Array,
-    loss: Loss,
-    deltas: Array,
-    *,
-    rivals: bool = False,
-) -> tuple[Array, Array, Array]:
-    """Minimise R objectives.
-
-    Args:
-        evaluate: theta (R, P) -> values (R, M) and derivatives (R, M, P).
-        theta: (R, P) starts.
-        low: (P,) or (R, P) lower bounds.
-        high: (P,) or (R, P) upper bounds.
-        target: (M,), (1, M) or (R, M) errors on the scale of the loss.
-        weight: weights of the points, shaped as `target`.
-        loss: what is summed.
-        deltas: stages of the Huber continuation.
-        rivals: whether the rows are starts of one problem, of which only the best matters.
-
-    Returns:
-        (R, P) minimisers, (R,) objectives, (R,) whether each settled.
-    """
-    runs, points = len(theta), np.shape(target)[-1]
-    low, high = (np.broadcast_to(bound, theta.shape) for bound in (low, high))
-    target, weight = (np.broadcast_to(np.atleast_2d(v), (runs, points)) for v in (target, weight))
-    theta = np.clip(np.array(theta, dtype=np.float64), low, high)
-    settled = np.ones(len(theta), dtype=bool)
-    cost = np.full(len(theta), np.inf)
-    for delta in deltas:
-        theta, cost, done = _stage(evaluate, theta, low, high, target, weight, loss, float(delta), rivals)
-        settled &= done
-    return theta, cost, settled
-
-
-def _stage(
-    evaluate: Callable[[Array], Evaluated],
-    theta: Array,
-    low: Array,
-    high: Array,
+    limits: tuple[Array, Array],
     target: Array,
     weight: Array,
     loss: Loss,
     delta: float,
+    *,
     rivals: bool,
 ) -> tuple[Array, Array, Array]:
-    """One stage of the continuation; rows that have settled drop out, so late steps cost only what is left."""
+    """Minimise R objectives: (R, P) minimisers, (R,) objectives, (R,) whether each settled.
+
+    `evaluate` turns theta (R, P) into values (R, M) and derivatives (R, M, P) of the curve. `limits`, (P,) or (R, P)
+    each, bound the parameters; `target` and `weight` are (M,) or (R, M) errors on the scale of the loss, and their
+    weights. Where rows are `rivals`, starts of one problem, only the best matters. Rows that have settled drop out,
+    so that late steps cost only what is left.
+    """
+    low, high, target, weight = (
+        np.broadcast_to(values, (len(theta), values.shape[-1])) for values in (*limits, target, weight)
+    )
+    theta = np.clip(theta, low, high)
     ends, costs, settled = theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool)
     left = np.arange(len(theta))
     damping, still = np.full(len(theta), 1e-2), np.zeros(len(theta), dtype=np.int64)
     residual, jacobian = _residuals(evaluate, theta, target, loss)
     cost = _cost(residual, weight, delta)
     for iteration in range(ITERATIONS):
-        step = _step(theta, low, high, residual, jacobian, weight * _reweight(residual, delta), damping)
+        pull = 1.0 if np.isinf(delta) else np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
+        step = _step(theta, low, high, residual, jacobian, weight * pull, damping)
         trial = np.clip(theta - step, low, high)
         trial_residual, trial_jacobian = _residuals(evaluate, trial, target, loss)
         trial_cost = _cost(trial_residual, weight, delta)
@@ -95,26 +66,21 @@ def _stage(
         if not going.any():
             break
         if not going.all():
-            left, theta, cost, damping, still = (
-                left[going],
-                theta[going],
-                cost[going],
-                damping[going],
-                still[going],
+            state = (left, theta, cost, damping, still, low, high, target, weight, residual, jacobian)
+            left, theta, cost, damping, still, low, high, target, weight, residual, jacobian = (
+                values[going] for values in state
             )
-            low, high, target, weight = low[going], high[going], target[going], weight[going]
-            residual, jacobian = residual[going], jacobian[going]
     return ends, costs, settled
 
 
 def _step(
-    theta: Array, low: Array, high: Array, residual: Array, jacobian: Array, heavy: Array, damping: Array
+    theta: Array, low: Array, high: Array, residual: Array, jacobian: Array, weight: Array, damping: Array
 ) -> Array:
     """The damped Gauss-Newton step (R, P).
 
     A parameter that rests on a bound and wants out stays there; the others are solved for without it.
     """
-    weighted = (jacobian * heavy[:, :, None]).transpose(0, 2, 1)
+    weighted = (jacobian * weight[:, :, None]).transpose(0, 2, 1)
     normal = np.matmul(weighted, jacobian)
     gradient = np.matmul(weighted, residual[..., None])[..., 0]
     free = ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
@@ -123,12 +89,6 @@ def _step(
     least = 1e-14 + 1e-12 * diagonal.max(axis=1, keepdims=True)
     diagonal += damping[:, None] * diagonal + np.where(free, least, 1.0)
     return np.linalg.solve(normal, (gradient * free)[..., None])[..., 0]
-
-
-def _reweight(residual: Array, delta: float) -> Array:
-    if not np.isfinite(delta):
-        return np.ones_like(residual)
-    return np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
 
 
 def _cost(residual: Array, weight: Array, delta: float) -> Array:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit.identify import block_mean, levels_of
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import Form
 
@@ -37,6 +36,26 @@ class Points:
     repeated: bool
 
 
+def levels_of(values: Array, ratio: float) -> Array:
+    """Number of the level of each value: a new level starts where a value exceeds `ratio` times the level's least."""
+    ordered = np.sort(values)
+    starts = [ordered[0]]
+    for value in ordered:
+        if value > starts[-1] * ratio:
+            starts.append(value)
+    return np.searchsorted(starts, values, side="right") - 1
+
+
+def cells_of(levels: list[Array]) -> Array:
+    """(M,) number of the combination of levels (M,) of each run, from 0."""
+    return np.unique(np.stack(levels), axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def block_mean(values: Array, blocks: Array) -> Array:
+    """(M,) mean of each value's block; `blocks` (M,) are numbers from 0."""
+    return (np.bincount(blocks, weights=values) / np.maximum(np.bincount(blocks), 1))[blocks]
+
+
 def read_points(
     table: pd.DataFrame,
     form: Form,
@@ -64,20 +83,47 @@ def read_points(
         Refusal: missing or non-numeric columns, values that are not positive, doubled rows, a constant y, a variable
             with one value, or fewer points than parameters.
     """
+    planned = planned or {}
     missing = [role for role in form.variables if role not in columns]
     if missing:
         raise Refusal(
             f"{form.equation} needs a column for {', '.join(missing)}; say which, as in --{missing[0]} COLUMN"
         )
-    used = {role: columns[role] for role in columns}
-    wanted = [*used.values(), y, *([seed] if seed else []), *([sd] if sd else []), *(planned or {}).values()]
-    absent = [name for name in dict.fromkeys(wanted) if name not in table]
-    if absent:
+    names = dict.fromkeys([*columns.values(), y, seed or y, sd or y, *planned.values()])
+    if absent := [name for name in names if name not in table]:
         raise Refusal(f"no column {', '.join(absent)}; there are: {', '.join(map(str, table.columns))}")
-    numbers = _numbers(table, [*used.values(), y, *([sd] if sd else [])])
-    x = {role: numbers[k] for k, role in enumerate(used)}
-    values = numbers[len(used)]
-    _refuse_doubles(table, [*used.values(), y], [*used.values(), *([seed] if seed else [])], seed)
+    x = {role: _numbers(table, name) for role, name in columns.items()}
+    values = _numbers(table, y)
+    weight = (values / _numbers(table, sd)) ** 2 if sd else np.ones(len(values))
+    _refuse_doubles(table, [*columns.values(), seed or y], seed)
+    _refuse_few(values, y, form)
+    levels = {role: levels_of(sizes, form.level_ratio) for role, sizes in x.items() if role not in planned}
+    for role in x.keys() & planned.keys():
+        levels[role] = pd.factorize(table[planned[role]])[0].astype(np.int64)
+        x[role] = np.exp(block_mean(np.log(x[role]), levels[role]))
+    for role in form.variables:
+        if np.unique(levels[role]).size < 2:
+            raise Refusal(
+                f"{columns[role]} takes one value ({x[role][0]:g}) in all {len(values)} rows: nothing can be said "
+                f"about how {y} depends on it; add runs at two more values, or fit a law without it"
+            )
+    cells = cells_of([levels[role] for role in x])
+    repeated = bool(np.bincount(cells).max() > 1) if seed else False
+    return Points(x, values, weight / weight.mean(), levels, cells, repeated)
+
+
+def _numbers(table: pd.DataFrame, name: str) -> Array:
+    column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(column) | (column <= 0))
+    if bad.size:
+        raise Refusal(
+            f"row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]} ({bad.size} such rows); sizes, errors and "
+            "standard errors must be positive numbers: mend the rows or leave them out with a reason"
+        )
+    return column
+
+
+def _refuse_few(values: Array, y: str, form: Form) -> None:
     if len(values) < len(form.parameters):
         raise Refusal(
             f"{len(values)} points for the {len(form.parameters)} parameters of {form.equation}; "
@@ -85,47 +131,13 @@ def read_points(
         )
     if form.variables and len(values) > 1 and np.ptp(values) <= 1e-12 * values.max():
         raise Refusal(f"{y} is {values[0]:g} in every row: there is no scaling to fit")
-    levels = {
-        role: (
-            pd.factorize(table[planned[role]])[0].astype(np.int64)
-            if planned and role in planned
-            else levels_of(x[role], form.level_ratio)
-        )
-        for role in used
-    }
-    for role in used.keys() & (planned or {}).keys():
-        x[role] = np.exp(block_mean(np.log(x[role]), levels[role]))
-    for role in form.variables:
-        if np.unique(levels[role]).size < 2:
-            raise Refusal(
-                f"{used[role]} takes one value ({x[role][0]:g}) in all {len(values)} rows: nothing can be said about "
-                f"how {y} depends on it; add runs at two more values, or fit a law without it"
-            )
-    weight = (values / numbers[len(used) + 1]) ** 2 if sd else np.ones(len(values))
-    cells = np.unique(np.stack(list(levels.values())), axis=1, return_inverse=True)[1].reshape(-1)
-    repeated = bool(np.bincount(cells).max() > 1) if seed else False
-    return Points(x, values, weight / weight.mean(), levels, cells, repeated)
 
 
-def _numbers(table: pd.DataFrame, names: list[str]) -> list[Array]:
-    columns = []
-    for name in names:
-        column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(column) | (column <= 0))
-        if bad.size:
-            raise Refusal(
-                f"row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]} ({bad.size} such rows); sizes, errors and "
-                "standard errors must be positive numbers: mend the rows or leave them out with a reason"
-            )
-        columns.append(column)
-    return columns
-
-
-def _refuse_doubles(table: pd.DataFrame, whole: list[str], key: list[str], seed: str | None) -> None:
-    doubled = table.duplicated(key if seed else whole, keep=False)
+def _refuse_doubles(table: pd.DataFrame, key: list[str], seed: str | None) -> None:
+    doubled = table.duplicated(key, keep=False)
     if doubled.any():
         first = table.loc[doubled].iloc[0]
-        where = ", ".join(f"{name}={first[name]}" for name in (key if seed else whole))
+        where = ", ".join(f"{name}={first[name]}" for name in key)
         raise Refusal(
             f"{int(doubled.sum())} rows are doubled (first: {where}); a run counts once: "
             + ("give repeats their own seed" if seed else "drop the copies, or name the column of seeds")

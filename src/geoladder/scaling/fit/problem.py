@@ -1,238 +1,230 @@
-"""A law laid out at points: starts, bounds, minimisation, and parameters in the units of the data.
+"""A law and the runs it is fitted to: starts, bounds, minimisation, and parameters in the units of the data.
 
-The two classes answer the same calls, one for sums of powers (compiled Newton), one for other curves (batched
-Levenberg-Marquardt). Everything above them is indifferent to which law is fitted.
+Sums of powers are minimised by the compiled Newton, other curves by batched Levenberg-Marquardt; everything above is
+indifferent to which law is fitted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from scipy.optimize import nnls
 
+from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.lm import descend
+from geoladder.scaling.fit.points import Points
 from geoladder.scaling.laws.curves import Array, Curve, Evaluated
-from geoladder.scaling.laws.derivatives import System
-from geoladder.scaling.laws.forms import Form, PowerSum, Term
-from geoladder.scaling.laws.kernel import minimise
+from geoladder.scaling.laws.forms import Form
 from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.laws.newton import System, minimise
 
 SMALLEST_TERM = 1e-9
 """A term below this share of the smallest y counts as zero."""
 GREATEST_EXPONENT = 10.0
 EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.9, 1.6, 3.5)
 """Grid of exponents the global search starts from, as many for each exponent of the law."""
-CURVE_STARTS = 8
 RISING_EXPONENTS = (-0.3, 0.0, 0.05, 0.2, 0.5, 1.0)
-
-
-Law = TypeVar("Law", PowerSum, Curve)
-
-
-class Solution(NamedTuple):
-    """R minimisers (R, P), their objectives (R,), and whether each fit settled (R,)."""
-
-    theta: Array
-    objective: Array
-    settled: Array
+CURVE_STARTS = 8
+AT_BOUND = 1e-6
 
 
 @dataclass(frozen=True)
-class _LaidOut(Generic[Law]):
-    """What both kinds share: the conversion of parameters.
+class Problem:
+    """A law to be fitted, in parameters theta (R, P).
+
+    A coefficient is fitted as its logarithm, at sizes measured in units of their geometric mean: there it is nearly
+    uncorrelated with its exponents.
 
     Attributes:
         form: the law.
-        x: (M,) values by variable.
-        centre: mean logarithm by variable, subtracted; zero makes a coefficient's parameter its own logarithm.
+        read: the runs.
+        loss: what is summed.
+        fixed: parameters held, in the units of the data.
+        isolated: a coefficient that is to be a parameter by itself, so that it can be held at a value.
     """
 
-    form: Law
-    x: Mapping[str, Array]
-    centre: Mapping[str, float]
+    form: Form
+    read: Points
+    loss: Loss
+    fixed: Mapping[str, float]
+    isolated: str = ""
 
-    def natural(self, theta: Array) -> Array:
-        """(R, P) parameters in the units of the data, in the order of the law's names."""
-        result = self._shifted(theta, self.centre)
-        with np.errstate(over="ignore"):
-            result[:, self._logged] = np.exp(result[:, self._logged])
-        return result
-
-    def fitted(self, natural: Array) -> Array:
-        """The inverse of `natural`; a logged parameter of 0 counts as 1e-300."""
-        theta = np.array(natural, dtype=np.float64)
-        theta[:, self._logged] = np.log(np.maximum(theta[:, self._logged], 1e-300))
-        return self._shifted(theta, {v: -c for v, c in self.centre.items()})
-
-    def isolating(self, name: str) -> Self:
-        """The same law in parameters of which `name` is one by itself, so that it can be held at a value."""
-        sizes = [v for term in self._terms if term.coefficient == name for v, _ in term.powers]
-        return replace(self, centre={v: 0.0 if v in sizes else c for v, c in self.centre.items()})
+    @cached_property
+    def centre(self) -> dict[str, float]:
+        """Logarithm of each size's unit; at 0, as where a coefficient is held, its parameter is its own logarithm."""
+        own = {v for name in (*self.fixed, self.isolated) for v in self.form.terms.get(name, {})}
+        means = {v: float(np.log(self.read.x[v]).mean()) for v in self.form.variables}
+        return {variable: 0.0 if variable in own else mean for variable, mean in means.items()}
 
     def converted(self, theta: Array, other: "Problem") -> Array:
         """Parameters (R, P) of this problem as parameters of one with another centre."""
         return self._shifted(theta, {v: c - other.centre[v] for v, c in self.centre.items()})
 
-    def is_log(self, name: str) -> bool:
-        """Whether a parameter is fitted as its logarithm."""
-        return name in self.form.logged
+    def natural(self, theta: Array) -> Array:
+        """(R, P) parameters in the units of the data, in the order of the law's names."""
+        moved = self._shifted(theta, self.centre)
+        with np.errstate(over="ignore"):
+            return np.where(self._logged, np.exp(moved), moved)
+
+    def fitted(self, natural: Array) -> Array:
+        """The inverse of `natural`; a logged parameter of 0 counts as 1e-300."""
+        theta = np.where(self._logged, np.log(np.maximum(natural, 1e-300)), natural)
+        return self._shifted(theta, {v: -c for v, c in self.centre.items()})
+
+    def named(self, theta: Array) -> dict[str, float]:
+        """One set of parameters (P,) by name, in the units of the data."""
+        return dict(zip(self.form.parameters, self.natural(theta[None])[0].tolist(), strict=True))
 
     @property
-    def _logged(self) -> list[int]:
-        return [k for k, name in enumerate(self.form.parameters) if self.is_log(name)]
-
-    @property
-    def _terms(self) -> tuple[Term, ...]:
-        return self.form.terms if isinstance(self.form, PowerSum) else ()
+    def _logged(self) -> Array:
+        return np.isin(self.form.parameters, self.form.logged)
 
     def _shifted(self, theta: Array, logs: Mapping[str, float]) -> Array:
         """Parameters (R, P) at a centre that lies `logs` below in the logarithm of each variable."""
         names = self.form.parameters
         result = np.array(theta, dtype=np.float64)
-        for term in self._terms:
-            result[:, names.index(term.coefficient)] += sum(
-                theta[:, names.index(exponent)] * logs[variable] for variable, exponent in term.powers
+        for coefficient, powers in self.form.terms.items():
+            result[:, names.index(coefficient)] += sum(
+                theta[:, names.index(exponent)] * logs[variable] for variable, exponent in powers.items()
             )
         return result
 
-
-class PowerProblem(_LaidOut[PowerSum]):
-    """A sum of powers at points; at the mean logarithm, a coefficient and its exponent are nearly uncorrelated."""
+    @cached_property
+    def target(self) -> Array:
+        """(M,) errors on the scale of the loss."""
+        return self.loss.target(self.read.y)
 
     @cached_property
     def plan(self) -> tuple[Array, Array]:
-        """`which` (T, K) and `value` (T, K, M) of `derivatives.System`."""
-        names, points = self.form.parameters, len(next(iter(self.x.values())))
-        factors = 1 + max(len(term.powers) for term in self.form.terms)
-        index = np.full((len(self.form.terms), factors), -1, dtype=np.int64)
-        value = np.zeros((len(self.form.terms), factors, points))
-        for t, term in enumerate(self.form.terms):
-            index[t, 0], value[t, 0] = names.index(term.coefficient), 1.0
-            for k, (variable, exponent) in enumerate(term.powers, start=1):
+        """`which` (T, K) and `value` (T, K, M) of `newton.System`, for a sum of powers."""
+        names, terms = self.form.parameters, self.form.terms
+        factors = 1 + max(map(len, terms.values()))
+        index = np.full((len(terms), factors), -1, dtype=np.int64)
+        value = np.zeros((len(terms), factors, len(self.read.y)))
+        for t, (coefficient, powers) in enumerate(terms.items()):
+            index[t, 0], value[t, 0] = names.index(coefficient), 1.0
+            for k, (variable, exponent) in enumerate(powers.items(), start=1):
                 index[t, k] = names.index(exponent)
-                value[t, k] = self.centre[variable] - np.log(self.x[variable])
+                value[t, k] = self.centre[variable] - np.log(self.read.x[variable])
         return index, value
-
-    def starts(self, y: Array) -> Array:
-        """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals."""
-        coefficients = self.form.coefficients
-        index, value = self.plan
-        floor = SMALLEST_TERM * y.min()
-        starts = []
-        grid = RISING_EXPONENTS if self.form.rising else EXPONENTS
-        for exponents in product(grid, repeat=len(self.form.exponents)):
-            theta = np.array([*np.zeros(len(coefficients)), *exponents])
-            factors = np.where(index >= 0, theta[index], 0.0)[..., None]
-            powers = np.exp((factors * value).sum(axis=1))
-            owner = index[:, 0]
-            columns = np.stack([powers[owner == k].sum(axis=0) for k in range(len(coefficients))], axis=1)
-            linear, _ = nnls(columns / y[:, None], np.ones_like(y))
-            theta[: len(coefficients)] = np.log(np.maximum(linear, floor))
-            starts.append(theta)
-        return np.array(starts)
-
-    def bounds(self, y: Array) -> tuple[Array, Array]:
-        """Lowest and highest parameters; the floor may lie above the smallest y, noise puts half a plateau below."""
-        low, high = [], []
-        for name in self.form.parameters:
-            if name in self.form.exponents:
-                low.append(-GREATEST_EXPONENT if self.form.rising else 0.0)
-                high.append(GREATEST_EXPONENT)
-            else:
-                shift = self._shift_range(name)
-                low.append(np.log(SMALLEST_TERM * y.min()) + shift[0])
-                high.append(np.log(1e3 * y.max()) + shift[1])
-        return np.array(low), np.array(high)
-
-    def _shift_range(self, coefficient: str) -> tuple[float, float]:
-        """Where an uncentred coefficient may lie beyond its centred range: exponent times what is not subtracted."""
-        for term in self.form.terms:
-            if term.coefficient == coefficient and term.powers:
-                gaps = [float(np.log(self.x[v]).mean()) - self.centre[v] for v, _ in term.powers]
-                reach = [g * GREATEST_EXPONENT for g in gaps]
-                return sum(min(r, 0.0) for r in reach), sum(max(r, 0.0) for r in reach)
-        return 0.0, 0.0
-
-    def minimise(
-        self,
-        theta: Array,
-        low: Array,
-        high: Array,
-        target: Array,
-        weight: Array,
-        loss: Loss,
-        *,
-        warm: bool = False,
-    ) -> Solution:
-        """Refine starts (R, P); `target` and `weight` are (R, M) or (1, M).
-
-        A `warm` start is near its optimum: the Huber continuation is skipped.
-        """
-        theta = np.array(theta, dtype=np.float64)
-        targets, weights = np.atleast_2d(target), np.atleast_2d(weight).astype(np.float64)
-        system = System(*self.plan, targets, weights, loss.scale)
-        deltas = loss.deltas[-1:] if warm else loss.deltas
-        objective, settled = minimise(theta, np.atleast_2d(low), np.atleast_2d(high), system, deltas)
-        return Solution(theta, objective, settled)
 
     def evaluate(self, theta: Array) -> Evaluated:
         """Values (R, M) and derivatives (R, M, P) of the law."""
-        index, value = self.plan
-        factors = np.where(index >= 0, theta[:, index], 0.0)[..., None]
-        terms = np.exp((factors * value).sum(axis=2))
+        if isinstance(self.form, Curve):
+            return self.form.evaluate(theta, self.read.x)
+        (index, value), terms = self.plan, self._terms(theta)
         rows = np.zeros((*terms.shape[::2], theta.shape[1]))
         for t, k in zip(*np.nonzero(index >= 0), strict=True):
             rows[:, :, index[t, k]] += terms[:, t] * value[t, k]
         return terms.sum(axis=1), rows
 
+    def _terms(self, theta: Array) -> Array:
+        """Values (R, T, M) of the terms of a sum of powers."""
+        index, value = self.plan
+        factors = np.where(index >= 0, theta[:, index], 0.0)[..., None]
+        return np.exp((factors * value).sum(axis=2))
 
-class CurveProblem(_LaidOut[Curve]):
-    """A curve at points, in parameters that need no centring."""
+    def log_slopes(self, theta: Array) -> Array:
+        """Derivatives (M, P) of the law's logarithm at one set of parameters (P,)."""
+        value, rows = self.evaluate(theta[None])
+        return rows[0] / value[0][:, None]
 
-    def starts(self, y: Array) -> Array:
-        """(S, P): the best few of the curve's own, by squared log residuals."""
-        low, high = self.bounds(y)
-        theta = np.clip(self.form.starts(self.x, y), low, high)
-        with np.errstate(all="ignore"):
-            miss = np.log(self.form.evaluate(theta, self.x)[0]) - np.log(y)
-        return theta[np.argsort(np.nan_to_num((miss**2).sum(axis=1), nan=np.inf))[:CURVE_STARTS]]
+    def residuals(self, theta: Array) -> Array:
+        """(M,) fit minus data on the scale of the loss, at one set of parameters (P,)."""
+        return self.loss.target(self.evaluate(theta[None])[0][0]) - self.target
 
-    def bounds(self, y: Array) -> tuple[Array, Array]:
-        """The curve's own."""
-        return self.form.bounds(self.x, y)
+    @cached_property
+    def limits(self) -> tuple[Array, Array]:
+        """Lowest and highest parameters, (P,) each; equal where one is held.
+
+        Raises:
+            GeoladderError: the law has no parameter that is to be held, or it must be positive.
+        """
+        names, logged = self.form.parameters, self.form.logged
+        low, high = np.array(self._bounds()).T.copy()
+        for name, value in self.fixed.items():
+            if name not in names:
+                raise GeoladderError(
+                    f"{self.form.name} has no parameter '{name}'; it has: {', '.join(names)}"
+                )
+            if name in logged and value <= 0:
+                raise GeoladderError(f"{name} is held at {value}; it must be positive")
+            low[names.index(name)] = high[names.index(name)] = np.log(value) if name in logged else value
+        return low, high
+
+    def _bounds(self) -> list[tuple[float, float]]:
+        """The floor may lie above the smallest y, noise puts half a plateau below."""
+        x, y = self.read.x, self.read.y
+        if isinstance(self.form, Curve):
+            return self.form.bounds(x, y)
+        least, most = np.log(SMALLEST_TERM * y.min()), np.log(1e3 * y.max())
+        bounds = []
+        for powers in self.form.terms.values():
+            gaps = [float(np.log(x[v]).mean()) - self.centre[v] for v in powers]  # not subtracted
+            reach = [gap * GREATEST_EXPONENT for gap in gaps]
+            bounds.append((least + sum(min(r, 0.0) for r in reach), most + sum(max(r, 0.0) for r in reach)))
+        lowest = -GREATEST_EXPONENT if self.form.rising else 0.0
+        return [*bounds, *[(lowest, GREATEST_EXPONENT)] * len(self.form.exponents)]
+
+    @property
+    def free(self) -> Array:
+        """(P,) whether a parameter is not held."""
+        return self.limits[0] < self.limits[1]
+
+    def at_bound(self, theta: Array) -> list[str]:
+        """Names of the free parameters that rest on a bound."""
+        low, high = self.limits
+        rests = self.free & ((theta <= low + AT_BOUND) | (theta >= high - AT_BOUND))
+        return [self.form.parameters[k] for k in np.flatnonzero(rests)]
+
+    def starts(self) -> Array:
+        """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals.
+
+        Of a curve, the best few of its own, by squared log residuals.
+        """
+        y = self.read.y
+        if isinstance(self.form, Curve):
+            theta = np.clip(self.form.starts(self.read.x, y), *np.array(self._bounds()).T)
+            with np.errstate(all="ignore"):
+                miss = np.log(self.evaluate(theta)[0]) - np.log(y)
+            return theta[np.argsort(np.nan_to_num((miss**2).sum(axis=1), nan=np.inf))[:CURVE_STARTS]]
+        coefficients, grid = len(self.form.logged), RISING_EXPONENTS if self.form.rising else EXPONENTS
+        exponents = np.array(list(product(grid, repeat=len(self.form.exponents))))
+        theta = np.hstack([np.zeros((len(exponents), coefficients)), exponents])
+        for start, terms in zip(theta, self._terms(theta), strict=True):
+            linear, _ = nnls(terms.T / y[:, None], np.ones_like(y))
+            start[:coefficients] = np.log(np.maximum(linear, SMALLEST_TERM * y.min()))
+        return theta
 
     def minimise(
         self,
         theta: Array,
-        low: Array,
-        high: Array,
-        target: Array,
-        weight: Array,
-        loss: Loss,
+        target: Array | None = None,
+        weight: Array | None = None,
+        limits: tuple[Array, Array] | None = None,
         *,
         warm: bool = False,
-    ) -> Solution:
-        """Refine starts (R, P) by batched Levenberg-Marquardt; those that are not `warm` are rivals."""
-        deltas = loss.deltas[-1:] if warm else loss.deltas
-        evaluate = self.evaluate
-        return Solution(*descend(evaluate, theta, low, high, target, weight, loss, deltas, rivals=not warm))
+    ) -> tuple[Array, Array, Array]:
+        """Refine starts (R, P), with the problem's own targets, weights and limits or others: one for all, or R.
 
-    def evaluate(self, theta: Array) -> Evaluated:
-        """Values (R, M) and derivatives (R, M, P) of the law."""
-        return self.form.evaluate(theta, self.x)
-
-
-Problem = PowerProblem | CurveProblem
-
-
-def lay_out(form: Form, x: Mapping[str, Array]) -> Problem:
-    """A law at points `x`, (M,) values by variable."""
-    values = {variable: np.asarray(x[variable], dtype=np.float64) for variable in form.variables}
-    if isinstance(form, Curve):
-        return CurveProblem(form, values, {})
-    if not values:  # a constant has no variable, but as many points
-        values = {key: np.asarray(v, dtype=np.float64) for key, v in x.items()}
-    return PowerProblem(form, values, {v: float(np.log(values[v]).mean()) for v in form.variables})
+        A `warm` start is near its optimum: the Huber continuation is skipped. Other starts of a curve are rivals.
+        Returns the minimisers (R, P), their objectives (R,), and whether each fit settled (R,).
+        """
+        target = self.target if target is None else target
+        weight = self.read.weight if weight is None else weight
+        limits = limits or self.limits
+        deltas = self.loss.deltas[-1:] if warm else self.loss.deltas
+        if isinstance(self.form, Curve):
+            settled = np.ones(len(theta), dtype=bool)
+            for delta in deltas:
+                theta, objective, done = descend(
+                    self.evaluate, theta, limits, target, weight, self.loss, delta, rivals=not warm
+                )
+                settled &= done
+            return theta, objective, settled
+        theta = np.array(theta, dtype=np.float64)
+        target, weight, low, high = map(np.atleast_2d, (target, weight, *limits))
+        system = System(*self.plan, target, weight, self.loss.scale)
+        return theta, *minimise(theta, low, high, system, deltas)

@@ -11,8 +11,7 @@ from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit.identify import Identifiability
 from geoladder.scaling.fit.profile import Interval
-from geoladder.scaling.fit.result import Bootstrap, Fit, Status
-from geoladder.scaling.fit.search import Minimum
+from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, Status
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 
@@ -50,17 +49,15 @@ def from_json(raw: dict[str, Any]) -> Fit:
         GeoladderError: a key is missing.
     """
     try:
-        delta = float("inf") if raw["loss"]["delta"] is None else raw["loss"]["delta"]
-        refused = raw["status"] == Status.NOT_IDENTIFIED
-        kinds = {} if refused else raw["intervals"]
+        loss, refused = raw["loss"], raw["status"] == Status.NOT_IDENTIFIED
         values = {field.name: raw[field.name] for field in dataclasses.fields(Fit)} | {
             "status": Status(raw["status"]),
             "identifiability": Identifiability(**raw["identifiability"]),
-            "loss": Loss(raw["loss"]["kind"], delta),
+            "loss": Loss(loss["kind"], float("inf") if loss["delta"] is None else loss["delta"]),
             "params": {} if refused else raw["params"],
-            "intervals": {kind: _tuples(by_name) for kind, by_name in kinds.items()},
+            "intervals": {} if refused else {kind: _pairs(ends) for kind, ends in raw["intervals"].items()},
             "minima": [Minimum(**minimum) for minimum in raw["minima"]],
-            "ranges": _tuples(raw["ranges"]),
+            "ranges": _pairs(raw["ranges"]),
             "bootstrap": raw["bootstrap"] and Bootstrap(**raw["bootstrap"]),
             "draws": {name: np.array(draws) for name, draws in raw["draws"].items()},
             "residuals": np.array(raw["residuals"]),
@@ -71,7 +68,7 @@ def from_json(raw: dict[str, Any]) -> Fit:
         raise GeoladderError(f"this is no fit written by `geoladder fit`: {problem!r}") from None
 
 
-def _tuples(ends: dict[str, list[float]]) -> dict[str, tuple[float, ...]]:
+def _pairs(ends: dict[str, list[float]]) -> dict[str, tuple[float, ...]]:
     return {name: tuple(pair) for name, pair in ends.items()}
 
 
@@ -96,17 +93,13 @@ def summary(fit: Fit) -> str:
     reasons = [f"  - {reason}" for reason in fit.identifiability.reasons]
     if fit.status is Status.NOT_IDENTIFIED:
         lines = [head, verdict, *reasons]
-        if fit.reduced is not None:
-            lines += [
-                "",
-                f"what these points can carry instead, --form {fit.reduced.form}:",
-                summary(fit.reduced),
-            ]
+        if fit.reduced:
+            instead = f"what these points can carry instead, --form {fit.reduced.form}:"
+            lines += ["", instead, summary(fit.reduced)]
         return "\n".join(lines)
-    kinds = list(fit.intervals)
-    rows = [f"  {'':8} {'value':>12}" + "".join(f"  {kind:>24}" for kind in kinds)]
+    rows = [f"  {'':8} {'value':>12}" + "".join(f"  {kind:>24}" for kind in fit.intervals)]
     for name, value in fit.params.items():
-        cells = "".join(f"  {_ends(fit.intervals[kind].get(name)):>24}" for kind in kinds)
+        cells = "".join(f"  {_ends(by_name.get(name)):>24}" for by_name in fit.intervals.values())
         rows.append(f"  {name:8} {value:12.6g}{cells}")
     search = f"objective {fit.objective:.10g}; {fit.reached:.0%} of {fit.starts} starts reached it"
     if fit.minima:

@@ -10,9 +10,8 @@ from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.identify import Identifiability
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.resample import Kind
-from geoladder.scaling.fit.search import Minimum
 from geoladder.scaling.laws.curves import Array
-from geoladder.scaling.laws.forms import Form, form_of, law
+from geoladder.scaling.laws.forms import form_of, law
 from geoladder.scaling.laws.loss import Loss
 
 NOISE_SEED = 0
@@ -26,6 +25,14 @@ class Status(StrEnum):
     AT_BOUND = "at_bound"
     NOT_CONVERGED = "not_converged"
     NOT_IDENTIFIED = "not_identified"
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Another local minimum: its objective relative to the best, and its parameters in the units of the data."""
+
+    excess: float
+    params: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -89,18 +96,18 @@ class Fit:
         Raises:
             GeoladderError: the law was refused, or a size is missing or not positive.
         """
-        return law(self._usable(x), {name: np.array([value]) for name, value in self.params.items()}, x)[0]
+        return self._values(self.params, x)[0]
 
     def band(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
         """Pointwise bootstrap interval of the law (not of a new run); raises as `predict`, and without draws."""
-        return _ends(self._drawn(x), level)
+        return _ends(self._values(self.draws, x), level)
 
     def prediction(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
         """Pointwise interval of one new run: the law's uncertainty and the scatter of runs about it.
 
         Bootstrap curves, each with a residual of the fit dealt to it, inflated for the parameters spent.
         """
-        curves = self._drawn(x)
+        curves = self._values(self.draws, x)
         rng = np.random.default_rng(NOISE_SEED)
         which = rng.integers(len(curves), size=NOISE_DRAWS)
         centred = self.residuals - self.residuals.mean()
@@ -118,23 +125,20 @@ class Fit:
             worst = np.maximum(worst, np.maximum(np.log10(values / high), np.log10(low / values)))
         return worst
 
-    def _drawn(self, x: Mapping[str, Array]) -> Array:
-        form = self._usable(x)
-        if not self.draws:
-            raise GeoladderError(
-                "this fit has no bootstrap, so it has no band; fit again with a bootstrap above 0"
-            )
-        return law(form, self.draws, x)
-
-    def _usable(self, x: Mapping[str, Array]) -> Form:
+    def _values(self, params: Mapping[str, Array | float], x: Mapping[str, Array]) -> Array:
+        """Values (R, M) of the law for the fit's parameters, or for its draws."""
+        form = form_of(self.form)
         if not self.params:
             reasons = "; ".join(self.identifiability.reasons)
             raise GeoladderError(f"the law {self.equation} was refused: {reasons}")
-        form = form_of(self.form)
+        if not params:
+            raise GeoladderError(
+                "this fit has no bootstrap, so it has no band; fit again with a bootstrap above 0"
+            )
         for variable in form.variables:
             if variable not in x or not (np.asarray(x[variable], dtype=np.float64) > 0).all():
                 raise GeoladderError(f"{self.equation} needs positive values of {', '.join(form.variables)}")
-        return form
+        return law(form, params, x)
 
 
 def _ends(values: Array, level: float) -> tuple[Array, Array]:

@@ -6,11 +6,9 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from geoladder.scaling.fit.identify import block_mean
-from geoladder.scaling.fit.points import Points, Refusal
-from geoladder.scaling.fit.problem import lay_out
+from geoladder.scaling.fit.points import Points, Refusal, block_mean, cells_of
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.result import Fit
-from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 
 Direction = Literal["falls", "rises", "no scaling seen"]
@@ -76,11 +74,7 @@ class Components:
 def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
     """Ordinary least squares of log y on log x, with an intercept for each combination of the other levels."""
     others = [levels for role, levels in read.levels.items() if role != variable]
-    blocks = (
-        np.unique(np.stack(others), axis=1, return_inverse=True)[1].reshape(-1)
-        if others
-        else np.zeros(len(read.y), dtype=np.int64)
-    )
+    blocks = cells_of(others) if others else np.zeros(len(read.y), dtype=np.int64)
     log_x, log_y = np.log(read.x[variable]), np.log(read.y)
     inside_x, inside_y = log_x - block_mean(log_x, blocks), log_y - block_mean(log_y, blocks)
     spread = float((inside_x**2).sum())
@@ -90,39 +84,30 @@ def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
     half = float(stats.t.ppf((1 + level) / 2, dof) * error) if dof > 0 else float("inf")
     low, high = slope - half, slope + half
     direction: Direction = "falls" if high < 0 else "rises" if low > 0 else "no scaling seen"
-    means = _level_means(inside_y, read.levels[variable], log_x)
-    worst = float(max(0.0, (means - np.minimum.accumulate(means)).max()))
-    numbers = f"slope {slope:.3f} [{low:.3f}, {high:.3f}]"
-    sentence = {
-        "falls": f"y falls with {variable}: {numbers}",
-        "rises": f"y rises with {variable}: {numbers}",
-        "no scaling seen": f"no scaling seen in {variable}: {numbers} includes 0",
-    }[direction]
-    return Trend(variable, slope, low, high, worst, direction, sentence)
+    means, sizes = (block_mean(values, read.levels[variable]) for values in (inside_y, log_x))
+    means = means[np.argsort(sizes, kind="stable")]
+    worst = float((means - np.minimum.accumulate(means)).max())
+    seen = (
+        f"no scaling seen in {variable}"
+        if direction == "no scaling seen"
+        else f"y {direction} with {variable}"
+    )
+    verdict = f"{seen}: slope {slope:.3f} [{low:.3f}, {high:.3f}]" + " includes 0" * (low <= 0 <= high)
+    return Trend(variable, slope, low, high, worst, direction, verdict)
 
 
 def lack_of_fit(fit: Fit, read: Points, level: float = 0.95) -> LackOfFit:
     """Compare a law's residuals with the scatter of repeats of the same cell."""
-    log_y = fit.loss.target(read.y)
-    parameters = len(fit.params)
-    centre = block_mean(log_y, read.cells)
-    pure, cells = float(((log_y - centre) ** 2).sum()), len(np.unique(read.cells))
-    pure_dof, lack_dof = len(log_y) - cells, cells - parameters
-    runs_p = _runs(fit.residuals[np.lexsort(tuple(np.log(v) for v in read.x.values()))])
+    y, cells = fit.loss.target(read.y), len(np.unique(read.cells))
+    pure, whole = float(((y - block_mean(y, read.cells)) ** 2).sum()), float((fit.residuals**2).sum())
+    pure_dof, lack_dof = len(y) - cells, cells - len(fit.params)
+    runs_p = _runs(fit.residuals[np.lexsort(tuple(read.x.values()))])
     if pure_dof < 1 or lack_dof < 1 or pure <= 0:
-        return LackOfFit(
-            None,
-            runs_p,
-            "lack of fit cannot be tested: it needs repeated cells and more cells than parameters",
-        )
-    whole = float((fit.residuals**2).sum())
+        needs = "repeated cells and more cells than parameters"
+        return LackOfFit(None, runs_p, f"lack of fit cannot be tested: it needs {needs}")
     p = float(stats.f.sf(max(whole - pure, 0) / lack_dof / (pure / pure_dof), lack_dof, pure_dof))
-    verdict = (
-        f"the law misses the cells by more than repeats scatter (p = {p:.3g})"
-        if p < 1 - level
-        else f"no lack of fit seen (p = {p:.2f})"
-    )
-    return LackOfFit(p, runs_p, verdict)
+    misses = f"the law misses the cells by more than repeats scatter (p = {p:.3g})"
+    return LackOfFit(p, runs_p, misses if p < 1 - level else f"no lack of fit seen (p = {p:.2f})")
 
 
 def components(fit: Fit, read: Points) -> Components:
@@ -135,59 +120,33 @@ def components(fit: Fit, read: Points) -> Components:
     runs, cells = len(read.y), len(counts)
     if not fit.params or runs <= cells:
         raise Refusal("variance components need a fitted law and cells with more than one seed")
-    residual = fit.residuals
-    means = block_mean(residual, read.cells)
-    seed = float(((residual - means) ** 2).sum() / (runs - cells))
-    dof = max(cells - len(fit.params), 1)
-    between = float((means**2).sum() / dof)
+    means = block_mean(fit.residuals, read.cells)
+    seed = float(((fit.residuals - means) ** 2).sum() / (runs - cells))
+    between = float((means**2).sum() / max(cells - len(fit.params), 1))
     typical = (runs - (counts**2).sum() / runs) / max(cells - 1, 1)
     cell = max(0.0, (between - seed) / typical)
-    names, rows = _rows(fit, read)
+    problem = Problem(form_of(fit.form), read, fit.loss, {})
+    rows = problem.log_slopes(problem.fitted(np.array([list(fit.params.values())]))[0])
+    alive = np.linalg.norm(rows, axis=0) > 1e-9
+    names, rows = np.array(list(fit.params))[alive].tolist(), rows[:, alive]
+    inverse = np.linalg.pinv(rows.T @ rows)
     same = read.cells[:, None] == read.cells[None]
-    whole = seed + cell
-    return Components(
-        float(np.sqrt(seed)),
-        float(np.sqrt(cell)),
-        _errors(names, rows, np.eye(runs) * whole),
-        _errors(names, rows, np.eye(runs) * seed + same * cell),
+    plain, mixed = (
+        np.sqrt(np.diag(inverse @ rows.T @ covariance @ rows @ inverse)).tolist()
+        for covariance in (np.eye(runs) * (seed + cell), np.eye(runs) * seed + same * cell)
     )
+    errors = (dict(zip(names, values, strict=True)) for values in (plain, mixed))
+    return Components(float(np.sqrt(seed)), float(np.sqrt(cell)), *errors)
 
 
-def _level_means(values: Array, levels: Array, size: Array) -> Array:
-    """Mean value of each level, smallest size first."""
-    counts = np.bincount(levels)
-    kept = counts > 0
-    means = np.bincount(levels, weights=values)[kept] / counts[kept]
-    sizes = np.bincount(levels, weights=size)[kept] / counts[kept]
-    return means[np.argsort(sizes)]
-
-
-def _runs(residuals: Array) -> float | None:
+def _runs(residuals: np.ndarray) -> float | None:
     """One-sided p of too few sign runs, by the normal approximation; None for fewer than 10 residuals."""
     signs = residuals[residuals != 0] > 0
     above, below = int(signs.sum()), int((~signs).sum())
     total = above + below
-    if total < 10 or not above or not below:
+    if total < 10 or 0 in (above, below):
         return None
     runs = 1 + int((signs[1:] != signs[:-1]).sum())
     mean = 1 + 2 * above * below / total
     variance = (mean - 1) * (mean - 2) / (total - 1)
     return float(stats.norm.cdf((runs + 0.5 - mean) / np.sqrt(variance)))
-
-
-def _rows(fit: Fit, read: Points) -> tuple[list[str], Array]:
-    """Derivatives (M, P) of the logarithm of the law, at the fit, for the parameters that move it."""
-    form = form_of(fit.form)
-    problem = lay_out(form, read.x)
-    theta = problem.fitted(np.array([[fit.params[name] for name in form.parameters]]))
-    value, rows = problem.evaluate(theta)
-    logs = rows[0] / value[0][:, None]
-    alive = np.linalg.norm(logs, axis=0) > 1e-9
-    return [n for n, a in zip(form.parameters, alive, strict=True) if a], logs[:, alive]
-
-
-def _errors(names: list[str], rows: Array, covariance: Array) -> dict[str, float]:
-    """Standard errors of the least-squares estimate when residuals have this covariance."""
-    inverse = np.linalg.pinv(rows.T @ rows)
-    spread = inverse @ rows.T @ covariance @ rows @ inverse
-    return dict(zip(names, np.sqrt(np.diag(spread)).tolist(), strict=True))

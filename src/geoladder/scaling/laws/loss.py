@@ -59,19 +59,19 @@ class Loss:
         """The inverse of `target`."""
         return np.exp(u) if self.scale == LOG else np.expm1(u) if self.scale == LOG1P else np.asarray(u)
 
+    @property
+    def multiple(self) -> int:
+        """What turns the objective into the number reported: a sum of squares, or of Huber losses."""
+        return 1 if self.kind == "huber" else 2
+
     def ceiling(self, objective: float, residuals: np.ndarray, parameters: int, level: float) -> float:
-        """Objective up to which a profile stays inside its interval.
+        """Objective up to which a profile stays inside its interval of `level`.
 
         The rise of a sum of losses is F-distributed with (1, dof) degrees of freedom, times kappa / 2 with
         kappa = E psi^2 / E psi' (psi the slope of the loss; Huber & Ronchetti 2009, Robust statistics, section 13.6).
         A squared loss gives the exact interval S (1 + F / dof). For Huber both expectations are taken under normal
         residuals: counting the few residuals within delta is hopeless on small designs.
-
-        Args:
-            objective: at the optimum.
-            residuals: (M,) weighted residuals at the optimum.
-            parameters: number of free parameters.
-            level: such as 0.95.
+        `objective` and the weighted `residuals` (M,) are those of the optimum, `parameters` the number of free ones.
         """
         dof = len(residuals) - parameters
         sigma = float(np.sqrt((residuals**2).sum() / dof))

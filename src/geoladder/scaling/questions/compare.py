@@ -8,9 +8,8 @@ from scipy import optimize, stats
 
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal
-from geoladder.scaling.fit.problem import lay_out
+from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.result import Status
-from geoladder.scaling.fit.search import hold
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import PowerSum, form_of
 from geoladder.scaling.laws.loss import Loss
@@ -148,13 +147,9 @@ def _held(law: PowerSum, read: Points, exponents: Array) -> float:
     """Least sum of squares with the exponents held; infinite outside their bounds."""
     if (exponents < 0).any() or (exponents > 8).any():
         return float("inf")
-    problem, loss = lay_out(law, read.x), Loss()
-    low, high = hold(
-        problem, *problem.bounds(read.y), dict(zip(law.exponents, exponents.tolist(), strict=True))
-    )
-    starts = problem.starts(read.y)
-    starts[:, len(law.coefficients) :] = exponents
-    solution = problem.minimise(
-        np.unique(starts.round(3), axis=0)[:4], low, high, loss.target(read.y), read.weight, loss, warm=True
-    )
-    return float(2 * solution.objective.min())
+    held = dict(zip(law.exponents, exponents.tolist(), strict=True))
+    problem = Problem(law, read, Loss(), held)
+    starts = problem.starts()
+    starts[:, len(law.logged) :] = exponents
+    _, objective, _ = problem.minimise(np.unique(starts.round(3), axis=0)[:4], warm=True)
+    return float(2 * objective.min())
