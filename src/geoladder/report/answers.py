@@ -86,7 +86,7 @@ def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, 
     crossings = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
     return {
         "shared_exponents": _or_reason(lambda: shared_exponents("chinchilla", points, level)),
-        "crossovers": [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in crossings],
+        "crossovers": crossings,
     }
 
 

@@ -17,10 +17,8 @@ Each claim states two one-sided null hypotheses: `for` (not as claimed) and `aga
 With fewer than `ENOUGH` seeds there is an effect but neither interval nor p, and the reasons say so.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from math import log1p
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -31,132 +29,90 @@ from geoladder.scaling.claims.pairs import Comparison, absent
 
 ENOUGH = 3
 """Seeds an interval needs: the t quantile of two is 12.7, which says nothing about any effect of interest."""
-SINGLE = "single runs: no measure of run-to-run noise"
+TIE = 1e-12
+"""Largest log ratio that is no difference."""
 
 
-@dataclass(frozen=True)
-class Mean:
-    """The mean effect over comparisons: its estimate, interval and one-sided p-values (None: too few seeds).
+class Outcome(NamedTuple):
+    """What a test of comparisons, or of a whole claim, gave.
 
     Attributes:
-        effect: mean log ratio.
-        low: lower end of the interval.
+        effect: mean log ratio; of a `best` claim, against the rival that comes closest.
+        low: lower end of its interval; None with too few seeds.
         high: upper end.
-        p: of the null hypotheses that the effect is not below, and not above, the threshold.
-        seeds: that have all of these comparisons.
+        p: for and against, before they are adjusted for other claims; empty where untestable.
+        seeds: that have all comparisons; of a claim, fewest that a test of it rests on.
+        obstacle: why the claim cannot hold, whatever the numbers; "" if it can.
     """
 
     effect: float
     low: float | None
     high: float | None
-    p: tuple[float, float] | None
+    p: tuple[float, ...]
     seeds: int
+    obstacle: str = ""
 
 
-@dataclass(frozen=True)
-class Tested:
-    """A claim with its comparisons and p-values, before these are adjusted for other claims.
-
-    Attributes:
-        claim: what was tested.
-        compared: its comparisons, at least one.
-        p: for and against; None where untestable.
-        mean: of a `best` claim, against the rival that comes closest.
-        seeds: fewest that a test of this claim rests on.
-        obstacle: why the claim cannot hold, whatever the numbers; "" if it can.
-    """
-
-    claim: Claim
-    compared: list[Comparison]
-    p: tuple[float, float] | None
-    mean: Mean
-    seeds: int
-    obstacle: str
-
-
-def threshold(claim: Claim) -> float:
-    """Log ratio below which the claim is true."""
-    return log1p(claim.margin or 0.0)
-
-
-def one_sided(values: np.ndarray, limit: float) -> tuple[float, float] | None:
-    """P-values of Student's t for a mean below, and above, a limit.
-
-    None for fewer than `ENOUGH` values, or values without spread: copies are not repeats.
-    """
-    if values.size < ENOUGH or np.ptp(values) < 1e-12:
-        return None
-    return (
-        float(stats.ttest_1samp(values, limit, alternative="less").pvalue),
-        float(stats.ttest_1samp(values, limit, alternative="greater").pvalue),
-    )
-
-
-def mean_effect(compared: Sequence[Comparison], limit: float, level: float) -> Mean:
-    """Mean over comparisons of one seed, then over the seeds that have all of them."""
+def mean_effect(compared: Sequence[Comparison], limit: float, level: float) -> Outcome:
+    """Mean over comparisons of one seed, then over the seeds that have all of them; Student's t over these."""
     seeds = sorted(set.intersection(*(c.repeats for c in compared)))
     values = np.array([np.mean([c.by_seed[seed] for c in compared]) for seed in seeds])
-    p = one_sided(values, limit)
-    if p is None:
-        return Mean(float(np.mean([c.effect for c in compared])), None, None, None, len(seeds))
-    low, high = stats.ttest_1samp(values, limit).confidence_interval(level)
-    return Mean(float(values.mean()), float(low), float(high), p, len(seeds))
+    if values.size < ENOUGH or np.ptp(values) < TIE:  # copies are not repeats
+        return Outcome(float(np.mean([c.effect for c in compared])), None, None, (), len(seeds))
+    below, above, both = (
+        stats.ttest_1samp(values, limit, alternative=side) for side in ("less", "greater", "two-sided")
+    )
+    low, high = map(float, both.confidence_interval(level))
+    return Outcome(float(values.mean()), low, high, (float(below.pvalue), float(above.pvalue)), len(seeds))
 
 
-def grouped(compared: Sequence[Comparison], key: Callable[[Comparison], Hashable]) -> list[list[Comparison]]:
-    """Comparisons with equal keys together, in order of their first appearance."""
-    groups: dict[Hashable, list[Comparison]] = defaultdict(list)
+def grouped(compared: Sequence[Comparison], *fields: str) -> list[list[Comparison]]:
+    """Comparisons with equal fields together, in order of their first appearance."""
+    groups: dict[tuple[object, ...], list[Comparison]] = {}
     for comparison in compared:
-        groups[key(comparison)].append(comparison)
+        groups.setdefault(tuple(getattr(comparison, field) for field in fields), []).append(comparison)
     return list(groups.values())
 
 
 def count_hits(claim: Claim, compared: Sequence[Comparison]) -> tuple[int, int]:
-    """Comparisons (of `best`: tasks and n, against all rivals) that point the claimed way, and how many there are."""
-    groups = grouped(compared, lambda c: (c.cell, c.better, c.than if claim.better else None))
-    return sum(all(as_claimed(claim, c) for c in group) for group in groups), len(groups)
+    """Comparisons (of `best`: tasks and n, against all rivals) that point the claimed way, and how many there are.
+
+    A tie does so only where a margin is given.
+    """
+    edge = -TIE if claim.margin is None else claim.limit + TIE
+    groups = [[c] for c in compared] if claim.better else grouped(compared, "cell", "better")
+    return sum(all(c.effect < edge for c in group) for group in groups), len(groups)
 
 
-def as_claimed(claim: Claim, comparison: Comparison) -> bool:
-    """Whether a comparison points the claimed way; a tie does so only where a margin is given."""
-    if claim.margin is None:
-        return comparison.effect < -1e-12
-    return comparison.effect <= threshold(claim) + 1e-12
-
-
-def examine(claim: Claim, compared: list[Comparison], level: float) -> Tested:
+def examine(claim: Claim, compared: list[Comparison], level: float) -> Outcome:
     """P-values for and against one claim, from its comparisons (at least one)."""
-    limit = threshold(claim)
-    # Averaged are all comparisons of `better`, and those with one rival of `best`.
-    blocks = grouped(compared, lambda c: None if claim.better else (c.better, c.than))
-    means = [mean_effect(block, limit, level) for block in blocks]
-    closest = max(means, key=lambda m: m.effect)
+    averaged = [compared] if claim.better else grouped(compared, "better", "than")
+    tests = means = [mean_effect(block, claim.limit, level) for block in averaged]
     if claim.scope == "every":
-        pairs = [one_sided(np.array([c.by_seed[s] for s in sorted(c.repeats)]), limit) for c in compared]
-        seeds = min(len(c.repeats) for c in compared)
-    else:
-        pairs = [m.p for m in means]
-        seeds = min(m.seeds for m in means)
-    testable = [pair for pair in pairs if pair is not None]
-    obstacle = _obstacle(claim, compared, len(testable) < len(pairs), seeds)
-    if not testable or (obstacle and claim.scope != "every"):
-        return Tested(claim, compared, None, closest, seeds, obstacle)
-    # One comparison of `every` is enough against the claim, but none may be missing for it.
-    p_for = 1.0 if obstacle else max(pair[0] for pair in testable)
-    p_against = min(1.0, len(pairs) * min(pair[1] for pair in testable))
-    return Tested(claim, compared, (p_for, p_against), closest, seeds, obstacle)
+        tests = [mean_effect([comparison], claim.limit, level) for comparison in compared]
+    testable = [test.p for test in tests if test.p]
+    seeds = min(test.seeds for test in tests)
+    obstacle = _obstacle(claim, compared, len(testable) < len(tests), seeds)
+    p: tuple[float, ...] = ()
+    if testable and (claim.scope == "every" or not obstacle):
+        # One comparison of `every` is enough against the claim, but none may be missing for it.
+        p_for = 1.0 if obstacle else max(p[0] for p in testable)
+        p = p_for, min(1.0, len(tests) * min(p[1] for p in testable))
+    closest = max(means, key=lambda mean: mean.effect)
+    return closest._replace(p=p, seeds=seeds, obstacle=obstacle)
 
 
 def _obstacle(claim: Claim, compared: list[Comparison], untestable: bool, seeds: int) -> str:
     reasons = []
-    if untestable:
-        if all(len(c.by_seed) <= 1 for c in compared):
-            reasons.append(SINGLE if any(c.by_seed for c in compared) else "the arms share no seed")
-        elif seeds < ENOUGH:
-            have = f"{seeds} seed{'' if seeds == 1 else 's'} shared by all arms that are compared"
-            reasons.append(f"{have}: an interval needs at least {ENOUGH}")
-        else:
-            reasons.append("seeds differ by nothing: copies of a run are not repeats")
+    if untestable and not any(c.by_seed for c in compared):
+        reasons.append("the arms share no seed")
+    elif untestable and all(len(c.by_seed) <= 1 for c in compared):
+        reasons.append("single runs: no measure of run-to-run noise")
+    elif untestable and seeds < ENOUGH:
+        have = f"{seeds} seed{'' if seeds == 1 else 's'} shared by all arms that are compared"
+        reasons.append(f"{have}: an interval needs at least {ENOUGH}")
+    elif untestable:
+        reasons.append("seeds differ by nothing: copies of a run are not repeats")
     if missing := absent(claim, compared):
         reasons.append(f"no runs to compare at {', '.join(missing)}")
     return "; ".join(reasons)

@@ -1,23 +1,23 @@
-"""From a table of runs to pairs of arms that a claim compares: same task, n and seed.
-
-Within a claim, an arm that it favours is never a rival, and a column that neither selector names has to be equal.
-"""
+"""From a table of runs to pairs of arms that a claim compares: same task, n and seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.claims.language import Arm, Claim, no_such
+from geoladder.scaling.claims.language import Arm, Claim, Selector
+from geoladder.suggest import nearest
 
 REQUIRED = ["task", *Arm._fields, "n", "seed", "y"]
 Cell = tuple[str, str, int]
 """Task, metric ("" when the table has none) and n."""
-Runs = dict[Cell, dict[Arm, dict[int | None, float]]]
-"""Log error by cell, arm and seed (None: the table gives none)."""
+Errors = dict[int | None, float]
+"""Log error by seed; None for a run without one."""
+Runs = dict[Cell, dict[Arm, Errors]]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Comparison:
         cell: task, metric, n.
         better: the arm the claim favours.
         than: the other.
-        by_seed: log ratio of errors by seed, of the seeds both arms have; None for runs without a seed.
+        by_seed: log ratio of errors by seed, of the seeds both arms have.
         effect: mean of these; log ratio of the arms' geometric means where they share no seed.
     """
 
     cell: Cell
     better: Arm
     than: Arm
-    by_seed: dict[int | None, float]
+    by_seed: Errors
     effect: float
 
     @property
@@ -75,41 +75,30 @@ def read_runs(table: pd.DataFrame) -> Runs:
         raise GeoladderError(f"the table of runs lacks {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
     if table.empty:
         raise GeoladderError("the table of runs has no rows")
-    y = _numbers(table, "y", "a positive number (an error: RMSE or 1 - accuracy)")
-    n = _numbers(table, "n", "a positive integer", whole=True)
-    blank = table.seed.isna() | (table.seed.astype(str).str.strip() == "")
-    seeds = _numbers(
-        table.assign(seed=table.seed.where(~blank, 1)), "seed", "an integer, or empty", whole=True
-    )
-    texts = [table[column].fillna("").astype(str) for column in ("task", *Arm._fields)]
-    metrics = table.metric.fillna("").astype(str) if "metric" in table else [""] * len(table)
+    y = _numbers(table.y, "a positive number (an error: RMSE or 1 - accuracy)", whole=False)
+    n = _numbers(table.n, "a positive integer")
+    blank = table.seed.fillna("").astype(str).str.strip() == ""
+    seeds = _numbers(table.seed.where(~blank, 0), "an integer, or empty", positive=False)
+    texts = table.reindex(columns=["task", "metric", *Arm._fields]).fillna("").astype(str)
     runs: Runs = {}
-    rows = zip(*texts, metrics, n, seeds, blank, y, strict=True)
-    for row, (task, corpus, architecture, size, metric, shots, seed, unknown, error) in enumerate(rows):
-        arm = Arm(corpus, architecture, size)
+    rows = zip(texts.itertuples(index=False, name=None), n, seeds, blank, y, strict=True)
+    for row, ((task, metric, *columns), shots, number, unknown, error) in enumerate(rows):
+        arm, seed = Arm(*columns), None if unknown else int(number)
         errors = runs.setdefault((task, metric, int(shots)), {}).setdefault(arm, {})
-        key = None if unknown else int(seed)
-        if key in errors:
-            named = "no seed" if key is None else f"seed {key}"
-            raise GeoladderError(
-                f"row {row + 1}: the run {task} {arm} n={int(shots)}, {named}, is given twice"
-            )
-        errors[key] = float(np.log(error))
+        if seed in errors:
+            run = f"{task} {arm} n={int(shots)}, {'no seed' if unknown else f'seed {seed}'}"
+            raise GeoladderError(f"row {row + 1}: the run {run}, is given twice")
+        errors[seed] = float(np.log(error))
     return runs
 
 
-def _numbers(table: pd.DataFrame, column: str, what: str, *, whole: bool = False) -> np.ndarray:
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
-    wrong = ~np.isfinite(values)
-    if column != "seed":
-        wrong |= values <= 0
-    if whole:
-        wrong |= values != np.floor(values)
+def _numbers(column: "pd.Series[str]", what: str, *, positive: bool = True, whole: bool = True) -> np.ndarray:
+    values = pd.to_numeric(column, errors="coerce").to_numpy(float)
+    wrong = ~np.isfinite(values) | (positive & (values <= 0)) | (whole & (values != np.floor(values)))
     if wrong.any():
         row = int(wrong.argmax())
         raise GeoladderError(
-            f"row {row + 1}: {column} must be {what}, got {table[column].iloc[row]!r} "
-            f"({int(wrong.sum())} such rows)"
+            f"row {row + 1}: {column.name} must be {what}, got {column.iloc[row]!r} ({wrong.sum()} such rows)"
         )
     return values
 
@@ -117,27 +106,26 @@ def _numbers(table: pd.DataFrame, column: str, what: str, *, whole: bool = False
 def comparisons(claim: Claim, runs: Runs) -> list[Comparison]:
     """Every pair of arms, at every task and n of the claim; an arm that the claim favours is never a rival."""
     first, second = claim.first, claim.second
-    equal = [k for k, c in enumerate(Arm._fields) if getattr(first, c) is None and getattr(second, c) is None]
-    pairs = []
-    for cell, arms in sorted(runs.items()):
-        if not claim.on.matches(*cell):
-            continue
-        rivals = [arm for arm in sorted(arms) if second.matches(arm) and not first.matches(arm)]
-        for arm in filter(first.matches, sorted(arms)):
-            pairs += [
-                _pair(cell, arm, rival, arms[arm], arms[rival])
-                for rival in rivals
-                if all(arm[k] == rival[k] for k in equal)
-            ]
-    return pairs
+    unnamed = [c for c in Arm._fields if getattr(first, c) is None and getattr(second, c) is None]
+    return [
+        _compare(cell, better, than, arms)
+        for cell, arms in sorted(runs.items())
+        if claim.on.matches(*cell)
+        for better, than in product(sorted(arms), repeat=2)
+        if first.matches(better)
+        and second.matches(than)
+        and not first.matches(than)
+        and all(getattr(better, column) == getattr(than, column) for column in unnamed)
+    ]
 
 
-def _pair(
-    cell: Cell, better: Arm, than: Arm, errors: dict[int | None, float], rival_errors: dict[int | None, float]
-) -> Comparison:
-    by_seed = {seed: errors[seed] - rival_errors[seed] for seed in errors if seed in rival_errors}
-    means = np.mean(list(errors.values())) - np.mean(list(rival_errors.values()))
-    effect = np.mean(list(by_seed.values())) if by_seed else means
+def _compare(cell: Cell, better: Arm, than: Arm, arms: dict[Arm, Errors]) -> Comparison:
+    errors, rivals = arms[better], arms[than]
+    by_seed = {seed: error - rivals[seed] for seed, error in errors.items() if seed in rivals}
+    if by_seed:
+        effect = np.mean(list(by_seed.values()))
+    else:
+        effect = np.mean(list(errors.values())) - np.mean(list(rivals.values()))
     return Comparison(cell, better, than, by_seed, float(effect))
 
 
@@ -150,8 +138,17 @@ def unmatched(claim: Claim, runs: Runs) -> str:
     names = ("better", "than") if claim.better else ("best", "among")
     for key, selector in zip(names, (claim.first, claim.second), strict=True):
         if not any(map(selector.matches, arms)):
-            return f"{key} {selector} matches nothing: {no_such(selector, arms)}"
+            return f"{key} {selector} matches nothing: {_no_such(selector, arms)}"
     return f"no task and n has both {names[0]} {claim.first} and another arm of {names[1]} {claim.second}"
+
+
+def _no_such(selector: Selector, arms: list[Arm]) -> str:
+    """The first column whose value none of the arms has."""
+    for column, wanted in selector:
+        values = {getattr(arm, column) for arm in arms}
+        if wanted is not None and not values & set(wanted):
+            return f"no run has {column} {' or '.join(wanted)}{nearest(wanted[0], values) if values else ''}"
+    return "no run has these together"
 
 
 def absent(claim: Claim, compared: Sequence[Comparison]) -> list[str]:

@@ -1,5 +1,6 @@
 """How to spend compute: the best N and D for a budget, and what data are worth in parameters."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,23 @@ from geoladder.scaling.laws.curves import Array
 
 FLOPS_PER_PARAMETER_AND_SAMPLE = 6.0
 """C = 6 N D: two operations forward and four backward per parameter and token (Kaplan et al. 2020, section 2.1)."""
+ADDITIVE = ("chinchilla", "chinchilla_tied")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its bootstrap interval."""
+    """A value with its bootstrap interval: no `low` without one, no `high` where it is unbounded."""
 
     value: float
     low: float | None
     high: float | None
+
+    def __str__(self) -> str:
+        """As `value [low, high]`."""
+        if self.low is None:
+            return f"{self.value:.3g}"
+        high = "unbounded" if self.high is None else f"{self.high:.3g}"
+        return f"{self.value:.3g} [{self.low:.3g}, {high}]"
 
 
 @dataclass(frozen=True)
@@ -53,21 +62,27 @@ def allocate(
     Raises:
         GeoladderError: the fit is no additive law in n and d, was refused, or C is not positive.
     """
-    if fit.form not in ("chinchilla", "chinchilla_tied"):
+    if fit.form not in ADDITIVE:
         raise GeoladderError(
             f"a compute-optimal split needs a law E + A n^-alpha + B d^-beta, not {fit.form}"
         )
     if not fit.params or flops <= 0:
         raise GeoladderError(f"no split: {'; '.join(fit.identifiability.reasons) or 'C must be positive'}")
-    best = _split({name: np.array([v]) for name, v in fit.params.items()}, flops / per)
-    draws = _split(fit.draws, flops / per) if fit.draws else None
-    n, d, y, a = (_estimate(best[k][0], None if draws is None else draws[k], level) for k in range(4))
-    outside = [
-        role
-        for role, value in (("n", n.value), ("d", d.value))
-        if not fit.ranges[role][0] <= value <= fit.ranges[role][1]
-    ]
-    return Allocation(flops, n, d, y, a, outside)
+
+    def split(params: dict[str, Array]) -> list[Array]:
+        alpha, beta = params["alpha"], params.get("beta", params["alpha"])
+        log_a, log_b, log_product = np.log(params["A"]), np.log(params["B"]), np.log(flops / per)
+        exponent = beta / (alpha + beta)
+        log_g = (np.log(alpha) + log_a - np.log(beta) - log_b) / (alpha + beta)
+        log_n = log_g + exponent * log_product
+        log_d = log_product - log_n
+        y = params["E"] + np.exp(log_a - alpha * log_n) + np.exp(log_b - beta * log_d)
+        return [np.exp(log_n), np.exp(log_d), y, exponent]
+
+    n, d, y, exponent = _estimates(fit, split, level)
+    sizes = (("n", n), ("d", d))
+    outside = [role for role, size in sizes if not fit.ranges[role][0] <= size.value <= fit.ranges[role][1]]
+    return Allocation(flops, n, d, y, exponent, outside)
 
 
 def worth_of_decade(fit: Fit, n: float, d: float, level: float = 0.95) -> Estimate:
@@ -75,39 +90,28 @@ def worth_of_decade(fit: Fit, n: float, d: float, level: float = 0.95) -> Estima
 
     Infinite (None as upper end) where no amount of data does.
     """
+    if fit.form not in ADDITIVE or not fit.params:
+        raise GeoladderError("the worth of data needs a fitted law E + A n^-alpha + B d^-beta")
 
-    def factor(params: dict[str, Array]) -> Array:
+    def factor(params: dict[str, Array]) -> list[Array]:
         beta = params.get("beta", params["alpha"])
         gain = params["A"] * (n ** -params["alpha"] - (10 * n) ** -params["alpha"])
         left = 1 - gain / (params["B"] * d**-beta)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return np.where(left > 0, np.maximum(left, 1e-300) ** (-1 / beta), np.inf)
+        return [np.where(left > 0, np.maximum(left, 1e-300) ** (-1 / beta), np.inf)]
 
-    if fit.form not in ("chinchilla", "chinchilla_tied") or not fit.params:
-        raise GeoladderError("the worth of data needs a fitted law E + A n^-alpha + B d^-beta")
-    best = factor({name: np.array([v]) for name, v in fit.params.items()})[0]
-    return _estimate(best, factor(fit.draws) if fit.draws else None, level)
+    return _estimates(fit, factor, level)[0]
 
 
-def _split(params: dict[str, Array], product: float) -> tuple[Array, Array, Array, Array]:
-    """N*, D*, error and exponent a for R sets of parameters; `product` is N D."""
-    alpha, beta = params["alpha"], params.get("beta", params["alpha"])
+def _estimates(
+    fit: Fit, quantities: Callable[[dict[str, Array]], list[Array]], level: float
+) -> list[Estimate]:
+    """Quantities (R,) of R sets of parameters: at the fitted ones, with percentiles over the draws."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = beta / (alpha + beta)
-        log_g = (np.log(alpha) + np.log(params["A"]) - np.log(beta) - np.log(params["B"])) / (alpha + beta)
-        log_n = log_g + a * np.log(product)
-        log_d = np.log(product) - log_n
-        y = (
-            params["E"]
-            + np.exp(np.log(params["A"]) - alpha * log_n)
-            + np.exp(np.log(params["B"]) - beta * log_d)
-        )
-        return np.exp(log_n), np.exp(log_d), y, a
-
-
-def _estimate(best: float, draws: Array | None, level: float) -> Estimate:
-    if draws is None:
-        return Estimate(float(best), None, None)
+        best = quantities({name: np.array([value]) for name, value in fit.params.items()})
+        if not fit.draws:
+            return [Estimate(float(value[0]), None, None) for value in best]
+        draws = np.stack(quantities(fit.draws))
     usable = np.where(np.isnan(draws), np.inf, draws)
-    low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2], method="nearest")
-    return Estimate(float(best), float(low), float(high) if np.isfinite(high) else None)
+    low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2], axis=1, method="nearest")
+    unbounded = np.where(np.isfinite(high), high, None)
+    return [Estimate(float(b[0]), *ends) for b, *ends in zip(best, low.tolist(), unbounded, strict=True)]

@@ -94,26 +94,28 @@ def isoflop(
     if not 0 < level < 1:
         raise GeoladderError(f"the level of the intervals is {level}; it must lie between 0 and 1")
     generator = np.random.default_rng(rng)
-    minima = []
-    for budget in np.unique(numbers[flops]):
-        runs = numbers[numbers[flops] == budget]
-        minimum = _minimum(float(budget), runs[n].to_numpy(float), runs[y].to_numpy(float), level, generator)
-        minima += [] if minimum is None else [minimum]
+    curves = [
+        _minimum(float(budget), runs[n].to_numpy(float), runs[y].to_numpy(float), level, generator)
+        for budget, runs in numbers.groupby(flops)
+    ]
+    minima = [minimum for minimum in curves if minimum is not None]
     if not minima:
         raise Refusal("no budget has a minimum: run at least three sizes per budget, around the best one")
     inside = [minimum for minimum in minima if minimum.inside]
     if len(inside) < 2:
         return IsoFlop(minima, None)
     budgets, best = (np.array([getattr(m, name) for m in inside]) for name in ("flops", "n"))
-    errors = [m.sd_log for m in inside if m.sd_log]
-    weighed = np.array(errors) if len(errors) == len(inside) else None
-    return IsoFlop(minima, power_line(budgets, best, weighed, level=level))
+    errors = np.array([m.sd_log or np.nan for m in inside])
+    return IsoFlop(minima, power_line(budgets, best, None if np.isnan(errors).any() else errors, level=level))
 
 
 def _minimum(
     budget: float, n: Array, y: Array, level: float, generator: np.random.Generator
 ) -> Minimum | None:
-    """The parabola's minimum, with an interval from draws of its coefficients (multivariate Student's t)."""
+    """The parabola's minimum, with an interval from draws of its coefficients (multivariate Student's t).
+
+    No interval where too many draws open downwards.
+    """
     log_n = np.log(n)
     if np.unique(log_n).size < 3:
         return None
@@ -124,45 +126,32 @@ def _minimum(
         return None
     best = centre - slope / (2 * bend)
     low = high = sd_log = None
-    dof = len(y) - 3
+    dof, tail = len(y) - 3, (1 - level) / 2
     if dof > 0:
         scatter = ((y - powers @ coefficients) ** 2).sum() / dof
         covariance = scatter * np.linalg.inv(powers.T @ powers)
         draws = stats.multivariate_t.rvs(coefficients, covariance, dof, size=DRAWS, random_state=generator)
         vertex = np.where(draws[:, 0] > 0, centre - draws[:, 1] / (2 * draws[:, 0]), np.nan)
-        low, high, sd_log = _spread(vertex, level)
-    return Minimum(
-        budget, float(np.exp(best)), low, high, sd_log, float(constant - slope**2 / (4 * bend)), len(y),
-        bool(log_n.min() <= best <= log_n.max()),
-    )  # fmt: skip
-
-
-def _spread(vertex: Array, level: float) -> tuple[float | None, float | None, float | None]:
-    """Ends in n and standard deviation in log n; all None where too many draws open downwards (NaN)."""
-    tail = (1 - level) / 2
-    if np.isnan(vertex).mean() > tail:
-        return None, None, None
-    low, high = np.exp(np.nanquantile(vertex, [tail, 1 - tail]))
-    return float(low), float(high), float(np.diff(np.nanquantile(vertex, ONE_SD))[0] / 2)
+        if np.isnan(vertex).mean() <= tail:
+            low, high = np.exp(np.nanquantile(vertex, [tail, 1 - tail])).tolist()
+            sd_log = float(np.diff(np.nanquantile(vertex, ONE_SD))[0] / 2)
+    lowest, inside = float(constant - slope**2 / (4 * bend)), bool(log_n.min() <= best <= log_n.max())
+    return Minimum(budget, float(np.exp(best)), low, high, sd_log, lowest, len(y), inside)
 
 
 def power_line(x: Array, y: Array, sd_log: Array | None = None, *, level: float = 0.95) -> Line:
-    """A straight line in logarithms.
+    """A straight line in logarithms through positive values (M,), with the interval of its slope.
 
-    Args:
-        x: (M,) positive values.
-        y: (M,) positive values.
-        sd_log: (M,) standard errors of log y: points weigh 1 / sd_log^2, and the interval follows from them; without,
-            it follows from the scatter about the line.
-        level: of the interval of the slope.
+    With standard errors `sd_log` (M,) of log y, points weigh 1 / sd_log^2 and the interval follows from them;
+    without, from the scatter about the line.
     """
-    log_x, log_y = np.log(np.asarray(x, dtype=np.float64)), np.log(np.asarray(y, dtype=np.float64))
+    log_x, log_y = np.log(x), np.log(y)
     if sd_log is None:
         regression = stats.linregress(log_x, log_y)
         slope, height, error = regression.slope, regression.intercept, regression.stderr
         reach = stats.t.ppf((1 + level) / 2, len(log_x) - 2) if len(log_x) > 2 else None
     else:
-        (slope, height), covariance = np.polyfit(log_x, log_y, 1, w=1 / np.asarray(sd_log), cov="unscaled")
+        (slope, height), covariance = np.polyfit(log_x, log_y, 1, w=1 / sd_log, cov="unscaled")
         error, reach = np.sqrt(covariance[0, 0]), stats.norm.ppf((1 + level) / 2)
     ends = (None, None) if reach is None else (float(slope - reach * error), float(slope + reach * error))
     return Line(float(slope), float(np.exp(height)), *ends)
