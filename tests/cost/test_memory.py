@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geoladder.cost.cards import HEADROOM, largest_batch, step_bytes
-from geoladder.cost.memory import activation_bytes
+from geoladder.counting import activation_bytes
 from geoladder.models.build import PretrainModel, build_backbone
 
 
@@ -46,11 +46,11 @@ def test_attention_counts_as_a_fused_kernel_keeps_it():
 
 def test_largest_batch_fits_and_twice_it_does_not():
     for shards in (1, 8):
-        batch = largest_batch(40e9, 100_000_000, 300_000_000, bf16=True, shards=shards)
-        assert step_bytes(100_000_000, 300_000_000, batch, True, shards) <= HEADROOM * 40e9
-        assert step_bytes(100_000_000, 300_000_000, 2 * batch, True, shards) > HEADROOM * 40e9
+        batch = largest_batch(40e9, 100_000_000, 300_000_000, shards)
+        assert step_bytes(100_000_000, 300_000_000, batch, shards) <= HEADROOM * 40e9
+        assert step_bytes(100_000_000, 300_000_000, 2 * batch, shards) > HEADROOM * 40e9
 
 
 def test_a_model_too_large_for_a_card_unless_it_is_shared():
-    assert largest_batch(40e9, 3_000_000_000, 1, bf16=False) == 0
-    assert largest_batch(40e9, 3_000_000_000, 10**9, bf16=False, shards=8) > 0
+    assert largest_batch(40e9, 3_000_000_000, 1) == 0
+    assert largest_batch(40e9, 3_000_000_000, 10**9, shards=8) > 0

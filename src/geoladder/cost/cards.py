@@ -31,24 +31,18 @@ CARDS = {
 }
 
 
-def step_bytes(parameters: int, activations: int, batch: int, bf16: bool, shards: int = 1) -> int:
-    """Bytes of a training step on one device.
+def step_bytes(parameters: int, activations: int, batch: int, shards: int = 1) -> int:
+    """Bytes of a training step in bf16-mixed on one device.
 
-    Args:
-        parameters: of the model.
-        activations: bytes of one image, see `activation_bytes`.
-        batch: images on the device at once.
-        bf16: whether weights are cast.
-        shards: devices that share weights, gradients and moments (FSDP); 1 under DDP.
+    Of `batch` images, each with `activations` bytes of activations; `shards` devices share weights, gradients and
+    moments (FSDP; 1 under DDP).
     """
-    return (
-        round(parameters * STATE_BYTES / shards) + parameters * BF16_COPY_BYTES * bf16 + activations * batch
-    )
+    return round(parameters * STATE_BYTES / shards) + parameters * BF16_COPY_BYTES + activations * batch
 
 
-def largest_batch(card_bytes: float, parameters: int, activations: int, bf16: bool, shards: int = 1) -> int:
+def largest_batch(card_bytes: float, parameters: int, activations: int, shards: int = 1) -> int:
     """Images that fit on a card at once in powers of two; 0 where not even one does."""
     batch = 1
-    while step_bytes(parameters, activations, batch, bf16, shards) <= HEADROOM * card_bytes:
+    while step_bytes(parameters, activations, batch, shards) <= HEADROOM * card_bytes:
         batch *= 2
     return batch // 2

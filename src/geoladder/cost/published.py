@@ -44,11 +44,8 @@ PUBLISHED: dict[tuple[str, str], Published] = {
 def misses(architecture: str, size: str, parameters: dict[str, int], gflops_fwd: float) -> list[str]:
     """How a rung is out of tolerance, in words; empty where it is not, or nothing was published of it.
 
-    Args:
-        architecture: of the rung.
-        size: of the rung.
-        parameters: as `count_parameters` returns them, for the model with pretraining heads.
-        gflops_fwd: GFLOP of a forward pass at `PX` pixels, without scans.
+    `parameters` are as `count_parameters` returns them, of the model with pretraining heads; `gflops_fwd` is of a
+    forward pass at `PX` pixels, without scans.
     """
     reference = PUBLISHED.get((architecture, size))
     if reference is None:

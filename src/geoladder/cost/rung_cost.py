@@ -39,15 +39,11 @@ def counted(architecture: str, size: str, px: int) -> RungCost:
     from geoladder.cost.profile import profile
 
     rung = profile(architecture, size, px)
-    return RungCost(
-        rung["parameters"]["total"],
-        rung["gflops_train"],
-        rung["gflops_fwd"],
-        rung["activation_bytes"]["bfloat16"],
-    )
+    parameters, activations = rung["parameters"]["total"], rung["activation_bytes"]["bfloat16"]
+    return RungCost(parameters, rung["gflops_train"], rung["gflops_fwd"], activations)
 
 
 @cache
 def _kept() -> dict[tuple[str, str, int], RungCost]:
-    table = pd.read_csv(TABLE)
-    return {row[:3]: RungCost(*row[3:]) for row in table.itertuples(index=False, name=None)}
+    rows = pd.read_csv(TABLE).itertuples(index=False, name=None)
+    return {row[:3]: RungCost(*row[3:]) for row in rows}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
     from geoladder.scaling.fit.resample import Kind
+    from geoladder.scaling.laws.forms import Form
     from geoladder.scaling.laws.loss import Kind as LossKind
 
 HUBER_DELTA = 1e-3
@@ -67,20 +68,13 @@ class Runs:
             table = table.drop(rows)
         return table, excluded
 
-    def columns(self, form: str) -> dict[str, str]:
-        """Column of each role a law has."""
-        from geoladder.scaling.laws.forms import form_of
-
-        columns = {"n": self.n, "d": self.d, "u": self.u}
-        return {role: column for role in form_of(form).variables or ("n",) if (column := columns[role])}
-
-    def points(self, table: "pd.DataFrame", form: str) -> "Points":
-        """The checked runs a law is fitted to; raises Refusal."""
+    def points(self, table: "pd.DataFrame", law: "Form") -> "tuple[dict[str, str], Points]":
+        """Column of each role a law has, and the checked runs it is fitted to; raises Refusal."""
         from geoladder.scaling.fit.points import read_points
-        from geoladder.scaling.laws.forms import form_of
 
-        columns = self.columns(form)
-        return read_points(table, form_of(form), columns, self.y, seed=self.seed_col, sd=self.sd_col)
+        named = {"n": self.n, "d": self.d, "u": self.u}
+        columns = {role: column for role in law.variables or ("n",) if (column := named[role])}
+        return columns, read_points(table, law, columns, self.y, seed=self.seed_col, sd=self.sd_col)
 
 
 @Parameter(name="*")
@@ -158,7 +152,8 @@ def fit(
 
     law = form_of(form)
     table, excluded = runs.read(points)
-    result = fit_points(law, runs.points(table, form), fitting.settings(loss, bootstrap_kind))
+    _, checked = runs.points(table, law)
+    result = fit_points(law, checked, fitting.settings(loss, bootstrap_kind))
     settings = asdict(runs) | asdict(fitting) | {"form": form, "loss": loss, "bootstrap_kind": bootstrap_kind}
     _write(out, record.to_json(result) | {"excluded": excluded}, points, settings)
     print(record.summary(result))  # noqa: T201
@@ -219,21 +214,19 @@ def compare(
 
     table, excluded = runs.read(points)
     laws = [name.strip() for name in forms.split(",")]
-    richest = max(laws, key=lambda name: len(form_of(name).variables))
-    checked, settings = runs.points(table, richest), fitting.settings(loss)
-    outcome = contest(table, checked, laws, runs.columns(richest), runs.y, settings, runs.seed_col)
+    richest, last = max(map(form_of, laws), key=lambda law: len(law.variables)), form_of(laws[-1])
+    columns, checked = runs.points(table, richest)
+    settings = fitting.settings(loss)
+    outcome = contest(table, checked, laws, columns, runs.y, settings, runs.seed_col)
     lines, shared, crossings = outcome.lines(), None, []
     if by:
         if by not in table:
             raise GeoladderError(f"no column {by}; there are: {', '.join(map(str, table.columns))}")
-        groups = {str(group): runs.points(rows, laws[-1]) for group, rows in table.groupby(by)}
-        shared = shared_exponents(laws[-1], groups, settings.level)
-        law = form_of(laws[-1])
-        crossings = crossovers({group: fit_points(law, rows, settings) for group, rows in groups.items()})
-        lines += [
-            shared.verdict,
-            *(f"{c['first']} (1) and {c['second']} (2): {c['verdict']}" for c in crossings),
-        ]
+        groups = {str(group): runs.points(rows, last)[1] for group, rows in table.groupby(by)}
+        shared = shared_exponents(last.name, groups, settings.level)
+        crossings = crossovers({group: fit_points(last, rows, settings) for group, rows in groups.items()})
+        lines.append(shared.verdict)
+        lines += [f"{c['first']} (1) and {c['second']} (2): {c['verdict']}" for c in crossings]
     print("\n".join(lines))  # noqa: T201
     answers = {"shared_exponents": shared and asdict(shared), "crossovers": crossings, "excluded": excluded}
     options = asdict(runs) | asdict(fitting) | {"forms": forms, "loss": loss, "by": by}

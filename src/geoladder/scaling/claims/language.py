@@ -125,14 +125,9 @@ class Claim(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @property
-    def first(self) -> Selector:
-        """The arms the claim favours."""
-        return self.better or self.best or Selector()
-
-    @property
-    def second(self) -> Selector:
-        """The arms they are compared with."""
-        return self.than or self.among or Selector()
+    def sides(self) -> tuple[Selector, Selector]:
+        """The arms the claim favours, and those they are compared with."""
+        return self.better or self.best or Selector(), self.than or self.among or Selector()
 
     @property
     def limit(self) -> float:

@@ -17,9 +17,9 @@ import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.scaling.claims.inference import TIE, Outcome, count_hits, examine, holm
+from geoladder.scaling.claims import inference
+from geoladder.scaling.claims.inference import Comparison, Outcome, load_runs
 from geoladder.scaling.claims.language import Claim, load_claims
-from geoladder.scaling.claims.pairs import Comparison, comparisons, load_runs, read_runs, unmatched
 
 __all__ = ["Claim", "Verdict", "evaluate", "load_claims", "load_runs", "run_claims", "verdict_table"]
 log = logging.getLogger(__name__)
@@ -32,8 +32,6 @@ class Verdict:
     """What the runs say of one claim.
 
     Attributes:
-        id: of the claim.
-        text: of the claim.
         verdict: holds, fails, undecided, or untested where no runs match.
         as_plotted: how many comparisons point the claimed way, noise or not.
         comparisons: pairs of arms at one task and n.
@@ -72,18 +70,20 @@ def evaluate(claims: Sequence[Claim], table: pd.DataFrame, level: float = 0.95) 
         level: of the intervals, and one minus the chance of any wrong verdict among all.
 
     Raises:
-        GeoladderError: a level outside (0, 1), or a bad table (see `pairs.read_runs`).
+        GeoladderError: a level outside (0, 1), or a bad table (see `read_runs`).
     """
     if not 0 < level < 1:
         raise GeoladderError(f"level must lie between 0 and 1, got {level}")
-    runs = read_runs(table)
-    pairs = [comparisons(claim, runs) for claim in claims]
-    outcomes = {k: examine(claims[k], compared, level) for k, compared in enumerate(pairs) if compared}
-    adjusted = iter(holm([p for outcome in outcomes.values() for p in outcome.p]))
+    runs = inference.read_runs(table)
+    pairs = [inference.comparisons(claim, runs) for claim in claims]
+    outcomes = {
+        k: inference.examine(claims[k], compared, level) for k, compared in enumerate(pairs) if compared
+    }
+    adjusted = iter(inference.holm([p for outcome in outcomes.values() for p in outcome.p]))
     return [
         _verdict(claim, pairs[k], outcomes[k], [next(adjusted) for _ in outcomes[k].p], 1 - level)
         if k in outcomes
-        else Verdict(claim.id, claim.text, "untested", reason=unmatched(claim, runs))
+        else Verdict(claim.id, claim.text, "untested", reason=inference.unmatched(claim, runs))
         for k, claim in enumerate(claims)
     ]
 
@@ -107,18 +107,18 @@ def _decide(claim: Claim, compared: list[Comparison], favoured: bool) -> tuple[A
     """The answer and its reason, once a direction is significant."""
     if claim.scope == "every":
         extreme = max(compared, key=lambda c: c.effect)
-        shown = f"{extreme} ({_percent(extreme.effect):+.2g} %)"
+        shown = f"{extreme.cell[0]} n={extreme.cell[2]} against {extreme.than} ({_percent(extreme.effect):+.2g} %)"
         return ("holds", f"weakest at {shown}") if favoured else ("fails", f"worst at {shown}")
-    hits, total = count_hits(claim, compared)
+    hits, total = inference.count_hits(claim, compared)
     if claim.scope == "most" and favoured != (2 * hits > total):
         return "undecided", "the mean and the count of comparisons disagree"
     return ("holds", "the mean is as claimed") if favoured else ("fails", "the mean is the opposite")
 
 
 def _as_plotted(claim: Claim, compared: list[Comparison]) -> str:
-    hits, total = count_hits(claim, compared)
-    better = sum(c.effect < -TIE for c in compared)
-    ties = sum(abs(c.effect) <= TIE for c in compared)
+    hits, total = inference.count_hits(claim, compared)
+    better = sum(c.effect < -inference.TIE for c in compared)
+    ties = sum(abs(c.effect) <= inference.TIE for c in compared)
     if claim.margin is not None:
         within = f"{hits}/{total} not worse by more than {100 * claim.margin:g} %"
         return f"{within} (better {better}, equal {ties}, worse {len(compared) - better - ties})"

@@ -25,14 +25,9 @@ QUICK = Settings(bootstrap=0, profile=False)
 
 @dataclass(frozen=True)
 class Candidate:
-    """One law among several.
+    """One law among several: its AICc, how far that is above the best, and its Akaike weight.
 
-    Attributes:
-        form: its name.
-        aicc: None where undefined.
-        delta: AICc above the best.
-        weight: Akaike weight among the candidates that have one.
-        reason: why there is no AICc.
+    All three are None where there is no AICc, for the reason given.
     """
 
     form: str
@@ -109,20 +104,16 @@ class Contest:
             rows.append(f"{c.form:18} {numbers}")
         rows += [self.verdict, *(t.verdict for t in self.trends)]
         for role, hidden in self.held_out.items():
-            errors = ", ".join(f"{100 * run.error:+.2f} %" for run in hidden.runs[:6])
-            hits = f"{sum(run.hit for run in hidden.runs)} of {len(hidden.runs)} hidden runs"
-            outcome = f"{hits} inside the prediction interval; errors {errors}"
+            outcome = "; ".join(hidden.skipped)
+            if runs := hidden.runs:
+                errors = ", ".join(f"{100 * run.error:+.2f} %" for run in runs[:6])
+                hits = f"{sum(run.hit for run in runs)} of {len(runs)} hidden runs"
+                outcome = f"{hits} inside the prediction interval; errors {errors}"
+            rows.append(f"{self.laws[0].form} without the largest {role}: {outcome}")
+        if seeds := self.seeds:
+            errors = ", ".join(f"{k} {sd:.2g} ({seeds.plain[k]:.2g})" for k, sd in seeds.mixed.items())
             rows.append(
-                f"{self.laws[0].form} without the largest {role}: "
-                + (outcome if hidden.runs else "; ".join(hidden.skipped))
-            )
-        if self.seeds:
-            plain = self.seeds.plain
-            errors = ", ".join(
-                f"{name} {sd:.2g} ({plain[name]:.2g})" for name, sd in self.seeds.mixed.items()
-            )
-            rows.append(
-                f"scatter between seeds {self.seeds.sigma_seed:.2%}, between cells {self.seeds.sigma_cell:.2%}; "
+                f"scatter between seeds {seeds.sigma_seed:.2%}, between cells {seeds.sigma_cell:.2%}; "
                 f"standard errors with the cells' share (without): {errors}"
             )
         return rows
@@ -139,14 +130,8 @@ def contest(
 ) -> Contest:
     """Compare laws on a table, and put the best to the test: does the error fall, are the largest runs predicted?
 
-    Args:
-        table: one row per run.
-        read: the same, checked, with the roles of the law that has most.
-        forms: names of the laws.
-        columns: column of each role.
-        y: column of the error.
-        settings: how to fit; its bootstrap makes the prediction intervals.
-        seed: column of seeds.
+    `read` are the rows of the table, checked, with the `columns` of the law that has most roles; the bootstrap of
+    `settings` makes the prediction intervals.
     """
     blind = replace(settings, profile=False)
     quick = replace(blind, bootstrap=0)
@@ -162,14 +147,9 @@ def contest(
 
 @dataclass(frozen=True)
 class Shared:
-    """Whether groups (architectures) share exponents.
+    """Whether groups (architectures) share exponents: the shared ones, and AICc with shared and with separate ones.
 
-    Attributes:
-        exponents: the shared ones.
-        p: of the F test of shared against separate exponents.
-        aicc_shared: criterion with shared exponents.
-        aicc_separate: criterion with separate ones.
-        verdict: a plain sentence.
+    `p` is of the F test of shared against separate exponents.
     """
 
     exponents: dict[str, float]

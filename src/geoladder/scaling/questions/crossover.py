@@ -17,17 +17,14 @@ GRID = 400
 
 @dataclass(frozen=True)
 class Crossover:
-    """Where the first law stops (or starts) being better than the second along one variable.
+    """Where the first law stops (or starts) being better than the second along one variable, the others held.
 
     Attributes:
-        along: the variable.
-        held: values of the others.
         at: crossings of the fitted laws within the searched range, smallest first; empty when one law stays below.
         interval: of the first crossing over the bootstrap draws; its ends are None where draws without a crossing
             leave it unbounded. None when fewer than half of the draws cross at all.
         never: share of draws without a crossing in the range.
         better_below: which law is lower at the small end of the range, 1 or 2.
-        searched: (low, high) of the variable.
         outside: whether the first crossing lies outside the sizes both laws were fitted to.
     """
 
@@ -64,15 +61,7 @@ def crossover(
     decades: float = 2.0,
     level: float = 0.95,
 ) -> Crossover:
-    """Compare two fits along one variable, the others held at the values given.
-
-    Args:
-        first: a law.
-        second: another.
-        along: variable that moves.
-        held: values of the other variables.
-        decades: how far beyond the fitted sizes to look, on both sides.
-        level: of the interval.
+    """Compare two fits along one variable, the others held, up to so many `decades` beyond the sizes fitted.
 
     Raises:
         GeoladderError: a law was refused, has no bootstrap, or does not depend on the variable.

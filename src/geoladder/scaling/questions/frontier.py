@@ -32,15 +32,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Allocation:
-    """The best split of one budget.
+    """The best split of a budget C = `flops`: parameters n, data d, the error y there, and N* grows as C^exponent.
 
-    Attributes:
-        flops: the budget C.
-        n: best parameters.
-        d: best data.
-        y: error there.
-        exponent: a in N* proportional to C^a.
-        outside: names of the variables whose optimum lies outside the sizes fitted: an extrapolation.
+    `outside` names the variables whose optimum lies outside the sizes fitted: an extrapolation.
     """
 
     flops: float

@@ -20,16 +20,12 @@ ONE_SD = stats.norm.cdf([-1, 1])
 
 @dataclass(frozen=True)
 class Minimum:
-    """The minimum of one isoFLOP curve.
+    """The minimum of one isoFLOP curve: n parameters with the error y, by a parabola through so many points (runs).
 
     Attributes:
-        flops: the budget.
-        n: parameters at the parabola's minimum.
         low: lower end of the interval of n; None where open, or where only three sizes were run.
         high: upper end.
         sd_log: standard deviation of log n (half the central 68 %); None without an interval.
-        y: error at the minimum.
-        points: runs used.
         inside: whether the minimum lies inside the sizes run; else it is an extrapolation.
     """
 
@@ -55,10 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class IsoFlop:
-    """Minima by budget, and the line n = coefficient C^slope through those inside the sizes run.
-
-    `line` is None where fewer than two minima lie inside.
-    """
+    """Minima by budget, and the line n = coefficient C^slope through those inside the sizes run, if there are two."""
 
     minima: list[Minimum]
     line: Line | None
