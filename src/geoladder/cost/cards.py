@@ -4,31 +4,15 @@ Without torch, so that a plan starts at once. A step needs weights, gradients, t
 activations; what the allocator loses to fragments, and workspaces of convolutions, are left to `HEADROOM`.
 """
 
-from typing import NamedTuple
-
 STATE_BYTES = 16
 """Per parameter, float32: weight, gradient and the two moments of AdamW."""
 BF16_COPY_BYTES = 2
 """Per parameter under bf16-mixed: autocast keeps the cast weights until the backward pass."""
 HEADROOM = 0.9
 """Share of a card's memory that a step may fill."""
-
-
-class Card(NamedTuple):
-    """One kind of GPU: memory, and dense bf16 operations per second from NVIDIA's data sheets."""
-
-    memory_gb: float
-    """1e9 bytes, as the name says."""
-    peak_tflops: float
-    """1e12 operations per second, bf16 with float32 sums, without sparsity."""
-
-
-CARDS = {
-    "a100-40": Card(40, 312),
-    "a100-80": Card(80, 312),
-    "h100-80": Card(80, 989),
-    "h200-141": Card(141, 989),
-}
+PEAK_TFLOPS = {"a100-40": 312, "a100-80": 312, "h100-80": 989, "h200-141": 989}
+"""Of each card, whose name ends with its GB of memory: 1e12 dense bf16 operations per second with float32 sums, by
+NVIDIA's data sheets."""
 
 
 def step_bytes(parameters: int, activations: int, batch: int, shards: int = 1) -> int:

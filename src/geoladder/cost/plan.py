@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from geoladder.cost.cards import CARDS, largest_batch
+from geoladder.cost.cards import PEAK_TFLOPS, largest_batch
 from geoladder.cost.corpora import archive_size
 from geoladder.cost.rung_cost import rung_cost
 from geoladder.data.fetch.plan import human
@@ -40,7 +40,7 @@ class Machine(NamedTuple):
 
     def hours(self, gflops: float) -> float:
         """GPU-hours for so many GFLOP."""
-        return gflops / (CARDS[self.card].peak_tflops * 1e3 * self.utilisation) / 3600
+        return gflops / (PEAK_TFLOPS[self.card] * 1e3 * self.utilisation) / 3600
 
 
 class Plan(NamedTuple):
@@ -173,7 +173,7 @@ def describe(plan: Plan) -> str:
             f"Total: {human(totals['bytes'])} to fetch, {human(totals['chip_bytes'])} of chips, "
             f"{totals['gflops'] / 1e6:.4g} petaFLOP, {totals['gpu_hours']:.4g} GPU-hours, "
             f"{totals['wall_hours']:.4g} hours on {totals['gpus']} x {totals['card']}\n"
-            f"Assumed: {totals['utilisation']:.0%} of {CARDS[totals['card']].peak_tflops:g} TFLOP/s bf16; cells side "
+            f"Assumed: {totals['utilisation']:.0%} of {PEAK_TFLOPS[totals['card']]} TFLOP/s bf16; cells side "
             "by side; archives whole, before cleaning and fractions; chips uncompressed",
         ]
     )

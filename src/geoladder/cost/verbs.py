@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from geoladder.cost.cards import CARDS
+from geoladder.cost.cards import PEAK_TFLOPS
 from geoladder.errors import GeoladderError
 from geoladder.options import Study, Threads
 from geoladder.runs.atomic import atomic_path, write_json
@@ -55,7 +55,7 @@ def plan(
     study: Study = Path("config.yaml"),
     /,
     *,
-    card: Annotated[str, Parameter(help=f"kind of GPU: {', '.join(CARDS)}")] = "a100-40",
+    card: Annotated[str, Parameter(help=f"kind of GPU: {', '.join(PEAK_TFLOPS)}")] = "a100-40",
     gpus: Annotated[int, Parameter(help="how many work at once")] = 32,
     utilisation: Annotated[float, Parameter(help="share of a card's peak that training reaches")] = 0.35,
     out: Annotated[Path, Parameter(help="folder of the tables")] = Path("results/plan"),
@@ -64,8 +64,8 @@ def plan(
     from geoladder.cost.plan import Machine, describe, plan_study
     from geoladder.study.load import load_study
 
-    if card not in CARDS:
-        raise GeoladderError(f"--card: no card '{card}'{nearest(card, CARDS)}")
+    if card not in PEAK_TFLOPS:
+        raise GeoladderError(f"--card: no card '{card}'{nearest(card, PEAK_TFLOPS)}")
     if gpus < 1 or not 0 < utilisation <= 1:
         raise GeoladderError(
             f"a plan needs at least one GPU and a utilisation in (0, 1]; got {gpus} and {utilisation}"

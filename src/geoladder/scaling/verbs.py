@@ -4,7 +4,7 @@ import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
-    from geoladder.scaling.fit.resample import Kind
     from geoladder.scaling.laws.forms import Form
-    from geoladder.scaling.laws.loss import Kind as LossKind
 
 HUBER_DELTA = 1e-3
+Kind = Literal["case", "cell", "residual"] | None
 RunsCsv = Annotated[Path, Parameter(help="CSV, one row per run")]
 FitJson = Annotated[Path, Parameter(help="JSON written by `geoladder fit`")]
 Report = Annotated[Path | None, Parameter(help="JSON to write")]
 Level = Annotated[float, Parameter(help="of the intervals")]
+Forms = Annotated[str, Parameter(help=f"laws, separated by commas: {', '.join(LAW_NAMES)}")]
 LossName = Annotated[str, Parameter(help=f"what is minimised: {', '.join(LOSS_NAMES)}")]
 
 
@@ -88,7 +88,7 @@ class Fitting:
     level: Level = 0.95
     rng: Annotated[int, Parameter(help="seed of the bootstrap")] = 42
 
-    def settings(self, loss: str, kind: "Kind | None" = None) -> "Settings":
+    def settings(self, loss: str, kind: Kind = None) -> "Settings":
         """Settings of a fit that minimises `loss`; raises GeoladderError for options that make no sense."""
         from geoladder.scaling.fit.fit import Settings
         from geoladder.scaling.laws.loss import Loss
@@ -106,7 +106,7 @@ class Fitting:
             except ValueError:
                 raise GeoladderError(f"--fix {text}: write NAME=VALUE, such as --fix E=1.7") from None
         usual = HUBER_DELTA if loss == "huber" else float("inf")
-        minimised = Loss(cast("LossKind", loss), usual if self.delta is None else self.delta)
+        minimised = Loss(loss, usual if self.delta is None else self.delta)  # type: ignore[arg-type]  # checked there
         return Settings(minimised, self.bootstrap, kind, level=self.level, rng=self.rng, fixed=fixed)
 
 
@@ -140,8 +140,7 @@ def fit(
     form: Annotated[str, Parameter(help=f"the law: {', '.join(LAW_NAMES)}")] = "chinchilla",
     loss: LossName = "huber",
     bootstrap_kind: Annotated[
-        Literal["case", "cell", "residual"] | None,
-        Parameter(help="what is redrawn (default: by the number of runs and seeds)"),
+        Kind, Parameter(help="what is redrawn (default: by the number of runs and seeds)")
     ] = None,
 ) -> None:
     """Fit a scaling law to a CSV of runs."""
@@ -196,9 +195,7 @@ def compare(
     runs: Runs = RUNS,
     fitting: Fitting = FITTING,
     *,
-    forms: Annotated[
-        str, Parameter(help=f"laws, separated by commas: {', '.join(LAW_NAMES)}")
-    ] = "constant,product,chinchilla_tied,chinchilla",
+    forms: Forms = "constant,product,chinchilla_tied,chinchilla",
     loss: LossName = "log_squared",
     by: Annotated[
         str | None,
@@ -278,8 +275,7 @@ def isoflop(
         print(f"N* = {line.coefficient:.3g} C^{Estimate(line.slope, line.low, line.high)}")  # noqa: T201
     else:
         print("fewer than two budgets have a minimum inside the sizes run: no exponent")  # noqa: T201
-    settings = {"flops": flops, "n": n, "y": y, "level": level, "rng": rng}
-    _write(out, asdict(curves), points, settings)
+    _write(out, asdict(curves), points, {"flops": flops, "n": n, "y": y, "level": level, "rng": rng})
 
 
 def claims(

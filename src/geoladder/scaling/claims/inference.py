@@ -148,10 +148,9 @@ def _compare(cell: Cell, better: Arm, than: Arm, arms: dict[Arm, Errors]) -> Com
 
 def unmatched(claim: Claim, runs: Runs) -> str:
     """Why a claim has no comparison at all."""
-    cells = [arms for cell, arms in runs.items() if claim.on.matches(*cell)]
-    if not cells:
+    arms = sorted({arm for cell in runs if claim.on.matches(*cell) for arm in runs[cell]})
+    if not arms:
         return f"no run is at the task and n of `on`; the table has tasks {', '.join(sorted({c[0] for c in runs}))}"
-    arms = sorted({arm for cell in cells for arm in cell})
     names = ("better", "than") if claim.better else ("best", "among")
     for key, selector in zip(names, claim.sides, strict=True):
         if not any(map(selector.matches, arms)):
@@ -242,8 +241,8 @@ def examine(claim: Claim, compared: list[Comparison], level: float) -> Outcome:
     p: tuple[float, ...] = ()
     if testable and (claim.scope == "every" or not obstacle):
         # One comparison of `every` is enough against the claim, but none may be missing for it.
-        p_for = 1.0 if obstacle else max(p[0] for p in testable)
-        p = p_for, min(1.0, len(tests) * min(p[1] for p in testable))
+        p_for = 1.0 if obstacle else max(pair[0] for pair in testable)
+        p = p_for, min(1.0, len(tests) * min(pair[1] for pair in testable))
     closest = max(means, key=lambda mean: mean.effect)
     return closest._replace(p=p, seeds=seeds, obstacle=obstacle)
 

@@ -21,7 +21,6 @@ from geoladder.scaling.claims import inference
 from geoladder.scaling.claims.inference import Comparison, Outcome, load_runs
 from geoladder.scaling.claims.language import Claim, load_claims
 
-__all__ = ["Claim", "Verdict", "evaluate", "load_claims", "load_runs", "run_claims", "verdict_table"]
 log = logging.getLogger(__name__)
 
 Answer = Literal["holds", "fails", "undecided", "untested"]
