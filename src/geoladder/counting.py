@@ -27,7 +27,6 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 EMBEDDINGS = ("cls", "mask_token", "position")
-PARTS = ("total", "encoder", "decoder", "heads", "norm", "norm_maps", "embeddings")
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -38,7 +37,7 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
         of norms), of that `norm_maps` (of norms over channels and pixels), and `embeddings` (class and mask tokens,
         stored place codes).
     """
-    counts = dict.fromkeys(PARTS, 0)
+    counts = dict.fromkeys(("total", "encoder", "decoder", "heads", "norm", "norm_maps", "embeddings"), 0)
     norms = {id(p) for layer in model.modules() if isinstance(layer, NORMS) for p in layer.parameters()}
     for name, parameter in model.named_parameters():
         path = name.removeprefix("backbone.").split(".")

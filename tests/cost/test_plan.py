@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 from geoladder.cli import main
-from geoladder.cost.cards import PEAK_TFLOPS
 from geoladder.cost.corpora import PUBLISHED, archive_size
 from geoladder.cost.plan import Machine, plan_study
 from geoladder.cost.profile import profile, rungs
-from geoladder.cost.rung_cost import counted, rung_cost
+from geoladder.cost.rung_cost import PEAK_TFLOPS, counted, rung_cost
 from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
 from geoladder.data.fetch.records import write_plan
 from geoladder.study.corpora import Corpus, Earth, Select

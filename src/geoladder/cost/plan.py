@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from geoladder.cost.cards import PEAK_TFLOPS, largest_batch
 from geoladder.cost.corpora import archive_size
-from geoladder.cost.rung_cost import rung_cost
+from geoladder.cost.rung_cost import PEAK_TFLOPS, rung_cost
 from geoladder.data.fetch.plan import human
 from geoladder.study.corpora import corpus_fraction, corpus_name
 from geoladder.study.nodes import Nodes
@@ -121,8 +120,7 @@ def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machi
         }
         for limit in LIMITS_GB:
             for suffix, shards in (("", 1), ("_shared", study.compute.devices)):
-                fits = largest_batch(limit * 1e9, cost.parameters, cost.activations, shards)
-                row[f"batch_{limit}gb{suffix}"] = fits
+                row[f"batch_{limit}gb{suffix}"] = cost.largest_batch(limit * 1e9, shards)
         rows.append(row)
     return rows
 

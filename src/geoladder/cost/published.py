@@ -14,16 +14,16 @@ PX = 128
 
 
 class Published(NamedTuple):
-    """One model: what the paper prints, and the counted numbers; None where nobody gave one."""
+    """One model: what the paper prints, and the numbers counted; None where nobody gave one.
+
+    `label` has the paper's parameters, and GFLOP where printed. Parameters are of `part`, FLOPs of the whole model
+    without scans.
+    """
 
     label: str
-    """In the paper: parameters, and GFLOP where printed."""
     parameters: float | None
-    """Counted, of `part`."""
     gflops_fwd: float | None
-    """Counted, whole model without scans."""
     part: Literal["total", "encoder"] = "total"
-    """What of ours the parameters are compared with."""
 
 
 PUBLISHED: dict[tuple[str, str], Published] = {

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from geoladder.cost.cards import PEAK_TFLOPS
+from geoladder.cost.rung_cost import PEAK_TFLOPS
 from geoladder.errors import GeoladderError
 from geoladder.options import Study, Threads
 from geoladder.runs.atomic import atomic_path, write_json

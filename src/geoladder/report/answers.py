@@ -15,8 +15,8 @@ from geoladder.scaling.fit.trend import components, lack_of_fit, trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
+from geoladder.scaling.questions.compute import worth_of_decade
 from geoladder.scaling.questions.crossover import crossovers
-from geoladder.scaling.questions.frontier import worth_of_decade
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -240,7 +240,7 @@ def frontier(
 ) -> None:
     """Find the best sizes for a budget, from a fitted law."""
     from geoladder.scaling.fit import record
-    from geoladder.scaling.questions.frontier import allocate
+    from geoladder.scaling.questions.compute import allocate
 
     law = record.read(fit)
     allocations = [allocate(law, budget, flops_per) for budget in flops]
@@ -264,10 +264,10 @@ def isoflop(
     out: Report = None,
 ) -> None:
     """Find the best N of each budget from runs alone, and how it grows."""
-    from geoladder.scaling.questions import isoflop
-    from geoladder.scaling.questions.frontier import Estimate
+    from geoladder.scaling.questions.compute import Estimate
+    from geoladder.scaling.questions.compute import isoflop as minima_of
 
-    curves = isoflop.isoflop(Runs().read(points)[0], flops, n, y, level=level, rng=rng)
+    curves = minima_of(Runs().read(points)[0], flops, n, y, level=level, rng=rng)
     for best in curves.minima:
         size, far = Estimate(best.n, best.low, best.high), "" if best.inside else "; outside the sizes run"
         print(f"C = {best.flops:.3g}: N = {size}, y = {best.y:.3g} of {best.points} runs{far}")  # noqa: T201

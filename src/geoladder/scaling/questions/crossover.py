@@ -95,10 +95,8 @@ def crossover(
 def crossovers(fits: Mapping[str, Fit], level: float = 0.95) -> list[dict[str, Any]]:
     """Every pair of laws along every variable they share, the others at the largest value both were fitted to.
 
-    Laws that were refused, or have no bootstrap, are left out.
-
-    Returns:
-        JSON values: `first` and `second` name the laws, then the fields of `Crossover` and its `verdict`.
+    Laws that were refused, or have no bootstrap, are left out. The answers are JSON values: `first` and `second` name
+    the laws, then come the fields of `Crossover` and its `verdict`.
     """
     usable = {name: fit for name, fit in fits.items() if fit.params and fit.draws}
     crossings = []
