@@ -6,8 +6,8 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from geoladder.cost.cards import HEADROOM, largest_batch, step_bytes
-from geoladder.cost.memory import activation_bytes
+from geoladder.cost.rung_cost import HEADROOM, RungCost
+from geoladder.counting import activation_bytes
 from geoladder.models.build import PretrainModel, build_backbone
 
 
@@ -45,12 +45,13 @@ def test_attention_counts_as_a_fused_kernel_keeps_it():
 
 
 def test_largest_batch_fits_and_twice_it_does_not():
+    cost = RungCost(100_000_000, 0.0, 0.0, 300_000_000)
     for shards in (1, 8):
-        batch = largest_batch(40e9, 100_000_000, 300_000_000, bf16=True, shards=shards)
-        assert step_bytes(100_000_000, 300_000_000, batch, True, shards) <= HEADROOM * 40e9
-        assert step_bytes(100_000_000, 300_000_000, 2 * batch, True, shards) > HEADROOM * 40e9
+        batch = cost.largest_batch(40e9, shards)
+        assert cost.step_bytes(batch, shards) <= HEADROOM * 40e9
+        assert cost.step_bytes(2 * batch, shards) > HEADROOM * 40e9
 
 
 def test_a_model_too_large_for_a_card_unless_it_is_shared():
-    assert largest_batch(40e9, 3_000_000_000, 1, bf16=False) == 0
-    assert largest_batch(40e9, 3_000_000_000, 10**9, bf16=False, shards=8) > 0
+    assert RungCost(3_000_000_000, 0.0, 0.0, 1).largest_batch(40e9) == 0
+    assert RungCost(3_000_000_000, 0.0, 0.0, 10**9).largest_batch(40e9, shards=8) > 0

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 from geoladder.cli import main
-from geoladder.cost.cards import CARDS
 from geoladder.cost.corpora import PUBLISHED, archive_size
 from geoladder.cost.plan import Machine, plan_study
 from geoladder.cost.profile import profile, rungs
-from geoladder.cost.rung_cost import counted, rung_cost
+from geoladder.cost.rung_cost import PEAK_TFLOPS, counted, rung_cost
 from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
 from geoladder.data.fetch.records import write_plan
 from geoladder.study.corpora import Corpus, Earth, Select
@@ -32,9 +31,7 @@ def test_cells_cost_what_their_samples_do(study):
     cell = plan.cells.set_index(["corpus", "architecture", "size", "seed"]).loc[("majortom", "unet", "m", 0)]
     gflops = profile("unet", "m", study.cleaning.chip_px)["gflops_train"] * study.pretrain.samples
     assert cell["gflops_train"] == pytest.approx(gflops)
-    assert cell["gpu_hours"] == pytest.approx(
-        gflops * 1e9 / (CARDS["h100-80"].peak_tflops * 1e12 * 0.5) / 3600
-    )
+    assert cell["gpu_hours"] == pytest.approx(gflops * 1e9 / (PEAK_TFLOPS["h100-80"] * 1e12 * 0.5) / 3600)
     assert len(plan.cells) == len(study.cells())
 
 

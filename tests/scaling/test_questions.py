@@ -13,9 +13,8 @@ from geoladder.scaling.fit.trend import components, lack_of_fit, trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import aicc, compare, shared_exponents, verdict
+from geoladder.scaling.questions.compute import allocate, isoflop, power_line, worth_of_decade
 from geoladder.scaling.questions.crossover import crossover
-from geoladder.scaling.questions.frontier import allocate, worth_of_decade
-from geoladder.scaling.questions.isoflop import isoflop, power_line
 
 COLUMNS = {"n": "n", "d": "d"}
 SIZES, DATA = np.geomspace(1e5, 1e8, 5), np.geomspace(1e6, 1e9, 5)

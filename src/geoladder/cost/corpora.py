@@ -42,9 +42,9 @@ LIKE = {"fasttom_tree": "fasttom", "globe": "globe"}
 def archive_size(corpus: Corpus, earth: Earth, folder: Path) -> ArchiveSize:
     """Tiles, their side and the bytes of an archive that lies, or will, in `folder`.
 
-    A synthetic one is as large as the study says. Of a real one the tiles are counted in its metadata.parquet where
-    that is on disk. One derived from another archive has that one's bytes, since those are fetched. Of one with a
-    `url` only the selected tiles count: as its fetching was planned, or before that by the fraction alone.
+    Of a real one the tiles are counted in its metadata.parquet where that is on disk. One derived from another
+    archive has that one's bytes, since those are fetched. Of one with a `url` only the selected tiles count: as its
+    fetching was planned, or before that by the fraction alone.
     """
     if corpus.source == "synthetic":
         size_bytes = round(corpus.tiles * earth.tile_px**2 * BYTES_PER_PIXEL)
@@ -59,11 +59,9 @@ def archive_size(corpus: Corpus, earth: Earth, folder: Path) -> ArchiveSize:
         plan = read_plan(folder)
         if plan is None or plan.select != corpus.select:
             return whole._replace(tiles=tiles, size_bytes=round(whole.size_bytes * fraction))
-        tiles = tiles if derived else plan.tiles
-        return ArchiveSize(tiles, whole.tile_px, plan.size_bytes, "fetch plan")
+        return ArchiveSize(tiles if derived else plan.tiles, whole.tile_px, plan.size_bytes, "fetch plan")
     metadata = folder / "metadata.parquet"
     if not derived and metadata.is_file():
         tiles = pq.ParquetFile(metadata).metadata.num_rows
-        size_bytes = round(tiles * whole.size_bytes / whole.tiles)
-        return ArchiveSize(tiles, whole.tile_px, size_bytes, "metadata")
+        return ArchiveSize(tiles, whole.tile_px, round(tiles * whole.size_bytes / whole.tiles), "metadata")
     return whole

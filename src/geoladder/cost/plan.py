@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from geoladder.cost.cards import CARDS, largest_batch
 from geoladder.cost.corpora import archive_size
-from geoladder.cost.rung_cost import RungCost, rung_cost
+from geoladder.cost.rung_cost import PEAK_TFLOPS, rung_cost
+from geoladder.data.fetch.plan import human
 from geoladder.study.corpora import corpus_fraction, corpus_name
 from geoladder.study.nodes import Nodes
 from geoladder.study.study import Arm, Study
@@ -39,7 +39,7 @@ class Machine(NamedTuple):
 
     def hours(self, gflops: float) -> float:
         """GPU-hours for so many GFLOP."""
-        return gflops / (CARDS[self.card].peak_tflops * 1e3 * self.utilisation) / 3600
+        return gflops / (PEAK_TFLOPS[self.card] * 1e3 * self.utilisation) / 3600
 
 
 class Plan(NamedTuple):
@@ -88,8 +88,7 @@ def _archive_row(study: Study, name: str) -> dict[str, Any]:
     folder = study.corpora[name].path or Path(f"data/{name}/archive")
     size = archive_size(study.corpora[name], study.earth, folder)
     chip_px = study.cleaning.chip_px
-    chips = size.tiles * (size.tile_px // chip_px) ** 2
-    cut = chips
+    chips = cut = size.tiles * (size.tile_px // chip_px) ** 2
     if study.pretrain.read == "tiles":  # then only the validation set is cut
         cut = round(chips * study.validation.share) if name == study.validation.corpus else 0
     return {
@@ -111,23 +110,19 @@ def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machi
         training = corpus_fraction(cell.corpus) * Fraction(1 - study.validation.share)
         unique = max(1, round(chips[corpus_name(cell.corpus)] * training))
         gflops = cost.gflops_train * spec.samples
-        rows.append(
-            cell._asdict()
-            | {"parameters": cost.parameters, "chips": unique, "samples": spec.samples}
-            | {"epochs": spec.samples / unique, "gflops_train": gflops, "gpu_hours": machine.hours(gflops)}
-            | _batches(cost, study.compute.devices)
-        )
+        row = cell._asdict() | {
+            "parameters": cost.parameters,
+            "chips": unique,
+            "samples": spec.samples,
+            "epochs": spec.samples / unique,
+            "gflops_train": gflops,
+            "gpu_hours": machine.hours(gflops),
+        }
+        for limit in LIMITS_GB:
+            for suffix, shards in (("", 1), ("_shared", study.compute.devices)):
+                row[f"batch_{limit}gb{suffix}"] = cost.largest_batch(limit * 1e9, shards)
+        rows.append(row)
     return rows
-
-
-def _batches(cost: RungCost, devices: int) -> dict[str, int]:
-    return {
-        f"batch_{limit}gb{suffix}": largest_batch(
-            limit * 1e9, cost.parameters, cost.activations, True, shards
-        )
-        for limit in LIMITS_GB
-        for suffix, shards in (("", 1), ("_shared", devices))
-    }
 
 
 def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, Any]]:
@@ -144,3 +139,39 @@ def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, An
         arm._asdict() | {"runs": len(costs), "gflops": sum(costs), "gpu_hours": machine.hours(sum(costs))}
         for arm, costs in gflops.items()
     ]
+
+
+def describe(plan: Plan) -> str:
+    """A plan in four short tables, totals and assumptions, for a terminal; the CSVs have every line."""
+    totals, archives, cells, arms = plan.totals, plan.archives, plan.cells, plan.arms
+    batches = [name for name in cells if str(name).startswith("batch_")]
+    rungs = cells.groupby(["corpus", "architecture", "size"], sort=False).agg(
+        seeds=("seed", "size"),
+        **{name: (name, "first") for name in ("parameters", "chips", "samples", "epochs")},
+        petaflop=("gflops_train", lambda gflops: gflops.sum() / 1e6),
+        gpu_hours=("gpu_hours", "sum"),
+    )
+    tables = {
+        "Archives": archives.drop(columns="path").assign(
+            bytes=archives["bytes"].map(human), chip_bytes=archives["chip_bytes"].map(human)
+        ),
+        "Pretraining": rungs.reset_index(),
+        "Images that fit on one card, bf16-mixed; `shared`: weights shared by a cell's devices": cells[
+            ["architecture", "size", "parameters", *batches]
+        ].drop_duplicates(["architecture", "size"]),
+        "Fine-tuning": arms.drop(columns="gflops").assign(petaflop=arms["gflops"] / 1e6),
+    }
+    texts = [
+        f"{title}\n{table.to_string(index=False, float_format='{:.3g}'.format)}"
+        for title, table in tables.items()
+    ]
+    return "\n\n".join(
+        [
+            *texts,
+            f"Total: {human(totals['bytes'])} to fetch, {human(totals['chip_bytes'])} of chips, "
+            f"{totals['gflops'] / 1e6:.4g} petaFLOP, {totals['gpu_hours']:.4g} GPU-hours, "
+            f"{totals['wall_hours']:.4g} hours on {totals['gpus']} x {totals['card']}\n"
+            f"Assumed: {totals['utilisation']:.0%} of {PEAK_TFLOPS[totals['card']]} TFLOP/s bf16; cells side "
+            "by side; archives whole, before cleaning and fractions; chips uncompressed",
+        ]
+    )

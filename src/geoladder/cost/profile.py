@@ -3,24 +3,38 @@
 All but the speed is counted on the `meta` device, so the largest rung takes a second and no memory.
 """
 
+import resource
+import sys
+import time
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
-from geoladder.cost.measure import Measurement, measure_step
-from geoladder.cost.memory import activation_bytes
 from geoladder.cost.published import PUBLISHED, PX, misses
-from geoladder.counting import count_gflops, count_parameters
+from geoladder.counting import activation_bytes, count_gflops, count_parameters
+from geoladder.data.batches.batch import PretrainBatch, seeded_masks
 from geoladder.data.labels.bands import BANDS
+from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
+from geoladder.registry.target import Places
+from geoladder.study.pretraining import Objective
+from geoladder.training.objective import pretrain_terms
+from geoladder.training.trainer import adamw, choose_precision
+
+SKIPPED = 2
+"""Steps that are not timed: kernels are chosen and memory is first touched."""
 
 
 def profile(
-    architecture: str, size: str, px: int = PX, measurement: Measurement | None = None
+    architecture: str, size: str, px: int = PX, measure: int | None = None, steps: int = 5
 ) -> dict[str, Any]:
     """Cost of pretraining one rung, for one image of `px` x `px` pixels unless said otherwise.
+
+    With `measure`, its speed is measured, too: by `steps` timed steps of so many images, whose median counts.
 
     Returns:
         JSON-able: `architecture`, `size`, `model` (constructor arguments), `px`, `parameters` (by part, of the model
@@ -31,33 +45,99 @@ def profile(
     Raises:
         GeoladderError: unknown rung, an image size it cannot take, or too little memory to measure.
     """
-    chosen = rung(architecture, size)
+    kwargs = rung(architecture, size).kwargs
     with torch.device("meta"):
         model = PretrainModel(build_backbone(architecture, size))
     parameters = count_parameters(model)
-    gflops = count_gflops(model, px, len(BANDS))
+    forward, backward, scan = count_gflops(model, px, len(BANDS))
     published = PUBLISHED.get((architecture, size)) if px == PX else None
-    without_scans = gflops.forward - gflops.scan_forward
     return {
         "architecture": architecture,
         "size": size,
-        "model": chosen.kwargs,
+        "model": kwargs,
         "px": px,
         "parameters": parameters,
-        "gflops_fwd": gflops.forward,
-        "gflops_bwd": gflops.backward,
-        "gflops_scan_fwd": gflops.scan_forward,
-        "gflops_train": gflops.forward + gflops.backward,
+        "gflops_fwd": forward,
+        "gflops_bwd": backward,
+        "gflops_scan_fwd": scan,
+        "gflops_train": forward + backward,
         "activation_bytes": {
             "float32": activation_bytes(model, px),
             "bfloat16": activation_bytes(model, px, dtype=torch.bfloat16),
         },
         "published": published
-        and published._asdict() | {"misses": misses(architecture, size, parameters, without_scans)},
-        "measured": measurement and measure_step(architecture, size, px, measurement),
+        and published._asdict() | {"misses": misses(architecture, size, parameters, forward - scan)},
+        "measured": measure_step(architecture, size, px, measure, steps) if measure else None,
     }
 
 
 def rungs() -> list[tuple[str, str]]:
     """All (architecture, size) of the ladder."""
     return [(name, size) for name, entry in ARCHITECTURES.items() for size in entry.rungs]
+
+
+def measure_step(architecture: str, size: str, px: int, batch: int, steps: int) -> dict[str, Any]:
+    """Pretrain a rung for a few steps on the GPU if there is one, else on the CPU, in the number format of `auto`.
+
+    Returns:
+        device, threads, batch, precision, samples_per_second (median of `steps`), seconds_per_step (median) and
+        peak_memory_mb (1e6 bytes): on a GPU what torch allocated, on a CPU what the process grew by.
+
+    Raises:
+        GeoladderError: not enough memory.
+    """
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = choose_precision("auto").name
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = PretrainModel(build_backbone(architecture, size))
+    before = _peak_bytes(kind)
+    seconds = []
+    try:
+        model.to(kind)
+        optimizer = adamw(model, 1e-4, 0.0)
+        images = _images(px, batch).to(kind)
+        for _ in range(SKIPPED + steps):
+            start = time.perf_counter()
+            with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16-mixed"):
+                terms = pretrain_terms(model(images.pixels, images.mask), images, Objective())
+                terms.total(Objective()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if kind == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    except (torch.OutOfMemoryError, MemoryError) as problem:
+        raise GeoladderError(
+            f"a batch of {batch} images of {px} px does not fit into the memory of this {kind} ({problem}); "
+            "take a smaller --batch"
+        ) from None
+    step = median(seconds[SKIPPED:])
+    return {
+        "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "batch": batch,
+        "precision": precision,
+        "seconds_per_step": step,
+        "samples_per_second": batch / step,
+        "peak_memory_mb": (_peak_bytes(kind) - before) / 1e6,
+    }
+
+
+def _images(px: int, batch: int) -> PretrainBatch:
+    """Random pixels, of one place."""
+    objective = Objective()
+    places = Places(np.zeros(batch), np.zeros(batch), np.zeros(batch, np.int64))
+    targets = {
+        name: torch.from_numpy(use.entry.encode(use.settings, places))
+        for name, use in objective.targets.items()
+    }
+    pixels = torch.randn(batch, len(BANDS), px, px, generator=torch.Generator().manual_seed(0))
+    return PretrainBatch(pixels, seeded_masks(batch, px, objective, [0]), targets)
+
+
+def _peak_bytes(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -14,16 +14,16 @@ PX = 128
 
 
 class Published(NamedTuple):
-    """One model: what the paper prints, and the counted numbers; None where nobody gave one."""
+    """One model: what the paper prints, and the numbers counted; None where nobody gave one.
+
+    `label` has the paper's parameters, and GFLOP where printed. Parameters are of `part`, FLOPs of the whole model
+    without scans.
+    """
 
     label: str
-    """In the paper: parameters, and GFLOP where printed."""
     parameters: float | None
-    """Counted, of `part`."""
     gflops_fwd: float | None
-    """Counted, whole model without scans."""
     part: Literal["total", "encoder"] = "total"
-    """What of ours the parameters are compared with."""
 
 
 PUBLISHED: dict[tuple[str, str], Published] = {
@@ -44,11 +44,8 @@ PUBLISHED: dict[tuple[str, str], Published] = {
 def misses(architecture: str, size: str, parameters: dict[str, int], gflops_fwd: float) -> list[str]:
     """How a rung is out of tolerance, in words; empty where it is not, or nothing was published of it.
 
-    Args:
-        architecture: of the rung.
-        size: of the rung.
-        parameters: as `count_parameters` returns them, for the model with pretraining heads.
-        gflops_fwd: GFLOP of a forward pass at `PX` pixels, without scans.
+    `parameters` are as `count_parameters` returns them, of the model with pretraining heads; `gflops_fwd` is of a
+    forward pass at `PX` pixels, without scans.
     """
     reference = PUBLISHED.get((architecture, size))
     if reference is None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from geoladder.cost.cards import CARDS
+from geoladder.cost.rung_cost import PEAK_TFLOPS
 from geoladder.errors import GeoladderError
 from geoladder.options import Study, Threads
 from geoladder.runs.atomic import atomic_path, write_json
@@ -13,6 +13,10 @@ from geoladder.suggest import nearest
 
 COLUMNS = ("rung", "total", "encoder", "decoder", "heads", "norms", "maps", "tokens", "counted", "off by",
            "fwd", "bwd", "scan", "counted", "off by", "act.", "paper")  # fmt: skip
+LEGEND = """\
+Millions of parameters with pretraining heads; norms (of these, maps with a weight per pixel) and tokens
+are part of the others. GFLOP of one image; forward includes scans. act.: MB that one image keeps for the
+backward pass, float32. counted: on the authors' classes, without scans; off by: ours against it."""
 
 
 def profile(
@@ -27,7 +31,7 @@ def profile(
     """Count a rung's parameters, FLOPs and memory; measure its speed."""
     import torch
 
-    from geoladder.cost.profile import Measurement, profile
+    from geoladder.cost.profile import profile
     from geoladder.cost.profile import rungs as ladder
     from geoladder.cost.published import PX
     from geoladder.registry.ladder import named
@@ -37,10 +41,9 @@ def profile(
     if whole_ladder and px != PX:
         raise GeoladderError(f"--all compares with the paper's models, at {PX} px; got --px {px}")
     torch.set_num_threads(threads)
-    measurement = Measurement(measure, steps) if measure else None
     profiles = []
     for architecture, size in ladder() if whole_ladder else map(named, rungs):
-        profiles.append(profile(architecture, size, px, measurement))
+        profiles.append(profile(architecture, size, px, measure, steps))
         write_json(out / f"{architecture}-{size}.json", profiles[-1])
     print(table(profiles))  # noqa: T201
     misses = [miss for rung in profiles if rung["published"] for miss in rung["published"]["misses"]]
@@ -52,18 +55,17 @@ def plan(
     study: Study = Path("config.yaml"),
     /,
     *,
-    card: Annotated[str, Parameter(help=f"kind of GPU: {', '.join(CARDS)}")] = "a100-40",
+    card: Annotated[str, Parameter(help=f"kind of GPU: {', '.join(PEAK_TFLOPS)}")] = "a100-40",
     gpus: Annotated[int, Parameter(help="how many work at once")] = 32,
     utilisation: Annotated[float, Parameter(help="share of a card's peak that training reaches")] = 0.35,
     out: Annotated[Path, Parameter(help="folder of the tables")] = Path("results/plan"),
 ) -> None:
     """Say what a study will cost: bytes, chips, FLOPs, GPU-hours, memory."""
-    from geoladder.cost.plan import Machine, plan_study
-    from geoladder.cost.plan_text import describe
+    from geoladder.cost.plan import Machine, describe, plan_study
     from geoladder.study.load import load_study
 
-    if card not in CARDS:
-        raise GeoladderError(f"--card: no card '{card}'{nearest(card, CARDS)}")
+    if card not in PEAK_TFLOPS:
+        raise GeoladderError(f"--card: no card '{card}'{nearest(card, PEAK_TFLOPS)}")
     if gpus < 1 or not 0 < utilisation <= 1:
         raise GeoladderError(
             f"a plan needs at least one GPU and a utilisation in (0, 1]; got {gpus} and {utilisation}"
@@ -77,35 +79,26 @@ def plan(
 
 
 def table(profiles: list[dict[str, Any]]) -> str:
-    """Profiles (see `geoladder.cost.profile.profile`) as aligned lines, and a legend."""
-    rows = [COLUMNS, *map(_row, profiles)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-    legend = (
-        "Millions of parameters with pretraining heads; norms (of these, maps with a weight per pixel) and tokens\n"
-        "are part of the others. GFLOP of one image; forward includes scans. act.: MB that one image keeps for the\n"
-        "backward pass, float32. counted: on the authors' classes, without scans; off by: ours against it."
-    )
-    return "\n".join([*lines, "", legend, *map(_speed, profiles)]).rstrip()
+    """Profiles (see `geoladder.cost.profile.profile`) as a table for a terminal, a legend, and measured speeds."""
+    import pandas as pd
+
+    rows = pd.DataFrame(map(_row, profiles), columns=COLUMNS).to_string(index=False)
+    speeds = [_speed(rung) for rung in profiles if rung["measured"]]
+    return "\n".join([rows, "", LEGEND, *speeds])
 
 
-def _row(rung: dict[str, Any]) -> tuple[str, ...]:
+def _row(rung: dict[str, Any]) -> list[str]:
     paper = rung["published"] or {"label": "", "parameters": None, "gflops_fwd": None, "part": "total"}
-    parts = rung["parameters"]
-    millions = [
-        f"{parts[part] / 1e6:.3f}"
-        for part in ("total", "encoder", "decoder", "heads", "norm", "norm_maps", "embeddings")
-    ]
-    gflops = rung["gflops_fwd"] - rung["gflops_scan_fwd"]
-    return (
+    parameters = rung["parameters"][paper["part"]]
+    return [
         f"{rung['architecture']}-{rung['size']}",
-        *millions,
-        *_against(parts[paper["part"]] / 1e6, paper["parameters"] and paper["parameters"] / 1e6),
+        *(f"{count / 1e6:.3f}" for count in rung["parameters"].values()),
+        *_against(parameters / 1e6, paper["parameters"] and paper["parameters"] / 1e6),
         *(f"{rung[key]:.4g}" for key in ("gflops_fwd", "gflops_bwd", "gflops_scan_fwd")),
-        *_against(gflops, paper["gflops_fwd"]),
+        *_against(rung["gflops_fwd"] - rung["gflops_scan_fwd"], paper["gflops_fwd"]),
         f"{rung['activation_bytes']['float32'] / 1e6:.4g}",
         paper["label"],
-    )
+    ]
 
 
 def _against(ours: float, theirs: float | None) -> tuple[str, str]:
@@ -114,8 +107,6 @@ def _against(ours: float, theirs: float | None) -> tuple[str, str]:
 
 def _speed(rung: dict[str, Any]) -> str:
     speed = rung["measured"]
-    if speed is None:
-        return ""
     return (
         f"{rung['architecture']}-{rung['size']}: {speed['samples_per_second']:.4g} samples/s at batch "
         f"{speed['batch']} of {rung['px']} px on {speed['device']} ({speed['threads']} threads, "

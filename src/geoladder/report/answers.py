@@ -15,8 +15,8 @@ from geoladder.scaling.fit.trend import components, lack_of_fit, trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
+from geoladder.scaling.questions.compute import worth_of_decade
 from geoladder.scaling.questions.crossover import crossovers
-from geoladder.scaling.questions.frontier import worth_of_decade
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -86,7 +86,7 @@ def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, 
     crossings = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
     return {
         "shared_exponents": _or_reason(lambda: shared_exponents("chinchilla", points, level)),
-        "crossovers": [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in crossings],
+        "crossovers": crossings,
     }
 
 

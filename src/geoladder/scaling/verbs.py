@@ -2,10 +2,9 @@
 
 import hashlib
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,15 +18,15 @@ if TYPE_CHECKING:
 
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
-    from geoladder.scaling.fit.resample import Kind
-    from geoladder.scaling.laws.loss import Kind as LossKind
-    from geoladder.scaling.questions.frontier import Estimate
+    from geoladder.scaling.laws.forms import Form
 
 HUBER_DELTA = 1e-3
+Kind = Literal["case", "cell", "residual"] | None
 RunsCsv = Annotated[Path, Parameter(help="CSV, one row per run")]
 FitJson = Annotated[Path, Parameter(help="JSON written by `geoladder fit`")]
 Report = Annotated[Path | None, Parameter(help="JSON to write")]
 Level = Annotated[float, Parameter(help="of the intervals")]
+Forms = Annotated[str, Parameter(help=f"laws, separated by commas: {', '.join(LAW_NAMES)}")]
 LossName = Annotated[str, Parameter(help=f"what is minimised: {', '.join(LOSS_NAMES)}")]
 
 
@@ -43,9 +42,9 @@ class Runs:
     seed_col: Annotated[str | None, Parameter(help="column of seeds: repeats of a cell")] = None
     sd_col: Annotated[str | None, Parameter(help="column of standard errors of y")] = None
     exclude: Annotated[
-        list[str],
+        tuple[str, ...],
         Parameter(help="leave out rows, such as 'y > 5' (names with spaces in `backticks`); repeatable"),
-    ] = field(default_factory=list)
+    ] = ()
 
     def read(self, csv: Path) -> "tuple[pd.DataFrame, list[dict[str, Any]]]":
         """The CSV without the rows excluded, and those rows with the expression that excluded them.
@@ -69,20 +68,13 @@ class Runs:
             table = table.drop(rows)
         return table, excluded
 
-    def columns(self, form: str) -> dict[str, str]:
-        """Column of each role a law has."""
-        from geoladder.scaling.laws.forms import form_of
-
-        columns = {"n": self.n, "d": self.d, "u": self.u}
-        return {role: column for role in form_of(form).variables or ("n",) if (column := columns[role])}
-
-    def points(self, table: "pd.DataFrame", form: str) -> "Points":
-        """The checked runs a law is fitted to; raises Refusal."""
+    def points(self, table: "pd.DataFrame", law: "Form") -> "tuple[dict[str, str], Points]":
+        """Column of each role a law has, and the checked runs it is fitted to; raises Refusal."""
         from geoladder.scaling.fit.points import read_points
-        from geoladder.scaling.laws.forms import form_of
 
-        columns = self.columns(form)
-        return read_points(table, form_of(form), columns, self.y, seed=self.seed_col, sd=self.sd_col)
+        named = {"n": self.n, "d": self.d, "u": self.u}
+        columns = {role: column for role in law.variables or ("n",) if (column := named[role])}
+        return columns, read_points(table, law, columns, self.y, seed=self.seed_col, sd=self.sd_col)
 
 
 @Parameter(name="*")
@@ -90,15 +82,13 @@ class Runs:
 class Fitting:
     """How laws are fitted."""
 
-    fix: Annotated[list[str], Parameter(help="hold a parameter, NAME=VALUE; repeatable")] = field(
-        default_factory=list
-    )
+    fix: Annotated[tuple[str, ...], Parameter(help="hold a parameter, NAME=VALUE; repeatable")] = ()
     delta: Annotated[float | None, Parameter(help="of the Huber loss (default 1e-3)")] = None
     bootstrap: Annotated[int, Parameter(help="resamples; 0 for none")] = 4000
     level: Level = 0.95
     rng: Annotated[int, Parameter(help="seed of the bootstrap")] = 42
 
-    def settings(self, loss: str, kind: "Kind | None" = None) -> "Settings":
+    def settings(self, loss: str, kind: Kind = None) -> "Settings":
         """Settings of a fit that minimises `loss`; raises GeoladderError for options that make no sense."""
         from geoladder.scaling.fit.fit import Settings
         from geoladder.scaling.laws.loss import Loss
@@ -116,32 +106,28 @@ class Fitting:
             except ValueError:
                 raise GeoladderError(f"--fix {text}: write NAME=VALUE, such as --fix E=1.7") from None
         usual = HUBER_DELTA if loss == "huber" else float("inf")
-        return Settings(
-            loss=Loss(cast("LossKind", loss), usual if self.delta is None else self.delta),
-            bootstrap=self.bootstrap,
-            kind=kind,
-            level=self.level,
-            rng=self.rng,
-            fixed=fixed,
-        )
+        minimised = Loss(loss, usual if self.delta is None else self.delta)  # type: ignore[arg-type]  # checked there
+        return Settings(minimised, self.bootstrap, kind, level=self.level, rng=self.rng, fixed=fixed)
 
 
-def _provenance(source: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What was read, with its checksum, with which settings and versions."""
+def _write(out: Path | None, report: dict[str, Any], source: Path, settings: dict[str, Any]) -> None:
+    """Write a report, with what was read, its checksum, and with which settings and versions; no file, no report."""
     from importlib.metadata import version
 
-    return {
+    if out is None:
+        return
+    provenance = {
         "source": str(source),
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-        "settings": dict(settings),
+        "settings": settings,
         "geoladder": __version__,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("numpy", "scipy", "numba")},
     }
+    write_json(out, report | {"provenance": provenance})
 
 
 RUNS, FITTING = Runs(), Fitting()
-LAWS = "constant,product,chinchilla_tied,chinchilla"
 
 
 def fit(
@@ -154,24 +140,23 @@ def fit(
     form: Annotated[str, Parameter(help=f"the law: {', '.join(LAW_NAMES)}")] = "chinchilla",
     loss: LossName = "huber",
     bootstrap_kind: Annotated[
-        Literal["case", "cell", "residual"] | None,
-        Parameter(help="what is redrawn (default: by the number of runs and seeds)"),
+        Kind, Parameter(help="what is redrawn (default: by the number of runs and seeds)")
     ] = None,
 ) -> None:
     """Fit a scaling law to a CSV of runs."""
     from geoladder.scaling.fit import record
     from geoladder.scaling.fit.fit import fit_points
     from geoladder.scaling.fit.points import Refusal
-    from geoladder.scaling.fit.result import Status
     from geoladder.scaling.laws.forms import form_of
 
     law = form_of(form)
     table, excluded = runs.read(points)
-    result = fit_points(law, runs.points(table, form), fitting.settings(loss, bootstrap_kind))
+    _, checked = runs.points(table, law)
+    result = fit_points(law, checked, fitting.settings(loss, bootstrap_kind))
     settings = asdict(runs) | asdict(fitting) | {"form": form, "loss": loss, "bootstrap_kind": bootstrap_kind}
-    record.write(result, out, excluded=excluded, provenance=_provenance(points, settings))
+    _write(out, record.to_json(result) | {"excluded": excluded}, points, settings)
     print(record.summary(result))  # noqa: T201
-    if result.status is Status.NOT_IDENTIFIED:
+    if not result.params:
         raise Refusal(f"{law.equation} was not fitted; {out} holds the reasons and no parameters")
 
 
@@ -192,21 +177,14 @@ def predict(
 
     law = record.read(fit)
     roles = form_of(law.form).variables
-    sizes = {
-        role: np.array([size])
-        for role, size in (("n", n), ("d", d), ("u", u))
-        if role in roles and size is not None
-    }
+    sizes = {role: np.array([size]) for role, size in (("n", n), ("d", d), ("u", u)) if size is not None}
     if law.params and set(roles) - set(sizes):
         raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
     line = f"y = {law.predict(**sizes)[0]:.6g}"
     if law.draws:
-        band, run = law.band(level, **sizes), law.prediction(level, **sizes)
-        line += (
-            f"; the law [{band[0][0]:.6g}, {band[1][0]:.6g}], a new run [{run[0][0]:.6g}, {run[1][0]:.6g}]"
-        )
-    decades = law.decades_outside(**sizes)[0]
-    if decades > 0:
+        band, run = np.ravel(law.band(level, **sizes)), np.ravel(law.prediction(level, **sizes))
+        line += f"; the law [{band[0]:.6g}, {band[1]:.6g}], a new run [{run[0]:.6g}, {run[1]:.6g}]"
+    if (decades := law.decades_outside(**sizes)[0]) > 0:
         line += f"; {decades:.1f} decades outside the sizes fitted"
     print(line)  # noqa: T201
 
@@ -217,7 +195,7 @@ def compare(
     runs: Runs = RUNS,
     fitting: Fitting = FITTING,
     *,
-    forms: Annotated[str, Parameter(help=f"laws, separated by commas: {', '.join(LAW_NAMES)}")] = LAWS,
+    forms: Forms = "constant,product,chinchilla_tied,chinchilla",
     loss: LossName = "log_squared",
     by: Annotated[
         str | None,
@@ -228,33 +206,28 @@ def compare(
     """Say which law fits best, and whether it predicts the largest runs."""
     from geoladder.scaling.fit.fit import fit_points
     from geoladder.scaling.laws.forms import form_of
-    from geoladder.scaling.questions.compare import shared_exponents
-    from geoladder.scaling.questions.contest import contest
+    from geoladder.scaling.questions.compare import contest, shared_exponents
     from geoladder.scaling.questions.crossover import crossovers
 
     table, excluded = runs.read(points)
     laws = [name.strip() for name in forms.split(",")]
-    richest = max(laws, key=lambda name: len(form_of(name).variables))
-    checked, settings = runs.points(table, richest), fitting.settings(loss)
-    outcome = contest(table, checked, laws, runs.columns(richest), runs.y, settings, runs.seed_col)
+    richest, last = max(map(form_of, laws), key=lambda law: len(law.variables)), form_of(laws[-1])
+    columns, checked = runs.points(table, richest)
+    settings = fitting.settings(loss)
+    outcome = contest(table, checked, laws, columns, runs.y, settings, runs.seed_col)
     lines, shared, crossings = outcome.lines(), None, []
     if by:
         if by not in table:
             raise GeoladderError(f"no column {by}; there are: {', '.join(map(str, table.columns))}")
-        groups = {str(group): runs.points(rows, laws[-1]) for group, rows in table.groupby(by)}
-        shared = shared_exponents(laws[-1], groups, settings.level)
-        fits = {group: fit_points(form_of(laws[-1]), rows, settings) for group, rows in groups.items()}
-        crossings = crossovers(fits)
-        lines += [shared.verdict, *(f"{a} (1) and {b} (2): {cross.verdict}" for a, b, cross in crossings)]
+        groups = {str(group): runs.points(rows, last)[1] for group, rows in table.groupby(by)}
+        shared = shared_exponents(last.name, groups, settings.level)
+        crossings = crossovers({group: fit_points(last, rows, settings) for group, rows in groups.items()})
+        lines.append(shared.verdict)
+        lines += [f"{c['first']} (1) and {c['second']} (2): {c['verdict']}" for c in crossings]
     print("\n".join(lines))  # noqa: T201
-    if out:
-        report = asdict(outcome) | {
-            "shared_exponents": shared and asdict(shared),
-            "crossovers": [{"first": a, "second": b, **asdict(cross)} for a, b, cross in crossings],
-            "excluded": excluded,
-        }
-        options = asdict(runs) | asdict(fitting) | {"forms": forms, "loss": loss, "by": by}
-        write_json(out, report | {"provenance": _provenance(points, options)})
+    answers = {"shared_exponents": shared and asdict(shared), "crossovers": crossings, "excluded": excluded}
+    options = asdict(runs) | asdict(fitting) | {"forms": forms, "loss": loss, "by": by}
+    _write(out, asdict(outcome) | answers, points, options)
 
 
 def frontier(
@@ -267,17 +240,16 @@ def frontier(
 ) -> None:
     """Find the best sizes for a budget, from a fitted law."""
     from geoladder.scaling.fit import record
-    from geoladder.scaling.questions.frontier import allocate
+    from geoladder.scaling.questions.compute import allocate
 
     law = record.read(fit)
     allocations = [allocate(law, budget, flops_per) for budget in flops]
     for best in allocations:
         far = f"; {' and '.join(best.outside)} outside the sizes fitted" if best.outside else ""
-        print(f"C = {best.flops:.3g}: N = {_said(best.n)}, D = {_said(best.d)}, y = {_said(best.y)}{far}")  # noqa: T201
-    print(f"N* grows as C^{_said(allocations[0].exponent)}")  # noqa: T201
-    if out:
-        source = _provenance(fit, {"flops": flops, "flops_per": flops_per})
-        write_json(out, {"allocations": [asdict(best) for best in allocations], "provenance": source})
+        print(f"C = {best.flops:.3g}: N = {best.n}, D = {best.d}, y = {best.y}{far}")  # noqa: T201
+    print(f"N* grows as C^{allocations[0].exponent}")  # noqa: T201
+    report = {"allocations": [asdict(best) for best in allocations]}
+    _write(out, report, fit, {"flops": flops, "flops_per": flops_per})
 
 
 def isoflop(
@@ -292,22 +264,18 @@ def isoflop(
     out: Report = None,
 ) -> None:
     """Find the best N of each budget from runs alone, and how it grows."""
-    from geoladder.scaling.questions.isoflop import isoflop as minima_of
+    from geoladder.scaling.questions.compute import Estimate
+    from geoladder.scaling.questions.compute import isoflop as minima_of
 
     curves = minima_of(Runs().read(points)[0], flops, n, y, level=level, rng=rng)
     for best in curves.minima:
-        ends = "" if best.low is None else f" [{best.low:.3g}, {best.high:.3g}]"
-        far = "" if best.inside else "; outside the sizes run"
-        print(f"C = {best.flops:.3g}: N = {best.n:.3g}{ends}, y = {best.y:.3g} of {best.points} runs{far}")  # noqa: T201
-    line = curves.line
-    if line is None:
-        print("fewer than two budgets have a minimum inside the sizes run: no exponent")  # noqa: T201
+        size, far = Estimate(best.n, best.low, best.high), "" if best.inside else "; outside the sizes run"
+        print(f"C = {best.flops:.3g}: N = {size}, y = {best.y:.3g} of {best.points} runs{far}")  # noqa: T201
+    if line := curves.line:
+        print(f"N* = {line.coefficient:.3g} C^{Estimate(line.slope, line.low, line.high)}")  # noqa: T201
     else:
-        ends = "" if line.low is None else f" [{line.low:.3g}, {line.high:.3g}]"
-        print(f"N* = {line.coefficient:.3g} C^{line.slope:.3g}{ends}")  # noqa: T201
-    if out:
-        settings = {"flops": flops, "n": n, "y": y, "level": level, "rng": rng}
-        write_json(out, asdict(curves) | {"provenance": _provenance(points, settings)})
+        print("fewer than two budgets have a minimum inside the sizes run: no exponent")  # noqa: T201
+    _write(out, asdict(curves), points, {"flops": flops, "n": n, "y": y, "level": level, "rng": rng})
 
 
 def claims(
@@ -323,10 +291,3 @@ def claims(
 
     for verdict in run_claims(claims, table, out, level):
         print(f"{verdict.id}: {verdict.verdict}. {verdict.as_plotted}. {verdict.reason}".strip())  # noqa: T201
-
-
-def _said(estimate: "Estimate") -> str:
-    if estimate.low is None:
-        return f"{estimate.value:.3g}"
-    high = "unbounded" if estimate.high is None else f"{estimate.high:.3g}"
-    return f"{estimate.value:.3g} [{estimate.low:.3g}, {high}]"

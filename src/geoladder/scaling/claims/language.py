@@ -3,41 +3,33 @@
 A file is a YAML list. A claim says that one *arm* (corpus, architecture, size) has less error than another, or the
 least of a set::
 
-    - id: C1
+    - id: C1                                                    # short, unique in its file
       text: The 44M U-Net pretrained on MajorTOM beats the one pretrained on Globe on roads at every n.
-      source: arXiv 2506.14765 v1
-      better: {architecture: unet, size: 44M, corpus: majortom}
+      source: arXiv 2506.14765 v1                               # who said it, and where
+      better: {architecture: unet, size: 44M, corpus: majortom} # the arms said to have less error
       than: {architecture: unet, size: 44M, corpus: globe}      # or: best: {...} with among: {...} or among: all
-      on: {task: roads, n: [50, 100, 500, 1000, 5000]}          # or n: all, the default
-      scope: every                                              # every | most | mean
+      on: {task: roads, n: [50, 100, 500, 1000, 5000]}          # or n: all, the default; metric likewise
+      scope: every                                              # every | most comparisons | mean (of log error)
       margin: 0.01                                              # optional: not worse by more than 1 %
       note: what of the sentence is not tested                  # optional
 
 All else being equal: a column that neither selector names has to be equal in the two arms that are compared.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields
+from math import log1p
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from geoladder.errors import GeoladderError
-from geoladder.suggest import nearest
-
-STRICT = ConfigDict(extra="forbid")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans: plain YAML 1.1 reads the key `on` as True."""
+    """YAML in which every value is text: plain YAML reads the key `on` as True, and the size 44 as a number."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012  (as PyYAML declares it)
-        letter: [(tag, pattern) for tag, pattern in patterns if letter in "tTfF" or not tag.endswith(":bool")]
-        for letter, patterns in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (merge keys)
 
 
 class Arm(NamedTuple):
@@ -52,35 +44,28 @@ class Arm(NamedTuple):
         return "/".join(self)
 
 
-def _unless_all(value: object) -> object:
-    return None if value == "all" else value
-
-
 def _names(value: object) -> tuple[str, ...]:
-    """A name, or a list of names, as a tuple; numbers become text (`size: 44`)."""
-    items = value if isinstance(value, list | tuple) else [value]
-    if not items or any(isinstance(i, bool) or not isinstance(i, str | int | float) for i in items):
+    """A name, or a list of names."""
+    names = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not names or not all(isinstance(name, str) for name in names):
         raise ValueError("must be a name or a list of names")
-    return tuple(str(i) for i in items)
+    return names
 
 
 def _counts(value: object) -> tuple[int, ...]:
-    """An n, or a list of them, as a tuple."""
-    items = value if isinstance(value, list | tuple) else [value]
-    if not items or any(isinstance(i, bool) or not isinstance(i, int) or i <= 0 for i in items):
+    """An n, or a list of them."""
+    counts = value if isinstance(value, list | tuple) else (value,)
+    if not counts or not all(str(count).isdecimal() and int(count) > 0 for count in counts):
         raise ValueError("must be 'all', a positive integer or a list of them")
-    return tuple(items)
+    return tuple(int(count) for count in counts)
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)] | None
-NamesOrAll = Annotated[Names, BeforeValidator(_unless_all)]
-CountsOrAll = Annotated[
-    Annotated[tuple[int, ...], BeforeValidator(_counts)] | None, BeforeValidator(_unless_all)
-]
+Counts = Annotated[tuple[int, ...], BeforeValidator(_counts)] | None
+UNLESS_ALL = BeforeValidator(lambda value: None if value == "all" else value)
 
 
-@dataclass(frozen=True, config=STRICT)
-class Selector:
+class Selector(BaseModel, frozen=True, extra="forbid"):
     """Which arms: the allowed values of each column; None is any."""
 
     corpus: Names = None
@@ -89,31 +74,19 @@ class Selector:
 
     def matches(self, arm: Arm) -> bool:
         """Whether an arm has one of the allowed values in every column."""
-        return all(
-            allowed is None or value in allowed
-            for allowed, value in zip((self.corpus, self.architecture, self.size), arm, strict=True)
-        )
+        return all(allowed is None or value in allowed for (_, allowed), value in zip(self, arm, strict=True))
 
     def __str__(self) -> str:
         """As in YAML, of the columns it names."""
-        named = ((column, getattr(self, column)) for column in Arm._fields)
-        return "{" + ", ".join(f"{column}: {' or '.join(v)}" for column, v in named if v) + "}"
+        return "{" + ", ".join(f"{column}: {' or '.join(names)}" for column, names in self if names) + "}"
 
 
-def _all_or_selector(value: object) -> object:
-    return {} if value == "all" else value
-
-
-Among = Annotated[Selector | None, BeforeValidator(_all_or_selector)]
-
-
-@dataclass(frozen=True, config=STRICT)
-class Where:
+class Where(BaseModel, frozen=True, extra="forbid"):
     """Where a claim is made; None is everywhere that the table can tell."""
 
-    task: NamesOrAll = None
-    n: CountsOrAll = None
-    metric: NamesOrAll = None
+    task: Annotated[Names, UNLESS_ALL] = None
+    n: Annotated[Counts, UNLESS_ALL] = None
+    metric: Annotated[Names, UNLESS_ALL] = None
 
     def matches(self, task: str, metric: str, n: int) -> bool:
         """Whether a task, metric and n are among those of the claim."""
@@ -121,31 +94,19 @@ class Where:
         return all(allowed is None or value in allowed for allowed, value in pairs)
 
 
-@dataclass(frozen=True, config=STRICT)
-class Claim:
-    """One claim: `better` than `than`, or `best` among `among`.
+Text = Annotated[str, Field(min_length=1)]
 
-    Attributes:
-        id: short name, unique in its file.
-        text: the sentence.
-        source: who said it, and where.
-        better: the arms said to have less error.
-        than: the arms said to have more.
-        best: the arms said to have the least error ...
-        among: ... of these (`all`: of all in the table).
-        on: tasks and n.
-        scope: at `every` comparison, at `most` of them, or in the `mean` over them (of log error).
-        margin: if given, "not worse by more than this" (relative; 0.01 is 1 %) takes the place of "better".
-        note: what of the sentence is not tested.
-    """
 
-    id: Annotated[str, Field(min_length=1)]
-    text: Annotated[str, Field(min_length=1)]
-    source: Annotated[str, Field(min_length=1)]
+class Claim(BaseModel, frozen=True, extra="forbid"):
+    """One claim, `better` than `than` or `best` among `among`; the module's example says what each field holds."""
+
+    id: Text
+    text: Text
+    source: Text
     better: Selector | None = None
     than: Selector | None = None
     best: Selector | None = None
-    among: Among = None
+    among: Annotated[Selector | None, BeforeValidator(lambda value: {} if value == "all" else value)] = None
     on: Where = Where()
     scope: Literal["every", "most", "mean"] = "every"
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -153,8 +114,8 @@ class Claim:
 
     @model_validator(mode="after")
     def _one_form(self) -> "Claim":
-        given = tuple(key for key in ("better", "than", "best", "among") if getattr(self, key) is not None)
-        if given not in {("better", "than"), ("best", "among")}:
+        given = [key for key in ("better", "than", "best", "among") if getattr(self, key) is not None]
+        if given not in (["better", "than"], ["best", "among"]):
             raise ValueError(
                 f"needs either better and than, or best and among (got {', '.join(given) or 'none'})"
             )
@@ -164,25 +125,21 @@ class Claim:
         return self
 
     @property
-    def first(self) -> Selector:
-        """The arms the claim favours."""
-        return self.better or self.best or Selector()
+    def sides(self) -> tuple[Selector, Selector]:
+        """The arms the claim favours, and those they are compared with."""
+        return self.better or self.best or Selector(), self.than or self.among or Selector()
 
     @property
-    def second(self) -> Selector:
-        """The arms they are compared with."""
-        return self.than or self.among or Selector()
-
-
-_BLOCKS: Mapping[str, type] = {"on": Where} | dict.fromkeys(("better", "than", "best", "among"), Selector)
-_CLAIM = TypeAdapter(Claim)
+    def limit(self) -> float:
+        """Log ratio of errors below which the claim is true."""
+        return log1p(self.margin or 0.0)
 
 
 def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
-    where = ".".join(str(step) for step in error["loc"])
-    if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        block = _BLOCKS.get(str(error["loc"][0]), Claim) if len(error["loc"]) > 1 else Claim
-        return f"{where}: unknown key; allowed are: {', '.join(f.name for f in fields(block))}"
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        block = Claim if len(error["loc"]) == 1 else Where if error["loc"][0] == "on" else Selector
+        return f"{where}: unknown key; allowed are: {', '.join(block.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing" or not where:
         return f"{where}: {message}".removeprefix(": ")
@@ -192,10 +149,10 @@ def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
 def _parse(raw: object, place: int, path: Path) -> Claim:
     if not isinstance(raw, dict):
         raise GeoladderError(f"{path}: claim number {place} must be a mapping with an id, got {raw!r}")
-    name = f"claim {raw['id']}" if "id" in raw else f"claim number {place}"
     try:
-        return _CLAIM.validate_python(raw)
+        return Claim.model_validate(raw)
     except ValidationError as problem:
+        name = f"claim {raw['id']}" if "id" in raw else f"claim number {place}"
         lines = "\n".join(f"  {_explain(error)}" for error in problem.errors())
         raise GeoladderError(f"{path}: {name} is not valid:\n{lines}") from None
 
@@ -222,12 +179,3 @@ def load_claims(path: Path | str) -> list[Claim]:
     if repeated := [name for name in ids if ids.count(name) > 1]:
         raise GeoladderError(f"{path}: the id {repeated[0]} is used twice; ids must be unique")
     return claims
-
-
-def no_such(selector: Selector, arms: list[Arm]) -> str:
-    """Why a selector matches none of these arms: the first column whose value none of them has."""
-    for column in Arm._fields:
-        wanted, values = getattr(selector, column), {getattr(arm, column) for arm in arms}
-        if wanted is not None and not values & set(wanted):
-            return f"no run has {column} {' or '.join(wanted)}{nearest(wanted[0], values) if values else ''}"
-    return "no run has these together"

@@ -17,11 +17,10 @@ import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.scaling.claims.inference import Tested, count_hits, examine, holm
+from geoladder.scaling.claims import inference
+from geoladder.scaling.claims.inference import Comparison, Outcome, load_runs
 from geoladder.scaling.claims.language import Claim, load_claims
-from geoladder.scaling.claims.pairs import Comparison, Runs, comparisons, load_runs, read_runs, unmatched
 
-__all__ = ["Claim", "Verdict", "evaluate", "load_claims", "load_runs", "run_claims", "verdict_table"]
 log = logging.getLogger(__name__)
 
 Answer = Literal["holds", "fails", "undecided", "untested"]
@@ -32,8 +31,6 @@ class Verdict:
     """What the runs say of one claim.
 
     Attributes:
-        id: of the claim.
-        text: of the claim.
         verdict: holds, fails, undecided, or untested where no runs match.
         as_plotted: how many comparisons point the claimed way, noise or not.
         comparisons: pairs of arms at one task and n.
@@ -51,15 +48,15 @@ class Verdict:
     id: str
     text: str
     verdict: Answer
-    as_plotted: str
-    comparisons: int
-    seeds: int
-    effect_percent: float | None
-    low_percent: float | None
-    high_percent: float | None
-    p: float | None
-    p_adjusted: float | None
-    reason: str
+    as_plotted: str = ""
+    comparisons: int = 0
+    seeds: int = 0
+    effect_percent: float | None = None
+    low_percent: float | None = None
+    high_percent: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    reason: str = ""
     details: tuple[Comparison, ...] = ()
 
 
@@ -72,79 +69,62 @@ def evaluate(claims: Sequence[Claim], table: pd.DataFrame, level: float = 0.95) 
         level: of the intervals, and one minus the chance of any wrong verdict among all.
 
     Raises:
-        GeoladderError: a level outside (0, 1), or a bad table (see `pairs.read_runs`).
+        GeoladderError: a level outside (0, 1), or a bad table (see `read_runs`).
     """
     if not 0 < level < 1:
         raise GeoladderError(f"level must lie between 0 and 1, got {level}")
-    runs = read_runs(table)
-    pairs = [(claim, comparisons(claim, runs)) for claim in claims]
-    tested = [examine(claim, compared, level) if compared else None for claim, compared in pairs]
-    adjusted = iter(holm([p for t in tested if t and t.p for p in t.p]))
-    verdicts = []
-    for claim, t in zip(claims, tested, strict=True):
-        if t is None:
-            verdicts.append(_untested(claim, runs))
-        else:
-            verdicts.append(_verdict(t, (next(adjusted), next(adjusted)) if t.p else None, 1 - level))
-    return verdicts
+    runs = inference.read_runs(table)
+    pairs = [inference.comparisons(claim, runs) for claim in claims]
+    outcomes = {
+        k: inference.examine(claims[k], compared, level) for k, compared in enumerate(pairs) if compared
+    }
+    adjusted = iter(inference.holm([p for outcome in outcomes.values() for p in outcome.p]))
+    return [
+        _verdict(claim, pairs[k], outcomes[k], [next(adjusted) for _ in outcomes[k].p], 1 - level)
+        if k in outcomes
+        else Verdict(claim.id, claim.text, "untested", reason=inference.unmatched(claim, runs))
+        for k, claim in enumerate(claims)
+    ]
 
 
-def _untested(claim: Claim, runs: Runs) -> Verdict:
-    reason = unmatched(claim, runs)
-    return Verdict(claim.id, claim.text, "untested", "", 0, 0, None, None, None, None, None, reason)
-
-
-def _verdict(tested: Tested, adjusted: tuple[float, float] | None, alpha: float) -> Verdict:
-    claim, compared, mean = tested.claim, tested.compared, tested.mean
+def _verdict(
+    claim: Claim, compared: list[Comparison], outcome: Outcome, adjusted: list[float], alpha: float
+) -> Verdict:
+    effect, low, high, both, seeds, obstacle = outcome
+    side = int(both[1] < both[0]) if both else 0
+    p, p_adjusted = (both[side], adjusted[side]) if both else (None, None)
     answer: Answer = "undecided"
-    reason, p, p_adjusted = tested.obstacle, None, None
-    if tested.p is not None and adjusted is not None:
-        side = 0 if tested.p[0] <= tested.p[1] else 1
-        p, p_adjusted = tested.p[side], adjusted[side]
-        answer, reason = _decide(tested, side == 0, p_adjusted <= alpha)
-    return Verdict(
-        claim.id,
-        claim.text,
-        answer,
-        _as_plotted(claim, compared),
-        len(compared),
-        tested.seeds,
-        _percent(mean.effect),
-        None if mean.low is None else _percent(mean.low),
-        None if mean.high is None else _percent(mean.high),
-        p,
-        p_adjusted,
-        reason,
-        tuple(compared),
-    )
+    reason = obstacle or "no significant difference in either direction"
+    if p_adjusted is not None and p_adjusted <= alpha:
+        answer, reason = _decide(claim, compared, side == 0)
+    head = claim.id, claim.text, answer, _as_plotted(claim, compared), len(compared), seeds
+    ends = None if low is None else _percent(low), None if high is None else _percent(high)
+    return Verdict(*head, _percent(effect), *ends, p, p_adjusted, reason, tuple(compared))
 
 
-def _decide(tested: Tested, favoured: bool, significant: bool) -> tuple[Answer, str]:
-    """The answer and its reason, once the direction with the smaller p is known."""
-    claim, compared = tested.claim, tested.compared
-    extreme = max(compared, key=lambda c: c.effect)
-    shown = f"{extreme} ({_percent(extreme.effect):+.2g} %)"
-    if not significant:
-        return "undecided", tested.obstacle or "no significant difference in either direction"
+def _decide(claim: Claim, compared: list[Comparison], favoured: bool) -> tuple[Answer, str]:
+    """The answer and its reason, once a direction is significant."""
     if claim.scope == "every":
+        extreme = max(compared, key=lambda c: c.effect)
+        shown = f"{extreme.cell[0]} n={extreme.cell[2]} against {extreme.than} ({_percent(extreme.effect):+.2g} %)"
         return ("holds", f"weakest at {shown}") if favoured else ("fails", f"worst at {shown}")
-    hits, total = count_hits(claim, compared)
+    hits, total = inference.count_hits(claim, compared)
     if claim.scope == "most" and favoured != (2 * hits > total):
         return "undecided", "the mean and the count of comparisons disagree"
     return ("holds", "the mean is as claimed") if favoured else ("fails", "the mean is the opposite")
 
 
 def _as_plotted(claim: Claim, compared: list[Comparison]) -> str:
-    hits, total = count_hits(claim, compared)
-    ties = sum(abs(c.effect) <= 1e-12 for c in compared)
-    tied = f" ({ties} equal)" if ties else ""
+    hits, total = inference.count_hits(claim, compared)
+    better = sum(c.effect < -inference.TIE for c in compared)
+    ties = sum(abs(c.effect) <= inference.TIE for c in compared)
     if claim.margin is not None:
-        better = sum(c.effect < -1e-12 for c in compared)
         within = f"{hits}/{total} not worse by more than {100 * claim.margin:g} %"
         return f"{within} (better {better}, equal {ties}, worse {len(compared) - better - ties})"
-    if claim.best:
-        return f"best in {hits}/{total}{tied}"
-    return f"{hits}/{total} comparisons in the claimed direction{tied}"
+    count = (
+        f"best in {hits}/{total}" if claim.best else f"{hits}/{total} comparisons in the claimed direction"
+    )
+    return f"{count} ({ties} equal)" if ties else count
 
 
 def _percent(log_ratio: float) -> float:
@@ -154,8 +134,7 @@ def _percent(log_ratio: float) -> float:
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """One row a claim, in the order given, with every field of `Verdict` but `details`."""
     columns = [field.name for field in fields(Verdict) if field.name != "details"]
-    rows = [[getattr(verdict, column) for column in columns] for verdict in verdicts]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame([vars(verdict) for verdict in verdicts], columns=columns)
     numbers = [c for c in columns if c.endswith("percent") or c.startswith("p")]
     return table.astype(dict.fromkeys(numbers, float))
 

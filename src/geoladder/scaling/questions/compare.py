@@ -1,40 +1,39 @@
-"""Which law? Akaike weights over forms, and whether groups of runs share exponents."""
+"""Which law? Akaike weights over forms, the best put to the test, and whether groups of runs share exponents."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from scipy import optimize, stats
 
+from geoladder.scaling.fit.extrapolate import Held, hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.result import Status
+from geoladder.scaling.fit.trend import Components, Trend, components, trend
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import PowerSum, form_of
 from geoladder.scaling.laws.loss import Loss
 
 UNDECIDED = 2.0
 """Laws whose AICc differ by less are not told apart (Burnham & Anderson 2002, section 2.6)."""
+QUICK = Settings(bootstrap=0, profile=False)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One law among several.
+    """One law among several: its AICc, how far that is above the best, and its Akaike weight.
 
-    Attributes:
-        form: its name.
-        aicc: None where undefined.
-        delta: AICc above the best.
-        weight: Akaike weight among the candidates that have one.
-        reason: why there is no AICc.
+    All three are None where there is no AICc, for the reason given.
     """
 
     form: str
-    aicc: float | None
-    delta: float | None
-    weight: float | None
-    reason: str
+    aicc: float | None = None
+    delta: float | None = None
+    weight: float | None = None
+    reason: str = ""
 
 
 def aicc(squares: float, points: int, parameters: int) -> float | None:
@@ -57,23 +56,23 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
     """
     if settings.loss.kind == "huber":
         raise Refusal("AICc compares likelihoods of least-squares fits; compare with --loss log_squared")
-    criteria: dict[str, tuple[float | None, str]] = {}
+    refused, usable = [], {}
     for name in dict.fromkeys(form_of(form).name for form in forms):
         fit = fit_points(form_of(name), read, settings)
         if fit.objective is None:
-            criteria[name] = None, "; ".join(fit.identifiability.reasons)
+            refused.append(Candidate(name, reason="; ".join(fit.identifiability.reasons)))
             continue
         criterion = aicc(fit.objective, fit.n_points, len(fit.params) - len(settings.fixed))
-        undefined = f"AICc is undefined: {fit.n_points} points, {len(fit.params)} parameters"
-        criteria[name] = criterion, undefined if criterion is None else ""
-    values = np.array([c for c, _ in criteria.values() if c is not None])
-    total = np.exp(-0.5 * (values - values.min())).sum() if values.size else 1.0
-    rows = []
-    for name, (criterion, reason) in criteria.items():
-        delta = None if criterion is None else float(criterion - values.min())
-        weight = None if delta is None else float(np.exp(-0.5 * delta) / total)
-        rows.append(Candidate(name, criterion, delta, weight, reason))
-    return sorted(rows, key=lambda c: np.inf if c.aicc is None else c.aicc)
+        if criterion is None:
+            reason = f"AICc is undefined: {fit.n_points} points, {len(fit.params)} parameters"
+            refused.append(Candidate(name, reason=reason))
+        else:
+            usable[name] = criterion
+    delta = np.array(list(usable.values())) - min(usable.values(), default=0.0)
+    likelihood = np.exp(-0.5 * delta)
+    weight = likelihood / likelihood.sum()
+    candidates = map(Candidate, usable, usable.values(), delta.tolist(), weight.tolist())
+    return [*sorted(candidates, key=lambda c: c.delta or 0.0), *refused]
 
 
 def verdict(candidates: Sequence[Candidate]) -> str:
@@ -87,15 +86,69 @@ def verdict(candidates: Sequence[Candidate]) -> str:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Whether groups (architectures) share exponents.
+class Contest:
+    """Laws best first; trend of each size; the best law's runs held out along each of its sizes; its seeds."""
 
-    Attributes:
-        exponents: the shared ones.
-        p: of the F test of shared against separate exponents.
-        aicc_shared: criterion with shared exponents.
-        aicc_separate: criterion with separate ones.
-        verdict: a plain sentence.
+    laws: list[Candidate]
+    verdict: str
+    trends: list[Trend]
+    held_out: dict[str, Held]
+    seeds: Components | None
+
+    def lines(self) -> list[str]:
+        """For people."""
+        rows = [f"{'law':18} {'AICc':>10} {'delta':>8} {'weight':>7}"]
+        for c in self.laws:
+            numbers = c.reason if c.aicc is None else f"{c.aicc:10.2f} {c.delta:8.2f} {c.weight:7.3f}"
+            rows.append(f"{c.form:18} {numbers}")
+        rows += [self.verdict, *(t.verdict for t in self.trends)]
+        for role, hidden in self.held_out.items():
+            outcome = "; ".join(hidden.skipped)
+            if runs := hidden.runs:
+                errors = ", ".join(f"{100 * run.error:+.2f} %" for run in runs[:6])
+                hits = f"{sum(run.hit for run in runs)} of {len(runs)} hidden runs"
+                outcome = f"{hits} inside the prediction interval; errors {errors}"
+            rows.append(f"{self.laws[0].form} without the largest {role}: {outcome}")
+        if seeds := self.seeds:
+            errors = ", ".join(f"{k} {sd:.2g} ({seeds.plain[k]:.2g})" for k, sd in seeds.mixed.items())
+            rows.append(
+                f"scatter between seeds {seeds.sigma_seed:.2%}, between cells {seeds.sigma_cell:.2%}; "
+                f"standard errors with the cells' share (without): {errors}"
+            )
+        return rows
+
+
+def contest(
+    table: pd.DataFrame,
+    read: Points,
+    forms: Sequence[str],
+    columns: Mapping[str, str],
+    y: str,
+    settings: Settings,
+    seed: str | None = None,
+) -> Contest:
+    """Compare laws on a table, and put the best to the test: does the error fall, are the largest runs predicted?
+
+    `read` are the rows of the table, checked, with the `columns` of the law that has most roles; the bootstrap of
+    `settings` makes the prediction intervals.
+    """
+    blind = replace(settings, profile=False)
+    quick = replace(blind, bootstrap=0)
+    candidates = compare(read, forms, quick)
+    best = form_of(candidates[0].form)
+    roles = {role: columns[role] for role in best.variables}
+    held_out = {role: hold_out(table, best.name, roles, y, role, blind, seed=seed) for role in roles}
+    winner = fit_points(best, read, quick)
+    seeds = components(winner, read) if read.repeated and winner.params else None
+    trends = [trend(read, role, settings.level) for role in read.x]
+    return Contest(candidates, verdict(candidates), trends, held_out, seeds)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Whether groups (architectures) share exponents: the shared ones, and AICc with shared and with separate ones.
+
+    `p` is of the F test of shared against separate exponents.
     """
 
     exponents: dict[str, float]
@@ -114,17 +167,15 @@ def shared_exponents(form: str, groups: Mapping[str, Points], level: float = 0.9
     law = form_of(form)
     if not isinstance(law, PowerSum) or not law.exponents or len(groups) < 2:
         raise Refusal("sharing exponents needs a law with exponents and at least two groups")
-    settings = Settings(bootstrap=0, profile=False)
-    alone = {name: fit_points(law, read, settings) for name, read in groups.items()}
+    alone = {name: fit_points(law, read, QUICK) for name, read in groups.items()}
     for name, fit in alone.items():
         if fit.status is Status.NOT_IDENTIFIED:
             raise Refusal(f"{name}: {'; '.join(fit.identifiability.reasons)}")
     separate = sum(fit.objective or 0.0 for fit in alone.values())
     exponents = np.array([[fit.params[e] for e in law.exponents] for fit in alone.values()])
-    start = np.clip(np.median(exponents, axis=0), 0.02, 5.0)
     optimum = optimize.minimize(  # type: ignore[call-overload]  # the stubs know no array of unknown rank
-        lambda e: float(sum(_held(law, read, e) for read in groups.values())),
-        start,
+        lambda e: sum(_squares(law, read, e) for read in groups.values()),
+        np.clip(np.median(exponents, axis=0), 0.02, 5.0),
         method="Nelder-Mead",
         options={"xatol": 1e-7, "fatol": 1e-12},
     )
@@ -132,18 +183,17 @@ def shared_exponents(form: str, groups: Mapping[str, Points], level: float = 0.9
     points = sum(len(read.y) for read in groups.values())
     full = len(law.parameters) * len(groups)
     fewer = len(law.exponents) * (len(groups) - 1)
-    ratio = max(least - separate, 0.0) / fewer / (separate / max(points - full, 1))
-    p = float(stats.f.sf(ratio, fewer, max(points - full, 1)))
+    free = max(points - full, 1)
+    p = float(stats.f.sf(max(least - separate, 0.0) / fewer / (separate / free), fewer, free))
     common = dict(zip(law.exponents, optimum.x.tolist(), strict=True))
-    sentence = (
-        f"exponents differ between {', '.join(groups)} (p = {p:.3g})"
-        if p < 1 - level
-        else f"no difference of exponents seen between {', '.join(groups)} (p = {p:.2f})"
-    )
+    if p < 1 - level:
+        sentence = f"exponents differ between {', '.join(groups)} (p = {p:.3g})"
+    else:
+        sentence = f"no difference of exponents seen between {', '.join(groups)} (p = {p:.2f})"
     return Shared(common, p, aicc(least, points, full - fewer), aicc(separate, points, full), sentence)
 
 
-def _held(law: PowerSum, read: Points, exponents: Array) -> float:
+def _squares(law: PowerSum, read: Points, exponents: Array) -> float:
     """Least sum of squares with the exponents held; infinite outside their bounds."""
     if (exponents < 0).any() or (exponents > 8).any():
         return float("inf")
