@@ -1,7 +1,7 @@
 """What a study asks of its laws: trends, held-out runs, seeds, other laws, other losses, other architectures."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,37 +44,36 @@ def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> 
     Returns:
         JSON values by question; a question that cannot be answered holds its reason as text.
     """
-    quick = dataclasses.replace(settings, bootstrap=0, profile=False)
-    blind = dataclasses.replace(settings, bootstrap=max(settings.bootstrap, FEWEST_DRAWS), profile=False)
-    hidden = {
-        (form, role): hold_out(
-            table, form, COLUMNS, "y", role, blind, rolling=True, seed="seed", planned=PLANNED
-        )
-        for form in HELD_OUT
-        for role in read.x
-    }
+    quick = replace(settings, bootstrap=0, profile=False)
+    blind = replace(quick, bootstrap=max(settings.bootstrap, FEWEST_DRAWS))
     candidates = compare(read, FORMS, quick)
     answers: dict[str, Any] = {
-        "trend": {role: dataclasses.asdict(trend(read, role, settings.level)) for role in read.x},
+        "trend": {role: asdict(trend(read, role, settings.level)) for role in read.x},
         "held_out": [
-            {"form": form, "along": role, **dataclasses.asdict(runs)} for (form, role), runs in hidden.items()
+            {"form": form, "along": role}
+            | asdict(
+                hold_out(table, form, COLUMNS, "y", role, blind, rolling=True, seed="seed", planned=PLANNED)
+            )
+            for form in HELD_OUT
+            for role in read.x
         ],
-        "forms": {"verdict": verdict(candidates), "laws": [dataclasses.asdict(law) for law in candidates]},
+        "forms": {"verdict": verdict(candidates), "laws": [asdict(law) for law in candidates]},
     }
     if not fit.params:
         return answers
-    answers["lack_of_fit"] = dataclasses.asdict(lack_of_fit(fit, read, settings.level))
-    answers["seeds"] = _or_reason(lambda: components(fit, read))
-    answers["sensitivity"] = {
-        name: fit_points(form_of(fit.form), read, dataclasses.replace(quick, loss=loss)).params
-        for name, loss in LOSSES.items()
-    } | {"E held at 0": fit_points(form_of(fit.form), read, _without_floor(quick, read)).params}
+    # E cannot be held at 0 as a logarithm; a billionth of the smallest error is nothing.
+    variants = {name: replace(quick, loss=loss) for name, loss in LOSSES.items()}
+    variants["E held at 0"] = replace(quick, fixed={"E": 1e-9 * float(read.y.min())})
     centre = {role: float(np.exp(np.log(values).mean())) for role, values in read.x.items()}
-    answers["data_worth_of_a_decade_of_parameters"] = {
-        "at": centre,
-        **dataclasses.asdict(worth_of_decade(fit, centre["n"], centre["d"], settings.level)),
+    worth = worth_of_decade(fit, centre["n"], centre["d"], settings.level)
+    return answers | {
+        "lack_of_fit": asdict(lack_of_fit(fit, read, settings.level)),
+        "seeds": _or_reason(lambda: components(fit, read)),
+        "sensitivity": {
+            name: fit_points(form_of(fit.form), read, how).params for name, how in variants.items()
+        },
+        "data_worth_of_a_decade_of_parameters": {"at": centre} | asdict(worth),
     }
-    return answers
 
 
 def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, Any]:
@@ -86,18 +85,13 @@ def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, 
     crossings = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
     return {
         "shared_exponents": _or_reason(lambda: shared_exponents("chinchilla", points, level)),
-        "crossovers": [{"first": a, "second": b, **dataclasses.asdict(c)} for a, b, c in crossings],
+        "crossovers": [{"first": a, "second": b, **asdict(c)} for a, b, c in crossings],
     }
 
 
 def _or_reason(answer: Callable[[], "DataclassInstance"]) -> dict[str, Any] | str:
     """An answer as JSON values, or why the runs carry none."""
     try:
-        return dataclasses.asdict(answer())
+        return asdict(answer())
     except Refusal as problem:
         return str(problem)
-
-
-def _without_floor(settings: Settings, read: Points) -> Settings:
-    """E cannot be held at 0 as a logarithm; a billionth of the smallest error is nothing."""
-    return dataclasses.replace(settings, fixed={"E": 1e-9 * float(read.y.min())})

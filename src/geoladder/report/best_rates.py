@@ -40,12 +40,9 @@ def swept_losses(results: pd.DataFrame) -> pd.DataFrame:
         raise GeoladderError(
             "no run of a learning-rate sweep; run a study with a `sweep`, such as studies/lr.yaml"
         )
-    widths = [
-        rung(architecture, size).width
-        for architecture, size in zip(runs["architecture"], runs["size"], strict=True)
-    ]
-    bases = [ARCHITECTURES[architecture].base_width for architecture in runs["architecture"]]
-    table = runs.assign(width=widths, base_lr=runs["lr"] * widths / bases, loss=runs["value"])
+    rungs = list(zip(runs["architecture"], runs["size"], strict=True))
+    table = runs.assign(width=[rung(*names).width for names in rungs], loss=runs["value"])
+    table["base_lr"] = table["lr"] * table["width"] / [ARCHITECTURES[name].base_width for name, _ in rungs]
     columns = ["architecture", "size", "width", "base_lr", "seed", "loss"]
     return table[columns].sort_values(["architecture", "width", "base_lr", "seed"], ignore_index=True)
 
@@ -77,7 +74,6 @@ def _family(losses: pd.DataFrame) -> pd.DataFrame:
     best = [_vertex(np.log2(rates), mean) for mean in means]
     lowest = np.nanmin(means, axis=1)
     shared = int(np.nanargmin(np.log(means).sum(0)))
-    draws = _draws(grids, np.log2(rates))
     table = pd.DataFrame(names, columns=["architecture", "size", "width"]).assign(
         best_base_lr=[2.0**rate for rate, _ in best],
         at_edge=[edge for _, edge in best],
@@ -85,30 +81,23 @@ def _family(losses: pd.DataFrame) -> pd.DataFrame:
         shared_lr=rates[shared],
         regret=means[:, shared] / lowest - 1,
     )
+    draws = _draws([grid.to_numpy() for grid in grids], np.log2(rates))
     table[["best_low", "best_high"]] = 2.0 ** np.quantile(draws, TAILS, axis=1).T
     ratio = table["best_base_lr"].max() / table["best_base_lr"].min()
     low, high = 2.0 ** np.quantile(draws.max(0) - draws.min(0), TAILS)
-    return table.assign(ratio=ratio, ratio_low=low, ratio_high=high, verdict=_verdict(low, high))
+    verdict = "stays" if high <= ALLOWED else "moves" if low > ALLOWED else "undecided"
+    return table.assign(ratio=ratio, ratio_low=low, ratio_high=high, verdict=verdict)
 
 
-def _draws(grids: list[pd.DataFrame], log_rates: np.ndarray) -> np.ndarray:
+def _draws(grids: list[np.ndarray], log_rates: np.ndarray) -> np.ndarray:
     """Best log2 rates of the rungs (rungs, DRAWS) when the seeds of each are drawn again; NaN for a single seed."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    if min(map(len, grids)) < 2:
-        return np.full((len(grids), DRAWS), np.nan)
-    picks = (rng.integers(len(grid), size=(DRAWS, len(grid))) for grid in grids)
-    return np.array(
-        [
-            [_vertex(log_rates, grid.to_numpy()[seeds].mean(0))[0] for seeds in of_rung]
-            for grid, of_rung in zip(grids, picks, strict=True)
-        ]
-    )
-
-
-def _verdict(low: float, high: float) -> str:
-    if high <= ALLOWED:
-        return "stays"
-    return "moves" if low > ALLOWED else "undecided"
+    draws = np.full((len(grids), DRAWS), np.nan)
+    if min(map(len, grids)) > 1:
+        for place, grid in enumerate(grids):
+            for draw, seeds in enumerate(rng.integers(len(grid), size=(DRAWS, len(grid)))):
+                draws[place, draw], _ = _vertex(log_rates, grid[seeds].mean(0))
+    return draws
 
 
 def _vertex(log_rates: np.ndarray, losses: np.ndarray) -> tuple[float, bool]:

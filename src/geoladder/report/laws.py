@@ -12,7 +12,7 @@ import pandas as pd
 
 from geoladder.registry import TASKS
 from geoladder.report.answers import COLUMNS, PLANNED, across, per_law
-from geoladder.report.curves import curves
+from geoladder.report.curves import ARM, curves
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit import record
 from geoladder.scaling.fit.fit import Settings, fit_points
@@ -22,10 +22,9 @@ from geoladder.scaling.laws.forms import form_of
 from geoladder.study.analysis import Fit as FitSettings
 
 LOSS = "val_masked_mse"
-FORM = "chinchilla"
+FORM = form_of("chinchilla")
+CURVE_FORM = form_of("saturating")
 FEWEST_LEVELS = 3
-PIXELS_PER_MEGAPIXEL = 1_000_000
-POINT = ["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y", "fingerprint"]
 
 
 def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
@@ -36,11 +35,13 @@ def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
         parameters: how N is counted: `total`, `encoder` or `no_norm`.
 
     Returns:
-        `POINT` columns: n are parameters, d unique 10 m pixels, y is `val_masked_mse`.
+        corpus, fraction, architecture, size, seed, n (parameters), d (unique 10 m pixels), y (`val_masked_mse`),
+        fingerprint.
     """
     rows = results[(results.stage == "pretrain") & (results.metric == LOSS) & (results.bucket == "all")]
     points = rows.assign(n=rows[f"parameters_{parameters}"], d=rows.unique_pixels, y=rows.value)
-    return points[POINT].reset_index(drop=True)
+    columns = ["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y", "fingerprint"]
+    return points[columns].reset_index(drop=True)
 
 
 def interval_text(ends: Iterable[float | None], digits: str) -> str:
@@ -61,28 +62,25 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
     """
     table = pd.read_csv(results)
     points = pretrain_points(table, settings.parameters)
-    chosen = Settings(bootstrap=settings.bootstrap, level=settings.interval, rng=settings.seed)
-    laws: dict[str, Any] = {}
+    how = Settings(bootstrap=settings.bootstrap, level=settings.interval, rng=settings.seed)
+    laws: dict[str, dict[str, Any]] = {}
     fitted: dict[str, tuple[Fit, Points]] = {}
-    for architecture, rows in points.groupby("architecture", sort=False):
-        used = rows[rows.corpus == corpus]
-        law, answers, refusal = None, None, None
+    for name, rows in points.groupby("architecture", sort=False):
+        used, others = rows[rows.corpus == corpus], rows[rows.corpus != corpus]
+        entry = laws[str(name)] = {"law": None, "refusal": None, "answers": None}
         try:
-            read = read_points(used, form_of(FORM), COLUMNS, "y", seed="seed", planned=PLANNED)
-            law_fit = fit_points(form_of(FORM), read, chosen)
-            fitted[str(architecture)] = (law_fit, read)
-            law, answers = record.to_json(law_fit), per_law(law_fit, read, used, chosen)
+            read = read_points(used, FORM, COLUMNS, "y", seed="seed", planned=PLANNED)
+            law = fit_points(FORM, read, how)
+            fitted[str(name)] = (law, read)
+            entry |= {"law": record.to_json(law), "answers": per_law(law, read, used, how)}
         except Refusal as problem:
-            refusal = str(problem)
-        laws[str(architecture)] = {
-            "law": law,
-            "refusal": refusal,
-            "answers": answers,
+            entry["refusal"] = str(problem)
+        entry |= {
             "runs": len(used),
             "used": used.fingerprint.tolist(),
             "left_out": [
                 {"fingerprint": run, "reason": f"{other} is another archive, not a share of {corpus}"}
-                for run, other in rows.loc[rows.corpus != corpus, ["fingerprint", "corpus"]].to_numpy()
+                for run, other in zip(others.fingerprint, others.corpus, strict=True)
             ],
         }
     report = {
@@ -98,14 +96,12 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
 
 def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Saturating law of the mean curve of each arm and task; few n leave it a description, and the status says so."""
-    mean = curves(table).groupby(["task", "corpus", "architecture", "size", "n"], as_index=False).y.mean()
+    mean = curves(table).groupby([*ARM, "n"], as_index=False).y.mean()
     laws: list[dict[str, Any]] = []
-    for names, rows in mean.groupby(["task", "corpus", "architecture", "size"]):
-        if rows.n.nunique() < FEWEST_LEVELS:
-            continue
-        arm = dict(zip(("task", "corpus", "architecture", "size"), map(str, names), strict=True))
-        form = form_of("saturating")
-        read = read_points(pd.DataFrame(rows), form, {"n": "n"}, "y")
-        law = record.to_json(fit_points(form, read, Settings(bootstrap=0)))
-        laws.append({**arm, "metric": TASKS[arm["task"]].error, "law": law})
+    for names, rows in mean.groupby(ARM):
+        if rows.n.nunique() >= FEWEST_LEVELS:
+            read = read_points(pd.DataFrame(rows), CURVE_FORM, {"n": "n"}, "y")
+            law = record.to_json(fit_points(CURVE_FORM, read, Settings(bootstrap=0)))
+            arm = dict(zip(ARM, map(str, names), strict=True))
+            laws.append({**arm, "metric": TASKS[arm["task"]].error, "law": law})
     return laws

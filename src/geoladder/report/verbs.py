@@ -12,7 +12,7 @@ STUDY = Path("config.yaml")
 
 def cells(*, study: Study = STUDY) -> None:
     """Print the study's cells."""
-    from geoladder.report.cells import cells_table
+    from geoladder.report.overview import cells_table
     from geoladder.study.load import load_study
 
     print(cells_table(load_study(study)))  # noqa: T201
@@ -20,7 +20,7 @@ def cells(*, study: Study = STUDY) -> None:
 
 def status(*, study: Study = STUDY) -> None:
     """Print which results are missing, stale, or made by older code."""
-    from geoladder.report.status import status_table
+    from geoladder.report.overview import status_table
     from geoladder.study.load import load_study
 
     print(status_table(load_study(study), Path.cwd()))  # noqa: T201

@@ -4,14 +4,13 @@ Positions come from the names of the grid cells, since a ledger has nothing else
 cell of the grid has no place on the map; it is counted in the legend all the same.
 """
 
+from itertools import chain, cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -38,20 +37,34 @@ MAP_STEP = 2  # pixels of 1/9 degree: finer than a figure of 180 mm shows at 300
 def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
     """Draw one dot per row of a ledger at the centre of its grid cell: kept, or by the reason it was dropped.
 
-    Args:
-        ledger: ledger.csv of a corpus.
-        settings: how it looks.
-        out: the PDF; PNG and CSV (the ledger with lat_deg and lon_deg, empty where a cell has no place) go beside it.
-
-    Raises:
-        GeoladderError: the file is no ledger, or lists no tile.
+    `out` is the PDF; PNG and CSV go beside it. The CSV is the ledger with lat_deg and lon_deg, empty where a cell
+    has no place. Raises as `read_ledger`.
     """
     tiles = read_ledger(ledger)
     with canvas(settings, 0.6 * settings.width_mm) as figure:
         axis = figure.subplots()
         _draw_climates(axis)
-        legend = _draw_tiles(axis, tiles, settings)
-        _furnish(figure, axis, legend, tiles)
+        tile_legend = _draw_tiles(axis, tiles, settings)
+        _draw_grid(axis)
+        kept = int(tiles["kept"].sum())
+        axis.set_title(f"{kept:,} of {len(tiles):,} tiles kept ({100 * kept / len(tiles):.1f} %)", loc="left")
+        climates = [("sea", SEA), *CLIMATES.values()]
+        patches = [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in climates]
+        for title, handles, side, columns in (
+            ("Tiles", tile_legend, "left", 4),
+            ("Climate (Köppen-Geiger)", patches, "right", 3),
+        ):
+            figure.legend(
+                handles=handles,
+                ncols=columns,
+                title=title,
+                loc=f"outside lower {side}",
+                alignment="left",
+                frameon=False,
+                borderaxespad=0.3,
+                columnspacing=1.2,
+                handletextpad=0.5,
+            )
         save(figure, tiles, out)
 
 
@@ -92,14 +105,9 @@ def _place(cell: str) -> tuple[float, float]:
 def _draw_climates(axis: Axes) -> None:
     groups = [0, *("ABCDE".index(name[0]) + 1 for name in CLASSES[1:])]
     image = np.array(groups, np.uint8)[koppen_map()[::MAP_STEP, ::MAP_STEP]]
-    axis.imshow(
-        image,
-        cmap=ListedColormap([SEA, *(colour for _, colour in CLIMATES.values())]),
-        vmin=0,
-        vmax=len(CLIMATES),
-        extent=(-180, 180, -90, 90),
-        interpolation="nearest",
-    )
+    colours = ListedColormap([SEA, *(colour for _, colour in CLIMATES.values())])
+    extent = (-180, 180, -90, 90)
+    axis.imshow(image, colours, vmin=0, vmax=len(CLIMATES), extent=extent, interpolation="nearest")
 
 
 def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line2D]:
@@ -108,14 +116,13 @@ def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line
     dropped = tiles[~tiles["kept"]]
     reasons = dropped["reason"].value_counts().index
     groups = {"kept": tiles[tiles["kept"]]} | {name: dropped[dropped["reason"] == name] for name in reasons}
-    colours = palette(settings, len(groups))
+    looks = zip(groups.items(), palette(settings, len(groups)), chain("o", cycle(MARKERS)), strict=False)
     legend = []
-    for order, ((name, rows), colour) in enumerate(zip(groups.items(), colours, strict=True)):
-        marker = "o" if order == 0 else MARKERS[(order - 1) % len(MARKERS)]
+    for order, ((name, rows), colour, marker) in enumerate(looks):
         axis.scatter(
             rows["lon_deg"],
             rows["lat_deg"],
-            s=area if order == 0 else 1.6 * area,
+            s=1.6 * area if order else area,
             color=[colour],
             marker=marker,
             edgecolors="white",
@@ -127,25 +134,13 @@ def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line
         legend.append(
             Line2D([], [], ls="", marker=marker, color=colour, mec="white", mew=0.25, ms=4, label=text)
         )
+    lost = int(tiles["lat_deg"].isna().sum())
+    if lost:
+        legend.append(Line2D([], [], ls="", label=f"not on the grid: {lost:,} of these"))
     return legend
 
 
-def _furnish(figure: Figure, axis: Axes, legend: list[Line2D], tiles: pd.DataFrame) -> None:
+def _draw_grid(axis: Axes) -> None:
     axis.set(xlim=(-180, 180), ylim=(-90, 90), xlabel="Longitude", ylabel="Latitude", aspect="equal")
     axis.set_xticks(range(-180, 181, 60), ["180°", "120° W", "60° W", "0°", "60° E", "120° E", "180°"])
     axis.set_yticks(range(-90, 91, 30), ["90° S", "60° S", "30° S", "0°", "30° N", "60° N", "90° N"])
-    kept = int(tiles["kept"].sum())
-    axis.set_title(f"{kept:,} of {len(tiles):,} tiles kept ({100 * kept / len(tiles):.1f} %)", loc="left")
-    lost = int(tiles["lat_deg"].isna().sum())
-    if lost:
-        legend = [*legend, Line2D([], [], ls="", label=f"not on the grid: {lost:,} of these")]
-    climates = [Patch(fc=SEA, ec="0.8", lw=0.4, label="sea")]
-    climates += [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in CLIMATES.values()]
-    spacing = {"borderaxespad": 0.3, "columnspacing": 1.2, "handletextpad": 0.5}
-    shared: dict[str, Any] = {"frameon": False, "alignment": "left"} | spacing
-    for title, handles, side, columns in (
-        ("Tiles", legend, "left", 4),
-        ("Climate (Köppen-Geiger)", climates, "right", 3),
-    ):
-        shared["loc"] = f"outside lower {side}"
-        figure.legend(handles=handles, ncols=columns, title=title, **shared)
