@@ -100,16 +100,16 @@ def _falls(subject: str, along: str, line: pd.DataFrame) -> Iterator[Gate]:
         x=(key, "mean"), mean=("y", "mean"), sd=("y", "std"), seeds=("y", "size"), spread=("spread", "first")
     )
     cells["sd"] = cells.sd.fillna(cells.spread * cells["mean"])
-    ordered = list(cells.sort_values("x").reset_index().itertuples())
+    ordered = cells.sort_values("x").reset_index().to_dict("records")
     whole = [(ordered[0], ordered[-1])] if len(ordered) > 1 else []
     for place, (small, large) in enumerate([*whole, *pairwise(ordered)]):
         detail = (
-            f"{_short(getattr(small, along))} to {_short(getattr(large, along))}: {small.mean:.4f} to "
-            f"{large.mean:.4f}; {small.seeds} and {large.seeds} seeds"
+            f"{_short(small[along])} to {_short(large[along])}: {small['mean']:.4f} to {large['mean']:.4f}; "
+            f"{small['seeds']} and {large['seeds']} seeds"
         )
-        noise = max(small.sd, large.sd)
+        noise = max(small["sd"], large["sd"])
         name, floor = (f"no step back in {what}", -noise) if place else (f"loss falls with {what}", noise)
-        yield name, subject, small.mean - large.mean, floor, detail
+        yield name, subject, small["mean"] - large["mean"], floor, detail
 
 
 def _short(level: object) -> str:

@@ -6,6 +6,7 @@ cell of the grid has no place on the map; it is counted in the legend all the sa
 
 from itertools import chain, cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,21 +51,12 @@ def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
         axis.set_title(f"{kept:,} of {len(tiles):,} tiles kept ({100 * kept / len(tiles):.1f} %)", loc="left")
         climates = [("sea", SEA), *CLIMATES.values()]
         patches = [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in climates]
-        for title, handles, side, columns in (
-            ("Tiles", tile_legend, "left", 4),
-            ("Climate (Köppen-Geiger)", patches, "right", 3),
-        ):
-            figure.legend(
-                handles=handles,
-                ncols=columns,
-                title=title,
-                loc=f"outside lower {side}",
-                alignment="left",
-                frameon=False,
-                borderaxespad=0.3,
-                columnspacing=1.2,
-                handletextpad=0.5,
-            )
+        look: dict[str, Any] = {"frameon": False, "alignment": "left", "borderaxespad": 0.3}
+        look |= {"columnspacing": 1.2, "handletextpad": 0.5}
+        figure.legend(handles=tile_legend, title="Tiles", loc="outside lower left", ncols=4, **look)
+        figure.legend(
+            handles=patches, title="Climate (Köppen-Geiger)", loc="outside lower right", ncols=3, **look
+        )
         save(figure, tiles, out)
 
 

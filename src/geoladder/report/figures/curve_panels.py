@@ -32,8 +32,10 @@ def curve_panel(
     Returns:
         The numbers drawn.
     """
-    lines = [(names, rows) for names, rows in error.groupby(["architecture", "corpus"])]
-    lines.append(((PREDICT_MEAN, ""), mean[mean.n.isin(error.n)]))
+    arms = [
+        ((str(arm), str(corpus)), rows) for (arm, corpus), rows in error.groupby(["architecture", "corpus"])
+    ]
+    lines = [*arms, ((PREDICT_MEAN, ""), mean[mean.n.isin(error.n)])]
     parts = []
     for place, ((architecture, corpus), rows) in enumerate(lines):
         by_n = rows[rows.task == task].groupby("n").y
@@ -55,7 +57,9 @@ def curve_legend(error: pd.DataFrame, corpora: list[str]) -> list[Line2D]:
     """Handles for the arms among these runs: colours for architectures, black lines for how they start."""
     baseline = of_baseline(error)
     trained = ordered(set(error[~baseline].architecture))
-    looks = {ARCHITECTURES[name].title: {"color": ARCHITECTURES[name].colour} for name in trained}
+    looks: dict[str, dict[str, Any]] = {
+        ARCHITECTURES[name].title: {"color": ARCHITECTURES[name].colour} for name in trained
+    }
     for corpus in sorted(set(error[~baseline].corpus)):
         start = "from scratch" if corpus == SCRATCH else f"pretrained on {corpus}"
         looks[start] = _look(trained[0], corpus, corpora) | {"color": "k"}

@@ -47,8 +47,8 @@ def _panel(axis: Axes, rows: pd.DataFrame, colours: list[tuple]) -> None:
     axis.set_yticks(places, rows.subject + rows.passed.map({True: "", False: "  FAILS"}))
     axis.set_ylim(places.min() - 0.7, 0.7)
     ends = rows[["value", "threshold"]].max(axis=1).clip(lower=0)
-    beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
     for place, end, detail in zip(places, ends, rows.detail, strict=True):
-        axis.annotate(detail, (end, place), fontsize="x-small", color="0.35", **beside)
+        beside = axis.annotate(detail, (end, place), (5, 0), textcoords="offset points", va="center")
+        beside.set(fontsize="x-small", color="0.35")
     low, high = min(0, rows.value.min()), max(rows.value.max(), rows.threshold.max())
     axis.set_xlim(low - 0.05 * (high - low), high + 0.9 * (high - low))

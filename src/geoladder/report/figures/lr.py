@@ -43,12 +43,12 @@ def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
 
 
 def _panel(axis: Axes, losses: pd.DataFrame, best: pd.DataFrame, settings: Figures) -> None:
-    for color, rung in zip(palette(settings, len(best)), best.itertuples(), strict=True):
-        of_rung = losses[losses["size"] == rung.size]
+    for color, rung in zip(palette(settings, len(best)), best.to_dict("records"), strict=True):
+        of_rung = losses[losses["size"] == rung["size"]]
         mean = of_rung.groupby("base_lr")["loss"].mean()
-        axis.plot(mean.index, mean, color=color, label=f"{rung.size} ({rung.width})", marker="o")
+        axis.plot(mean.index, mean, color=color, label=f"{rung['size']} ({rung['width']})", marker="o")
         axis.scatter(of_rung["base_lr"], of_rung["loss"], s=3, color=color, alpha=0.5, lw=0)
-        axis.axvline(rung.best_base_lr, color=color, lw=0.8, ls=":")
+        axis.axvline(rung["best_base_lr"], color=color, lw=0.8, ls=":")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     axis.minorticks_off()
