@@ -17,9 +17,8 @@ from geoladder.study.specs import (
     FetchSpec,
     IndexSpec,
     StatsSpec,
-    TrivialSpec,
 )
-from geoladder.study.nodes import Nodes, fingerprints
+from geoladder.study.nodes import Nodes
 from geoladder.runs.session import claim, export, forget_dead_owner, start_worker
 
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
@@ -40,7 +39,7 @@ if workflow.is_main_process:
     export(**{SNAPSHOT: str(nodes.freeze(FOLDER))})
     nodes.write_ledger(Path("results/ledger.json"), nodes.ledger())
     if nodes.sweep:
-        nodes.write_ledger(Path("results/sweep/ledger.json"), fingerprints(nodes.sweep))
+        nodes.write_ledger(Path("results/sweep/ledger.json"), nodes.ledger("sweep"))
 
 # Two jobs of one thread each on two cores; spinning threads would starve one another.
 export(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(study.compute.threads))

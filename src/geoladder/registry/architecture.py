@@ -17,12 +17,11 @@ from geoladder.suggest import nearest
 
 Kwargs = dict[str, int | float | str | list[int]]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-LARGEST_SIDE_PX = 10_000
 
 
 def multiples(stride_px: int) -> range:
-    """Image sides that are multiples of `stride_px` pixels."""
-    return range(stride_px, LARGEST_SIDE_PX + 1, stride_px)
+    """Image sides that are multiples of `stride_px` pixels, up to 10,000."""
+    return range(stride_px, 10_001, stride_px)
 
 
 def _class_exists(path: str) -> str:
@@ -35,13 +34,9 @@ def _class_exists(path: str) -> str:
     if spec is None or not spec.origin:
         raise ValueError(f"'{path}' names no module that exists; write package.module:Class")
     body = ast.parse(Path(spec.origin).read_text()).body
+    imported = [alias for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
     names = {node.name for node in body if isinstance(node, ast.ClassDef)}
-    names |= {
-        alias.asname or alias.name
-        for node in body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    names |= {alias.asname or alias.name for alias in imported}
     if name not in names:
         raise ValueError(f"{spec.origin} has no class '{name}'{nearest(name, names)}")
     return path

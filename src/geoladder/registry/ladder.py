@@ -5,15 +5,14 @@ Importing it costs no torch, since the workflow reads it whenever it draws its g
 parameters counted on the authors' classes (`geoladder.cost.published`).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Kwargs
 
 
-@dataclass(frozen=True)
-class Rung:
+class Rung(NamedTuple):
     """One size of one architecture: its dial `width`, and all constructor arguments (JSON-able) in `kwargs`."""
 
     architecture: str
@@ -31,8 +30,7 @@ def rung(architecture: str, size: str) -> Rung:
     rungs = ARCHITECTURES[architecture].rungs
     if size not in rungs:
         raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {', '.join(rungs)}")
-    kwargs = rungs[size]
-    return Rung(architecture, size, int(str(kwargs["width"])), dict(kwargs))
+    return Rung(architecture, size, int(str(rungs[size]["width"])), dict(rungs[size]))
 
 
 def named(name: str) -> tuple[str, str]:
@@ -42,8 +40,8 @@ def named(name: str) -> tuple[str, str]:
         GeoladderError: unknown architecture or size.
     """
     architecture, _, size = name.partition("-")
-    chosen = rung(architecture, size)
-    return chosen.architecture, chosen.size
+    rung(architecture, size)
+    return architecture, size
 
 
 def scaled_lr(base_lr: float, chosen: Rung) -> float:

@@ -6,7 +6,6 @@ machine loses it at once, one on another machine once it has not been renewed fo
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,16 +44,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON holds
     """Write JSON at once or not at all; numbers JSON has no word for (infinity, not a number) become null."""
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        temporary.write_text(json.dumps(finite, indent=1) + "\n")
 
 
 @contextmanager

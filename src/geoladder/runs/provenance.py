@@ -25,8 +25,7 @@ STAGE_FILES = {"pretrain": "training/pretrain.py", "finetune": "training/finetun
 PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
 
 
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
+def _without_docstrings(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
@@ -35,15 +34,15 @@ def _without_docstrings(source: str) -> str:
     return ast.unparse(tree)
 
 
-def _imported_modules(source: str) -> set[str]:
+def _imported_files(tree: ast.Module) -> set[Path]:
+    """Files of this package that a module imports, by whatever of their names is a module."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("geoladder"):
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names if alias.name.startswith("geoladder"))
-    return names
+            names |= {alias.name for alias in node.names}
+    return set(filter(None, map(_file_of, names)))
 
 
 def _file_of(module: str) -> Path | None:
@@ -64,11 +63,10 @@ def _reach(start: set[Path]) -> dict[str, str]:
     while waiting:
         file = waiting.pop()
         key = file.relative_to(ROOT).as_posix()
-        if key in sources or key.startswith("study/"):
-            continue
-        source = file.read_text()
-        sources[key] = _without_docstrings(source)
-        waiting += [path for path in map(_file_of, _imported_modules(source)) if path is not None]
+        if key not in sources and not key.startswith("study/"):
+            tree = ast.parse(file.read_text())
+            waiting += _imported_files(tree)
+            sources[key] = _without_docstrings(tree)
     return sources
 
 
@@ -100,38 +98,24 @@ def _git(*arguments: str) -> str | None:
 
 
 @cache
-def _source_state() -> dict[str, Any]:
+def _software() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
     return {
         "geoladder": __version__,
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain", "--", ":/src")) if commit else None,
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
     }
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
 
 
 def warm_up() -> None:
     """Find out now what every certificate of this process and its forks will say."""
-    _source_state()
-    _versions()
+    _software()
     for architecture in ARCHITECTURES:
         code_fingerprint("pretrain", architecture)
         for task in TASKS:
             code_fingerprint("finetune", architecture, task)
-
-
-def _device() -> str:
-    import torch
-
-    return (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else platform.processor() or platform.machine()
-    )
 
 
 def birth_certificate(fingerprint: str, code: str | None = None) -> dict[str, Any]:
@@ -142,13 +126,12 @@ def birth_certificate(fingerprint: str, code: str | None = None) -> dict[str, An
         code: fingerprint of the stage's code, for training runs.
 
     Returns:
-        `geoladder`, `commit` and `dirty` (None outside a checkout), `fingerprint`, `code` where it was given,
-        `versions` by package, `python`, `device`.
+        `geoladder`, `commit` and `dirty` (None outside a checkout), `versions` by package, `python`, `fingerprint`,
+        `device`, and `code` where it was given.
     """
-    certificate = _source_state() | {
-        "fingerprint": fingerprint,
-        "python": platform.python_version(),
-        "versions": _versions(),
-        "device": _device(),
-    }
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
+    certificate = _software() | {"fingerprint": fingerprint, "device": device}
     return certificate | ({"code": code} if code else {})

@@ -1,6 +1,8 @@
 """A block of the study, and the numbers its keys may be."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -8,15 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoladder.errors import GeoladderError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
+NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-
-
 Count = Annotated[int, Field(ge=1)]
-
-
 Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
+WarmupShare = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Block(BaseModel):
@@ -44,3 +43,12 @@ class Block(BaseModel):
             raise GeoladderError(
                 f"--spec is no {cls.__name__}: {faults}; take it from the rule's command"
             ) from None
+
+
+@contextmanager
+def collected() -> Iterator[None]:
+    """Make an error of the block one of a key of the study, so that it is told together with the others."""
+    try:
+        yield
+    except GeoladderError as problem:
+        raise ValueError(str(problem)) from None

@@ -54,24 +54,22 @@ def accumulation(batch: int, devices: int, micro_batch: int | None) -> int:
     Raises:
         GeoladderError: the three do not multiply to the batch; the message says what does.
     """
-    share, left = divmod(batch, devices)
-    if left:
-        fitting = ", ".join(map(str, divisors(batch)))
+    if batch % devices:
         raise GeoladderError(
             f"a batch of {batch} samples cannot be shared evenly by {devices} devices; pretrain.batch must be "
-            f"compute.devices x compute.micro_batch x a whole number: use one of {fitting} devices, or make "
+            f"compute.devices x compute.micro_batch x a whole number: use one of {_divisors(batch)} devices, or make "
             f"pretrain.batch a multiple of {devices}"
         )
-    passes, left = divmod(share, micro_batch or share)
-    if left or not passes:
-        fitting = ", ".join(map(str, divisors(share)))
+    share = batch // devices
+    micro_batch = micro_batch or share
+    if share % micro_batch:
         raise GeoladderError(
             f"compute.micro_batch {micro_batch} does not divide the {share} samples that each of {devices} devices "
-            f"has of a batch of {batch}; use one of {fitting}"
+            f"has of a batch of {batch}; use one of {_divisors(share)}"
         )
-    return passes
+    return share // micro_batch
 
 
-def divisors(number: int) -> list[int]:
+def _divisors(number: int) -> str:
     """All divisors, smallest first."""
-    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)

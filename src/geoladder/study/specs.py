@@ -52,11 +52,9 @@ class ArchiveSpec(Spec):
         """Spec of the archive of corpus `name`; the Earth counts only for synthetic archives."""
         corpus = study.corpora[name]
         # Of a remote archive the selected tiles are all there is.
-        select = corpus.select if corpus.url else Select()
-        return cls(
-            corpus=corpus.model_copy(update={"one_product_per_cell": True, "select": select}),
-            earth=study.earth if corpus.source == "synthetic" else None,
-        )
+        files = {"one_product_per_cell": True, "select": corpus.select if corpus.url else Select()}
+        earth = study.earth if corpus.source == "synthetic" else None
+        return cls(corpus=corpus.model_copy(update=files), earth=earth)
 
 
 class FetchSpec(Spec):
@@ -254,17 +252,15 @@ class PretrainSpec(TrainingSpec):
         """Spec of one cell."""
         pretrain, name = study.pretrain, corpus_name(cell.corpus)
         chosen = rung(cell.architecture, cell.size)
-        of_architecture, of_size = (
-            pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
-            for key in (cell.architecture, f"{cell.architecture}-{cell.size}")
-        )
-        values = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)} | of_architecture | of_size
+        own: dict[str, object] = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)}
+        for key in (cell.architecture, f"{cell.architecture}-{cell.size}"):
+            own |= pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
         return _take(
             cls,
             pretrain,
             study.compute,
             **cell._replace(corpus=name)._asdict(),
-            **values,
+            **own,
             fraction=corpus_fraction(cell.corpus),
             model=chosen.kwargs,
             code=code,
@@ -275,8 +271,8 @@ class PretrainSpec(TrainingSpec):
         )
 
 
-class SubsetSpec(Spec):
-    """What all runs on the subset of one (task, seed, n) have in common."""
+class TrivialSpec(Spec):
+    """The subset of one (task, seed, n): all that predict-zero and predict-mean depend on."""
 
     task: str
     seed: int
@@ -287,26 +283,22 @@ class SubsetSpec(Spec):
     harmonise: Literal["baseline", "none"]
     test_patches: int
 
-
-class TrivialSpec(SubsetSpec):
-    """Predict-zero and predict-mean on one subset."""
-
     @classmethod
-    def of(cls, study: Study, task: str, seed: int, n: int) -> Self:
-        """Spec of the trivial predictors that go with one n of every curve."""
+    def of(cls, study: Study, point: Point) -> Self:
+        """Spec of the subset of a fine-tuning run."""
         return _take(
             cls,
             study.finetune,
             study.cleaning,
-            task=task,
-            seed=seed,
-            n=n,
-            indices=_digest(study.bench.index_file(task, n)),
+            task=point.task,
+            seed=point.seed,
+            n=point.n,
+            indices=_digest(study.bench.index_file(point.task, point.n)),
             bench=BenchArchiveSpec.of(study).fingerprint,
         )
 
 
-class FinetuneSpec(TrainingSpec, SubsetSpec):
+class FinetuneSpec(TrainingSpec, TrivialSpec):
     """One fine-tuning run: one n of one curve. `pretrained` is the fingerprint of the checkpoint's run, or None."""
 
     pretrained: str | None
@@ -315,14 +307,14 @@ class FinetuneSpec(TrainingSpec, SubsetSpec):
     mode: Literal["full", "frozen", "probe"]
 
     @classmethod
-    def of(cls, study: Study, point: Point, pretrained: str | None, code: str | None = None) -> Self:
+    def of(cls, study: Study, point: Point, pretrained: str | None = None, code: str | None = None) -> Self:
         """Spec of one fine-tuning run."""
         finetune, arm, gates = study.finetune, point.arm, study.gates
         length = gates if gates is not None and point.n == gates.n else finetune
         chosen = rung(arm.architecture, arm.size)
         return _take(
             cls,
-            TrivialSpec.of(study, point.task, point.seed, point.n),
+            TrivialSpec.of(study, point),
             length,
             finetune,
             study.compute,

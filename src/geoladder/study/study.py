@@ -5,11 +5,10 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
 from geoladder.study.analysis import Figures, Fit
-from geoladder.study.block import Block
+from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
@@ -48,10 +47,8 @@ PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
 def _check_side(architecture: str, size: str, key: str, side_px: int) -> None:
-    try:
+    with collected():
         sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
-    except GeoladderError as problem:
-        raise ValueError(str(problem)) from None
     if side_px not in sides:
         allowed = f"{sides.start} only" if len(sides) == 1 else f"a multiple of {sides.step}"
         raise ValueError(
@@ -103,9 +100,8 @@ class Study(Block):
         cells = [*self.cells(), *(cell for cell, _ in self.sweep_runs())]
         for architecture, size in dict.fromkeys((cell.architecture, cell.size) for cell in cells):
             _check_side(architecture, size, "cleaning.chip_px", self.cleaning.chip_px)
-        arms = dict.fromkeys(point.arm[1:] for point in self.points())
         if self.bench.source == "synthetic":
-            for architecture, size in arms:
+            for architecture, size in dict.fromkeys(point.arm[1:] for point in self.points()):
                 _check_side(architecture, size, "bench.patch_px", self.bench.patch_px)
         return self
 
@@ -116,10 +112,8 @@ class Study(Block):
                 f"compute.devices is {self.compute.devices}, which compute.nodes = {self.compute.nodes} cannot share "
                 "evenly"
             )
-        try:
+        with collected():
             accumulation(self.pretrain.batch, self.compute.devices, self.compute.micro_batch)
-        except GeoladderError as problem:
-            raise ValueError(str(problem)) from None
         return self
 
     def cells(self) -> list[Cell]:
