@@ -101,6 +101,4 @@ class Gates(Block):
     steps: Count = Field(450, description="optimiser steps of these runs")
     batch: Count = 32
     seeds: Seeds = Field([0])
-    min_margin: Share = Field(
-        0.03, description="U-Net over per-pixel model, in the task's skill: R2 or accuracy"
-    )
+    min_margin: Share = Field(0.03, description="U-Net over per-pixel, in the task's skill: R2 or accuracy")

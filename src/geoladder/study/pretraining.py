@@ -28,9 +28,7 @@ class TargetUse(Block):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = Field(
-        description="a file of geoladder/training/targets; the target's own name where left out"
-    )
+    kind: str = Field(description="a file of geoladder/training/targets; by default the target's own name")
     weight: NotNegative = Field(description="of its loss")
 
     @model_validator(mode="before")
@@ -147,9 +145,7 @@ class Pretrain(Block):
     )
     checkpoint_every: Count = Field(100, description="steps between two resumable checkpoints")
     objective: Objective = Field(default_factory=Objective)
-    rungs: dict[RungName, Rung] = Field(
-        {}, description="by architecture (`unet`) or architecture-size (`unet-s`)"
-    )
+    rungs: dict[RungName, Rung] = Field({}, description="by architecture (`unet`) or rung (`unet-s`)")
     tensorboard: bool = False
     read: Literal["chips", "tiles"] = Field(
         "chips", description="`tiles`: random crops straight from the archive, new ones each epoch"

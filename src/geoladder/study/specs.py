@@ -100,12 +100,9 @@ class Layout(Block):
     def of(cls, study: Study, name: str) -> Self:
         """Layout of corpus `name`; synthetic archives are MajorTOM parquet."""
         corpus = study.corpora[name]
-        return _take(
-            cls,
-            corpus,
-            source="majortom" if corpus.source == "synthetic" else corpus.source,
-            koppen_raster=None if corpus.max_ice_share is None else study.cleaning.koppen_raster,
-        )
+        source = "majortom" if corpus.source == "synthetic" else corpus.source
+        ice_raster = None if corpus.max_ice_share is None else study.cleaning.koppen_raster
+        return _take(cls, corpus, source=source, koppen_raster=ice_raster)
 
 
 class IndexSpec(Spec):
@@ -132,18 +129,17 @@ class IndexSpec(Spec):
         select = corpus.select
         if corpus.url:  # the fraction was drawn from the whole archive
             select = select.model_copy(update={"fraction": Fraction(1), "seed": 0})
-        return _take(
-            cls,
-            study.cleaning,
-            study.validation,
-            corpus,
-            archive=ArchiveSpec.of(study, name).fingerprint,
-            bench=BenchArchiveSpec.of(study).fingerprint,
-            validation_share=study.validation.share,
-            layout=Layout.of(study, name),
-            select=select,
-            cells=_digest(select.cells),
-        )
+        upstream = {
+            "archive": ArchiveSpec.of(study, name).fingerprint,
+            "bench": BenchArchiveSpec.of(study).fingerprint,
+            "cells": _digest(select.cells),
+        }
+        taken = {
+            "select": select,
+            "layout": Layout.of(study, name),
+            "validation_share": study.validation.share,
+        }
+        return _take(cls, study.cleaning, study.validation, corpus, **upstream, **taken)
 
 
 class ChipsSpec(Spec):
@@ -167,13 +163,9 @@ class ChipsSpec(Spec):
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
         """Spec of data/<name>/chips/."""
-        return _take(
-            cls,
-            study.cleaning,
-            index=IndexSpec.of(study, name).fingerprint,
-            split="val" if study.pretrain.read == "tiles" else None,
-            layout=Layout.of(study, name),
-        )
+        index, layout = IndexSpec.of(study, name).fingerprint, Layout.of(study, name)
+        split = "val" if study.pretrain.read == "tiles" else None
+        return _take(cls, study.cleaning, index=index, layout=layout, split=split)
 
 
 class StatsSpec(Spec):
@@ -206,13 +198,8 @@ class TileReading(Block):
         """None where the study reads chips."""
         if study.pretrain.read == "chips":
             return None
-        return _take(
-            cls,
-            study.pretrain,
-            study.cleaning,
-            max_cloud_share=study.cleaning.chip_max_cloud_share,
-            layout=Layout.of(study, name),
-        )
+        layout, cloudiest = Layout.of(study, name), study.cleaning.chip_max_cloud_share
+        return _take(cls, study.pretrain, study.cleaning, layout=layout, max_cloud_share=cloudiest)
 
 
 class TrainingSpec(Spec):
@@ -286,15 +273,10 @@ class TrivialSpec(Spec):
     @classmethod
     def of(cls, study: Study, point: Point) -> Self:
         """Spec of the subset of a fine-tuning run."""
+        _, task, seed, n = point
+        indices, bench = _digest(study.bench.index_file(task, n)), BenchArchiveSpec.of(study).fingerprint
         return _take(
-            cls,
-            study.finetune,
-            study.cleaning,
-            task=point.task,
-            seed=point.seed,
-            n=point.n,
-            indices=_digest(study.bench.index_file(point.task, point.n)),
-            bench=BenchArchiveSpec.of(study).fingerprint,
+            cls, study.finetune, study.cleaning, task=task, seed=seed, n=n, indices=indices, bench=bench
         )
 
 
@@ -312,12 +294,10 @@ class FinetuneSpec(TrainingSpec, TrivialSpec):
         finetune, arm, gates = study.finetune, point.arm, study.gates
         length = gates if gates is not None and point.n == gates.n else finetune
         chosen = rung(arm.architecture, arm.size)
+        subset = TrivialSpec.of(study, point)
         return _take(
             cls,
-            TrivialSpec.of(study, point),
-            length,
-            finetune,
-            study.compute,
+            *(subset, length, finetune, study.compute),
             **arm._asdict(),
             model=chosen.kwargs,
             pretrained=pretrained,

@@ -46,17 +46,6 @@ SCRATCH = "scratch"
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
-def _check_side(architecture: str, size: str, key: str, side_px: int) -> None:
-    with collected():
-        sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
-    if side_px not in sides:
-        allowed = f"{sides.start} only" if len(sides) == 1 else f"a multiple of {sides.step}"
-        raise ValueError(
-            f"{key} is {side_px}, but {architecture}-{size} takes images of {allowed}; change it, or take that rung "
-            "out of the grid"
-        )
-
-
 class Study(Block):
     """Everything one study runs."""
 
@@ -76,16 +65,15 @@ class Study(Block):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        names = {corpus_name(key) for block in self.pretrain.grid for key in block.corpora}
-        names |= {self.validation.corpus, *([corpus_name(self.sweep.corpus)] if self.sweep else [])}
-        for name in sorted(names - set(self.corpora)):
+        cells = set(self.cells())
+        keys = {cell.corpus for cell in cells} | {cell.corpus for cell, _ in self.sweep_runs()}
+        for name in sorted({self.validation.corpus, *map(corpus_name, keys)} - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
         if self.gates is not None and self.gates.n in self.finetune.n:
             raise ValueError(
                 f"gates.n is {self.gates.n}, which is also in finetune.n; the gates train longer, so give them an n "
                 "of their own"
             )
-        cells = set(self.cells())
         for point in self.points():
             start = self.cell_of(point)
             if start is not None and start not in cells:
@@ -98,11 +86,18 @@ class Study(Block):
     @model_validator(mode="after")
     def _images_fit_the_models(self) -> Self:
         cells = [*self.cells(), *(cell for cell, _ in self.sweep_runs())]
-        for architecture, size in dict.fromkeys((cell.architecture, cell.size) for cell in cells):
-            _check_side(architecture, size, "cleaning.chip_px", self.cleaning.chip_px)
+        uses = [(cell[1:3], "cleaning.chip_px", self.cleaning.chip_px) for cell in cells]
         if self.bench.source == "synthetic":
-            for architecture, size in dict.fromkeys(point.arm[1:] for point in self.points()):
-                _check_side(architecture, size, "bench.patch_px", self.bench.patch_px)
+            uses += [(point.arm[1:], "bench.patch_px", self.bench.patch_px) for point in self.points()]
+        for (architecture, size), key, side_px in dict.fromkeys(uses):
+            with collected():
+                sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
+            if side_px not in sides:
+                allowed = f"{sides.start} only" if len(sides) == 1 else f"a multiple of {sides.step}"
+                raise ValueError(
+                    f"{key} is {side_px}, but {architecture}-{size} takes images of {allowed}; change it, or take "
+                    "that rung out of the grid"
+                )
         return self
 
     @model_validator(mode="after")
