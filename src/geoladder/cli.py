@@ -13,10 +13,7 @@ from geoladder.runs.worker import SOCKET_VARIABLE, call
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb.
-
-    Args:
-        arguments: words after `geoladder`; those of this process if None.
+    """Run one verb, from the words after `geoladder` (those of this process if None).
 
     Returns:
         Exit status: 0; 1 after a message the user can act on; 2 where the command itself is wrong.

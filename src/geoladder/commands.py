@@ -55,11 +55,7 @@ for place, (title, verbs) in enumerate(VERBS.items()):
 
 @app.command(show=False)
 def serve_jobs(socket: str, /) -> None:
-    """Fork a child for every job of a workflow, so that none imports torch again.
-
-    Args:
-        socket: where to listen.
-    """
+    """Fork a child for every job of a workflow that calls at the socket, so that none imports torch again."""
     serve(socket, _import_heavy_modules, run)
 
 

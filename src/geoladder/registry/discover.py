@@ -5,7 +5,7 @@ study can check names without importing what runs them.
 """
 
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections import UserDict
 from functools import cached_property
 from importlib import import_module
 from types import ModuleType
@@ -22,8 +22,8 @@ from geoladder.suggest import nearest
 Entry = TypeVar("Entry", Architecture, Target, Task)
 
 
-class Registry(Mapping[str, Entry]):
-    """The entries of a package by name, in the order of its files.
+class Registry(UserDict[str, Entry]):
+    """The entries of a package by name, in the order of its files, which are read when first asked for.
 
     Args:
         package: whose modules hold one entry each.
@@ -35,35 +35,18 @@ class Registry(Mapping[str, Entry]):
         self._entry: type[Entry] = entry
         self._kind, self._attribute = entry.__name__.lower(), entry.__name__.upper()
 
-    def __getitem__(self, name: str) -> Entry:
-        """The entry of that name.
-
-        Raises:
-            GeoladderError: there is none, or an entry of the package is unusable.
-        """
-        entry: Entry = getattr(self._module(name), self._attribute)
-        return entry
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is an entry of that name."""
-        return name in self._modules
-
-    def __iter__(self) -> Iterator[str]:
-        """Names, in the order of the files."""
-        return iter(self._modules)
-
-    def __len__(self) -> int:
-        """Number of entries."""
-        return len(self._modules)
+    def __missing__(self, name: str) -> Entry:
+        """Refuse a name that no entry has."""
+        raise GeoladderError(f"unknown {self._kind} '{name}'{nearest(name, self)}")
 
     def module_of(self, name: str) -> str:
         """Dotted name of the module that defines the entry of that name; raises as `[name]` does."""
-        return self._module(name).__name__
+        return self._modules[self[name].name].__name__
 
-    def _module(self, name: str) -> ModuleType:
-        if name not in self._modules:
-            raise GeoladderError(f"unknown {self._kind} '{name}'{nearest(name, self._modules)}")
-        return self._modules[name]
+    @cached_property
+    def data(self) -> dict[str, Entry]:  # type: ignore[override]
+        """The entries; raises GeoladderError where a file of the package has no usable one."""
+        return {name: getattr(module, self._attribute) for name, module in self._modules.items()}
 
     @cached_property
     def _modules(self) -> dict[str, ModuleType]:

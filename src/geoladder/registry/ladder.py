@@ -22,11 +22,7 @@ class Rung(NamedTuple):
 
 
 def rung(architecture: str, size: str) -> Rung:
-    """A row of the ladder.
-
-    Raises:
-        GeoladderError: unknown architecture or size.
-    """
+    """A row of the ladder; raises GeoladderError for an unknown architecture or size."""
     rungs = ARCHITECTURES[architecture].rungs
     if size not in rungs:
         raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {', '.join(rungs)}")
@@ -34,11 +30,7 @@ def rung(architecture: str, size: str) -> Rung:
 
 
 def named(name: str) -> tuple[str, str]:
-    """Split the name of a rung: `vit_upernet-P16-100M` is architecture `vit_upernet`, size `P16-100M`.
-
-    Raises:
-        GeoladderError: unknown architecture or size.
-    """
+    """Architecture and size of a rung: `vit_upernet-P16-100M` is (`vit_upernet`, `P16-100M`); raises as `rung`."""
     architecture, _, size = name.partition("-")
     rung(architecture, size)
     return architecture, size

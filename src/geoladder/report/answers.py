@@ -33,16 +33,10 @@ PLANNED = {"n": "size", "d": "fraction"}
 
 
 def per_law(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    """Answers for one architecture.
+    """Answers for one architecture as JSON values by question; one that cannot be answered holds its reason as text.
 
-    Args:
-        fit: its law.
-        read: the runs it was fitted to.
-        table: the same runs as a table with `n`, `d`, `y`, `seed`, `size` and `fraction`.
-        settings: how the law was fitted.
-
-    Returns:
-        JSON values by question; a question that cannot be answered holds its reason as text.
+    The law was fitted with `settings` to the runs `read`; `table` has the same runs with `n`, `d`, `y`, `seed`,
+    `size` and `fraction`.
     """
     quick = replace(settings, bootstrap=0, profile=False)
     blind = replace(quick, bootstrap=max(settings.bootstrap, FEWEST_DRAWS))

@@ -23,13 +23,10 @@ Gate = tuple[str, str, float, float, str]
 
 
 def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
-    """Check every gate.
+    """Check every gate on results.csv and write a CSV: gate, subject, value, threshold, passed, detail.
 
-    Args:
-        results: results.csv.
-        settings: which runs count as 'many labels', and by how much the U-Net must win.
-        corpus: the corpus whose nested fractions are the data axis.
-        out: CSV: gate, subject, value, threshold, passed, detail.
+    `settings` say which runs count as 'many labels', and by how much the U-Net must win; the nested fractions of
+    `corpus` are the data axis.
     """
     table = pd.read_csv(results)
     rows = [*_context_gates(table, settings), *_curve_gates(table), *_law_gates(table, corpus)]

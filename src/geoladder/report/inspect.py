@@ -34,12 +34,10 @@ Panels = dict[str, Display]
 
 
 def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
-    """Describe a file, and draw one row, patch or chip of it if it holds imagery.
+    """Describe a file, and draw one row group, patch or chip of it if it holds imagery.
 
-    Args:
-        path: parquet, npy, json, safetensors, or the folder of a checkpoint.
-        png: where to draw; `<name>.png` in the current folder if None.
-        row: which row group, patch or chip.
+    Of parquet, npy, json, safetensors, or the folder of a checkpoint; `png` is `<name>.png` in the current folder if
+    None.
 
     Raises:
         GeoladderError: the path is missing, damaged, of a kind not known here, or has no such row.
@@ -63,11 +61,11 @@ def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
                 f"{path}: a '{kind}' file cannot be described; allowed are .parquet, .npy, .json, .safetensors and "
                 "the folder of a checkpoint"
             )
-    if not panels:
-        return text
-    target = png or Path(f"{path.stem}-{row}.png")
-    _draw(panels, target)
-    return f"{text}\nquicklook: {target}"
+    if panels:
+        png = png or Path(f"{path.stem}-{row}.png")
+        _draw(panels, png)
+        text += f"\nquicklook: {png}"
+    return text
 
 
 def _parquet(path: Path, row: int) -> tuple[str, Panels]:

@@ -28,15 +28,10 @@ FEWEST_LEVELS = 3
 
 
 def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
-    """One row per pretraining run.
+    """One row per pretraining run: corpus, fraction, architecture, size, seed, n, d, y, fingerprint.
 
-    Args:
-        results: results.csv.
-        parameters: how N is counted: `total`, `encoder` or `no_norm`.
-
-    Returns:
-        corpus, fraction, architecture, size, seed, n (parameters), d (unique 10 m pixels), y (`val_masked_mse`),
-        fingerprint.
+    n are parameters, counted as `parameters` says (`total`, `encoder` or `no_norm`), d unique 10 m pixels, y is
+    `val_masked_mse`.
     """
     rows = results[(results.stage == "pretrain") & (results.metric == LOSS) & (results.bucket == "all")]
     points = rows.assign(n=rows[f"parameters_{parameters}"], d=rows.unique_pixels, y=rows.value)
@@ -52,13 +47,9 @@ def interval_text(ends: Iterable[float | None], digits: str) -> str:
 def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> None:
     """Fit L(N, D) per architecture and error(n) per curve, and answer what a study asks of them.
 
-    Args:
-        results: results.csv.
-        settings: how N is counted, bootstrap, interval, seed.
-        corpus: the corpus whose nested fractions are the data axis.
-        out: JSON: `settings`, `loss`, `pretraining` by architecture (law, null with a `refusal` where the runs cannot
-            carry one; answers; fingerprints of the runs used; runs left out, with the reason), `across`
-            architectures, `curves`.
+    The nested fractions of `corpus` are the data axis. `out` is JSON: `settings`, `loss`, `pretraining` by
+    architecture (law, null with a `refusal` where the runs cannot carry one; answers; fingerprints of the runs used;
+    runs left out, with the reason), `across` architectures, `curves`.
     """
     table = pd.read_csv(results)
     points = pretrain_points(table, settings.parameters)

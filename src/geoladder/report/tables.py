@@ -18,12 +18,9 @@ LAW = [
 
 
 def write_tables(results: Path, laws: Path, out: Path) -> None:
-    """Write `fit_report.md`, then `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
+    """From results.csv and laws.json write tables into the folder `out`.
 
-    Args:
-        results: results.csv.
-        laws: laws.json.
-        out: folder.
+    These are `fit_report.md`, then `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
     """
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:

@@ -98,7 +98,6 @@ def _acquire(lease: "SoftFileLease") -> None:
 
 
 def _last_renewal(path: Path) -> int | None:
-    try:
+    with suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
+    return None

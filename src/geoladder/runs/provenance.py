@@ -89,12 +89,11 @@ def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> 
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the source tree; None where the package is not run from a checkout."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
-        )
+        return subprocess.check_output(
+            ["git", "-C", str(ROOT), *arguments], text=True, stderr=subprocess.DEVNULL
+        ).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
 
 
 @cache
@@ -119,15 +118,9 @@ def warm_up() -> None:
 
 
 def birth_certificate(fingerprint: str, code: str | None = None) -> dict[str, Any]:
-    """Provenance written into every result.
+    """Provenance written into every result, of the spec's `fingerprint` and, for training runs, its stage's `code`.
 
-    Args:
-        fingerprint: of the spec the result was made from.
-        code: fingerprint of the stage's code, for training runs.
-
-    Returns:
-        `geoladder`, `commit` and `dirty` (None outside a checkout), `versions` by package, `python`, `fingerprint`,
-        `device`, and `code` where it was given.
+    Besides: `geoladder`, `commit` and `dirty` (None outside a checkout), `versions` by package, `python`, `device`.
     """
     import torch
 

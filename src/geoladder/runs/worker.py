@@ -56,10 +56,8 @@ def call(arguments: list[str], path: str) -> int:
 def serve(path: str, warm_up: Callable[[], None], main: Callable[[list[str]], int]) -> None:
     """Fork a child per request until standard input ends, as it does when the parent dies.
 
-    Args:
-        path: of the socket; callers may connect while `warm_up` still runs.
-        warm_up: imports what jobs need.
-        main: runs a job in a child, from its arguments to its exit status.
+    Callers may connect to the socket at `path` while `warm_up` still imports what jobs need. `main` runs a job in a
+    child, from its arguments to its exit status.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:

@@ -17,14 +17,12 @@ _RESOLVED = re.compile(rf"^{re.escape(HUB)}/datasets/(?P<dataset>[^/]+/[^/]+)/re
 def resolve(url: str) -> str:
     """Folder of an archive as an http(s) URL without a slash at the end.
 
-    Args:
-        url: `https://host/folder`, or `hf://datasets/owner/name@revision` for the Hugging Face hub.
+    `url` is `https://host/folder`, or `hf://datasets/owner/name@revision` for the Hugging Face hub.
 
     Raises:
         GeoladderError: another scheme, or a hub data set whose revision is missing or moves.
     """
-    match = _HF.match(url)
-    if match:
+    if match := _HF.match(url):
         revision = match["revision"]
         if revision in (None, "main", "master", "HEAD"):
             raise GeoladderError(

@@ -44,12 +44,9 @@ class Compute(Block):
 
 
 def accumulation(batch: int, devices: int, micro_batch: int | None) -> int:
-    """Forward and backward passes of one device in one optimiser step.
+    """Forward and backward passes of one device in one optimiser step, which takes `batch` samples of all devices.
 
-    Args:
-        batch: samples per optimiser step, over all devices (`pretrain.batch`).
-        devices: that share a batch (`compute.devices`).
-        micro_batch: samples in one pass of one device (`compute.micro_batch`); None: the device's whole share.
+    `micro_batch` is samples in one pass of one device; None: the device's whole share.
 
     Raises:
         GeoladderError: the three do not multiply to the batch; the message says what does.

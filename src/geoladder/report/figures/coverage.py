@@ -61,11 +61,9 @@ def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
 
 
 def read_ledger(path: Path) -> pd.DataFrame:
-    """Ledger of a corpus with positions.
+    """Ledger of a corpus with positions: its `COLUMNS` (str; kept is bool), lat_deg and lon_deg.
 
-    Returns:
-        grid_cell, product_id (str), kept (bool), reason (str, empty where kept), lat_deg, lon_deg (cell centre; NaN
-        where the cell is none of the grid).
+    These are of the centre of the cell, NaN where it is none of the grid; `reason` is empty where the tile was kept.
 
     Raises:
         GeoladderError: the file is no ledger, or lists no tile.
@@ -109,23 +107,14 @@ def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line
     reasons = dropped["reason"].value_counts().index
     groups = {"kept": tiles[tiles["kept"]]} | {name: dropped[dropped["reason"] == name] for name in reasons}
     looks = zip(groups.items(), palette(settings, len(groups)), chain("o", cycle(MARKERS)), strict=False)
+    edge: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.25 if area > 2 else 0}
+    edge["rasterized"] = len(tiles) > 20_000
     legend = []
     for order, ((name, rows), colour, marker) in enumerate(looks):
-        axis.scatter(
-            rows["lon_deg"],
-            rows["lat_deg"],
-            s=1.6 * area if order else area,
-            color=[colour],
-            marker=marker,
-            edgecolors="white",
-            linewidths=0.25 if area > 2 else 0,
-            zorder=2 + order,
-            rasterized=len(tiles) > 20_000,
-        )
-        text = f"{name} ({len(rows):,})"
-        legend.append(
-            Line2D([], [], ls="", marker=marker, color=colour, mec="white", mew=0.25, ms=4, label=text)
-        )
+        size = 1.6 * area if order else area
+        axis.scatter(rows.lon_deg, rows.lat_deg, size, [colour], marker=marker, zorder=2 + order, **edge)
+        look: dict[str, Any] = {"marker": marker, "color": colour, "mec": "white", "mew": 0.25, "ms": 4}
+        legend.append(Line2D([], [], ls="", label=f"{name} ({len(rows):,})", **look))
     lost = int(tiles["lat_deg"].isna().sum())
     if lost:
         legend.append(Line2D([], [], ls="", label=f"not on the grid: {lost:,} of these"))

@@ -19,18 +19,10 @@ CORPUS_MARKERS = ("o", "^", "v", "D")
 def curve_panel(
     axis: Axes, error: pd.DataFrame, mean: pd.DataFrame, task: str, name: str, corpora: list[str]
 ) -> pd.DataFrame:
-    """Draw error against n: mean over seeds, bars from the smallest to the largest.
+    """Draw error against n: mean over seeds, bars from the smallest to the largest; return the numbers drawn.
 
-    Args:
-        axis: where to draw.
-        error: the runs of the curves, of all tasks.
-        mean: errors of predict-mean, of all tasks.
-        task: which task.
-        name: what the title says after the task.
-        corpora: all that arms of the study are pretrained on; their order gives the markers.
-
-    Returns:
-        The numbers drawn.
+    `error` has the runs of the curves and `mean` the errors of predict-mean, of all tasks; the title says `name`
+    after the task. The order of `corpora`, all that arms of the study are pretrained on, gives the markers.
     """
     arms = [
         ((str(arm), str(corpus)), rows) for (arm, corpus), rows in error.groupby(["architecture", "corpus"])

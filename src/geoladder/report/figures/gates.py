@@ -15,11 +15,7 @@ ROW_MM = 3.8
 def draw_gates(gates: Path, results: Path, settings: Figures, out: Path) -> None:
     """Draw one dot per gate, grouped by kind: its value against its threshold, in units of its own panel.
 
-    Args:
-        gates: synthetic_gates.csv.
-        results: results.csv; names the number of runs behind the gates.
-        settings: how it looks.
-        out: the PDF; PNG and CSV go beside it.
+    `gates` is synthetic_gates.csv; results.csv names the number of runs behind it. `out` is the PDF.
     """
     table = pd.read_csv(gates)
     runs = pd.read_csv(results, usecols=["fingerprint"]).fingerprint.nunique()

@@ -27,11 +27,9 @@ class SizeAxis:
     """One size of the law as the horizontal axis of a panel.
 
     Attributes:
-        role: of the size drawn, a column of the points.
-        other: role of the size that a line holds.
+        role: of the size drawn, a column of the points; `other`: of the size that a line holds.
         level: column with the planned level of the size held; a line for each.
-        label: of the axis, with its unit.
-        unit: how much of the size is one unit of the axis.
+        label: of the axis, with its unit; `unit`: how much of the size that is.
         exponent: name and symbol of the size's exponent in the law.
         ticks: sets the ticks of an axis, from the sizes drawn.
         line: legend of a level, from its runs and the corpus of the law.
@@ -82,14 +80,8 @@ DATA = SizeAxis(
 def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str, Any]) -> pd.DataFrame:
     """Draw loss against one size: runs as points, their law with its band as lines, other corpora as crosses.
 
-    Args:
-        axis: where to draw.
-        runs: pretraining points of one architecture, see `pretrain_points`.
-        along: the size drawn.
-        fitted: content of laws.json.
-
-    Returns:
-        The numbers drawn; x are parameters or pixels.
+    From `pretrain_points` of one architecture and the content of laws.json. Returns the numbers drawn; x are
+    parameters or pixels.
     """
     architecture = runs.architecture.iloc[0]
     record = fitted["pretraining"][architecture]["law"]

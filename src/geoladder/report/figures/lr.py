@@ -18,13 +18,7 @@ SHOWN = 0.5
 
 
 def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
-    """Draw the sweep and write its table.
-
-    Args:
-        results: results.csv of a sweep.
-        settings: how it looks.
-        table: CSV written: `geoladder.report.best_rates.best_rates`.
-        out: the PDF; PNG and CSV (every loss) go beside it.
+    """Draw the results.csv of a sweep as `out` (PDF), and write its table, a CSV: `best_rates`.
 
     Raises:
         GeoladderError: no run of a sweep in `results`.
