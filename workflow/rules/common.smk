@@ -19,7 +19,7 @@ from geoladder.study.specs import (
     StatsSpec,
 )
 from geoladder.study.nodes import Nodes
-from geoladder.runs.session import claim, export, forget_dead_owner, start_worker
+from geoladder.runs.session import claim, forget_dead_owner, start_worker
 
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
 # not whatever config.yaml says by then: `sbatch` carries the variable to them.
@@ -36,13 +36,16 @@ except GeoladderError as problem:
     raise WorkflowError(str(problem)) from None
 
 if workflow.is_main_process:
-    export(**{SNAPSHOT: str(nodes.freeze(FOLDER))})
+    os.environ[SNAPSHOT] = str(nodes.freeze(FOLDER))
     nodes.write_ledger(Path("results/ledger.json"), nodes.ledger())
     if nodes.sweep:
         nodes.write_ledger(Path("results/sweep/ledger.json"), nodes.ledger("sweep"))
 
 # Two jobs of one thread each on two cores; spinning threads would starve one another.
-export(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(study.compute.threads))
+os.environ |= {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OMP_NUM_THREADS": str(study.compute.threads),
+}
 
 PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
 FINETUNE = "results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"

@@ -25,9 +25,7 @@ Entry = TypeVar("Entry", Architecture, Target, Task)
 class Registry(UserDict[str, Entry]):
     """The entries of a package by name, in the order of its files, which are read when first asked for.
 
-    Args:
-        package: whose modules hold one entry each.
-        entry: class of the entries; `Architecture` is called `ARCHITECTURE` in its module.
+    Each of its modules holds an `entry`; `Architecture` is called `ARCHITECTURE` there.
     """
 
     def __init__(self, package: str, entry: type[Entry]) -> None:

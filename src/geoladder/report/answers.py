@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,6 @@ from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
 from geoladder.scaling.questions.crossover import crossovers
 from geoladder.scaling.questions.frontier import worth_of_decade
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
 HELD_OUT = ("chinchilla", "product")
@@ -83,7 +80,7 @@ def across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, 
     }
 
 
-def _or_reason(answer: Callable[[], "DataclassInstance"]) -> dict[str, Any] | str:
+def _or_reason(answer: Callable[[], Any]) -> dict[str, Any] | str:
     """An answer as JSON values, or why the runs carry none."""
     try:
         return asdict(answer())

@@ -21,14 +21,10 @@ def runs(results: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     return _of_metric(results, "finetune", "", measure)[[*RUN, "y"]].reset_index(drop=True)
 
 
-def curves(results: pd.DataFrame) -> pd.DataFrame:
-    """Test error of every run of a few-shot curve: `RUN` columns and y."""
-    return on_curves(runs(results, "error"))
-
-
-def on_curves(results: pd.DataFrame) -> pd.DataFrame:
-    """Runs without the gates' own, which see more samples: the runs with the most common `samples_seen`."""
-    return results[results.samples_seen.isin(results.samples_seen.mode()[:1])]
+def curves(results: pd.DataFrame, measure: Measure = "error") -> pd.DataFrame:
+    """Every run of a few-shot curve, and not the gates' own, which see more samples: `RUN` columns and y."""
+    rows = runs(results, measure)
+    return rows[rows.samples_seen.isin(rows.samples_seen.mode()[:1])]
 
 
 def of_baseline(rows: pd.DataFrame) -> "pd.Series[bool]":

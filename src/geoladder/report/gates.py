@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.registry import TASKS
-from geoladder.report.curves import of_baseline, on_curves, predict_mean, runs
+from geoladder.report.curves import curves, of_baseline, predict_mean, runs
 from geoladder.report.laws import pretrain_points
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.downstream import Gates
@@ -51,7 +51,7 @@ def _context_gates(table: pd.DataFrame, settings: Gates) -> Iterator[Gate]:
 
 def _curve_gates(table: pd.DataFrame) -> Iterator[Gate]:
     """The top of each architecture's curve from scratch must lie above predict-mean."""
-    skill, mean = on_curves(runs(table, "skill")), predict_mean(table, "skill")
+    skill, mean = curves(table, "skill"), predict_mean(table, "skill")
     scratch = skill[(skill.corpus == SCRATCH) & ~of_baseline(skill)]
     for (task, architecture), arm in scratch.groupby(["task", "architecture"]):
         seeds = arm.groupby("n").seed.nunique()

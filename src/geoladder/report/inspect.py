@@ -36,11 +36,8 @@ Panels = dict[str, Display]
 def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
     """Describe a file, and draw one row group, patch or chip of it if it holds imagery.
 
-    Of parquet, npy, json, safetensors, or the folder of a checkpoint; `png` is `<name>.png` in the current folder if
-    None.
-
-    Raises:
-        GeoladderError: the path is missing, damaged, of a kind not known here, or has no such row.
+    `png` is `<name>.png` in the current folder if None. Raises GeoladderError where the path is missing, damaged, of
+    a kind not known here, or has no such row.
     """
     if not path.exists():
         raise GeoladderError(f"{path} does not exist")

@@ -12,11 +12,7 @@ from geoladder.study.study import Study
 
 
 def cells_table(study: Study) -> str:
-    """One line per pretraining cell: parameters, learning rate, steps, samples; then the totals.
-
-    Raises:
-        GeoladderError: a size is not in the ladder.
-    """
+    """A line per pretraining cell: parameters, learning rate, steps, samples; then the totals; raises as `Nodes`."""
     nodes = Nodes(study)
     rows = [
         cell._asdict()

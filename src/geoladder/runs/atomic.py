@@ -53,8 +53,7 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSO
 def only_job(folder: Path) -> Iterator["SoftFileLease"]:
     """Hold the lease `folder`/lock while the block runs.
 
-    Raises:
-        GeoladderError: another living job holds it, and still does after `PATIENCE` times `LEASE_S` seconds.
+    Raises GeoladderError if another living job holds it, and still does after `PATIENCE` times `LEASE_S` seconds.
     """
     from filelock import SoftFileLease, Timeout
 
@@ -81,8 +80,7 @@ def only_job(folder: Path) -> Iterator["SoftFileLease"]:
 def check_held(lease: "SoftFileLease") -> None:
     """Make sure that the lease is still this job's; costs nothing.
 
-    Raises:
-        GeoladderError: another job took it over while this one was silent, or it can no longer be renewed.
+    Raises GeoladderError if another job took it over while this one was silent, or it can no longer be renewed.
     """
     if lease.compromise is not None:
         raise GeoladderError(

@@ -20,8 +20,6 @@ from geoladder import __version__
 from geoladder.registry import ARCHITECTURES, TASKS
 
 ROOT = Path(__file__).parents[1]
-
-STAGE_FILES = {"pretrain": "training/pretrain.py", "finetune": "training/finetune.py"}
 PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
 
 
@@ -81,7 +79,7 @@ def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> 
     """
     modules = {path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values()}
     modules |= {TASKS.module_of(task)} if task else set()
-    sources = _reach({ROOT / STAGE_FILES[stage], *filter(None, map(_file_of, modules))})
+    sources = _reach({ROOT / f"training/{stage}.py", *filter(None, map(_file_of, modules))})
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

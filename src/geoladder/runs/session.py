@@ -14,11 +14,6 @@ from pathlib import Path
 from geoladder.runs.worker import SOCKET_VARIABLE
 
 
-def export(**variables: str) -> None:
-    """Set environment variables for this process and all jobs it starts."""
-    os.environ.update(variables)
-
-
 def claim(owner: Path) -> None:
     """Write down that this process owns the folder."""
     owner.parent.mkdir(parents=True, exist_ok=True)
@@ -56,5 +51,5 @@ def start_worker(folder: Path) -> subprocess.Popen:
         worker = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
         )
-    export(**{SOCKET_VARIABLE: socket})
+    os.environ[SOCKET_VARIABLE] = socket
     return worker

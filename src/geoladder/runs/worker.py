@@ -29,11 +29,8 @@ GRACE_S = 60.0
 def call(arguments: list[str], path: str) -> int:
     """Run `geoladder ARGUMENTS` in a child of the worker that listens at `path`; return its exit status.
 
-    SIGTERM and SIGINT received meanwhile are passed on.
-
-    Raises:
-        GeoladderError: the worker or its child died without an answer.
-        OSError: nothing listens at `path`.
+    SIGTERM and SIGINT received meanwhile are passed on. Raises GeoladderError where the worker or its child died
+    without an answer, and OSError where nothing listens at `path`.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)

@@ -29,11 +29,7 @@ class Block(BaseModel):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of `canonical`.
-
-        Raises:
-            GeoladderError: the text is no JSON of such a block; says which key is wrong.
-        """
+        """The inverse of `canonical`; raises GeoladderError with the key that is wrong where the text is another."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as problem:

@@ -173,9 +173,7 @@ class Cleaning(Block):
     max_cloud_percent: Percent = 80.0
     max_nodata_share: Share = Field(0.99, description="of a tile, by the metadata")
     max_corrupt_share: Share = Field(0.1, description="of the rows; more unreadable ones stop the run")
-    chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(
-        32, description="side of a chip, 10 m pixels"
-    )
+    chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(32, description="side, 10 m pixels")
     chip_max_cloud_share: Share = 0.3
     chip_codec: Literal["none", "blosc2"] = Field(
         "none", description="of the files: `none`: memory-mapped npy; `blosc2`: the same pixels, compressed"

@@ -41,8 +41,7 @@ class Bench(Block):
     def index_file(self, task: str, n: int) -> Path | None:
         """Official index file of one task and n, named by the task or its label files; None where subsets are drawn.
 
-        Raises:
-            GeoladderError: the folder has no such file, or several.
+        Raises GeoladderError where the folder has no such file, or several.
         """
         if self.indices is None:
             return None
@@ -84,9 +83,7 @@ class Finetune(Block):
     )
     weight_decay: NotNegative = 0.05
     warmup_share: WarmupShare = 0.1
-    validations: Count = Field(
-        4, description="evaluations on the val patches, evenly spaced; the best one is tested"
-    )
+    validations: Count = Field(4, description="on the val patches, evenly spaced; the best one is tested")
     mode: Literal["full", "frozen", "probe"] = "full"
     test_patches: Count = Field(512, description="at most so many at natural density, drawn once")
     code_changes: Literal["warn", "rerun"] = "rerun"

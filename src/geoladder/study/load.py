@@ -41,8 +41,7 @@ def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
 def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
     """Validate a study given as plain dictionaries.
 
-    Raises:
-        GeoladderError: names every bad key, where it is, what was got and what is allowed.
+    Raises GeoladderError with every bad key, where it is, what was got and what is allowed.
     """
     try:
         return Study.model_validate(raw)
@@ -52,11 +51,7 @@ def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
 
 
 def load_study(path: Path | str) -> Study:
-    """Read and validate a study file.
-
-    Raises:
-        GeoladderError: the file is missing, is not YAML, or is not a valid study.
-    """
+    """Read and validate a study file; raises GeoladderError where it is missing, no YAML, or no valid study."""
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text())

@@ -40,9 +40,8 @@ class Nodes:
             start = study.cell_of(point)
             self._behind[file] = _folder(start) if start else None
             pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
-            code = None
-            if study.finetune.code_changes == "rerun":
-                code = code_fingerprint("finetune", arm.architecture, point.task)
+            rerun = study.finetune.code_changes == "rerun"
+            code = code_fingerprint("finetune", arm.architecture, point.task) if rerun else None
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
             self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
 

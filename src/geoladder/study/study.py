@@ -1,6 +1,6 @@
 """One whole study: which cells, arms and fine-tuning runs its grids mean, and whether its names fit together."""
 
-from itertools import product
+from itertools import chain, product, starmap
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -113,31 +113,28 @@ class Study(Block):
 
     def cells(self) -> list[Cell]:
         """Pretraining cells, without repetition, in the order of the grid."""
-        blocks = (
+        blocks = [
             product(block.corpora, block.architectures, block.sizes, block.seeds)
             for block in self.pretrain.grid
-        )
-        return list(dict.fromkeys(Cell(*values) for block in blocks for values in block))
+        ]
+        return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
     def sweep_runs(self) -> list[tuple[Cell, float]]:
         """Runs of the learning-rate sweep: a cell, and the factor of its rate."""
         if self.sweep is None:
             return []
-        cells = (
-            Cell(self.sweep.corpus, *rest)
-            for rest in product(self.sweep.architectures, self.sweep.sizes, self.sweep.seeds)
-        )
-        return list(product(cells, self.sweep.factors))
+        cells = product([self.sweep.corpus], self.sweep.architectures, self.sweep.sizes, self.sweep.seeds)
+        return list(product(starmap(Cell, cells), self.sweep.factors))
 
     def points(self) -> list[Point]:
         """Fine-tuning runs without repetition: the grid's curves, the per-pixel baseline, the gates."""
-        blocks = (product(block.corpora, block.architectures, block.sizes) for block in self.finetune.grid)
-        arms = [Arm(*values) for block in blocks for values in block]
+        blocks = [product(block.corpora, block.architectures, block.sizes) for block in self.finetune.grid]
+        arms = list(starmap(Arm, chain(*blocks)))
         points = list(product([*arms, PIXEL_ARM], self.finetune.tasks, self.finetune.seeds, self.finetune.n))
         if self.gates is not None:
             arms = [Arm(SCRATCH, self.gates.architecture, self.gates.size), PIXEL_ARM]
             points += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
-        return list(dict.fromkeys(Point(*values) for values in points))
+        return list(dict.fromkeys(starmap(Point, points)))
 
     def cell_of(self, point: Point) -> Cell | None:
         """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""

@@ -64,9 +64,7 @@ def read_ledger(path: Path) -> pd.DataFrame:
     """Ledger of a corpus with positions: its `COLUMNS` (str; kept is bool), lat_deg and lon_deg.
 
     These are of the centre of the cell, NaN where it is none of the grid; `reason` is empty where the tile was kept.
-
-    Raises:
-        GeoladderError: the file is no ledger, or lists no tile.
+    Raises GeoladderError where the file is no ledger, or lists no tile.
     """
     try:
         tiles = pd.read_csv(path, usecols=COLUMNS, dtype=str, keep_default_na=False)[COLUMNS]

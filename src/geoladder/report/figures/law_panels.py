@@ -1,10 +1,8 @@
 """Panels of pretraining loss against one size of the law, for figures that hold them: colour says the other size."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,63 +16,26 @@ from geoladder.report.laws import interval_text
 from geoladder.scaling.fit.record import from_json
 
 LINE_POINTS = 60
-PIXELS_PER_MEGAPIXEL = 1_000_000
 SHIFT_MARKERS = ("x", "+", "1", "2")
 
 
-@dataclass(frozen=True)
-class SizeAxis:
-    """One size of the law as the horizontal axis of a panel.
-
-    Attributes:
-        role: of the size drawn, a column of the points; `other`: of the size that a line holds.
-        level: column with the planned level of the size held; a line for each.
-        label: of the axis, with its unit; `unit`: how much of the size that is.
-        exponent: name and symbol of the size's exponent in the law.
-        ticks: sets the ticks of an axis, from the sizes drawn.
-        line: legend of a level, from its runs and the corpus of the law.
-    """
+class SizeAxis(NamedTuple):
+    """One size of the law as the horizontal axis of a panel."""
 
     role: str
+    """Of the size drawn: a column of the points."""
     other: str
+    """Role of the size that a line holds, and the column with its planned level."""
     level: str
     label: str
     unit: int
+    """How much of the size is one unit of the axis."""
     exponent: tuple[str, str]
-    ticks: Callable[[Axes, np.ndarray], None]
-    line: Callable[[Any, pd.DataFrame, str], str]
+    """Name and symbol of the size's exponent in the law."""
 
 
-def _count_ticks(axis: Axes, counts: np.ndarray) -> None:
-    axis.set_xticks(counts.tolist(), [_count(count) for count in counts])
-    axis.xaxis.set_minor_locator(NullLocator())
-
-
-def _count(value: float) -> str:
-    """1234567 as 1.23M."""
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:g}"
-
-
-def _decade_ticks(axis: Axes, _sizes: np.ndarray) -> None:
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-
-
-def _share_of_corpus(fraction: float, runs: pd.DataFrame, corpus: str) -> str:
-    share = "all" if fraction == 1 else str(Fraction(fraction).limit_denominator(10_000))
-    return f"{share} of {corpus} ({runs.d.mean() / PIXELS_PER_MEGAPIXEL:.2g} Mpx)"
-
-
-PARAMETERS = SizeAxis(
-    "n", "d", "fraction", "Parameters", 1, ("alpha", "α"), _count_ticks, _share_of_corpus
-)  # fmt: skip
-DATA = SizeAxis(
-    "d", "n", "size", "Unique pretraining data (megapixels)", PIXELS_PER_MEGAPIXEL, ("beta", "β"),
-    _decade_ticks, lambda size, _runs, _corpus: f"size {size}",
-)  # fmt: skip
+PARAMETERS = SizeAxis("n", "d", "fraction", "Parameters", 1, ("alpha", "α"))
+DATA = SizeAxis("d", "n", "size", "Unique pretraining data (megapixels)", 1_000_000, ("beta", "β"))
 
 
 def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str, Any]) -> pd.DataFrame:
@@ -106,7 +67,12 @@ def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str,
         parts.append(drawn)
     axis.set(xscale="log", yscale="log", xlabel=along.label)
     axis.xaxis.set_minor_formatter(NullFormatter())
-    along.ticks(axis, np.unique(dots.x) / along.unit)
+    if along is PARAMETERS:
+        axis.set_xticks(np.unique(dots.x).tolist(), [_count(count) for count in np.unique(dots.x)])
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     name, symbol = along.exponent
     exponent = f"{symbol} not identified"
     if law is not None:
@@ -121,13 +87,29 @@ def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str,
 def law_legend(points: pd.DataFrame, along: SizeAxis, corpus: str) -> list[Line2D]:
     """Handles for the levels of the size that lines hold, least first, and for corpora other than the law's."""
     levels = [
-        Line2D([], [], color=colour, marker="o", label=along.line(level, runs, corpus))
+        Line2D([], [], color=colour, marker="o", label=_name(level, runs, corpus))
         for level, colour, runs in _levels(points, along, corpus)
     ]
     return levels + [
         Line2D([], [], color="k", ls="", marker=marker, label=f"{other} (not fitted)")
         for other, marker, _ in _shifted(points, corpus)
     ]
+
+
+def _name(level: float | str, runs: pd.DataFrame, corpus: str) -> str:
+    """What the legend says of a level: a size of the model, or a share of the corpus."""
+    if isinstance(level, str):
+        return f"size {level}"
+    share = "all" if level == 1 else str(Fraction(level).limit_denominator(10_000))
+    return f"{share} of {corpus} ({runs.d.mean() / DATA.unit:.2g} Mpx)"
+
+
+def _count(value: float) -> str:
+    """1234567 as 1.23M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:g}"
 
 
 def _levels(runs: pd.DataFrame, along: SizeAxis, corpus: str) -> list[tuple[Any, Any, pd.DataFrame]]:

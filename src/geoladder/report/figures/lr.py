@@ -18,11 +18,7 @@ SHOWN = 0.5
 
 
 def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
-    """Draw the results.csv of a sweep as `out` (PDF), and write its table, a CSV: `best_rates`.
-
-    Raises:
-        GeoladderError: no run of a sweep in `results`.
-    """
+    """Draw the results.csv of a sweep as `out` (PDF), write its table of `best_rates`; raises as `swept_losses`."""
     losses = swept_losses(pd.read_csv(results))
     best = best_rates(losses)
     with atomic_path(table) as path:
