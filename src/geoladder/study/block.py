@@ -1,5 +1,6 @@
 """A block of the study, and the numbers its keys may be."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,17 @@ class Block(BaseModel):
     def canonical(self) -> str:
         """Sorted JSON without white space: the same text for the same meaning."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that name this block, as it is a spec of a node."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+    @classmethod
+    def take(cls, *blocks: "Block", **values: object) -> Self:
+        """A block of these values and, for its other keys, of the first of `blocks` that has a key of that name."""
+        taken = {key: value for block in reversed(blocks) for key, value in block if key in cls.model_fields}
+        return cls.model_validate(taken | values)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -1,13 +1,14 @@
 """What each node of the graph depends on, and nothing else: one canonical JSON string per node.
 
-A spec is a node's only Snakemake parameter. Upstream nodes appear in it as fingerprints, so that a change far up
-the graph reaches exactly what follows from it. Paths, colours, threads and comments never appear.
+Equal specs, equal results. A spec is a node's only Snakemake parameter. Upstream nodes appear in it as fingerprints,
+so that a change far up the graph reaches exactly what follows from it. Paths, colours, threads and comments never
+appear.
 """
 
 import hashlib
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 from geoladder.registry.architecture import Kwargs
 from geoladder.registry.ladder import rung, scaled_lr
@@ -18,30 +19,12 @@ from geoladder.study.pretraining import Objective, Rung
 from geoladder.study.study import Cell, Point, Study
 
 
-class Spec(Block):
-    """A node's dependencies. Equal specs, equal results."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that name this spec."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
-
-
-Part = TypeVar("Part", bound=Block)
-
-
-def _take(spec: type[Part], *blocks: Block, **values: object) -> Part:
-    """A spec of these values and, for its other keys, of the first block of the study that has a key of that name."""
-    taken = {key: value for block in reversed(blocks) for key, value in block if key in spec.model_fields}
-    return spec.model_validate(taken | values)
-
-
 def _digest(path: Path | None) -> str | None:
     """Twelve digits of a small file's content; None where there is none (yet)."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else None
 
 
-class ArchiveSpec(Spec):
+class ArchiveSpec(Block):
     """A synthetic MajorTOM archive, or a reference to a real one."""
 
     corpus: Corpus
@@ -57,7 +40,7 @@ class ArchiveSpec(Spec):
         return cls(corpus=corpus.model_copy(update=files), earth=earth)
 
 
-class FetchSpec(Spec):
+class FetchSpec(Block):
     """The tiles of one archive to fetch from a server."""
 
     url: str
@@ -72,7 +55,7 @@ class FetchSpec(Spec):
         return cls(url=str(corpus.url), select=corpus.select, cells=_digest(corpus.select.cells))
 
 
-class BenchArchiveSpec(Spec):
+class BenchArchiveSpec(Block):
     """A synthetic PhilEO Bench, or a reference to the real one."""
 
     bench: Bench
@@ -102,10 +85,10 @@ class Layout(Block):
         corpus = study.corpora[name]
         source = "majortom" if corpus.source == "synthetic" else corpus.source
         ice_raster = None if corpus.max_ice_share is None else study.cleaning.koppen_raster
-        return _take(cls, corpus, source=source, koppen_raster=ice_raster)
+        return cls.take(corpus, source=source, koppen_raster=ice_raster)
 
 
-class IndexSpec(Spec):
+class IndexSpec(Block):
     """The usable tiles of one archive, and which of them are held out for validation."""
 
     archive: str
@@ -139,10 +122,10 @@ class IndexSpec(Spec):
             "layout": Layout.of(study, name),
             "validation_share": study.validation.share,
         }
-        return _take(cls, study.cleaning, study.validation, corpus, **upstream, **taken)
+        return cls.take(study.cleaning, study.validation, corpus, **upstream, **taken)
 
 
-class ChipsSpec(Spec):
+class ChipsSpec(Block):
     """The chips cut from one index."""
 
     index: str
@@ -165,10 +148,10 @@ class ChipsSpec(Spec):
         """Spec of data/<name>/chips/."""
         index, layout = IndexSpec.of(study, name).fingerprint, Layout.of(study, name)
         split = "val" if study.pretrain.read == "tiles" else None
-        return _take(cls, study.cleaning, index=index, layout=layout, split=split)
+        return cls.take(study.cleaning, index=index, layout=layout, split=split)
 
 
-class StatsSpec(Spec):
+class StatsSpec(Block):
     """Band statistics, taken once, from the training chips of the validation corpus.
 
     Where training reads tiles, which are not cut into chips, from those of validation.
@@ -199,10 +182,10 @@ class TileReading(Block):
         if study.pretrain.read == "chips":
             return None
         layout, cloudiest = Layout.of(study, name), study.cleaning.chip_max_cloud_share
-        return _take(cls, study.pretrain, study.cleaning, layout=layout, max_cloud_share=cloudiest)
+        return cls.take(study.pretrain, study.cleaning, layout=layout, max_cloud_share=cloudiest)
 
 
-class TrainingSpec(Spec):
+class TrainingSpec(Block):
     """What pretraining and fine-tuning runs have in common."""
 
     corpus: str
@@ -242,8 +225,7 @@ class PretrainSpec(TrainingSpec):
         own: dict[str, object] = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)}
         for key in (cell.architecture, f"{cell.architecture}-{cell.size}"):
             own |= pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
-        return _take(
-            cls,
+        return cls.take(
             pretrain,
             study.compute,
             **cell._replace(corpus=name)._asdict(),
@@ -258,7 +240,7 @@ class PretrainSpec(TrainingSpec):
         )
 
 
-class TrivialSpec(Spec):
+class TrivialSpec(Block):
     """The subset of one (task, seed, n): all that predict-zero and predict-mean depend on."""
 
     task: str
@@ -275,8 +257,8 @@ class TrivialSpec(Spec):
         """Spec of the subset of a fine-tuning run."""
         _, task, seed, n = point
         indices, bench = _digest(study.bench.index_file(task, n)), BenchArchiveSpec.of(study).fingerprint
-        return _take(
-            cls, study.finetune, study.cleaning, task=task, seed=seed, n=n, indices=indices, bench=bench
+        return cls.take(
+            study.finetune, study.cleaning, task=task, seed=seed, n=n, indices=indices, bench=bench
         )
 
 
@@ -295,8 +277,7 @@ class FinetuneSpec(TrainingSpec, TrivialSpec):
         length = gates if gates is not None and point.n == gates.n else finetune
         chosen = rung(arm.architecture, arm.size)
         subset = TrivialSpec.of(study, point)
-        return _take(
-            cls,
+        return cls.take(
             *(subset, length, finetune, study.compute),
             **arm._asdict(),
             model=chosen.kwargs,
