@@ -176,13 +176,13 @@ def training_data_options(wildcards):
 
 def checkpoint_of(wildcards):
     """The checkpoint a curve starts from; nothing for arms from scratch."""
-    cell = nodes.cell_behind(FINETUNE.format(**wildcards))
+    cell = nodes.cell_behind[FINETUNE.format(**wildcards)]
     return f"{cell}/model.safetensors" if cell else []
 
 
 def checkpoint_option(wildcards):
     """The checkpoint as an option of the command line; nothing for arms from scratch."""
-    cell = nodes.cell_behind(FINETUNE.format(**wildcards))
+    cell = nodes.cell_behind[FINETUNE.format(**wildcards)]
     return ["--checkpoint", cell] if cell else []
 
 

@@ -74,9 +74,7 @@ class Registry(UserDict[str, Entry]):
 
 def _reason(problem: Exception) -> str:
     """What stopped an entry, on one line."""
-    if isinstance(problem, GeoladderError):
-        return str(problem)
     if isinstance(problem, ValidationError):
         parts = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors()]
         return "; ".join(part.removeprefix(": ").replace("Value error, ", "") for part in parts)
-    return f"{type(problem).__name__}: {problem}"
+    return str(problem) if isinstance(problem, GeoladderError) else f"{type(problem).__name__}: {problem}"

@@ -20,15 +20,10 @@ RUN_COLUMNS = [
 
 
 def collect(ledger: Path, out: Path, root: Path) -> None:
-    """Gather the results the ledger names.
+    """Gather the results a ledger names: JSON, result file (relative to `root`) to the fingerprint it must carry.
 
-    Args:
-        ledger: JSON, result file (relative to `root`) to the fingerprint it must carry.
-        out: CSV with `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded.
-        root: the project's folder.
-
-    Raises:
-        GeoladderError: results are missing, or were made by another configuration; says how to make them again.
+    The CSV `out` has `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded. Raises
+    GeoladderError where results are missing, or were made by another configuration; says how to make them again.
     """
     expected: dict[str, str] = json.loads(ledger.read_text())
     missing = [file for file in expected if not (root / file).is_file()]

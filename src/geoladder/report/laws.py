@@ -1,30 +1,47 @@
-"""The study's laws: which runs they are fitted to, and what came out, as JSON.
+"""The study's laws: which runs they are fitted to, what came out, and what a study asks of them, as JSON.
 
 The law in N and D is fitted per architecture on the nested fractions of one corpus alone. Other corpora differ in
-kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, never fitted into it.
+kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, never fitted into it. What is asked:
+trends, held-out runs, seeds, other laws, other losses, other architectures.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoladder.registry import TASKS
-from geoladder.report.answers import COLUMNS, PLANNED, across, per_law
 from geoladder.report.curves import ARM, curves
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit import record
+from geoladder.scaling.fit.extrapolate import hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal, read_points
 from geoladder.scaling.fit.result import Fit
+from geoladder.scaling.fit.trend import components, lack_of_fit, trend
 from geoladder.scaling.laws.forms import form_of
+from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
+from geoladder.scaling.questions.crossover import crossovers
+from geoladder.scaling.questions.frontier import worth_of_decade
 from geoladder.study.analysis import Fit as FitSettings
 
 LOSS = "val_masked_mse"
 FORM = form_of("chinchilla")
 CURVE_FORM = form_of("saturating")
 FEWEST_LEVELS = 3
+RIVALS = ("constant", "product", "chinchilla_tied", "chinchilla")
+HELD_OUT = ("chinchilla", "product")
+"""Laws tested on hidden runs; of three levels the largest is hidden, and the two left only `product` can use."""
+FEWEST_DRAWS = 200
+"""Prediction intervals of hidden runs need a bootstrap even where the study asks for none."""
+LOSSES = {"log_squared": Loss(), "huber 1e-3": Loss("huber", 1e-3), "squared": Loss("squared")}
+COLUMNS = {"n": "n", "d": "d"}
+PLANNED = {"n": "size", "d": "fraction"}
+"""A fraction keeps a random share of the grid cells, so its pixels differ from seed to seed; its level does not."""
 
 
 def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
@@ -63,7 +80,7 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
             read = read_points(used, FORM, COLUMNS, "y", seed="seed", planned=PLANNED)
             law = fit_points(FORM, read, how)
             fitted[str(name)] = (law, read)
-            entry |= {"law": record.to_json(law), "answers": per_law(law, read, used, how)}
+            entry |= {"law": record.to_json(law), "answers": _answers(law, read, used, how)}
         except Refusal as problem:
             entry["refusal"] = str(problem)
         entry |= {
@@ -79,7 +96,7 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
         "loss": LOSS,
         "corpus": corpus,
         "pretraining": laws,
-        "across": across(fitted, settings.interval),
+        "across": _across(fitted, settings.interval),
         "curves": _curve_laws(table),
     }
     write_json(out, report)
@@ -96,3 +113,56 @@ def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
             arm = dict(zip(ARM, map(str, names), strict=True))
             laws.append({**arm, "metric": TASKS[arm["task"]].error, "law": law})
     return laws
+
+
+def _answers(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    """Answers about one law as JSON values by question; a question that cannot be answered holds its reason."""
+    quick = replace(settings, bootstrap=0, profile=False)
+    blind = replace(quick, bootstrap=max(settings.bootstrap, FEWEST_DRAWS))
+    candidates = compare(read, RIVALS, quick)
+    answers: dict[str, Any] = {
+        "trend": {role: asdict(trend(read, role, settings.level)) for role in read.x},
+        "held_out": [
+            {"form": form, "along": role}
+            | asdict(
+                hold_out(table, form, COLUMNS, "y", role, blind, rolling=True, seed="seed", planned=PLANNED)
+            )
+            for form in HELD_OUT
+            for role in read.x
+        ],
+        "forms": {"verdict": verdict(candidates), "laws": [asdict(law) for law in candidates]},
+    }
+    if not fit.params:
+        return answers
+    # E cannot be held at 0 as a logarithm; a billionth of the smallest error is nothing.
+    variants = {name: replace(quick, loss=loss) for name, loss in LOSSES.items()}
+    variants["E held at 0"] = replace(quick, fixed={"E": 1e-9 * float(read.y.min())})
+    centre = {role: float(np.exp(np.log(values).mean())) for role, values in read.x.items()}
+    worth = worth_of_decade(fit, centre["n"], centre["d"], settings.level)
+    return answers | {
+        "lack_of_fit": asdict(lack_of_fit(fit, read, settings.level)),
+        "seeds": _or_reason(lambda: components(fit, read)),
+        "sensitivity": {name: fit_points(FORM, read, how).params for name, how in variants.items()},
+        "data_worth_of_a_decade_of_parameters": {"at": centre} | asdict(worth),
+    }
+
+
+def _across(fitted: Mapping[str, tuple[Fit, Points]], level: float) -> dict[str, Any]:
+    """Answers about several architectures: shared exponents, and where each pair crosses along n and d."""
+    usable = {name: pair for name, pair in fitted.items() if pair[0].params}
+    if len(usable) < 2:
+        return {"shared_exponents": None, "crossovers": []}
+    points = {name: read for name, (_, read) in usable.items()}
+    crossings = crossovers({name: fit for name, (fit, _) in usable.items()}, level)
+    return {
+        "shared_exponents": _or_reason(lambda: shared_exponents("chinchilla", points, level)),
+        "crossovers": [{"first": a, "second": b, **asdict(c)} for a, b, c in crossings],
+    }
+
+
+def _or_reason(answer: Callable[[], Any]) -> dict[str, Any] | str:
+    """An answer as JSON values, or why the runs carry none."""
+    try:
+        return asdict(answer())
+    except Refusal as problem:
+        return str(problem)

@@ -70,12 +70,9 @@ def _reach(start: set[Path]) -> dict[str, str]:
 
 @cache
 def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> str:
-    """Twelve hexadecimal digits for the code of one stage with one architecture.
+    """Twelve hexadecimal digits for the code of one stage, `pretrain` or `finetune`, with one architecture.
 
-    Args:
-        stage: `pretrain` or `finetune`.
-        architecture: its classes count.
-        task: of fine-tuning; its entry counts, and no other.
+    The classes of the architecture count and, of fine-tuning, the entry of the task, and no other.
     """
     modules = {path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values()}
     modules |= {TASKS.module_of(task)} if task else set()

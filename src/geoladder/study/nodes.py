@@ -20,6 +20,7 @@ class Nodes:
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `TrivialSpec`.
+        cell_behind: `.../n<n>.json` of fine-tuning to the folder of the pretraining run it starts from, or None.
     """
 
     def __init__(self, study: Study) -> None:
@@ -31,14 +32,14 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
-        self._behind: dict[str, str | None] = {}
+        self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
         self.trivial: dict[str, TrivialSpec] = {}
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
             start = study.cell_of(point)
-            self._behind[file] = _folder(start) if start else None
+            self.cell_behind[file] = _folder(start) if start else None
             pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
             rerun = study.finetune.code_changes == "rerun"
             code = code_fingerprint("finetune", arm.architecture, point.task) if rerun else None
@@ -49,10 +50,6 @@ class Nodes:
         rerun = self.study.pretrain.code_changes == "rerun"
         code = code_fingerprint("pretrain", cell.architecture) if rerun else None
         return PretrainSpec.of(self.study, cell, code)
-
-    def cell_behind(self, result: str) -> str | None:
-        """Folder of the pretraining run a fine-tuning result starts from; None for arms from scratch."""
-        return self._behind[result]
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""

@@ -255,11 +255,10 @@ class TrivialSpec(Block):
     @classmethod
     def of(cls, study: Study, point: Point) -> Self:
         """Spec of the subset of a fine-tuning run."""
-        _, task, seed, n = point
-        indices, bench = _digest(study.bench.index_file(task, n)), BenchArchiveSpec.of(study).fingerprint
-        return cls.take(
-            study.finetune, study.cleaning, task=task, seed=seed, n=n, indices=indices, bench=bench
-        )
+        indices = _digest(study.bench.index_file(point.task, point.n))
+        subset = {"task": point.task, "seed": point.seed, "n": point.n, "indices": indices}
+        bench = BenchArchiveSpec.of(study).fingerprint
+        return cls.take(study.finetune, study.cleaning, bench=bench, **subset)
 
 
 class FinetuneSpec(TrainingSpec, TrivialSpec):
