@@ -4,6 +4,7 @@ import hashlib
 import json
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
@@ -41,15 +42,15 @@ class Nodes:
             start = study.cell_of(point)
             self.cell_behind[file] = _folder(start) if start else None
             pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
-            rerun = study.finetune.code_changes == "rerun"
-            code = code_fingerprint("finetune", arm.architecture, point.task) if rerun else None
+            code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
             self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
 
     def _spec(self, cell: Cell) -> PretrainSpec:
-        rerun = self.study.pretrain.code_changes == "rerun"
-        code = code_fingerprint("pretrain", cell.architecture) if rerun else None
-        return PretrainSpec.of(self.study, cell, code)
+        return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
+
+    def _code(self, stage: Literal["pretrain", "finetune"], *names: str) -> str | None:
+        return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""

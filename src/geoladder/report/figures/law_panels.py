@@ -25,8 +25,9 @@ class SizeAxis(NamedTuple):
     role: str
     """Of the size drawn: a column of the points."""
     other: str
-    """Role of the size that a line holds, and the column with its planned level."""
+    """Role of the size that a line holds."""
     level: str
+    """Column with the planned level of that size; a line for each."""
     label: str
     unit: int
     """How much of the size is one unit of the axis."""
