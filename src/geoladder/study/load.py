@@ -39,10 +39,7 @@ def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
 
 
 def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
-    """Validate a study given as plain dictionaries.
-
-    Raises GeoladderError with every bad key, where it is, what was got and what is allowed.
-    """
+    """Validate a study of plain dictionaries; raises GeoladderError with every bad key, its place and what may be."""
     try:
         return Study.model_validate(raw)
     except ValidationError as problem:

@@ -50,12 +50,12 @@ def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
         kept = int(tiles["kept"].sum())
         axis.set_title(f"{kept:,} of {len(tiles):,} tiles kept ({100 * kept / len(tiles):.1f} %)", loc="left")
         climates = [("sea", SEA), *CLIMATES.values()]
-        areas = [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in climates]
+        patches = [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in climates]
         look: dict[str, Any] = {"frameon": False, "alignment": "left", "borderaxespad": 0.3}
         look |= {"columnspacing": 1.2, "handletextpad": 0.5}
         figure.legend(handles=tile_legend, title="Tiles", loc="outside lower left", ncols=4, **look)
         figure.legend(
-            handles=areas, title="Climate (Köppen-Geiger)", loc="outside lower right", ncols=3, **look
+            handles=patches, title="Climate (Köppen-Geiger)", loc="outside lower right", ncols=3, **look
         )
         save(figure, tiles, out)
 
