@@ -13,13 +13,9 @@ from geoladder.runs.worker import SOCKET_VARIABLE, call
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb.
+    """Run one verb, from the words after `geoladder` (those of this process if None); return the exit status.
 
-    Args:
-        arguments: words after `geoladder`; those of this process if None.
-
-    Returns:
-        Exit status: 0; 1 after a message the user can act on; 2 where the command itself is wrong.
+    It is 0; 1 after a message the user can act on; 2 where the command itself is wrong.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     # A rank that torchrun started must be a process of its own: Lightning reads which one it is when imported.

@@ -23,11 +23,6 @@ from geoladder.scaling import verbs as scaling
 from geoladder.synth import verbs as synth
 from geoladder.training import verbs as training
 
-STUDIES = Group("Studies and results", sort_key=1)
-MODELS = Group("Models", sort_key=2)
-SCALING = Group("Scaling laws of any runs", sort_key=3)
-NODES = Group("Nodes of the graph", sort_key=4)
-
 app = App(
     name="geoladder",
     help="Scaling studies for geospatial foundation models.",
@@ -37,37 +32,30 @@ app = App(
     result_action="return_value",
 )
 
-verb: Callable[..., Any]
-for verb in (report.cells, cost.plan, report.status, report.inspect, fetch.fetch):
-    app.command(verb, group=STUDIES)
-for verb in (cost.profile, training.export, training.load, training.import_weights):
-    app.command(verb, group=MODELS)
-for verb in (
-    scaling.fit,
-    scaling.predict,
-    scaling.compare,
-    scaling.frontier,
-    scaling.isoflop,
-    scaling.claims,
-):
-    app.command(verb, group=SCALING)
-for verb in (
-    *(synth.make_archive, synth.make_bench),
-    *(data.bench_index, data.index, data.chips, data.stats),
-    *(training.pretrain, training.finetune, training.trivial),
-    *(report.collect, report.laws, report.tables, report.gates),
-    *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
-):
-    app.command(verb, group=NODES)
+VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "Studies and results": (report.cells, cost.plan, report.status, report.inspect, fetch.fetch),
+    "Models": (cost.profile, training.export, training.load, training.import_weights),
+    "Scaling laws of any runs": (
+        *(scaling.fit, scaling.predict, scaling.compare),
+        *(scaling.frontier, scaling.isoflop, scaling.claims),
+    ),
+    "Nodes of the graph": (
+        *(synth.make_archive, synth.make_bench),
+        *(data.bench_index, data.index, data.chips, data.stats),
+        *(training.pretrain, training.finetune, training.trivial),
+        *(report.collect, report.laws, report.tables, report.gates),
+        *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
+    ),
+}
+for place, (title, verbs) in enumerate(VERBS.items()):
+    group = Group(title, sort_key=place)
+    for verb in verbs:
+        app.command(verb, group=group)
 
 
 @app.command(show=False)
 def serve_jobs(socket: str, /) -> None:
-    """Fork a child for every job of a workflow, so that none imports torch again.
-
-    Args:
-        socket: where to listen.
-    """
+    """Fork a child for every job of a workflow that calls at the socket, so that none imports torch again."""
     serve(socket, _import_heavy_modules, run)
 
 
@@ -123,8 +111,9 @@ def _import_heavy_modules() -> None:
 
 
 def _start_log(file: Path | None) -> None:
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setLevel(logging.WARNING if file else logging.INFO)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.WARNING if file else logging.INFO)
+    handlers: list[logging.Handler] = [terminal]
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file))

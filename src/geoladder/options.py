@@ -22,5 +22,8 @@ Indices = Annotated[Path | None, Parameter(help="official index file; omit to dr
 
 Results = Annotated[Path, Parameter(help="CSV written by `collect`")]
 Laws = Annotated[Path, Parameter(help="JSON written by `laws`")]
+GateTable = Annotated[Path, Parameter(help="CSV written by `gates`")]
+Expected = Annotated[Path, Parameter(help="JSON of the results there must be, and of their fingerprints")]
+Ledger = Annotated[Path, Parameter(help="CSV written by `index`")]
 Corpus = Annotated[str, Parameter(help="whose nested fractions are the data axis")]
 Figure = Annotated[Path, Parameter(help="PDF to write; PNG and CSV go beside it")]

@@ -51,7 +51,7 @@ def registry_of(tmp_path, monkeypatch):
         (package / "__init__.py").touch()
         for name, source in sources.items():
             (package / f"{name}.py").write_text(source)
-        return Registry("architecture", "entries", Architecture, "ARCHITECTURE")
+        return Registry("entries", Architecture)
 
     yield make
     for name in [name for name in sys.modules if name.partition(".")[0] == "entries"]:
@@ -103,7 +103,7 @@ def test_a_file_without_an_entry_and_two_of_one_name_are_refused(registry_of, tm
     (tmp_path / "entries/twice.py").write_text(entry())
     del sys.modules["entries.none"]
     with pytest.raises(GeoladderError, match=r"twice\.py and .*none\.py both define the architecture 'toy'"):
-        list(Registry("architecture", "entries", Architecture, "ARCHITECTURE"))
+        list(Registry("entries", Architecture))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def entries(tmp_path, monkeypatch, request):
         (tmp_path / package / "__init__.py").touch()
         for name, text in files.items():
             (tmp_path / package / f"{name}.py").write_text(text)
-        return Registry("task", package, Task, "TASK")
+        return Registry(package, Task)
 
     return write
 

@@ -59,7 +59,7 @@ def test_the_least_level_is_the_darkest_in_points_law_and_legend(runs, fitted, a
     nested = runs[runs.corpus == "majortom"]
     levels = nested.groupby(along.level)[along.other].mean().sort_values().index
     assert (levels[0], levels[-1]) == (smallest, largest)
-    handles = law_legend(runs, along, fitted)[: len(levels)]
+    handles = law_legend(runs, along, "majortom")[: len(levels)]
     colours = []
     for level, handle, line in zip(levels, handles, axis.lines, strict=True):
         losses = sorted(nested[nested[along.level] == level].y)
@@ -77,4 +77,4 @@ def test_exponents_stand_in_the_title_and_other_corpora_are_crosses_of_their_own
     axis = drawn(runs, DATA, fitted)
     beta = fitted["pretraining"]["unet"]["law"]["params"]["beta"]
     assert axis.get_title().startswith(f"U-Net\nβ = {beta:.2f} [")
-    assert law_legend(runs, DATA, fitted)[-1].get_label() == "globe (not fitted)"
+    assert law_legend(runs, DATA, "majortom")[-1].get_label() == "globe (not fitted)"

@@ -24,7 +24,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models import mamba, unet, vit
 from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry import ARCHITECTURES
-from geoladder.study.compute import accumulation, divisors
+from geoladder.study.compute import accumulation
 from geoladder.training import trainer
 from geoladder.training.checkpoints import load_progress, newest_checkpoint, save_progress
 from geoladder.training.job import Hardware
@@ -83,16 +83,13 @@ def test_passes_multiply_to_the_batch(passes, devices, micro_batch):
             3,
             r"micro_batch 3 does not divide the 8 samples.*2 devices.*batch of 16; use one of 1, 2, 4, 8",
         ),
+        (12, 5, None, r"use one of 1, 2, 3, 4, 6, 12 devices"),
         (16, 2, 16, r"micro_batch 16 does not divide the 8 samples"),
     ],
 )
 def test_what_does_not_fit_is_said_with_what_does(batch, devices, micro_batch, said):
     with pytest.raises(GeoladderError, match=said):
         accumulation(batch, devices, micro_batch)
-
-
-def test_divisors():
-    assert divisors(12) == [1, 2, 3, 4, 6, 12]
 
 
 @settings(max_examples=40)

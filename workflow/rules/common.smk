@@ -17,10 +17,9 @@ from geoladder.study.specs import (
     FetchSpec,
     IndexSpec,
     StatsSpec,
-    TrivialSpec,
 )
-from geoladder.study.nodes import Nodes, fingerprints
-from geoladder.runs.session import claim, export, forget_dead_owner, start_worker
+from geoladder.study.nodes import Nodes
+from geoladder.runs.session import claim, forget_dead_owner, start_worker
 
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
 # not whatever config.yaml says by then: `sbatch` carries the variable to them.
@@ -37,13 +36,16 @@ except GeoladderError as problem:
     raise WorkflowError(str(problem)) from None
 
 if workflow.is_main_process:
-    export(**{SNAPSHOT: str(nodes.freeze(FOLDER))})
+    os.environ[SNAPSHOT] = str(nodes.freeze(FOLDER))
     nodes.write_ledger(Path("results/ledger.json"), nodes.ledger())
     if nodes.sweep:
-        nodes.write_ledger(Path("results/sweep/ledger.json"), fingerprints(nodes.sweep))
+        nodes.write_ledger(Path("results/sweep/ledger.json"), nodes.ledger("sweep"))
 
 # Two jobs of one thread each on two cores; spinning threads would starve one another.
-export(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(study.compute.threads))
+os.environ |= {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OMP_NUM_THREADS": str(study.compute.threads),
+}
 
 PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
 FINETUNE = "results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
@@ -174,13 +176,13 @@ def training_data_options(wildcards):
 
 def checkpoint_of(wildcards):
     """The checkpoint a curve starts from; nothing for arms from scratch."""
-    cell = nodes.cell_behind(FINETUNE.format(**wildcards))
+    cell = nodes.cell_behind[FINETUNE.format(**wildcards)]
     return f"{cell}/model.safetensors" if cell else []
 
 
 def checkpoint_option(wildcards):
     """The checkpoint as an option of the command line; nothing for arms from scratch."""
-    cell = nodes.cell_behind(FINETUNE.format(**wildcards))
+    cell = nodes.cell_behind[FINETUNE.format(**wildcards)]
     return ["--checkpoint", cell] if cell else []
 
 

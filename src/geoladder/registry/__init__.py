@@ -9,6 +9,6 @@ from geoladder.registry.discover import Registry
 from geoladder.registry.target import Target
 from geoladder.registry.task import Task
 
-ARCHITECTURES = Registry("architecture", "geoladder.models.architectures", Architecture, "ARCHITECTURE")
-TARGETS = Registry("target", "geoladder.training.targets", Target, "TARGET")
-TASKS = Registry("task", "geoladder.training.tasks", Task, "TASK")  # type: ignore[type-abstract]
+ARCHITECTURES = Registry("geoladder.models.architectures", Architecture)
+TARGETS = Registry("geoladder.training.targets", Target)
+TASKS = Registry("geoladder.training.tasks", Task)  # type: ignore[type-abstract]

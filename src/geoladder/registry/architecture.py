@@ -17,12 +17,11 @@ from geoladder.suggest import nearest
 
 Kwargs = dict[str, int | float | str | list[int]]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-LARGEST_SIDE_PX = 10_000
 
 
 def multiples(stride_px: int) -> range:
-    """Image sides that are multiples of `stride_px` pixels."""
-    return range(stride_px, LARGEST_SIDE_PX + 1, stride_px)
+    """Image sides that are multiples of `stride_px` pixels, up to 10,000."""
+    return range(stride_px, 10_001, stride_px)
 
 
 def _class_exists(path: str) -> str:
@@ -35,13 +34,9 @@ def _class_exists(path: str) -> str:
     if spec is None or not spec.origin:
         raise ValueError(f"'{path}' names no module that exists; write package.module:Class")
     body = ast.parse(Path(spec.origin).read_text()).body
+    imported = [alias for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
     names = {node.name for node in body if isinstance(node, ast.ClassDef)}
-    names |= {
-        alias.asname or alias.name
-        for node in body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    names |= {alias.asname or alias.name for alias in imported}
     if name not in names:
         raise ValueError(f"{spec.origin} has no class '{name}'{nearest(name, names)}")
     return path
@@ -54,23 +49,17 @@ ClassPath = Annotated[str, AfterValidator(_class_exists)]
     frozen=True, kw_only=True, config=ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
 )
 class Architecture:
-    """One architecture, everything a study needs to know of it.
+    """One architecture, all a study needs to know of it; pydantic names every argument that is missing or unusable.
 
     Attributes:
-        name: as studies spell it: `unet`.
-        title: in figures: `U-Net`.
-        colour: in figures: `#0173b2`.
+        name: as studies spell it: `unet`. In figures: `title`, `U-Net`, and `colour`, `#0173b2`.
         classes: `package.module:Class` of the backbone (`geoladder.models.backbone.Backbone`) by layout; the layout
             of a rung without the argument `layout` is the empty one.
         rungs: constructor arguments (JSON-able) by size, smallest first; `width` is the dial of the size.
         base_width: width at which learning rates are given: that of size `s`, or of the smallest.
-        pretrain_lr: default peak learning rate of pretraining; None: a baseline, which is fine-tuned from scratch
-            beside the grids and never pretrained.
-        finetune_lr: default peak learning rate of fine-tuning.
+        pretrain_lr: default peak learning rate of pretraining (`finetune_lr`: of fine-tuning); None: a baseline,
+            which is fine-tuned from scratch beside the grids and never pretrained.
         sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
-
-    Raises:
-        pydantic.ValidationError: names every argument that is missing or unusable.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

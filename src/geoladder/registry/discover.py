@@ -5,105 +5,76 @@ study can check names without importing what runs them.
 """
 
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections import UserDict
+from functools import cached_property
 from importlib import import_module
-from typing import Generic, Protocol, TypeVar
+from types import ModuleType
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from geoladder.errors import GeoladderError
+from geoladder.registry.architecture import Architecture
+from geoladder.registry.target import Target
+from geoladder.registry.task import Task
 from geoladder.suggest import nearest
 
-
-class Named(Protocol):
-    """Anything with a name."""
-
-    @property
-    def name(self) -> str:
-        """As studies spell it."""
-        ...
+Entry = TypeVar("Entry", Architecture, Target, Task)
 
 
-Entry = TypeVar("Entry", bound=Named)
+class Registry(UserDict[str, Entry]):
+    """The entries of a package by name, in the order of its files, which are read when first asked for.
 
-
-class Registry(Mapping[str, Entry], Generic[Entry]):
-    """The entries of a package by name, in the order of its files.
-
-    Args:
-        kind: of the entries, for messages: `architecture`.
-        package: whose modules hold one entry each.
-        entry: class of the entries.
-        attribute: name of the entry in its module: `ARCHITECTURE`.
+    Each of its modules holds an `entry`; `Architecture` is called `ARCHITECTURE` there.
     """
 
-    def __init__(self, kind: str, package: str, entry: type[Entry], attribute: str) -> None:
-        self._kind, self._package, self._entry, self._attribute = kind, package, entry, attribute
-        self._entries: dict[str, Entry] | None = None
-        self._modules: dict[str, str] = {}
+    def __init__(self, package: str, entry: type[Entry]) -> None:
+        self._package = package
+        self._entry: type[Entry] = entry
+        self._kind, self._attribute = entry.__name__.lower(), entry.__name__.upper()
 
-    def __getitem__(self, name: str) -> Entry:
-        """The entry of that name.
-
-        Raises:
-            GeoladderError: there is none, or an entry of the package is unusable.
-        """
-        entries = self._read()
-        if name not in entries:
-            raise GeoladderError(f"unknown {self._kind} '{name}'{nearest(name, entries)}")
-        return entries[name]
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is an entry of that name."""
-        return name in self._read()
-
-    def __iter__(self) -> Iterator[str]:
-        """Names, in the order of the files."""
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        """Number of entries."""
-        return len(self._read())
+    def __missing__(self, name: str) -> Entry:
+        """Refuse a name that no entry has."""
+        raise GeoladderError(f"unknown {self._kind} '{name}'{nearest(name, self)}")
 
     def module_of(self, name: str) -> str:
         """Dotted name of the module that defines the entry of that name; raises as `[name]` does."""
-        return self._modules[self[name].name]
+        return self._modules[self[name].name].__name__
 
-    def _read(self) -> dict[str, Entry]:
-        if self._entries is None:
-            entries: dict[str, Entry] = {}
-            files: dict[str, str] = {}
-            for module in pkgutil.iter_modules(import_module(self._package).__path__):
-                path = f"{self._package}.{module.name}"
-                entry, file = self._load(path)
-                if entry.name in entries:
-                    raise GeoladderError(
-                        f"{file} and {files[entry.name]} both define the {self._kind} '{entry.name}'; rename one"
-                    )
-                entries[entry.name], files[entry.name], self._modules[entry.name] = entry, file, path
-            self._entries = entries
-        return self._entries
+    @cached_property
+    def data(self) -> dict[str, Entry]:  # type: ignore[override]
+        """The entries; raises GeoladderError where a file of the package has no usable one."""
+        return {name: getattr(module, self._attribute) for name, module in self._modules.items()}
 
-    def _load(self, module: str) -> tuple[Entry, str]:
+    @cached_property
+    def _modules(self) -> dict[str, ModuleType]:
+        modules: dict[str, ModuleType] = {}
+        for file in pkgutil.iter_modules(import_module(self._package).__path__):
+            module = self._load(f"{self._package}.{file.name}")
+            name = getattr(module, self._attribute).name
+            if name in modules:
+                both = f"{module.__file__} and {modules[name].__file__}"
+                raise GeoladderError(f"{both} both define the {self._kind} '{name}'; rename one")
+            modules[name] = module
+        return modules
+
+    def _load(self, name: str) -> ModuleType:
         try:
-            loaded = import_module(module)
+            module = import_module(name)
         except Exception as problem:
-            file = f"{module.replace('.', '/')}.py"
+            file = f"{name.replace('.', '/')}.py"
             raise GeoladderError(f"{file} defines no usable {self._kind}: {_reason(problem)}") from problem
-        file = str(loaded.__file__)
-        entry = getattr(loaded, self._attribute, None)
-        if not isinstance(entry, self._entry):
+        if not isinstance(getattr(module, self._attribute, None), self._entry):
             raise GeoladderError(
-                f"{file} defines no {self._kind}: it needs `{self._attribute} = {self._entry.__name__}(...)`"
+                f"{module.__file__} defines no {self._kind}: it needs `{self._attribute} = "
+                f"{self._entry.__name__}(...)`"
             )
-        return entry, file
+        return module
 
 
 def _reason(problem: Exception) -> str:
     """What stopped an entry, on one line."""
-    if isinstance(problem, GeoladderError):
-        return str(problem)
     if isinstance(problem, ValidationError):
         parts = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors()]
         return "; ".join(part.removeprefix(": ").replace("Value error, ", "") for part in parts)
-    return f"{type(problem).__name__}: {problem}"
+    return str(problem) if isinstance(problem, GeoladderError) else f"{type(problem).__name__}: {problem}"

@@ -5,15 +5,14 @@ Importing it costs no torch, since the workflow reads it whenever it draws its g
 parameters counted on the authors' classes (`geoladder.cost.published`).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Kwargs
 
 
-@dataclass(frozen=True)
-class Rung:
+class Rung(NamedTuple):
     """One size of one architecture: its dial `width`, and all constructor arguments (JSON-able) in `kwargs`."""
 
     architecture: str
@@ -23,27 +22,18 @@ class Rung:
 
 
 def rung(architecture: str, size: str) -> Rung:
-    """A row of the ladder.
-
-    Raises:
-        GeoladderError: unknown architecture or size.
-    """
+    """A row of the ladder; raises GeoladderError for an unknown architecture or size."""
     rungs = ARCHITECTURES[architecture].rungs
     if size not in rungs:
         raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {', '.join(rungs)}")
-    kwargs = rungs[size]
-    return Rung(architecture, size, int(str(kwargs["width"])), dict(kwargs))
+    return Rung(architecture, size, int(str(rungs[size]["width"])), dict(rungs[size]))
 
 
 def named(name: str) -> tuple[str, str]:
-    """Split the name of a rung: `vit_upernet-P16-100M` is architecture `vit_upernet`, size `P16-100M`.
-
-    Raises:
-        GeoladderError: unknown architecture or size.
-    """
+    """Architecture and size of a rung: `vit_upernet-P16-100M` is (`vit_upernet`, `P16-100M`); raises as `rung`."""
     architecture, _, size = name.partition("-")
-    chosen = rung(architecture, size)
-    return chosen.architecture, chosen.size
+    rung(architecture, size)
+    return architecture, size
 
 
 def scaled_lr(base_lr: float, chosen: Rung) -> float:

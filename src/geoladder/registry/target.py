@@ -35,7 +35,6 @@ class Target:
     """A kind of target; one entry a file of `geoladder.training.targets`. Checks itself when it is made.
 
     Attributes:
-        name: as studies spell it.
         measure: name of the loss; a run's log has it as `<target>_<measure>`.
         size: numbers that the head gives for a chip, from the settings.
         encode: truth of N chips, (N, ...) float32 or int64, from the settings and their places; may raise
@@ -46,7 +45,6 @@ class Target:
         metrics: errors by suffix, as in `val_<target>_<suffix>`, from the outputs (N, size) float32, the truth
             (N, ...) and the places of N chips; those that cannot be told are left out.
         meanings: of each metric, by its suffix; `{name}` stands for the target's name.
-        settings: what a study may set.
         order: of heads: they are made by it and then by name, so that a new target leaves the first weights of the
             heads before it alone.
     """

@@ -13,7 +13,6 @@ from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
 
-METRIC = "val_loss"
 ALLOWED = 2.0
 """Largest over smallest best base rate of a family for which one rate may serve all its rungs."""
 PLATEAU = 0.02
@@ -24,37 +23,25 @@ TAILS = (0.025, 0.975)
 
 
 def swept_losses(results: pd.DataFrame) -> pd.DataFrame:
-    """Validation losses of a sweep.
-
-    Args:
-        results: results.csv of a sweep.
+    """Validation losses of a sweep, from its results.csv; raises GeoladderError where no run is in it.
 
     Returns:
         architecture, size, width, base_lr (at the family's base width), seed, loss.
-
-    Raises:
-        GeoladderError: no run in the table.
     """
-    runs = results[(results["metric"] == METRIC) & (results["stage"] == "sweep")]
+    runs = results[(results["metric"] == "val_loss") & (results["stage"] == "sweep")]
     if runs.empty:
         raise GeoladderError(
             "no run of a learning-rate sweep; run a study with a `sweep`, such as studies/lr.yaml"
         )
-    widths = [
-        rung(architecture, size).width
-        for architecture, size in zip(runs["architecture"], runs["size"], strict=True)
-    ]
-    bases = [ARCHITECTURES[architecture].base_width for architecture in runs["architecture"]]
-    table = runs.assign(width=widths, base_lr=runs["lr"] * widths / bases, loss=runs["value"])
+    rungs = list(zip(runs["architecture"], runs["size"], strict=True))
+    table = runs.assign(width=[rung(*names).width for names in rungs], loss=runs["value"])
+    table["base_lr"] = table["lr"] * table["width"] / [ARCHITECTURES[name].base_width for name, _ in rungs]
     columns = ["architecture", "size", "width", "base_lr", "seed", "loss"]
     return table[columns].sort_values(["architecture", "width", "base_lr", "seed"], ignore_index=True)
 
 
 def best_rates(losses: pd.DataFrame) -> pd.DataFrame:
-    """Best base rate of each rung, and whether it moves within the family.
-
-    Args:
-        losses: as `swept_losses` returns them.
+    """Best base rate of each rung, from `swept_losses`, and whether it moves within the family.
 
     Returns:
         architecture, size, width, best_base_lr with best_low and best_high (95 % of bootstrap draws over seeds; NaN
@@ -63,52 +50,45 @@ def best_rates(losses: pd.DataFrame) -> pd.DataFrame:
         family together), regret (loss there over best_loss, minus 1); and of the family: ratio (largest over smallest
         best rate), ratio_low, ratio_high, and verdict (`stays` within `ALLOWED`, `moves`, or `undecided`).
     """
-    tables = [_family(of_family) for _, of_family in losses.groupby("architecture", sort=False)]
-    return pd.concat(tables, ignore_index=True)
+    families = losses.groupby("architecture", sort=False)
+    return pd.concat([_family(of_family) for _, of_family in families], ignore_index=True)
 
 
 def _family(losses: pd.DataFrame) -> pd.DataFrame:
-    names, grids = [], []
-    for key, of_rung in losses.groupby(["architecture", "size", "width"], sort=False):
-        names.append(key)
-        grids.append(of_rung.pivot_table(index="seed", columns="base_lr", values="loss", dropna=False))
-    rates = grids[0].columns.to_numpy()
-    means = np.array([grid.mean().to_numpy() for grid in grids])
+    names = ["architecture", "size", "width"]
+    tables = {
+        key: rows.pivot_table(index="seed", columns="base_lr", values="loss", dropna=False)
+        for key, rows in losses.groupby(names, sort=False)
+    }
+    rates = next(iter(tables.values())).columns.to_numpy()
+    means = np.array([table.mean().to_numpy() for table in tables.values()])
     best = [_vertex(np.log2(rates), mean) for mean in means]
     lowest = np.nanmin(means, axis=1)
     shared = int(np.nanargmin(np.log(means).sum(0)))
-    draws = _draws(grids, np.log2(rates))
-    table = pd.DataFrame(names, columns=["architecture", "size", "width"]).assign(
+    table = pd.DataFrame(list(tables), columns=names).assign(
         best_base_lr=[2.0**rate for rate, _ in best],
         at_edge=[edge for _, edge in best],
         best_loss=lowest,
         shared_lr=rates[shared],
         regret=means[:, shared] / lowest - 1,
     )
+    draws = _draws([table.to_numpy() for table in tables.values()], np.log2(rates))
     table[["best_low", "best_high"]] = 2.0 ** np.quantile(draws, TAILS, axis=1).T
     ratio = table["best_base_lr"].max() / table["best_base_lr"].min()
     low, high = 2.0 ** np.quantile(draws.max(0) - draws.min(0), TAILS)
-    return table.assign(ratio=ratio, ratio_low=low, ratio_high=high, verdict=_verdict(low, high))
+    verdict = "stays" if high <= ALLOWED else "moves" if low > ALLOWED else "undecided"
+    return table.assign(ratio=ratio, ratio_low=low, ratio_high=high, verdict=verdict)
 
 
-def _draws(grids: list[pd.DataFrame], log_rates: np.ndarray) -> np.ndarray:
+def _draws(grids: list[np.ndarray], log_rates: np.ndarray) -> np.ndarray:
     """Best log2 rates of the rungs (rungs, DRAWS) when the seeds of each are drawn again; NaN for a single seed."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    if min(map(len, grids)) < 2:
-        return np.full((len(grids), DRAWS), np.nan)
-    picks = (rng.integers(len(grid), size=(DRAWS, len(grid))) for grid in grids)
-    return np.array(
-        [
-            [_vertex(log_rates, grid.to_numpy()[seeds].mean(0))[0] for seeds in of_rung]
-            for grid, of_rung in zip(grids, picks, strict=True)
-        ]
-    )
-
-
-def _verdict(low: float, high: float) -> str:
-    if high <= ALLOWED:
-        return "stays"
-    return "moves" if low > ALLOWED else "undecided"
+    draws = np.full((len(grids), DRAWS), np.nan)
+    if min(map(len, grids)) > 1:
+        for place, grid in enumerate(grids):
+            for draw, seeds in enumerate(rng.integers(len(grid), size=(DRAWS, len(grid)))):
+                draws[place, draw], _ = _vertex(log_rates, grid[seeds].mean(0))
+    return draws
 
 
 def _vertex(log_rates: np.ndarray, losses: np.ndarray) -> tuple[float, bool]:

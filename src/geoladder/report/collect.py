@@ -13,42 +13,17 @@ from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [
-    "stage",
-    "corpus",
-    "fraction",
-    "architecture",
-    "size",
-    "task",
-    "seed",
-    "n",
-    "parameters_total",
-    "parameters_encoder",
-    "parameters_no_norm",
-    "unique_pixels",
-    "unique_chips",
-    "samples_seen",
-    "gflops_train",
-    "lr",
-    "steps",
-    "seconds",
-    "commit",
-    "dirty",
-    "fingerprint",
-    "code",
-    "older_code",
-]
+    "stage", "corpus", "fraction", "architecture", "size", "task", "seed", "n",
+    "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
+    "samples_seen", "gflops_train", "lr", "steps", "seconds", "commit", "dirty", "fingerprint", "code", "older_code",
+]  # fmt: skip
 
 
 def collect(ledger: Path, out: Path, root: Path) -> None:
-    """Gather the results the ledger names.
+    """Gather the results a ledger names: JSON, result file (relative to `root`) to the fingerprint it must carry.
 
-    Args:
-        ledger: JSON, result file (relative to `root`) to the fingerprint it must carry.
-        out: CSV with `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded.
-        root: the project's folder.
-
-    Raises:
-        GeoladderError: results are missing, or were made by another configuration; says how to make them again.
+    The CSV `out` has `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded. Raises
+    GeoladderError where results are missing, or were made by another configuration; says how to make them again.
     """
     expected: dict[str, str] = json.loads(ledger.read_text())
     missing = [file for file in expected if not (root / file).is_file()]
@@ -64,9 +39,21 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
             f"{_listed(stale)}\nMake them again with:\n"
             f"  snakemake --cores all results/figures/scaling.pdf --forcerun {' '.join(stale)}"
         )
-    rows = [row for file in sorted(results) for row in _rows(file.split("/")[1], results[file])]
+    rows = [
+        run | {"bucket": bucket, "metric": metric, "value": value}
+        for file, result in sorted(results.items())
+        for run in [_run(file.split("/")[1], result)]
+        for bucket, metrics in {"all": result["metrics"], **result.get("by_bucket", {})}.items()
+        for metric, value in metrics.items()
+    ]
     with atomic_path(out) as path:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, "bucket", "metric", "value"]).to_csv(path, index=False)
+
+
+def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
+    """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
+    trained_by = "finetune" if stage == "finetune" else "pretrain"
+    return born.get("code") != code_fingerprint(trained_by, spec["architecture"], spec.get("task"))
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -85,28 +72,16 @@ def _listed(files: list[str]) -> str:
     return "\n".join(f"  {file}" for file in files[:SHOWN]) + more
 
 
-def _rows(stage: str, result: dict[str, Any]) -> list[dict[str, Any]]:
-    run = _run(stage, result)
-    by_bucket = {"all": result["metrics"], **result.get("by_bucket", {})}
-    return [
-        {**run, "bucket": bucket, "metric": metric, "value": value}
-        for bucket, metrics in by_bucket.items()
-        for metric, value in metrics.items()
-    ]
-
-
 def _run(stage: str, result: dict[str, Any]) -> dict[str, Any]:
     """Columns that say which run a row is of."""
-    spec, born, counted = result["spec"], result["provenance"], result.get("parameters", {})
+    spec, born = result["spec"], result["provenance"]
     run = {name: result.get(name, spec.get(name)) for name in RUN_COLUMNS}
     run |= {"stage": stage, "commit": born["commit"], "dirty": born["dirty"], "code": born.get("code")}
     run["fraction"] = float(Fraction(spec["fraction"])) if "fraction" in spec else None
-    if counted:
+    if "parameters" in result:
+        counted = result["parameters"]
         run["parameters_total"] = counted["total"]
         run["parameters_encoder"] = counted["encoder"]
         run["parameters_no_norm"] = counted["total"] - counted["norm"]
-        trained_by = "finetune" if stage == "finetune" else "pretrain"
-        run["older_code"] = run["code"] != code_fingerprint(
-            trained_by, spec["architecture"], spec.get("task")
-        )
+        run["older_code"] = older_code(stage, spec, born)
     return run

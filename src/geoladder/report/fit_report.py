@@ -3,105 +3,88 @@
 The questions are those reviews of scaling-law papers find unanswered (Li et al. 2025, arXiv 2502.18969).
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from geoladder.report.laws import interval_text
-from geoladder.runs.atomic import atomic_path
 
 Report = dict[str, Any]
 
 
-def write_fit_report(results: Path, laws: Path, out: Path) -> None:
-    """Write the checklist.
-
-    Args:
-        results: results.csv.
-        laws: laws.json.
-        out: Markdown file.
-    """
-    table, report = pd.read_csv(results), json.loads(laws.read_text())
+def fit_report(table: pd.DataFrame, report: Report) -> str:
+    """The checklist, from results.csv and the content of laws.json."""
     runs = table[(table.stage == "pretrain") & (table.metric == report["loss"]) & (table.bucket == "all")]
     parts = ["# Fit report", _study(runs, report)]
     for architecture, entry in report["pretraining"].items():
-        parts += [f"## {architecture}", _law(entry)]
+        parts += [f"## {architecture}", *_law(entry)]
     commits = sorted({str(commit)[:12] for commit in runs.commit.dropna()})
     provenance = {
         "Runs": f"{len(runs)}, each with fingerprint, commit and seed in `results/results.csv`",
         "Commits": ", ".join(commits) or "none recorded",
     }
     parts += ["## Between architectures", _across(report["across"]), "## Data and code", _bullets(provenance)]
-    with atomic_path(out) as path:
-        path.write_text("\n\n".join(parts) + "\n")
+    return "\n\n".join(parts) + "\n"
 
 
 def _study(runs: pd.DataFrame, report: Report) -> str:
+    settings = report["settings"]
     sizes = runs.groupby(["architecture", "size"]).parameters_total.mean().sort_values()
     ladder = "; ".join(
-        f"{architecture}: "
+        f"{name}: "
         + ", ".join(f"{size} {count:,.0f}" for size, count in rows.droplevel("architecture").items())
-        for architecture, rows in sizes.groupby("architecture")
+        for name, rows in sizes.groupby("architecture")
     )
     nested = runs[runs.corpus == report["corpus"]]
     fractions = ", ".join(
-        f"{fraction:.4g} ({rows.unique_pixels.mean() / 1e6:.3g} Mpx)"
-        for fraction, rows in nested.groupby("fraction")
+        f"{fraction:.4g} ({pixels / 1e6:.3g} Mpx)"
+        for fraction, pixels in nested.groupby("fraction").unique_pixels.mean().items()
     )
     seeds = nested.groupby(["architecture", "size", "fraction"]).seed.nunique()
     return _bullets(
         {
             "What the law predicts": f"`{report['loss']}`: squared error on hidden pixels of the one validation set, "
             "standardised reflectance, final weights (no checkpoint is selected)",
-            "N": f"parameters counted as `{report['settings']['parameters']}`. {ladder}",
+            "N": f"parameters counted as `{settings['parameters']}`. {ladder}",
             "D": f"unique 10 m pixels of nested shares of {report['corpus']}: {fractions}",
             "Samples seen": f"{runs.samples_seen.min():,.0f} to {runs.samples_seen.max():,.0f} per run, whatever its "
             "corpus: D is unique data, repeated as needed",
             "Seeds": f"{seeds.min()} to {seeds.max()} per cell; a seed draws weights, masks, order and the share",
             "Tuning": "one learning rate per architecture, scaled with width, unless the study says otherwise",
-            "Intervals": f"{report['settings']['interval']:.0%}; profile likelihood (an end may be open), and "
-            f"{report['settings']['bootstrap']} resamples that keep every cell, seed {report['settings']['seed']}",
+            "Intervals": f"{settings['interval']:.0%}; profile likelihood (an end may be open), and "
+            f"{settings['bootstrap']} resamples that keep every cell, seed {settings['seed']}",
         }
     )
 
 
-def _law(entry: Report) -> str:
-    law = entry["law"]
+def _law(entry: Report) -> list[str]:
+    law, left_out = entry["law"], entry["left_out"]
     if law is None:
-        return f"No law: {entry['refusal']}"
-    left_out = entry["left_out"]
+        return [f"No law: {entry['refusal']}"]
+    reason = f" ({left_out[0]['reason']}, ...)" if left_out else ""
+    identified = law["identifiability"]
+    verdict = f"{law['status']}, {identified['verdict'].replace('_', ' ')}"
     facts = {
-        "Law": f"`{law['equation']}`, {law['n_points']} runs, {len(left_out)} left out"
-        + (f" ({left_out[0]['reason']}, ...)" if left_out else ""),
-        "Verdict": "; ".join(
-            (
-                f"{law['status']}, {law['identifiability']['verdict'].replace('_', ' ')}",
-                *law["identifiability"]["reasons"],
-            )
-        ),
+        "Law": f"`{law['equation']}`, {law['n_points']} runs, {len(left_out)} left out{reason}",
+        "Verdict": "; ".join((verdict, *identified["reasons"])),
     }
     if law["status"] == "not_identified":
-        return "\n\n".join((_bullets(facts), _answers(entry["answers"])))
+        return [_bullets(facts), _answers(entry["answers"])]
     facts |= {
         "Objective": f"{law['loss']['kind']}, {law['objective']:.6g}; scatter about the law {law['noise']:.2%}",
         "Optimiser": f"damped Newton from {law['starts']} starts on a grid of exponents; {law['reached']:.0%} "
         f"reached the optimum; {len(law['minima'])} other minima within 1 %",
     }
-    return "\n\n".join((_bullets(facts), _parameters(law), _answers(entry["answers"])))
+    return [_bullets(facts), _parameters(law), _answers(entry["answers"])]
 
 
 def _parameters(law: Report) -> str:
-    kinds = list(law["intervals"])
-    rows = [
-        "| parameter | value |" + "".join(f" {kind} |" for kind in kinds),
-        "|---|---|" + "---|" * len(kinds),
-    ]
+    kinds = law["intervals"]
+    lines = [" | ".join(["| parameter", "value", *kinds]) + " |", "|" + "---|" * (2 + len(kinds))]
     for name, value in law["params"].items():
-        cells = "".join(f" {interval_text(law['intervals'][kind][name], '.3g')} |" for kind in kinds)
-        rows.append(f"| {name} | {value:.4g} |{cells}")
-    return "\n".join(rows)
+        ends = "".join(f" {interval_text(by_name[name], '.3g')} |" for by_name in kinds.values())
+        lines.append(f"| {name} | {value:.4g} |{ends}")
+    return "\n".join(lines)
 
 
 def _answers(answers: Report) -> str:
@@ -115,30 +98,31 @@ def _answers(answers: Report) -> str:
         )
     facts["Other laws"] = answers["forms"]["verdict"]
     if "lack_of_fit" in answers:
-        facts["Lack of fit"] = answers["lack_of_fit"]["verdict"]
-        seeds = answers["seeds"]
-        facts["Variance"] = (
-            seeds
-            if isinstance(seeds, str)
-            else f"between seeds {seeds['sigma_seed']:.2%}, between cells beyond that {seeds['sigma_cell']:.2%}; "
-            + "standard errors with the cell's share (without): "
-            + ", ".join(
-                f"{name} {seeds['mixed'][name]:.2g} ({seeds['plain'][name]:.2g})"
-                for name in ("alpha", "beta")
-                if name in seeds["mixed"]
-            )
-        )
-        facts["Sensitivity"] = "; ".join(
-            f"{name}: alpha {params['alpha']:.3g}, beta {params['beta']:.3g}, E {params['E']:.3g}"
-            for name, params in answers["sensitivity"].items()
-        )
-        worth = answers["data_worth_of_a_decade_of_parameters"]
+        seeds, worth = answers["seeds"], answers["data_worth_of_a_decade_of_parameters"]
         times = "unboundedly many" if worth["value"] is None else f"{worth['value']:.3g}"
-        facts["A decade of parameters is worth"] = (
-            f"{times} times the unique data {interval_text((worth['low'], worth['high']), '.3g')} at "
-            f"N = {worth['at']['n']:.3g}, D = {worth['at']['d']:.3g}"
-        )
+        facts |= {
+            "Lack of fit": answers["lack_of_fit"]["verdict"],
+            "Variance": seeds if isinstance(seeds, str) else _variance(seeds),
+            "Sensitivity": "; ".join(
+                f"{name}: alpha {params['alpha']:.3g}, beta {params['beta']:.3g}, E {params['E']:.3g}"
+                for name, params in answers["sensitivity"].items()
+            ),
+            "A decade of parameters is worth": f"{times} times the unique data "
+            f"{interval_text((worth['low'], worth['high']), '.3g')} at N = {worth['at']['n']:.3g}, "
+            f"D = {worth['at']['d']:.3g}",
+        }
     return _bullets(facts)
+
+
+def _variance(seeds: Report) -> str:
+    mixed, plain = seeds["mixed"], seeds["plain"]
+    errors = ", ".join(
+        f"{name} {mixed[name]:.2g} ({plain[name]:.2g})" for name in ("alpha", "beta") if name in mixed
+    )
+    return (
+        f"between seeds {seeds['sigma_seed']:.2%}, between cells beyond that {seeds['sigma_cell']:.2%}; "
+        f"standard errors with the cell's share (without): {errors}"
+    )
 
 
 def _across(across: Report) -> str:

@@ -4,29 +4,29 @@ A gate that fails does not stop the study: it is written down, and the figures s
 not a gate but a result; it is reported in `pretraining_effect.csv`.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from geoladder.registry import TASKS
-from geoladder.report.curves import of_baseline, on_curves, runs, trivial
+from geoladder.report.curves import curves, of_baseline, predict_mean, runs
 from geoladder.report.laws import pretrain_points
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.downstream import Gates
+from geoladder.study.study import SCRATCH
 
 Gate = tuple[str, str, float, float, str]
 """Gate, its subject, value, threshold that the value must exceed, and the numbers behind them in words."""
 
 
 def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
-    """Check every gate.
+    """Check every gate on results.csv and write a CSV: gate, subject, value, threshold, passed, detail.
 
-    Args:
-        results: results.csv.
-        settings: which runs count as 'many labels', and by how much the U-Net must win.
-        corpus: the corpus whose nested fractions are the data axis.
-        out: CSV: gate, subject, value, threshold, passed, detail.
+    `settings` say which runs count as 'many labels', and by how much the U-Net must win; the nested fractions of
+    `corpus` are the data axis.
     """
     table = pd.read_csv(results)
     rows = [*_context_gates(table, settings), *_curve_gates(table), *_law_gates(table, corpus)]
@@ -36,50 +36,43 @@ def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
         gates.to_csv(path, index=False)
 
 
-def _context_gates(table: pd.DataFrame, settings: Gates) -> list[Gate]:
+def _context_gates(table: pd.DataFrame, settings: Gates) -> Iterator[Gate]:
     """With many labels, a U-Net from scratch must clearly beat the best baseline, which sees single pixels."""
     skill = runs(table, "skill")
-    skill = skill[(skill.n == settings.n) & (skill.corpus == "scratch") & skill.seed.isin(settings.seeds)]
+    skill = skill[(skill.n == settings.n) & (skill.corpus == SCRATCH) & skill.seed.isin(settings.seeds)]
     unet = skill[(skill.architecture == settings.architecture) & (skill["size"] == settings.size)]
     baselines = skill[of_baseline(skill)].groupby(["task", "architecture"]).y.mean()
-    rows: list[Gate] = []
     for name, task in TASKS.items():
         context, pixels = unet[unet.task == name].y.mean(), baselines[baselines.index.isin([name], 0)].max()
         if pd.notna(context) and pd.notna(pixels):
             detail = f"{task.skill} {context:.3f} against {pixels:.3f} at n={settings.n}"
-            rows.append(("context beats pixels", name, context - pixels, settings.min_margin, detail))
-    return rows
+            yield "context beats pixels", name, context - pixels, settings.min_margin, detail
 
 
-def _curve_gates(table: pd.DataFrame) -> list[Gate]:
+def _curve_gates(table: pd.DataFrame) -> Iterator[Gate]:
     """The top of each architecture's curve from scratch must lie above predict-mean."""
-    skill, mean = on_curves(runs(table, "skill")), trivial(table, "mean", "skill")
-    scratch = skill[(skill.corpus == "scratch") & ~of_baseline(skill)]
-    rows: list[Gate] = []
+    skill, mean = curves(table, "skill"), predict_mean(table, "skill")
+    scratch = skill[(skill.corpus == SCRATCH) & ~of_baseline(skill)]
     for (task, architecture), arm in scratch.groupby(["task", "architecture"]):
         seeds = arm.groupby("n").seed.nunique()
         top = int(seeds[seeds == seeds.max()].index.max())
         skills = arm[arm.n == top].y
         base = float(mean[(mean.task == task) & (mean.n == top)].y.mean())
         detail = f"{TASKS[str(task)].skill} {skills.mean():.3f} against {base:.3f} at n={top}, worst seed"
-        rows.append(("curve beats mean", f"{task}, {architecture}", float(skills.min()) - base, 0.0, detail))
-    return rows
+        yield "curve beats mean", f"{task}, {architecture}", float(skills.min()) - base, 0.0, detail
 
 
-def _law_gates(table: pd.DataFrame, corpus: str) -> list[Gate]:
+def _law_gates(table: pd.DataFrame, corpus: str) -> Iterator[Gate]:
     """Loss must fall from the least to the most data, and from the smallest to the largest model.
 
     By more than the seeds spread, that is; a step between neighbours must only not rise by more.
     """
     points = pretrain_points(table, "total")
-    points = points[points.corpus == corpus]
-    rows: list[Gate] = []
-    for architecture, arm in points.groupby("architecture"):
-        spread = _seed_spread(arm)
+    for architecture, arm in points[points.corpus == corpus].groupby("architecture"):
+        arm = arm.assign(spread=arm.fraction.map(_seed_spread(arm)))
         for along, across in (("fraction", "size"), ("size", "fraction")):
             for level, line in arm.groupby(across):
-                rows += _falls(f"{architecture}, {across} {_short(level)}", along, line, spread)
-    return rows
+                yield from _falls(f"{architecture}, {across} {_short(level)}", along, line)
 
 
 def _seed_spread(arm: pd.DataFrame) -> "pd.Series[float]":
@@ -93,30 +86,27 @@ def _seed_spread(arm: pd.DataFrame) -> "pd.Series[float]":
     return np.sqrt(squares / freedom.groupby(level="fraction").sum())
 
 
-def _falls(subject: str, along: str, line: pd.DataFrame, spread: "pd.Series[float]") -> list[Gate]:
+def _falls(subject: str, along: str, line: pd.DataFrame) -> Iterator[Gate]:
     """One line of the grid: the fall over its whole range, and the rise allowed at each step.
 
     The threshold is the larger seed spread of the two ends. A cell of a single run is given the relative spread of
     its architecture at its fraction; where no cell was repeated the threshold is NaN, which nothing passes.
     """
     key, what = ("d", "data") if along == "fraction" else ("n", "size")
-    levels = line.groupby(along)
-    cells = levels.y.agg(mean="mean", sd="std", seeds="size").assign(x=levels[key].mean())
-    fractions = levels.fraction.agg("mean")
-    cells["sd"] = cells.sd.fillna(fractions.map(spread) * cells["mean"])
-    cells = cells.sort_values("x").reset_index()
-    steps = [(k, k + 1) for k in range(len(cells) - 1)]
-    rows: list[Gate] = []
-    for place, (first, last) in enumerate([(0, len(cells) - 1), *steps] if steps else []):
-        small, large = cells.iloc[first], cells.iloc[last]
+    cells = line.groupby(along).agg(
+        x=(key, "mean"), mean=("y", "mean"), sd=("y", "std"), seeds=("y", "size"), spread=("spread", "first")
+    )
+    cells["sd"] = cells.sd.fillna(cells.spread * cells["mean"])
+    ordered = cells.sort_values("x").reset_index().to_dict("records")
+    whole = [(ordered[0], ordered[-1])] if len(ordered) > 1 else []
+    for place, (small, large) in enumerate([*whole, *pairwise(ordered)]):
         detail = (
             f"{_short(small[along])} to {_short(large[along])}: {small['mean']:.4f} to {large['mean']:.4f}; "
-            f"{int(small['seeds'])} and {int(large['seeds'])} seeds"
+            f"{small['seeds']} and {large['seeds']} seeds"
         )
         noise = max(small["sd"], large["sd"])
         name, floor = (f"no step back in {what}", -noise) if place else (f"loss falls with {what}", noise)
-        rows.append((name, subject, small["mean"] - large["mean"], floor, detail))
-    return rows
+        yield name, subject, small["mean"] - large["mean"], floor, detail
 
 
 def _short(level: object) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
 from geoladder.data.archives.npy import label_path, open_npy
@@ -18,52 +20,51 @@ from geoladder.data.bench.files import open_labels
 from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
-from geoladder.registry.task import Task
-from geoladder.report.quicklook import Panel, composites, draw
+from geoladder.registry.task import Display, Task
+from geoladder.runs.atomic import atomic_path
 
 TILE_COLUMNS = ("product_id", "B02", "B03", "B04", "B08")
 """What a row of a MajorTOM part must hold to be described and drawn."""
 SHOWN_ROWS = 5
+STRETCH = (2, 98)
+"""Percentiles of the valid pixels that become black and white."""
+Panels = dict[str, Display]
+"""Pictures by title; the pixels of a composite are (H, W, 3) in 0..1."""
 
 
 def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
-    """Describe a file, and draw one row, patch or chip of it if it holds imagery.
+    """Describe a file, and draw one row group, patch or chip of it if it holds imagery.
 
-    Args:
-        path: parquet, npy, json, safetensors, or the folder of a checkpoint.
-        png: where to draw; `<name>.png` in the current folder if None.
-        row: which row group, patch or chip.
-
-    Raises:
-        GeoladderError: the path is missing, damaged, of a kind not known here, or has no such row.
+    `png` is `<name>.png` in the current folder if None. Raises GeoladderError where the path is missing, damaged, of
+    a kind not known here, or has no such row.
     """
     if not path.exists():
         raise GeoladderError(f"{path} does not exist")
-    kind = "folder" if path.is_dir() else path.suffix
-    readers = {
-        ".parquet": _parquet,
-        ".npy": _npy,
-        ".json": _json,
-        ".safetensors": _weights,
-        "folder": _folder,
-    }
-    if kind not in readers:
-        raise GeoladderError(
-            f"{path}: a '{kind}' file cannot be described; allowed are .parquet, .npy, .json, .safetensors and the "
-            "folder of a checkpoint"
-        )
-    text, panels = readers[kind](path, row)
-    if not panels:
-        return text
-    target = png or Path(f"{path.stem}-{row}.png")
-    draw(panels, target)
-    return f"{text}\nquicklook: {target}"
+    panels: Panels = {}
+    match "folder" if path.is_dir() else path.suffix:
+        case ".parquet":
+            text, panels = _parquet(path, row)
+        case ".npy":
+            text, panels = _npy(path, row)
+        case ".json":
+            text = _json(path)
+        case ".safetensors":
+            text = _weights(path)
+        case "folder":
+            text = _folder(path)
+        case kind:
+            raise GeoladderError(
+                f"{path}: a '{kind}' file cannot be described; allowed are .parquet, .npy, .json, .safetensors and "
+                "the folder of a checkpoint"
+            )
+    if panels:
+        png = png or Path(f"{path.stem}-{row}.png")
+        _draw(panels, png)
+        text += f"\nquicklook: {png}"
+    return text
 
 
-Description = tuple[str, list[Panel]]
-
-
-def _parquet(path: Path, row: int) -> Description:
+def _parquet(path: Path, row: int) -> tuple[str, Panels]:
     try:
         file = pq.ParquetFile(path)
         if "B02" in file.schema_arrow.names:
@@ -74,63 +75,56 @@ def _parquet(path: Path, row: int) -> Description:
             f"{path} is no readable parquet file ({problem}); fetch or make it again"
         ) from None
     head = table.head(SHOWN_ROWS).T.to_string()
-    return f"{path}: {len(table)} rows\n{table.dtypes.to_string()}\n\nfirst rows:\n{head}", []
+    return f"{path}: {len(table)} rows\n{table.dtypes.to_string()}\n\nfirst rows:\n{head}", {}
 
 
-def _tile(path: Path, file: pq.ParquetFile, row: int) -> Description:
+def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
     """One row of a MajorTOM part: every GeoTIFF in it, and its picture."""
     _check_row(path, row, file.num_row_groups)
     values = file.read_row_group(row).to_pylist()[0]
     lacking = [name for name in TILE_COLUMNS if values.get(name) is None]
     if lacking:
         raise GeoladderError(f"{path} row {row} lacks {', '.join(lacking)}; fetch the part again")
-    lines, bands = [f"{path}: MajorTOM part of {file.num_row_groups} rows; row {row}:"], {}
+    text, bands = f"{path}: MajorTOM part of {file.num_row_groups} rows; row {row}:", {}
     for name, value in values.items():
-        if not isinstance(value, bytes):
-            lines.append(f"  {name:<12} {value}")
-        elif name == "thumbnail":
-            lines.append(f"  {name:<12} {len(value):,} bytes")
-        else:
-            (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}")
-            bands[name] = band.pixels
-            size = f"{band.crs}, {band.transform.a:g} m, {len(value):,} bytes"
-            lines.append(f"  {name:<12} {_range(band.pixels)}, {size}")
+        said = value
+        if isinstance(value, bytes):
+            said = f"{len(value):,} bytes"
+            if name != "thumbnail":
+                (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}")
+                bands[name] = band.pixels
+                said = f"{_range(band.pixels)}, {band.crs}, {band.transform.a:g} m, {said}"
+        text += f"\n  {name:<12} {said}"
     offset = boa_offset_dn(values["product_id"])
-    lines.append(f"  DN offset    {'not given by the baseline' if offset is None else offset}")
-    panels = composites(bands)
+    text += f"\n  DN offset    {'not given by the baseline' if offset is None else offset}"
+    panels = _composites(bands)
     if "cloud_mask" in bands:
-        panels.append(Panel("cloud mask (0 clear .. 3 shadow)", bands["cloud_mask"], "magma", (0.0, 3.0)))
-    return "\n".join(lines), panels
+        panels["cloud mask (0 clear .. 3 shadow)"] = Display(bands["cloud_mask"], "magma", (0.0, 3.0))
+    return text, panels
 
 
-def _npy(path: Path, row: int) -> Description:
+def _npy(path: Path, row: int) -> tuple[str, Panels]:
     array = open_npy(path)
     text = f"{path}: {array.dtype} array of shape {array.shape}"
     if not array.ndim:
-        return f"{text}: {array}", []
+        return f"{text}: {array}", {}
     _check_row(path, row, len(array))
-    text = f"{text}; entry {row}: {_range(np.asarray(array[row]))}"
+    entry = np.asarray(array[row])
+    text = f"{text}; entry {row}: {_range(entry)}"
     if path.name.startswith("10m-"):
         _check_bands(path, array, 1, len(BANDS_10M))
-        return text, composites(dict(zip(BANDS_10M, array[row], strict=True)))
+        return text, _composites(dict(zip(BANDS_10M, entry, strict=True)))
     if path.name.endswith("_s2.npy"):
         return _patch(path, array, row, text)
     stem, _, label = path.stem.rpartition("_label_")
     tasks = [task for task in TASKS.values() if stem and task.label == label]
-    return text, [_label_panel(path, task, np.asarray(array[row, ..., 0])) for task in tasks]
+    return text, {task.title: _display(path, task, entry[..., 0]) for task in tasks}
 
 
-def _label_panel(path: Path, task: Task, stored: np.ndarray) -> Panel:
-    try:
-        return Panel(task.title, *task.display(stored))
-    except GeoladderError as problem:
-        raise GeoladderError(f"{path}: {problem}") from None
-
-
-def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Description:
+def _patch(path: Path, images: np.ndarray, row: int, text: str) -> tuple[str, Panels]:
     """A bench patch with the labels beside it."""
     _check_bands(path, images, 3, len(BANDS))
-    panels = composites({name: images[row, ..., k] for k, name in enumerate(BANDS_10M)})
+    panels = _composites({name: images[row, ..., k] for k, name in enumerate(BANDS_10M)})
     for task in TASKS.values():
         beside = label_path(path, task.label)
         if not beside.exists():
@@ -138,16 +132,23 @@ def _patch(path: Path, images: np.ndarray, row: int, text: str) -> Description:
             continue
         values = np.asarray(open_labels(beside, images)[row, ..., 0])
         text += f"\n  label {task.label}: {_range(values)}"
-        panels.append(_label_panel(beside, task, values))
+        panels[task.title] = _display(beside, task, values)
     return text, panels
 
 
-def _json(path: Path, _: int) -> Description:
+def _display(path: Path, task: Task, stored: np.ndarray) -> Display:
+    try:
+        return task.display(stored)
+    except GeoladderError as problem:
+        raise GeoladderError(f"{path}: {problem}") from None
+
+
+def _json(path: Path) -> str:
     try:
         content = json.loads(path.read_text())
     except ValueError as problem:
         raise GeoladderError(f"{path} is not valid JSON ({problem})") from None
-    return f"{path}:\n{_summary(content)}", []
+    return f"{path}:\n{_summary(content)}"
 
 
 def _summary(content: Any, depth: int = 1) -> str:  # noqa: ANN401  (any JSON)
@@ -164,7 +165,7 @@ def _summary(content: Any, depth: int = 1) -> str:  # noqa: ANN401  (any JSON)
     )
 
 
-def _weights(path: Path, _: int) -> Description:
+def _weights(path: Path) -> str:
     try:
         with safe_open(path, "numpy") as file:
             names = list(file.keys())
@@ -173,14 +174,14 @@ def _weights(path: Path, _: int) -> Description:
         raise GeoladderError(f"{path} is no readable checkpoint ({problem}); train it again") from None
     total = sum(int(np.prod(shape)) for shape in sizes.values())
     listed = "\n".join(f"  {name} {tuple(shape)}" for name, shape in sizes.items())
-    return f"{path}: {len(names)} tensors, {total:,} numbers\n{listed}", []
+    return f"{path}: {len(names)} tensors, {total:,} numbers\n{listed}"
 
 
-def _folder(path: Path, row: int) -> Description:
+def _folder(path: Path) -> str:
     card, weights = path / "model.json", path / "model.safetensors"
     if not card.exists() or not weights.exists():
         raise GeoladderError(f"{path} is no checkpoint: model.json and model.safetensors belong in it")
-    return f"{_json(card, row)[0]}\n\n{_weights(weights, row)[0]}", []
+    return f"{_json(card)}\n\n{_weights(weights)}"
 
 
 def _check_bands(path: Path, array: np.ndarray, axis: int, bands: int) -> None:
@@ -200,3 +201,34 @@ def _range(values: np.ndarray) -> str:
         return f"{values.dtype} {values.shape}"
     low, high, mean = np.nanmin(values), np.nanmax(values), np.nanmean(values)
     return f"{values.dtype} {values.shape}, {low:g} .. {high:g}, mean {mean:g}"
+
+
+def _composites(bands: dict[str, np.ndarray]) -> Panels:
+    """True colour and false colour (near infrared as red) of bands B02 B03 B04 B08, each (H, W) DN."""
+    looks = {"true colour": ("B04", "B03", "B02"), "false colour (B08, B04, B03)": ("B08", "B04", "B03")}
+    return {
+        title: Display(_stretched(*(bands[name] for name in names)), "gray", (0.0, 1.0))
+        for title, names in looks.items()
+    }
+
+
+def _stretched(*channels: np.ndarray) -> np.ndarray:
+    stack = np.stack(channels, axis=-1).astype(np.float64)
+    valid = stack[(stack > 0).all(axis=-1)]
+    if not valid.size:
+        return np.zeros_like(stack)
+    low, high = np.percentile(valid, STRETCH)
+    return np.clip((stack - low) / max(high - low, 1e-9), 0, 1)
+
+
+def _draw(panels: Panels, png: Path) -> None:
+    """Write the panels in one row as a PNG."""
+    figure = Figure(figsize=(3.2 * len(panels), 3.5), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, (pixels, palette, (low, high))) in zip(axes, panels.items(), strict=True):
+        axis.set_axis_off()
+        axis.set_title(title, fontsize=8)
+        colours = ListedColormap(palette) if isinstance(palette, tuple) else palette
+        axis.imshow(pixels, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    with atomic_path(png) as path:
+        figure.savefig(path, dpi=150)

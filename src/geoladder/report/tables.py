@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from geoladder.report.curves import curves, pretraining_effect
-from geoladder.report.fit_report import write_fit_report
+from geoladder.report.curves import ARM, curves, pretraining_effect
+from geoladder.report.fit_report import fit_report
 from geoladder.runs.atomic import atomic_path
 
 CELL = ["corpus", "fraction", "architecture", "size"]
@@ -17,19 +18,17 @@ LAW = [
 
 
 def write_tables(results: Path, laws: Path, out: Path) -> None:
-    """Write `fit_report.md`, then `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
+    """From results.csv and laws.json write tables into the folder `out`.
 
-    Args:
-        results: results.csv.
-        laws: laws.json.
-        out: folder.
+    These are `fit_report.md`, then `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
     """
-    table = pd.read_csv(results)
-    write_fit_report(results, laws, out / "fit_report.md")
+    table, fitted = pd.read_csv(results), json.loads(laws.read_text())
+    with atomic_path(out / "fit_report.md") as path:
+        path.write_text(fit_report(table, fitted))
     for name, content in (
         ("curves", _curves(table)),
         ("pretraining_effect", pretraining_effect(table)),
-        ("laws", _laws(laws)),
+        ("laws", _laws(fitted)),
         ("cells", _cells(table)),
     ):
         for suffix, write in ((".tex", content.to_latex), (".csv", content.to_csv)):
@@ -51,24 +50,19 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
     """Test error by arm and n: mean, standard deviation, smallest and largest over the seeds."""
-    keys = ["task", "corpus", "architecture", "size", "n"]
-    return (
-        curves(table)
-        .groupby(keys)
-        .y.agg(mean="mean", std="std", min="min", max="max", seeds="size")
-        .reset_index()
-    )
+    errors = curves(table).groupby([*ARM, "n"]).y
+    return errors.agg(mean="mean", std="std", min="min", max="max", seeds="size").reset_index()
 
 
-def _laws(laws: Path) -> pd.DataFrame:
+def _laws(fitted: dict[str, Any]) -> pd.DataFrame:
     """Fitted parameters with their intervals, one row each; an open end of an interval is empty."""
     rows = []
-    for architecture, entry in json.loads(laws.read_text())["pretraining"].items():
+    for architecture, entry in fitted["pretraining"].items():
         law = entry["law"] or {"params": {}}
         for name, value in law["params"].items():
-            ends = [
+            profile, bootstrap = (
                 law["intervals"].get(kind, {}).get(name, (None, None)) for kind in ("profile", "bootstrap")
-            ]
+            )
             verdict = (law["status"], law["identifiability"]["verdict"])
-            rows.append((architecture, name, value, *ends[0], *ends[1], *verdict, entry["runs"]))
+            rows.append((architecture, name, value, *profile, *bootstrap, *verdict, entry["runs"]))
     return pd.DataFrame(rows, columns=LAW)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from geoladder.options import Corpus, Figure, Laws, Out, Results, Spec, Study
+from geoladder.options import Corpus, Expected, Figure, GateTable, Laws, Ledger, Out, Results, Spec, Study
 
 STUDY = Path("config.yaml")
 
 
 def cells(*, study: Study = STUDY) -> None:
     """Print the study's cells."""
-    from geoladder.report.cells import cells_table
+    from geoladder.report.overview import cells_table
     from geoladder.study.load import load_study
 
     print(cells_table(load_study(study)))  # noqa: T201
@@ -20,7 +20,7 @@ def cells(*, study: Study = STUDY) -> None:
 
 def status(*, study: Study = STUDY) -> None:
     """Print which results are missing, stale, or made by older code."""
-    from geoladder.report.status import status_table
+    from geoladder.report.overview import status_table
     from geoladder.study.load import load_study
 
     print(status_table(load_study(study), Path.cwd()))  # noqa: T201
@@ -41,11 +41,7 @@ def inspect(
     print(inspect(path, png, row=row))  # noqa: T201
 
 
-def collect(
-    *,
-    ledger: Annotated[Path, Parameter(help="JSON of the results there must be, and of their fingerprints")],
-    out: Out,
-) -> None:
+def collect(*, ledger: Expected, out: Out) -> None:
     """Gather all results into one CSV."""
     from geoladder.report.collect import collect
 
@@ -83,13 +79,7 @@ def figure_scaling(*, results: Results, laws: Laws, out: Figure, spec: Spec = "{
     draw_scaling(results, laws, Figures.from_json(spec), out)
 
 
-def figure_gates(
-    *,
-    gates: Annotated[Path, Parameter(help="CSV written by `gates`")],
-    results: Results,
-    out: Figure,
-    spec: Spec = "{}",
-) -> None:
+def figure_gates(*, gates: GateTable, results: Results, out: Figure, spec: Spec = "{}") -> None:
     """Draw the gates of the synthetic Earth, as the study's `figures` say."""
     from geoladder.report.figures.gates import draw_gates
     from geoladder.study.analysis import Figures
@@ -97,9 +87,7 @@ def figure_gates(
     draw_gates(gates, results, Figures.from_json(spec), out)
 
 
-def figure_coverage(
-    *, ledger: Annotated[Path, Parameter(help="CSV written by `index`")], out: Figure, spec: Spec = "{}"
-) -> None:
+def figure_coverage(*, ledger: Ledger, out: Figure, spec: Spec = "{}") -> None:
     """Draw kept and dropped tiles on a map, as the study's `figures` say."""
     from geoladder.report.figures.coverage import draw_coverage
     from geoladder.study.analysis import Figures

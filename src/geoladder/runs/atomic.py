@@ -6,7 +6,6 @@ machine loses it at once, one on another machine once it has not been renewed fo
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,24 +44,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON holds
     """Write JSON at once or not at all; numbers JSON has no word for (infinity, not a number) become null."""
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        temporary.write_text(json.dumps(finite, indent=1) + "\n")
 
 
 @contextmanager
 def only_job(folder: Path) -> Iterator["SoftFileLease"]:
     """Hold the lease `folder`/lock while the block runs.
 
-    Raises:
-        GeoladderError: another living job holds it, and still does after `PATIENCE` times `LEASE_S` seconds.
+    Raises GeoladderError if another living job holds it, and still does after `PATIENCE` times `LEASE_S` seconds.
     """
     from filelock import SoftFileLease, Timeout
 
@@ -89,8 +80,7 @@ def only_job(folder: Path) -> Iterator["SoftFileLease"]:
 def check_held(lease: "SoftFileLease") -> None:
     """Make sure that the lease is still this job's; costs nothing.
 
-    Raises:
-        GeoladderError: another job took it over while this one was silent, or it can no longer be renewed.
+    Raises GeoladderError if another job took it over while this one was silent, or it can no longer be renewed.
     """
     if lease.compromise is not None:
         raise GeoladderError(
@@ -106,7 +96,6 @@ def _acquire(lease: "SoftFileLease") -> None:
 
 
 def _last_renewal(path: Path) -> int | None:
-    try:
+    with suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
+    return None

@@ -20,13 +20,10 @@ from geoladder import __version__
 from geoladder.registry import ARCHITECTURES, TASKS
 
 ROOT = Path(__file__).parents[1]
-
-STAGE_FILES = {"pretrain": "training/pretrain.py", "finetune": "training/finetune.py"}
 PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
 
 
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
+def _without_docstrings(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
@@ -35,15 +32,15 @@ def _without_docstrings(source: str) -> str:
     return ast.unparse(tree)
 
 
-def _imported_modules(source: str) -> set[str]:
+def _imported_files(tree: ast.Module) -> set[Path]:
+    """Files of this package that a module imports, by whatever of their names is a module."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("geoladder"):
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names if alias.name.startswith("geoladder"))
-    return names
+            names |= {alias.name for alias in node.names}
+    return set(filter(None, map(_file_of, names)))
 
 
 def _file_of(module: str) -> Path | None:
@@ -64,26 +61,22 @@ def _reach(start: set[Path]) -> dict[str, str]:
     while waiting:
         file = waiting.pop()
         key = file.relative_to(ROOT).as_posix()
-        if key in sources or key.startswith("study/"):
-            continue
-        source = file.read_text()
-        sources[key] = _without_docstrings(source)
-        waiting += [path for path in map(_file_of, _imported_modules(source)) if path is not None]
+        if key not in sources and not key.startswith("study/"):
+            tree = ast.parse(file.read_text())
+            waiting += _imported_files(tree)
+            sources[key] = _without_docstrings(tree)
     return sources
 
 
 @cache
 def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> str:
-    """Twelve hexadecimal digits for the code of one stage with one architecture.
+    """Twelve hexadecimal digits for the code of one stage, `pretrain` or `finetune`, with one architecture.
 
-    Args:
-        stage: `pretrain` or `finetune`.
-        architecture: its classes count.
-        task: of fine-tuning; its entry counts, and no other.
+    The classes of the architecture count and, of fine-tuning, the entry of the task, and no other.
     """
     modules = {path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values()}
     modules |= {TASKS.module_of(task)} if task else set()
-    sources = _reach({ROOT / STAGE_FILES[stage], *filter(None, map(_file_of, modules))})
+    sources = _reach({ROOT / f"training/{stage}.py", *filter(None, map(_file_of, modules))})
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -91,64 +84,42 @@ def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> 
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the source tree; None where the package is not run from a checkout."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
-        )
+        return subprocess.check_output(
+            ["git", "-C", str(ROOT), *arguments], text=True, stderr=subprocess.DEVNULL
+        ).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
 
 
 @cache
-def _source_state() -> dict[str, Any]:
+def _software() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
     return {
         "geoladder": __version__,
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain", "--", ":/src")) if commit else None,
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
     }
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
 
 
 def warm_up() -> None:
     """Find out now what every certificate of this process and its forks will say."""
-    _source_state()
-    _versions()
+    _software()
     for architecture in ARCHITECTURES:
         code_fingerprint("pretrain", architecture)
         for task in TASKS:
             code_fingerprint("finetune", architecture, task)
 
 
-def _device() -> str:
+def birth_certificate(fingerprint: str, code: str | None = None) -> dict[str, Any]:
+    """Provenance written into every result, of the spec's `fingerprint` and, for training runs, its stage's `code`.
+
+    Besides: `geoladder`, `commit` and `dirty` (None outside a checkout), `versions` by package, `python`, `device`.
+    """
     import torch
 
-    return (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else platform.processor() or platform.machine()
-    )
-
-
-def birth_certificate(fingerprint: str, code: str | None = None) -> dict[str, Any]:
-    """Provenance written into every result.
-
-    Args:
-        fingerprint: of the spec the result was made from.
-        code: fingerprint of the stage's code, for training runs.
-
-    Returns:
-        `geoladder`, `commit` and `dirty` (None outside a checkout), `fingerprint`, `code` where it was given,
-        `versions` by package, `python`, `device`.
-    """
-    certificate = _source_state() | {
-        "fingerprint": fingerprint,
-        "python": platform.python_version(),
-        "versions": _versions(),
-        "device": _device(),
-    }
+    cpu = platform.processor() or platform.machine()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
+    certificate = _software() | {"fingerprint": fingerprint, "device": device}
     return certificate | ({"code": code} if code else {})

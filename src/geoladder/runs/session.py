@@ -14,11 +14,6 @@ from pathlib import Path
 from geoladder.runs.worker import SOCKET_VARIABLE
 
 
-def export(**variables: str) -> None:
-    """Set environment variables for this process and all jobs it starts."""
-    os.environ.update(variables)
-
-
 def claim(owner: Path) -> None:
     """Write down that this process owns the folder."""
     owner.parent.mkdir(parents=True, exist_ok=True)
@@ -39,10 +34,8 @@ def forget_dead_owner(owner: Path, locks: Path) -> None:
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's process: alive
-        return True
+    except OSError as problem:
+        return isinstance(problem, PermissionError)  # somebody else's process is alive, too
     return True
 
 
@@ -53,13 +46,10 @@ def start_worker(folder: Path) -> subprocess.Popen:
     none of our own files open.
     """
     socket = str(Path(tempfile.mkdtemp(prefix="geoladder-")) / "worker")
+    command = [sys.executable, "-m", "geoladder", "serve-jobs", socket]
     with (folder / "worker.log").open("w") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "geoladder", "serve-jobs", socket],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
         )
-    export(**{SOCKET_VARIABLE: socket})
+    os.environ[SOCKET_VARIABLE] = socket
     return worker

@@ -9,69 +9,52 @@ which holds the other end of its standard input.
 
 import contextlib
 import json
-import logging
 import os
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from geoladder.errors import GeoladderError
 
 SOCKET_VARIABLE = "GEOLADDER_WORKER"
 GRACE_S = 60.0
-log = logging.getLogger(__name__)
-
-
-def _receive_exactly(connection: socket.socket, size: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < size:
-        part = connection.recv(size - len(parts))
-        if not part:
-            raise ConnectionError("the other side closed the connection")
-        parts += part
-    return bytes(parts)
 
 
 def call(arguments: list[str], path: str) -> int:
     """Run `geoladder ARGUMENTS` in a child of the worker that listens at `path`; return its exit status.
 
-    SIGTERM and SIGINT received meanwhile are passed on.
-
-    Raises:
-        GeoladderError: the worker or its child died without an answer.
-        OSError: nothing listens at `path`.
+    SIGTERM and SIGINT received meanwhile are passed on. Raises GeoladderError where the worker or its child died
+    without an answer, and OSError where nothing listens at `path`.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
-        request = json.dumps(
-            {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
-        )
+        request = {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
         socket.send_fds(connection, [b"!"], [0, 1, 2])
-        connection.sendall(struct.pack("!I", len(request.encode())) + request.encode())
+        connection.sendall(json.dumps(request).encode() + b"\n")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda caught, _frame: connection.sendall(bytes([caught])))
-        try:
-            return _receive_exactly(connection, 1)[0]
-        except ConnectionError:
-            raise GeoladderError(
-                "the job was killed before it finished (out of memory, or by hand); run the same command again, it "
-                "resumes where it can"
-            ) from None
+        status = b""
+        with contextlib.suppress(ConnectionError):
+            status = connection.recv(1)
+    if not status:
+        raise GeoladderError(
+            "the job was killed before it finished (out of memory, or by hand); run the same command again, it "
+            "resumes where it can"
+        )
+    return status[0]
 
 
 def serve(path: str, warm_up: Callable[[], None], main: Callable[[list[str]], int]) -> None:
     """Fork a child per request until standard input ends, as it does when the parent dies.
 
-    Args:
-        path: of the socket; callers may connect while `warm_up` still runs.
-        warm_up: imports what jobs need.
-        main: runs a job in a child, from its arguments to its exit status.
+    Callers may connect to the socket at `path` while `warm_up` still imports what jobs need. `main` runs a job in a
+    child, from its arguments to its exit status.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -95,15 +78,15 @@ def _child(connection: socket.socket, main: Callable[[list[str]], int]) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _, files, _, _ = socket.recv_fds(connection, 1, 3)
-        size = struct.unpack("!I", _receive_exactly(connection, 4))[0]
-        request = json.loads(_receive_exactly(connection, size))
+        caller = connection.makefile("rb")
+        request = json.loads(caller.readline())
         for target, source in enumerate(files):
             os.dup2(source, target)
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
         os.environ.pop(SOCKET_VARIABLE, None)
-        threading.Thread(target=_obey, args=(connection,), daemon=True).start()
+        threading.Thread(target=_obey, args=(caller,), daemon=True).start()
         status = main(request["arguments"])
     finally:
         sys.stdout.flush()
@@ -113,14 +96,11 @@ def _child(connection: socket.socket, main: Callable[[list[str]], int]) -> None:
         os._exit(status)
 
 
-def _obey(connection: socket.socket) -> None:
+def _obey(caller: BinaryIO) -> None:
     """Pass the caller's signals on to this process; when the caller is gone, end it."""
-    while True:
-        try:
-            number = connection.recv(1)
-        except OSError:
-            number = b""
-        os.kill(os.getpid(), number[0] if number else signal.SIGTERM)
-        if not number:
-            time.sleep(GRACE_S)
-            os.kill(os.getpid(), signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        while number := caller.read(1):
+            os.kill(os.getpid(), number[0])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os.kill(os.getpid(), signal.SIGKILL)

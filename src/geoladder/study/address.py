@@ -11,20 +11,15 @@ from geoladder.errors import GeoladderError
 
 HUB = "https://huggingface.co"
 _HF = re.compile(r"^hf://datasets/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(@(?P<revision>[\w.-]+))?/?$")
-_RESOLVED = re.compile(rf"^{re.escape(HUB)}/datasets/(?P<dataset>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)$")
 
 
 def resolve(url: str) -> str:
     """Folder of an archive as an http(s) URL without a slash at the end.
 
-    Args:
-        url: `https://host/folder`, or `hf://datasets/owner/name@revision` for the Hugging Face hub.
-
-    Raises:
-        GeoladderError: another scheme, or a hub data set whose revision is missing or moves.
+    `url` is `https://host/folder`, or `hf://datasets/owner/name@revision` for the Hugging Face hub. Raises
+    GeoladderError for another scheme, or a hub data set whose revision is missing or moves.
     """
-    match = _HF.match(url)
-    if match:
+    if match := _HF.match(url):
         revision = match["revision"]
         if revision in (None, "main", "master", "HEAD"):
             raise GeoladderError(
@@ -43,5 +38,5 @@ def resolve(url: str) -> str:
 
 def hub_listing(folder_url: str) -> str | None:
     """Address that lists the files of a resolved folder on the hub; None for other servers."""
-    match = _RESOLVED.match(folder_url)
-    return f"{HUB}/api/datasets/{match['dataset']}/tree/{match['revision']}" if match else None
+    match = re.match(rf"^{re.escape(HUB)}/datasets/([^/]+/[^/]+)/resolve/([^/]+)$", folder_url)
+    return f"{HUB}/api/datasets/{match[1]}/tree/{match[2]}" if match else None

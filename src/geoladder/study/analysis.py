@@ -27,10 +27,8 @@ def _palette(name: str) -> str:
         try:
             seaborn.color_palette(name, 1)
         except ValueError:
-            palettes = seaborn.palettes.SEABORN_PALETTES
-            raise ValueError(
-                f"'{name}' is no palette of seaborn or matplotlib{nearest(name, palettes)}"
-            ) from None
+            near = nearest(name, seaborn.palettes.SEABORN_PALETTES)
+            raise ValueError(f"'{name}' is no palette of seaborn or matplotlib{near}") from None
     return name
 
 

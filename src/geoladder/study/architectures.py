@@ -1,6 +1,5 @@
 """Names of architectures and rungs in a study, arms and learning rates by them, checked against the entries."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -11,47 +10,48 @@ from geoladder.study.corpora import CorpusKey
 from geoladder.suggest import nearest
 
 
-def _check(kind: str, names: Iterable[str], allowed: list[str]) -> None:
-    for name in names:
-        if name in ARCHITECTURES and name not in allowed:
-            raise ValueError(
-                f"'{name}' is a baseline: fine-tuned from scratch beside the grids, never pretrained"
-            )
-        if name not in allowed:
-            raise ValueError(f"unknown {kind} '{name}'{nearest(name, allowed)}")
-
-
 def _pretrained() -> list[str]:
     return [name for name, entry in ARCHITECTURES.items() if not entry.baseline]
 
 
+def _known(name: str, kind: str, allowed: list[str]) -> str:
+    if name in allowed:
+        return name
+    if name in ARCHITECTURES:
+        raise ValueError(
+            f"'{name}' is a baseline: fine-tuned from scratch beside the grids, never pretrained"
+        )
+    raise ValueError(f"unknown {kind} '{name}'{nearest(name, allowed)}")
+
+
 def _architecture(name: str) -> str:
-    _check("architecture", [name], _pretrained())
-    return name
+    return _known(name, "architecture", _pretrained())
 
 
 def _rung(name: str) -> str:
-    names = _pretrained()
-    rungs = [f"{architecture}-{size}" for architecture in names for size in ARCHITECTURES[architecture].rungs]
-    _check("architecture or rung", [name], names + rungs)
-    return name
+    rungs = [
+        f"{architecture}-{size}"
+        for architecture in _pretrained()
+        for size in ARCHITECTURES[architecture].rungs
+    ]
+    return _known(name, "architecture or rung", _pretrained() + rungs)
 
 
 def _pretrain_rates(rates: dict[str, float]) -> dict[str, float]:
-    _check("architecture", rates, _pretrained())
     defaults = {
         name: entry.pretrain_lr for name, entry in ARCHITECTURES.items() if entry.pretrain_lr is not None
     }
-    return defaults | rates
+    return defaults | {_architecture(name): rate for name, rate in rates.items()}
 
 
 def _finetune_rates(rates: dict[str, float]) -> dict[str, float]:
-    _check("architecture", rates, list(ARCHITECTURES))
-    return {name: entry.finetune_lr for name, entry in ARCHITECTURES.items()} | rates
+    defaults = {name: entry.finetune_lr for name, entry in ARCHITECTURES.items()}
+    return defaults | {_known(name, "architecture", list(defaults)): rate for name, rate in rates.items()}
 
 
 ArchitectureName = Annotated[str, AfterValidator(_architecture)]
 """An architecture that may stand in a grid: `unet`."""
+Architectures = Annotated[list[ArchitectureName], Field(min_length=1, description="see docs/ladder.md")]
 RungName = Annotated[str, AfterValidator(_rung)]
 """An architecture, or one of its sizes: `unet`, `unet-s`."""
 PretrainRates = Annotated[dict[str, Positive], AfterValidator(_pretrain_rates)]
@@ -64,7 +64,5 @@ class Arms(Block):
     """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
 
     corpora: Annotated[list[CorpusKey], Field(min_length=1)]
-    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
-        description="see docs/ladder.md"
-    )
+    architectures: Architectures
     sizes: Annotated[list[str], Field(min_length=1)]

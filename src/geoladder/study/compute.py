@@ -30,13 +30,9 @@ class Compute(Block):
     activation_checkpointing: bool = Field(
         False, description="compute the inside of blocks again in the backward pass: less memory, more time"
     )
-    fetch_jobs: Count = Field(
-        1, description="jobs that fetch an archive's parts side by side; choose before the first run"
-    )
+    fetch_jobs: Count = Field(1, description="fetching an archive side by side; choose before the first run")
     connections: Count = Field(4, description="of one fetching job to the server, at most at one time")
-    chip_jobs: Count = Field(
-        1, description="jobs that cut an archive's chips side by side; choose before the first run"
-    )
+    chip_jobs: Count = Field(1, description="cutting chips side by side; choose before the first run")
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="processes of each device that read tiles; for pretrain.read: tiles"
     )
@@ -44,34 +40,27 @@ class Compute(Block):
 
 
 def accumulation(batch: int, devices: int, micro_batch: int | None) -> int:
-    """Forward and backward passes of one device in one optimiser step.
+    """Forward and backward passes of one device in one optimiser step, which takes `batch` samples of all devices.
 
-    Args:
-        batch: samples per optimiser step, over all devices (`pretrain.batch`).
-        devices: that share a batch (`compute.devices`).
-        micro_batch: samples in one pass of one device (`compute.micro_batch`); None: the device's whole share.
-
-    Raises:
-        GeoladderError: the three do not multiply to the batch; the message says what does.
+    `micro_batch` is samples in one pass of one device; None: the device's whole share. Raises GeoladderError where
+    the three do not multiply to the batch; the message says what does.
     """
-    share, left = divmod(batch, devices)
-    if left:
-        fitting = ", ".join(map(str, divisors(batch)))
+    if batch % devices:
         raise GeoladderError(
             f"a batch of {batch} samples cannot be shared evenly by {devices} devices; pretrain.batch must be "
-            f"compute.devices x compute.micro_batch x a whole number: use one of {fitting} devices, or make "
+            f"compute.devices x compute.micro_batch x a whole number: use one of {_divisors(batch)} devices, or make "
             f"pretrain.batch a multiple of {devices}"
         )
-    passes, left = divmod(share, micro_batch or share)
-    if left or not passes:
-        fitting = ", ".join(map(str, divisors(share)))
+    share = batch // devices
+    micro_batch = micro_batch or share
+    if share % micro_batch:
         raise GeoladderError(
             f"compute.micro_batch {micro_batch} does not divide the {share} samples that each of {devices} devices "
-            f"has of a batch of {batch}; use one of {fitting}"
+            f"has of a batch of {batch}; use one of {_divisors(share)}"
         )
-    return passes
+    return share // micro_batch
 
 
-def divisors(number: int) -> list[int]:
+def _divisors(number: int) -> str:
     """All divisors, smallest first."""
-    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)

@@ -8,29 +8,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from geoladder.errors import GeoladderError
 from geoladder.study.address import resolve
-from geoladder.study.block import Block, Count, Positive, Seed, Share
+from geoladder.study.block import Block, Count, NotNegative, Positive, Seed, Share, collected
 
-Box = tuple[
-    Annotated[float, Field(ge=-90, le=90)],
-    Annotated[float, Field(ge=-180, le=180)],
-    Annotated[float, Field(ge=-90, le=90)],
-    Annotated[float, Field(ge=-180, le=180)],
-]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Box = tuple[Latitude, Longitude, Latitude, Longitude]
 """South, west, north, east in degrees; west > east crosses the date line."""
-
 
 ArchiveSource = Literal["majortom", "tree", "fasttom_tree", "globe"]
 RealSource = Literal[ArchiveSource, "auto"]
 """Layouts of archives that exist; see docs/archives.md."""
 
 
-CORPUS_KEY = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)(@(?P<top>\d+)/(?P<bottom>\d+))?$")
-
-
 def _corpus_key(value: str) -> str:
-    match = CORPUS_KEY.match(value)
+    match = re.match(r"^(?P<name>[a-z][a-z0-9_]*)(@(?P<top>\d+)/(?P<bottom>\d+))?$", value)
     if match is None:
         raise ValueError(
             f"'{value}' is no corpus; write a name, or a name with a nested fraction: majortom@1/16"
@@ -61,34 +54,24 @@ def corpus_slug(key: str) -> str:
 class Earth(Block):
     """The synthetic Earth. Used by corpora and benches whose source is `synthetic`; see docs/synthetic_earth.md."""
 
-    seed: Seed = Field(
-        2506, description="names the Earth; another seed is another Earth on the same climate map"
-    )
+    seed: Seed = Field(2506, description="names the Earth; another seed is another, on the same climate map")
     tile_px: Annotated[int, Field(ge=48, le=1068, multiple_of=12)] = Field(
         192, description="side of a tile in 10 m pixels; real MajorTOM tiles have 1068"
     )
     styles: Count = Field(64, description="vegetation and settlement styles each; more make the tail longer")
-    zipf_exponent: Positive = Field(
-        1.1, description="a style of rank r has frequency proportional to r^-exponent"
-    )
+    zipf_exponent: Positive = Field(1.1, description="a style of rank r has a frequency of about r^-exponent")
     regional_share: Share = Field(0.6, description="of styles that are the region's own")
-    noise_reflectance: Annotated[float, Field(ge=0)] = Field(
-        0.003, description="standard deviation of sensor noise"
-    )
-    haze: Annotated[float, Field(ge=0)] = Field(1.0, description="multiplier of residual haze; 0: none")
-    texture: Annotated[float, Field(ge=0)] = Field(1.0, description="multiplier of within-class texture")
-    settlement: Annotated[float, Field(ge=0)] = Field(1.0, description="multiplier of settled land")
+    noise_reflectance: NotNegative = Field(0.003, description="standard deviation of sensor noise")
+    haze: NotNegative = Field(1.0, description="multiplier of residual haze; 0: none")
+    texture: NotNegative = Field(1.0, description="multiplier of within-class texture")
+    settlement: NotNegative = Field(1.0, description="multiplier of settled land")
     ocean_share: Share = Field(0.15, description="of open-ocean cells in an all-Earth archive")
-    offset_share: Share = Field(
-        0.4, description="of products of baseline 04.00 or later, which carry +1000 DN"
-    )
+    offset_share: Share = Field(0.4, description="of products of baseline 04.00 or later: +1000 DN")
 
 
 def _address(value: str) -> str:
-    try:
+    with collected():
         resolve(value)
-    except GeoladderError as problem:
-        raise ValueError(str(problem)) from None
     return value
 
 
@@ -96,10 +79,7 @@ class Select(Block):
     """Which tiles of an archive a corpus takes, by metadata. The ledger names the limit a tile fell to."""
 
     fraction: Fraction = Field(
-        Fraction(1),
-        description="of the archive's grid cells, nested: 1/16",
-        gt=0,
-        le=1,
+        Fraction(1), description="of the archive's grid cells, nested: 1/16", gt=0, le=1
     )
     seed: Seed = Field(0, description="draws the fraction")
     since: date | None = Field(None, description="first day of acquisition, 2018-01-01")
@@ -108,9 +88,7 @@ class Select(Block):
         [], description="[south, west, north, east] degrees each, around tile centres; west > east: date line"
     )
     cells: Path | None = Field(None, description="text file, a grid cell like 433D_629L on each line")
-    max_cloud_percent: Annotated[float, Field(ge=0, le=100)] | None = Field(
-        None, description="of this corpus; `cleaning` limits all"
-    )
+    max_cloud_percent: Percent | None = Field(None, description="of this corpus; `cleaning` limits all")
     max_nodata_share: Share | None = Field(None, description="of this corpus; `cleaning` limits all")
     min_land_share: Share = Field(0.0, description="of a tile, by the packaged climate map (12 km)")
 
@@ -154,42 +132,34 @@ class Corpus(Block):
         description="`fasttom`: of each tile only the 516 px quadrant FastTOM would keep; for `majortom`, `tree`",
     )
     water_raster: Path | None = Field(
-        None,
-        description="for derive: GeoTIFF, above 0 for water; none: sea of the packaged climate map",
+        None, description="for derive: GeoTIFF, above 0 for water; none: sea of the packaged climate map"
     )
     max_ice_share: Share | None = Field(
-        None,
-        description="for derive: of a quadrant with an ice-cap climate; none: no limit, as in FastTOM",
+        None, description="for derive: of a quadrant with an ice-cap climate; none: no limit, as in FastTOM"
     )
     climate: Literal["sampled", "stored"] = Field(
-        "sampled",
-        description="`stored`: a patch's climate is the commonest of its labels; for `globe`",
+        "sampled", description="`stored`: a patch's climate is the commonest of its labels; for `globe`"
     )
     select: Select = Field(Select(), description="which tiles are taken")
 
     @model_validator(mode="after")
-    def _path_goes_with_source(self) -> Self:
-        if self.source == "synthetic" and (self.path is not None or self.url is not None):
+    def _options_go_with_source(self) -> Self:
+        source, place = self.source, self.path or self.url
+        if source == "synthetic" and place:
             raise ValueError(
                 "`path` and `url` belong to a source that is not synthetic, such as source: majortom"
             )
-        if self.url is not None and (self.source != "majortom" or self.path is not None):
+        if self.url and (source != "majortom" or self.path):
             raise ValueError("`url` belongs to source: majortom, and stands in place of a `path`")
-        if self.source != "synthetic" and self.path is None and self.url is None:
+        if source != "synthetic" and not place:
+            raise ValueError(f"source: {source} needs a `path`, the archive's folder (majortom: or a `url`)")
+        if self.derive == "fasttom" and source in ("fasttom_tree", "globe"):
             raise ValueError(
-                f"source: {self.source} needs a `path`, the archive's folder (majortom: or a `url`)"
+                f"derive: fasttom cuts quadrants of whole MajorTOM tiles, which {source} has not"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _options_go_with_source(self) -> Self:
-        if self.derive == "fasttom" and self.source in ("fasttom_tree", "globe"):
-            raise ValueError(
-                f"derive: fasttom cuts quadrants of whole MajorTOM tiles, which {self.source} has not"
-            )
-        if self.derive == "none" and (self.water_raster is not None or self.max_ice_share is not None):
+        if self.derive == "none" and (self.water_raster or self.max_ice_share is not None):
             raise ValueError("`water_raster` and `max_ice_share` belong to derive: fasttom")
-        if self.climate == "stored" and self.source not in ("globe", "auto"):
+        if self.climate == "stored" and source not in ("globe", "auto"):
             raise ValueError("climate: stored belongs to source: globe, whose patches have labels")
         return self
 
@@ -200,14 +170,10 @@ class Cleaning(Block):
     harmonise: Literal["baseline", "none"] = Field(
         "baseline", description="subtract 1000 DN from products of processing baseline 04.00 and later"
     )
-    max_cloud_percent: Annotated[float, Field(ge=0, le=100)] = 80.0
+    max_cloud_percent: Percent = 80.0
     max_nodata_share: Share = Field(0.99, description="of a tile, by the metadata")
-    max_corrupt_share: Share = Field(
-        0.1, description="of the rows; more unreadable rows than this stop the run"
-    )
-    chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(
-        32, description="side of a chip, 10 m pixels"
-    )
+    max_corrupt_share: Share = Field(0.1, description="of the rows; more unreadable ones stop the run")
+    chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(32, description="side, 10 m pixels")
     chip_max_cloud_share: Share = 0.3
     chip_codec: Literal["none", "blosc2"] = Field(
         "none", description="of the files: `none`: memory-mapped npy; `blosc2`: the same pixels, compressed"
@@ -224,6 +190,6 @@ class Validation(Block):
     corpus: str = Field("majortom", description="its archive is sampled; it should cover the whole Earth")
     share: Annotated[float, Field(gt=0, lt=1)] = Field(0.15, description="of all grid cells, by stable hash")
     chips: Count = Field(1024, description="at most so many, drawn once")
-    bench_buffer_km: Annotated[float, Field(ge=0)] = Field(
+    bench_buffer_km: NotNegative = Field(
         20.0, description="validation tiles nearer than this to a bench test tile are dropped"
     )

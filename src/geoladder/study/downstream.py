@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.study.architectures import ArchitectureName, Arms, FinetuneRates
-from geoladder.study.block import Block, Count, Seed, Share
+from geoladder.study.block import Block, Count, NotNegative, Seed, Seeds, Share, WarmupShare
 from geoladder.suggest import nearest
 
 
@@ -41,19 +41,17 @@ class Bench(Block):
     def index_file(self, task: str, n: int) -> Path | None:
         """Official index file of one task and n, named by the task or its label files; None where subsets are drawn.
 
-        Raises:
-            GeoladderError: the folder has no such file, or several.
+        Raises GeoladderError where the folder has no such file, or several.
         """
         if self.indices is None:
             return None
-        names = dict.fromkeys((task, TASKS[task].label))
-        files = sorted(path for name in names for path in self.indices.glob(f"indices_*_{name}_{n}.json"))
+        patterns = [f"indices_*_{name}_{n}.json" for name in dict.fromkeys((task, TASKS[task].label))]
+        files = [path for pattern in patterns for path in self.indices.glob(pattern)]
         if len(files) == 1:
             return files[0]
         count = f"{len(files)} files" if files else "no file"
         raise GeoladderError(
-            f"bench.indices: {self.indices} has {count} "
-            f"{' or '.join(f'indices_*_{name}_{n}.json' for name in names)}, but one is needed for each n of "
+            f"bench.indices: {self.indices} has {count} {' or '.join(patterns)}, but one is needed for each n of "
             "finetune and gates; add it, change n, set gates: null, or leave out bench.indices to draw by seed"
         )
 
@@ -73,9 +71,7 @@ class Finetune(Block):
         description="files of training/tasks/; those that are `by_default` where none is named",
     )
     n: Annotated[list[Count], Field(min_length=1)] = Field([4, 16, 64], description="patches per bucket")
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
-        [0, 1, 2], description="draw, head and order; shared by all arms"
-    )
+    seeds: Seeds = Field([0, 1, 2], description="draw, head and order; shared by all arms")
     pretrain_seed: Literal["same"] | Seed = Field(
         "same",
         description="`same`: curve seed k starts from pretraining seed k; or one fixed pretraining seed",
@@ -83,15 +79,11 @@ class Finetune(Block):
     steps: Count = 160
     batch: Count = 16
     lr: FinetuneRates = Field(
-        {},
-        validate_default=True,
-        description="as pretrain.lr; the same for pretrained and scratch",
+        {}, validate_default=True, description="as pretrain.lr; the same for pretrained and scratch"
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    validations: Count = Field(
-        4, description="evaluations on the val patches, evenly spaced; the best one is tested"
-    )
+    weight_decay: NotNegative = 0.05
+    warmup_share: WarmupShare = 0.1
+    validations: Count = Field(4, description="on the val patches, evenly spaced; the best one is tested")
     mode: Literal["full", "frozen", "probe"] = "full"
     test_patches: Count = Field(512, description="at most so many at natural density, drawn once")
     code_changes: Literal["warn", "rerun"] = "rerun"
@@ -105,7 +97,5 @@ class Gates(Block):
     n: Count = Field(256, description="patches per bucket: 'many labels'; none of finetune.n")
     steps: Count = Field(450, description="optimiser steps of these runs")
     batch: Count = 32
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
-    min_margin: Share = Field(
-        0.03, description="U-Net over per-pixel model, in the task's skill: R2 or accuracy"
-    )
+    seeds: Seeds = Field([0])
+    min_margin: Share = Field(0.03, description="U-Net over per-pixel, in the task's skill: R2 or accuracy")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from geoladder.errors import GeoladderError
 from geoladder.study.block import Block
@@ -13,40 +13,33 @@ from geoladder.study.study import Study
 from geoladder.suggest import nearest
 
 
-def _block_at(location: tuple[int | str, ...]) -> type[Block] | None:
-    """Class of the study block at a pydantic error location; None where there is none."""
-    block: Any = Study
+def _keys_at(location: list[int | str]) -> list[str]:
+    """Keys of the study's block at a pydantic error location."""
+    block: type[Block] = Study
     for step in location:
-        if isinstance(step, int) or not (isinstance(block, type) and issubclass(block, BaseModel)):
-            continue
-        annotation = block.model_fields[step].annotation if step in block.model_fields else block
-        block = next((t for t in _types_in(annotation) if issubclass(t, Block)), block)
-    return block if issubclass(block, Block) else None
+        if step in block.model_fields:
+            block = next(_blocks_in(block.model_fields[str(step)].annotation), block)
+    return list(block.model_fields)
 
 
-def _types_in(annotation: Any) -> Iterator[type]:  # noqa: ANN401  (annotations have no common type)
-    if isinstance(annotation, type) and not getattr(annotation, "__args__", None):
+def _blocks_in(annotation: Any) -> Iterator[type[Block]]:  # noqa: ANN401  (annotations have no common type)
+    if isinstance(annotation, type) and issubclass(annotation, Block):
         yield annotation
-    for inner in getattr(annotation, "__args__", ()) or ():
-        yield from _types_in(inner)
+    for inner in get_args(annotation):
+        yield from _blocks_in(inner)
 
 
 def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
     where = ".".join(str(step) for step in error["loc"] if step != "[key]") or "study"
     if error["type"] == "extra_forbidden":
-        block = _block_at(error["loc"][:-1])
-        fields = dict.fromkeys(block.model_fields) if block else {}
-        return f"{where}: unknown key{nearest(str(error['loc'][-1]), fields)}"
+        *location, key = error["loc"]
+        return f"{where}: unknown key{nearest(str(key), _keys_at(location))}"
     got = "" if error["type"] in {"missing", "value_error"} else f" (got {error['input']!r})"
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{got}"
 
 
 def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
-    """Validate a study given as plain dictionaries.
-
-    Raises:
-        GeoladderError: names every bad key, where it is, what was got and what is allowed.
-    """
+    """Validate a study of plain dictionaries; raises GeoladderError with every bad key, its place and what may be."""
     try:
         return Study.model_validate(raw)
     except ValidationError as problem:
@@ -55,11 +48,7 @@ def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
 
 
 def load_study(path: Path | str) -> Study:
-    """Read and validate a study file.
-
-    Raises:
-        GeoladderError: the file is missing, is not YAML, or is not a valid study.
-    """
+    """Read and validate a study file; raises GeoladderError where it is missing, no YAML, or no valid study."""
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text())

@@ -4,15 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from geoladder.errors import GeoladderError
 from geoladder.registry import TARGETS
-from geoladder.registry.target import Settings, Target
-from geoladder.study.architectures import ArchitectureName, Arms, PretrainRates, RungName
-from geoladder.study.block import Block, Count, Positive, Seed
+from geoladder.registry.target import Name, Settings, Target
+from geoladder.study.architectures import Architectures, Arms, PretrainRates, RungName
+from geoladder.study.block import Block, Count, NotNegative, Positive, Seeds, WarmupShare, collected
 from geoladder.study.corpora import CorpusKey
 from geoladder.suggest import nearest
 
-TargetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 RENAMED = {
     "geo_weight": "geo: {weight: 0.05}",
     "climate_weight": "climate: {weight: 0.02}",
@@ -30,10 +28,8 @@ class TargetUse(Block):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = Field(
-        description="a file of geoladder/training/targets; the target's own name where left out"
-    )
-    weight: Annotated[float, Field(ge=0)] = Field(description="of its loss")
+    kind: str = Field(description="a file of geoladder/training/targets; by default the target's own name")
+    weight: NotNegative = Field(description="of its loss")
 
     @model_validator(mode="before")
     @classmethod
@@ -41,10 +37,8 @@ class TargetUse(Block):
         """Let the kind's entry check its own settings, and write them out in full."""
         if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
             return raw
-        try:
+        with collected():
             kind = TARGETS[raw["kind"]].settings
-        except GeoladderError as problem:
-            raise ValueError(str(problem)) from None
         settings = {key: value for key, value in raw.items() if key not in cls.model_fields}
         for key in settings.keys() - kind.model_fields:
             raise ValueError(f"unknown key '{key}'{nearest(key, [*cls.model_fields, *kind.model_fields])}")
@@ -76,13 +70,9 @@ class Objective(Block):
         exclude_if=lambda fill: fill == "mean",
     )
     mask_block_px: Count = Field(4, description="side of a hidden block, 10 m pixels")
-    masked_weight: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="of the squared error on hidden pixels"
-    )
-    visible_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="of the squared error on visible pixels"
-    )
-    targets: dict[TargetName, TargetUse] = Field(
+    masked_weight: NotNegative = Field(1.0, description="of the squared error on hidden pixels")
+    visible_weight: NotNegative = Field(0.0, description="of the squared error on visible pixels")
+    targets: dict[Name, TargetUse] = Field(
         default_factory=lambda: {
             "geo": TargetUse(kind="geo", weight=0.05),
             "climate": TargetUse(kind="climate", weight=0.02),
@@ -124,14 +114,14 @@ class Objective(Block):
 class Cells(Arms):
     """A block of the pretraining grid: the product of its lists."""
 
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
+    seeds: Seeds = Field([0])
 
 
 class Rung(Block):
     """Settings of one architecture or one architecture-size that differ from the study's."""
 
     lr: Positive | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: NotNegative | None = None
 
 
 class Pretrain(Block):
@@ -146,8 +136,8 @@ class Pretrain(Block):
         description="peak learning rates by architecture, at its base width (docs/ladder.md); other widths follow "
         "from the width rule, other architectures keep their own",
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    weight_decay: NotNegative = 0.05
+    warmup_share: WarmupShare = 0.05
     gradient_clip: Positive = 1.0
     transform: Literal["sqrt", "linear"] = Field(
         "sqrt",
@@ -155,9 +145,7 @@ class Pretrain(Block):
     )
     checkpoint_every: Count = Field(100, description="steps between two resumable checkpoints")
     objective: Objective = Field(default_factory=Objective)
-    rungs: dict[RungName, Rung] = Field(
-        {}, description="by architecture (`unet`) or architecture-size (`unet-s`)"
-    )
+    rungs: dict[RungName, Rung] = Field({}, description="by architecture (`unet`) or rung (`unet-s`)")
     tensorboard: bool = False
     read: Literal["chips", "tiles"] = Field(
         "chips", description="`tiles`: random crops straight from the archive, new ones each epoch"
@@ -175,11 +163,9 @@ class Sweep(Block):
     """Learning-rate sweep: does a family's best base rate stay put as its rungs widen? See studies/lr.yaml."""
 
     corpus: CorpusKey
-    architectures: Annotated[list[ArchitectureName], Field(min_length=1)] = Field(
-        description="see docs/ladder.md"
-    )
+    architectures: Architectures
     sizes: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0])
+    seeds: Seeds = Field([0])
     factors: Annotated[list[Positive], Field(min_length=3)] = Field(
         [0.25, 0.5, 1.0, 2.0, 4.0], description="of the rate the study gives each rung"
     )

@@ -1,13 +1,14 @@
 """What each node of the graph depends on, and nothing else: one canonical JSON string per node.
 
-A spec is a node's only Snakemake parameter. Upstream nodes appear in it as fingerprints, so that a change far up
-the graph reaches exactly what follows from it. Paths, colours, threads and comments never appear.
+Equal specs, equal results. A spec is a node's only Snakemake parameter. Upstream nodes appear in it as fingerprints,
+so that a change far up the graph reaches exactly what follows from it. Paths, colours, threads and comments never
+appear.
 """
 
 import hashlib
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 from geoladder.registry.architecture import Kwargs
 from geoladder.registry.ladder import rung, scaled_lr
@@ -18,30 +19,12 @@ from geoladder.study.pretraining import Objective, Rung
 from geoladder.study.study import Cell, Point, Study
 
 
-class Spec(Block):
-    """A node's dependencies. Equal specs, equal results."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that name this spec."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
-
-
-Part = TypeVar("Part", bound=Block)
-
-
-def _take(spec: type[Part], *blocks: Block, **values: object) -> Part:
-    """A spec of these values and, for its other keys, of the first block of the study that has a key of that name."""
-    taken = {key: value for block in reversed(blocks) for key, value in block if key in spec.model_fields}
-    return spec.model_validate(taken | values)
-
-
 def _digest(path: Path | None) -> str | None:
     """Twelve digits of a small file's content; None where there is none (yet)."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else None
 
 
-class ArchiveSpec(Spec):
+class ArchiveSpec(Block):
     """A synthetic MajorTOM archive, or a reference to a real one."""
 
     corpus: Corpus
@@ -52,14 +35,12 @@ class ArchiveSpec(Spec):
         """Spec of the archive of corpus `name`; the Earth counts only for synthetic archives."""
         corpus = study.corpora[name]
         # Of a remote archive the selected tiles are all there is.
-        select = corpus.select if corpus.url else Select()
-        return cls(
-            corpus=corpus.model_copy(update={"one_product_per_cell": True, "select": select}),
-            earth=study.earth if corpus.source == "synthetic" else None,
-        )
+        files = {"one_product_per_cell": True, "select": corpus.select if corpus.url else Select()}
+        earth = study.earth if corpus.source == "synthetic" else None
+        return cls(corpus=corpus.model_copy(update=files), earth=earth)
 
 
-class FetchSpec(Spec):
+class FetchSpec(Block):
     """The tiles of one archive to fetch from a server."""
 
     url: str
@@ -74,7 +55,7 @@ class FetchSpec(Spec):
         return cls(url=str(corpus.url), select=corpus.select, cells=_digest(corpus.select.cells))
 
 
-class BenchArchiveSpec(Spec):
+class BenchArchiveSpec(Block):
     """A synthetic PhilEO Bench, or a reference to the real one."""
 
     bench: Bench
@@ -102,15 +83,12 @@ class Layout(Block):
     def of(cls, study: Study, name: str) -> Self:
         """Layout of corpus `name`; synthetic archives are MajorTOM parquet."""
         corpus = study.corpora[name]
-        return _take(
-            cls,
-            corpus,
-            source="majortom" if corpus.source == "synthetic" else corpus.source,
-            koppen_raster=None if corpus.max_ice_share is None else study.cleaning.koppen_raster,
-        )
+        source = "majortom" if corpus.source == "synthetic" else corpus.source
+        ice_raster = None if corpus.max_ice_share is None else study.cleaning.koppen_raster
+        return cls.take(corpus, source=source, koppen_raster=ice_raster)
 
 
-class IndexSpec(Spec):
+class IndexSpec(Block):
     """The usable tiles of one archive, and which of them are held out for validation."""
 
     archive: str
@@ -134,21 +112,20 @@ class IndexSpec(Spec):
         select = corpus.select
         if corpus.url:  # the fraction was drawn from the whole archive
             select = select.model_copy(update={"fraction": Fraction(1), "seed": 0})
-        return _take(
-            cls,
-            study.cleaning,
-            study.validation,
-            corpus,
-            archive=ArchiveSpec.of(study, name).fingerprint,
-            bench=BenchArchiveSpec.of(study).fingerprint,
-            validation_share=study.validation.share,
-            layout=Layout.of(study, name),
-            select=select,
-            cells=_digest(select.cells),
-        )
+        upstream = {
+            "archive": ArchiveSpec.of(study, name).fingerprint,
+            "bench": BenchArchiveSpec.of(study).fingerprint,
+            "cells": _digest(select.cells),
+        }
+        taken = {
+            "select": select,
+            "layout": Layout.of(study, name),
+            "validation_share": study.validation.share,
+        }
+        return cls.take(study.cleaning, study.validation, corpus, **upstream, **taken)
 
 
-class ChipsSpec(Spec):
+class ChipsSpec(Block):
     """The chips cut from one index."""
 
     index: str
@@ -169,16 +146,12 @@ class ChipsSpec(Spec):
     @classmethod
     def of(cls, study: Study, name: str) -> Self:
         """Spec of data/<name>/chips/."""
-        return _take(
-            cls,
-            study.cleaning,
-            index=IndexSpec.of(study, name).fingerprint,
-            split="val" if study.pretrain.read == "tiles" else None,
-            layout=Layout.of(study, name),
-        )
+        index, layout = IndexSpec.of(study, name).fingerprint, Layout.of(study, name)
+        split = "val" if study.pretrain.read == "tiles" else None
+        return cls.take(study.cleaning, index=index, layout=layout, split=split)
 
 
-class StatsSpec(Spec):
+class StatsSpec(Block):
     """Band statistics, taken once, from the training chips of the validation corpus.
 
     Where training reads tiles, which are not cut into chips, from those of validation.
@@ -208,16 +181,11 @@ class TileReading(Block):
         """None where the study reads chips."""
         if study.pretrain.read == "chips":
             return None
-        return _take(
-            cls,
-            study.pretrain,
-            study.cleaning,
-            max_cloud_share=study.cleaning.chip_max_cloud_share,
-            layout=Layout.of(study, name),
-        )
+        layout, cloudiest = Layout.of(study, name), study.cleaning.chip_max_cloud_share
+        return cls.take(study.pretrain, study.cleaning, layout=layout, max_cloud_share=cloudiest)
 
 
-class TrainingSpec(Spec):
+class TrainingSpec(Block):
     """What pretraining and fine-tuning runs have in common."""
 
     corpus: str
@@ -254,17 +222,14 @@ class PretrainSpec(TrainingSpec):
         """Spec of one cell."""
         pretrain, name = study.pretrain, corpus_name(cell.corpus)
         chosen = rung(cell.architecture, cell.size)
-        of_architecture, of_size = (
-            pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
-            for key in (cell.architecture, f"{cell.architecture}-{cell.size}")
-        )
-        values = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)} | of_architecture | of_size
-        return _take(
-            cls,
+        own: dict[str, object] = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)}
+        for key in (cell.architecture, f"{cell.architecture}-{cell.size}"):
+            own |= pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
+        return cls.take(
             pretrain,
             study.compute,
             **cell._replace(corpus=name)._asdict(),
-            **values,
+            **own,
             fraction=corpus_fraction(cell.corpus),
             model=chosen.kwargs,
             code=code,
@@ -275,8 +240,8 @@ class PretrainSpec(TrainingSpec):
         )
 
 
-class SubsetSpec(Spec):
-    """What all runs on the subset of one (task, seed, n) have in common."""
+class TrivialSpec(Block):
+    """The subset of one (task, seed, n): all that predict-zero and predict-mean depend on."""
 
     task: str
     seed: int
@@ -287,26 +252,16 @@ class SubsetSpec(Spec):
     harmonise: Literal["baseline", "none"]
     test_patches: int
 
-
-class TrivialSpec(SubsetSpec):
-    """Predict-zero and predict-mean on one subset."""
-
     @classmethod
-    def of(cls, study: Study, task: str, seed: int, n: int) -> Self:
-        """Spec of the trivial predictors that go with one n of every curve."""
-        return _take(
-            cls,
-            study.finetune,
-            study.cleaning,
-            task=task,
-            seed=seed,
-            n=n,
-            indices=_digest(study.bench.index_file(task, n)),
-            bench=BenchArchiveSpec.of(study).fingerprint,
-        )
+    def of(cls, study: Study, point: Point) -> Self:
+        """Spec of the subset of a fine-tuning run."""
+        indices = _digest(study.bench.index_file(point.task, point.n))
+        subset = {"task": point.task, "seed": point.seed, "n": point.n, "indices": indices}
+        bench = BenchArchiveSpec.of(study).fingerprint
+        return cls.take(study.finetune, study.cleaning, bench=bench, **subset)
 
 
-class FinetuneSpec(TrainingSpec, SubsetSpec):
+class FinetuneSpec(TrainingSpec, TrivialSpec):
     """One fine-tuning run: one n of one curve. `pretrained` is the fingerprint of the checkpoint's run, or None."""
 
     pretrained: str | None
@@ -315,17 +270,14 @@ class FinetuneSpec(TrainingSpec, SubsetSpec):
     mode: Literal["full", "frozen", "probe"]
 
     @classmethod
-    def of(cls, study: Study, point: Point, pretrained: str | None, code: str | None = None) -> Self:
+    def of(cls, study: Study, point: Point, pretrained: str | None = None, code: str | None = None) -> Self:
         """Spec of one fine-tuning run."""
         finetune, arm, gates = study.finetune, point.arm, study.gates
         length = gates if gates is not None and point.n == gates.n else finetune
         chosen = rung(arm.architecture, arm.size)
-        return _take(
-            cls,
-            TrivialSpec.of(study, point.task, point.seed, point.n),
-            length,
-            finetune,
-            study.compute,
+        subset = TrivialSpec.of(study, point)
+        return cls.take(
+            *(subset, length, finetune, study.compute),
             **arm._asdict(),
             model=chosen.kwargs,
             pretrained=pretrained,

@@ -1,15 +1,14 @@
 """One whole study: which cells, arms and fine-tuning runs its grids mean, and whether its names fit together."""
 
-from itertools import product
+from itertools import chain, product, starmap
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
 from geoladder.study.analysis import Figures, Fit
-from geoladder.study.block import Block
+from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
@@ -47,19 +46,6 @@ SCRATCH = "scratch"
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
-def _check_side(architecture: str, size: str, key: str, side_px: int) -> None:
-    try:
-        sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
-    except GeoladderError as problem:
-        raise ValueError(str(problem)) from None
-    if side_px not in sides:
-        allowed = f"{sides.start} only" if len(sides) == 1 else f"a multiple of {sides.step}"
-        raise ValueError(
-            f"{key} is {side_px}, but {architecture}-{size} takes images of {allowed}; change it, or take that rung "
-            "out of the grid"
-        )
-
-
 class Study(Block):
     """Everything one study runs."""
 
@@ -79,16 +65,15 @@ class Study(Block):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        names = {corpus_name(key) for block in self.pretrain.grid for key in block.corpora}
-        names |= {self.validation.corpus, *([corpus_name(self.sweep.corpus)] if self.sweep else [])}
-        for name in sorted(names - set(self.corpora)):
+        cells = set(self.cells())
+        keys = {cell.corpus for cell in cells} | {cell.corpus for cell, _ in self.sweep_runs()}
+        for name in sorted({self.validation.corpus, *map(corpus_name, keys)} - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
         if self.gates is not None and self.gates.n in self.finetune.n:
             raise ValueError(
                 f"gates.n is {self.gates.n}, which is also in finetune.n; the gates train longer, so give them an n "
                 "of their own"
             )
-        cells = set(self.cells())
         for point in self.points():
             start = self.cell_of(point)
             if start is not None and start not in cells:
@@ -101,12 +86,18 @@ class Study(Block):
     @model_validator(mode="after")
     def _images_fit_the_models(self) -> Self:
         cells = [*self.cells(), *(cell for cell, _ in self.sweep_runs())]
-        for architecture, size in dict.fromkeys((cell.architecture, cell.size) for cell in cells):
-            _check_side(architecture, size, "cleaning.chip_px", self.cleaning.chip_px)
-        arms = dict.fromkeys(point.arm[1:] for point in self.points())
+        uses = [(cell[1:3], "cleaning.chip_px", self.cleaning.chip_px) for cell in cells]
         if self.bench.source == "synthetic":
-            for architecture, size in arms:
-                _check_side(architecture, size, "bench.patch_px", self.bench.patch_px)
+            uses += [(point.arm[1:], "bench.patch_px", self.bench.patch_px) for point in self.points()]
+        for (architecture, size), key, side_px in dict.fromkeys(uses):
+            with collected():
+                sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
+            if side_px not in sides:
+                allowed = f"{sides.start} only" if len(sides) == 1 else f"a multiple of {sides.step}"
+                raise ValueError(
+                    f"{key} is {side_px}, but {architecture}-{size} takes images of {allowed}; change it, or take "
+                    "that rung out of the grid"
+                )
         return self
 
     @model_validator(mode="after")
@@ -116,39 +107,34 @@ class Study(Block):
                 f"compute.devices is {self.compute.devices}, which compute.nodes = {self.compute.nodes} cannot share "
                 "evenly"
             )
-        try:
+        with collected():
             accumulation(self.pretrain.batch, self.compute.devices, self.compute.micro_batch)
-        except GeoladderError as problem:
-            raise ValueError(str(problem)) from None
         return self
 
     def cells(self) -> list[Cell]:
         """Pretraining cells, without repetition, in the order of the grid."""
-        blocks = (
+        blocks = [
             product(block.corpora, block.architectures, block.sizes, block.seeds)
             for block in self.pretrain.grid
-        )
-        return list(dict.fromkeys(Cell(*values) for block in blocks for values in block))
+        ]
+        return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
     def sweep_runs(self) -> list[tuple[Cell, float]]:
         """Runs of the learning-rate sweep: a cell, and the factor of its rate."""
         if self.sweep is None:
             return []
-        cells = (
-            Cell(self.sweep.corpus, *rest)
-            for rest in product(self.sweep.architectures, self.sweep.sizes, self.sweep.seeds)
-        )
-        return list(product(cells, self.sweep.factors))
+        cells = product([self.sweep.corpus], self.sweep.architectures, self.sweep.sizes, self.sweep.seeds)
+        return list(product(starmap(Cell, cells), self.sweep.factors))
 
     def points(self) -> list[Point]:
         """Fine-tuning runs without repetition: the grid's curves, the per-pixel baseline, the gates."""
-        blocks = (product(block.corpora, block.architectures, block.sizes) for block in self.finetune.grid)
-        arms = [Arm(*values) for block in blocks for values in block]
+        blocks = [product(block.corpora, block.architectures, block.sizes) for block in self.finetune.grid]
+        arms = list(starmap(Arm, chain(*blocks)))
         points = list(product([*arms, PIXEL_ARM], self.finetune.tasks, self.finetune.seeds, self.finetune.n))
         if self.gates is not None:
             arms = [Arm(SCRATCH, self.gates.architecture, self.gates.size), PIXEL_ARM]
             points += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
-        return list(dict.fromkeys(Point(*values) for values in points))
+        return list(dict.fromkeys(starmap(Point, points)))
 
     def cell_of(self, point: Point) -> Cell | None:
         """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""

@@ -15,7 +15,7 @@ from geoladder.data.bench.nshot import Subset, draw, read_official
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
-from geoladder.study.specs import FinetuneSpec, SubsetSpec
+from geoladder.study.specs import FinetuneSpec, TrivialSpec
 
 TURNS = 8
 """Symmetries of the square."""
@@ -32,7 +32,7 @@ class Patches(NamedTuple):
     """(N,) name of the region bucket."""
 
 
-def subset_of(bench: Bench, spec: SubsetSpec, indices: Path | None) -> Subset:
+def subset_of(bench: Bench, spec: TrivialSpec, indices: Path | None) -> Subset:
     """Patches to train and validate on: those of an official index file where the spec has one, else drawn by seed.
 
     Raises:

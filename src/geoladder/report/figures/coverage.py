@@ -4,6 +4,7 @@ Positions come from the names of the grid cells, since a ledger has nothing else
 cell of the grid has no place on the map; it is counted in the legend all the same.
 """
 
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -38,32 +38,33 @@ MAP_STEP = 2  # pixels of 1/9 degree: finer than a figure of 180 mm shows at 300
 def draw_coverage(ledger: Path, settings: Figures, out: Path) -> None:
     """Draw one dot per row of a ledger at the centre of its grid cell: kept, or by the reason it was dropped.
 
-    Args:
-        ledger: ledger.csv of a corpus.
-        settings: how it looks.
-        out: the PDF; PNG and CSV (the ledger with lat_deg and lon_deg, empty where a cell has no place) go beside it.
-
-    Raises:
-        GeoladderError: the file is no ledger, or lists no tile.
+    `out` is the PDF; PNG and CSV go beside it. The CSV is the ledger with lat_deg and lon_deg, empty where a cell
+    has no place. Raises as `read_ledger`.
     """
     tiles = read_ledger(ledger)
     with canvas(settings, 0.6 * settings.width_mm) as figure:
         axis = figure.subplots()
         _draw_climates(axis)
-        legend = _draw_tiles(axis, tiles, settings)
-        _furnish(figure, axis, legend, tiles)
+        tile_legend = _draw_tiles(axis, tiles, settings)
+        _draw_grid(axis)
+        kept = int(tiles["kept"].sum())
+        axis.set_title(f"{kept:,} of {len(tiles):,} tiles kept ({100 * kept / len(tiles):.1f} %)", loc="left")
+        climates = [("sea", SEA), *CLIMATES.values()]
+        patches = [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in climates]
+        look: dict[str, Any] = {"frameon": False, "alignment": "left", "borderaxespad": 0.3}
+        look |= {"columnspacing": 1.2, "handletextpad": 0.5}
+        figure.legend(handles=tile_legend, title="Tiles", loc="outside lower left", ncols=4, **look)
+        figure.legend(
+            handles=patches, title="Climate (Köppen-Geiger)", loc="outside lower right", ncols=3, **look
+        )
         save(figure, tiles, out)
 
 
 def read_ledger(path: Path) -> pd.DataFrame:
-    """Ledger of a corpus with positions.
+    """Ledger of a corpus with positions: its `COLUMNS` (str; kept is bool), lat_deg and lon_deg.
 
-    Returns:
-        grid_cell, product_id (str), kept (bool), reason (str, empty where kept), lat_deg, lon_deg (cell centre; NaN
-        where the cell is none of the grid).
-
-    Raises:
-        GeoladderError: the file is no ledger, or lists no tile.
+    These are of the centre of the cell, NaN where it is none of the grid; `reason` is empty where the tile was kept.
+    Raises GeoladderError where the file is no ledger, or lists no tile.
     """
     try:
         tiles = pd.read_csv(path, usecols=COLUMNS, dtype=str, keep_default_na=False)[COLUMNS]
@@ -92,14 +93,9 @@ def _place(cell: str) -> tuple[float, float]:
 def _draw_climates(axis: Axes) -> None:
     groups = [0, *("ABCDE".index(name[0]) + 1 for name in CLASSES[1:])]
     image = np.array(groups, np.uint8)[koppen_map()[::MAP_STEP, ::MAP_STEP]]
-    axis.imshow(
-        image,
-        cmap=ListedColormap([SEA, *(colour for _, colour in CLIMATES.values())]),
-        vmin=0,
-        vmax=len(CLIMATES),
-        extent=(-180, 180, -90, 90),
-        interpolation="nearest",
-    )
+    colours = ListedColormap([SEA, *(colour for _, colour in CLIMATES.values())])
+    extent = (-180, 180, -90, 90)
+    axis.imshow(image, colours, vmin=0, vmax=len(CLIMATES), extent=extent, interpolation="nearest")
 
 
 def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line2D]:
@@ -108,44 +104,22 @@ def _draw_tiles(axis: Axes, tiles: pd.DataFrame, settings: Figures) -> list[Line
     dropped = tiles[~tiles["kept"]]
     reasons = dropped["reason"].value_counts().index
     groups = {"kept": tiles[tiles["kept"]]} | {name: dropped[dropped["reason"] == name] for name in reasons}
-    colours = palette(settings, len(groups))
+    looks = zip(groups.items(), palette(settings, len(groups)), chain("o", cycle(MARKERS)), strict=False)
+    edge: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.25 if area > 2 else 0}
+    edge["rasterized"] = len(tiles) > 20_000
     legend = []
-    for order, ((name, rows), colour) in enumerate(zip(groups.items(), colours, strict=True)):
-        marker = "o" if order == 0 else MARKERS[(order - 1) % len(MARKERS)]
-        axis.scatter(
-            rows["lon_deg"],
-            rows["lat_deg"],
-            s=area if order == 0 else 1.6 * area,
-            color=[colour],
-            marker=marker,
-            edgecolors="white",
-            linewidths=0.25 if area > 2 else 0,
-            zorder=2 + order,
-            rasterized=len(tiles) > 20_000,
-        )
-        text = f"{name} ({len(rows):,})"
-        legend.append(
-            Line2D([], [], ls="", marker=marker, color=colour, mec="white", mew=0.25, ms=4, label=text)
-        )
+    for order, ((name, rows), colour, marker) in enumerate(looks):
+        size = 1.6 * area if order else area
+        axis.scatter(rows.lon_deg, rows.lat_deg, size, [colour], marker=marker, zorder=2 + order, **edge)
+        look: dict[str, Any] = {"marker": marker, "color": colour, "mec": "white", "mew": 0.25, "ms": 4}
+        legend.append(Line2D([], [], ls="", label=f"{name} ({len(rows):,})", **look))
+    lost = int(tiles["lat_deg"].isna().sum())
+    if lost:
+        legend.append(Line2D([], [], ls="", label=f"not on the grid: {lost:,} of these"))
     return legend
 
 
-def _furnish(figure: Figure, axis: Axes, legend: list[Line2D], tiles: pd.DataFrame) -> None:
+def _draw_grid(axis: Axes) -> None:
     axis.set(xlim=(-180, 180), ylim=(-90, 90), xlabel="Longitude", ylabel="Latitude", aspect="equal")
     axis.set_xticks(range(-180, 181, 60), ["180°", "120° W", "60° W", "0°", "60° E", "120° E", "180°"])
     axis.set_yticks(range(-90, 91, 30), ["90° S", "60° S", "30° S", "0°", "30° N", "60° N", "90° N"])
-    kept = int(tiles["kept"].sum())
-    axis.set_title(f"{kept:,} of {len(tiles):,} tiles kept ({100 * kept / len(tiles):.1f} %)", loc="left")
-    lost = int(tiles["lat_deg"].isna().sum())
-    if lost:
-        legend = [*legend, Line2D([], [], ls="", label=f"not on the grid: {lost:,} of these")]
-    climates = [Patch(fc=SEA, ec="0.8", lw=0.4, label="sea")]
-    climates += [Patch(fc=colour, ec="0.8", lw=0.4, label=name) for name, colour in CLIMATES.values()]
-    spacing = {"borderaxespad": 0.3, "columnspacing": 1.2, "handletextpad": 0.5}
-    shared: dict[str, Any] = {"frameon": False, "alignment": "left"} | spacing
-    for title, handles, side, columns in (
-        ("Tiles", legend, "left", 4),
-        ("Climate (Köppen-Geiger)", climates, "right", 3),
-    ):
-        shared["loc"] = f"outside lower {side}"
-        figure.legend(handles=handles, ncols=columns, title=title, **shared)

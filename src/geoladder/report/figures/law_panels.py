@@ -1,10 +1,8 @@
 """Panels of pretraining loss against one size of the law, for figures that hold them: colour says the other size."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,42 +12,97 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from geoladder.registry import ARCHITECTURES
-from geoladder.report.laws import PIXELS_PER_MEGAPIXEL, interval_text
+from geoladder.report.laws import interval_text
 from geoladder.scaling.fit.record import from_json
-from geoladder.scaling.fit.result import Fit
 
 LINE_POINTS = 60
 SHIFT_MARKERS = ("x", "+", "1", "2")
 
 
-@dataclass(frozen=True)
-class SizeAxis:
-    """One size of the law as the horizontal axis of a panel.
-
-    Attributes:
-        role: of the size drawn, a column of the points.
-        other: role of the size that a line holds.
-        level: column with the planned level of the size held; a line for each.
-        label: of the axis, with its unit.
-        unit: how much of the size is one unit of the axis.
-        exponent: name and symbol of the size's exponent in the law.
-        ticks: sets the ticks of an axis, from the sizes drawn.
-        line: legend of a level, from its runs and the corpus of the law.
-    """
+class SizeAxis(NamedTuple):
+    """One size of the law as the horizontal axis of a panel."""
 
     role: str
+    """Of the size drawn: a column of the points."""
     other: str
+    """Role of the size that a line holds."""
     level: str
+    """Column with the planned level of that size; a line for each."""
     label: str
     unit: int
+    """How much of the size is one unit of the axis."""
     exponent: tuple[str, str]
-    ticks: Callable[[Axes, np.ndarray], None]
-    line: Callable[[Any, pd.DataFrame, str], str]
+    """Name and symbol of the size's exponent in the law."""
 
 
-def _count_ticks(axis: Axes, counts: np.ndarray) -> None:
-    axis.set_xticks(counts.tolist(), [_count(count) for count in counts])
-    axis.xaxis.set_minor_locator(NullLocator())
+PARAMETERS = SizeAxis("n", "d", "fraction", "Parameters", 1, ("alpha", "α"))
+DATA = SizeAxis("d", "n", "size", "Unique pretraining data (megapixels)", 1_000_000, ("beta", "β"))
+
+
+def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str, Any]) -> pd.DataFrame:
+    """Draw loss against one size: runs as points, their law with its band as lines, other corpora as crosses.
+
+    From `pretrain_points` of one architecture and the content of laws.json. Returns the numbers drawn; x are
+    parameters or pixels.
+    """
+    architecture = runs.architecture.iloc[0]
+    record = fitted["pretraining"][architecture]["law"]
+    law = None if record is None or record["status"] == "not_identified" else from_json(record)
+    dots = runs.assign(x=runs[along.role], kind="run")[["x", "y", "seed", "kind"]]
+    grid = np.geomspace(dots.x.min() / 1.15, dots.x.max() * 1.15, LINE_POINTS)
+    parts = []
+    for level, colour, points in _levels(runs, along, fitted["corpus"]):
+        if law is not None:
+            at = {along.role: grid, along.other: np.full_like(grid, points[along.other].mean())}
+            low, high = law.band(fitted["settings"]["interval"], **at) if law.draws else (grid * np.nan,) * 2
+            line = pd.DataFrame({"x": grid, "y": law.predict(**at), "low": low, "high": high, "kind": "law"})
+            axis.fill_between(grid / along.unit, line.low, line.high, color=colour, alpha=0.18, lw=0)
+            axis.plot(grid / along.unit, line.y, color=colour)
+            parts.append(line.assign(line=level))
+        drawn = dots.loc[points.index].assign(line=level)
+        axis.scatter(drawn.x / along.unit, drawn.y, s=7, color=colour, alpha=0.9, lw=0, zorder=3)
+        parts.append(drawn)
+    for corpus, marker, points in _shifted(runs, fitted["corpus"]):
+        drawn = dots.loc[points.index].assign(line=corpus)
+        axis.scatter(drawn.x / along.unit, drawn.y, marker=marker, s=16, lw=0.8, color="k", zorder=4)
+        parts.append(drawn)
+    axis.set(xscale="log", yscale="log", xlabel=along.label)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    if along is PARAMETERS:
+        axis.set_xticks(np.unique(dots.x).tolist(), [_count(count) for count in np.unique(dots.x)])
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    name, symbol = along.exponent
+    exponent = f"{symbol} not identified"
+    if law is not None:
+        ends = law.intervals.get("profile", {}).get(name, (None, None))
+        exponent = f"{symbol} = {law.params[name]:.2f} {interval_text(ends, '.2f')}"
+    axis.set_title(f"{ARCHITECTURES[architecture].title}\n{exponent}")
+    return pd.concat(parts, ignore_index=True).assign(
+        panel=f"loss against {along.role}", architecture=architecture
+    )
+
+
+def law_legend(points: pd.DataFrame, along: SizeAxis, corpus: str) -> list[Line2D]:
+    """Handles for the levels of the size that lines hold, least first, and for corpora other than the law's."""
+    levels = [
+        Line2D([], [], color=colour, marker="o", label=_name(level, runs, corpus))
+        for level, colour, runs in _levels(points, along, corpus)
+    ]
+    return levels + [
+        Line2D([], [], color="k", ls="", marker=marker, label=f"{other} (not fitted)")
+        for other, marker, _ in _shifted(points, corpus)
+    ]
+
+
+def _name(level: float | str, runs: pd.DataFrame, corpus: str) -> str:
+    """What the legend says of a level: a size of the model, or a share of the corpus."""
+    if isinstance(level, str):
+        return f"size {level}"
+    share = "all" if level == 1 else str(Fraction(level).limit_denominator(10_000))
+    return f"{share} of {corpus} ({runs.d.mean() / DATA.unit:.2g} Mpx)"
 
 
 def _count(value: float) -> str:
@@ -60,114 +113,15 @@ def _count(value: float) -> str:
     return f"{value:g}"
 
 
-def _decade_ticks(axis: Axes, _sizes: np.ndarray) -> None:
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-
-
-def _share_of_corpus(fraction: float, runs: pd.DataFrame, corpus: str) -> str:
-    share = "all" if fraction == 1 else str(Fraction(fraction).limit_denominator(10_000))
-    return f"{share} of {corpus} ({runs.d.mean() / PIXELS_PER_MEGAPIXEL:.2g} Mpx)"
-
-
-def _size_of_model(size: str, _runs: pd.DataFrame, _corpus: str) -> str:
-    return f"size {size}"
-
-
-PARAMETERS = SizeAxis(
-    "n", "d", "fraction", "Parameters", 1, ("alpha", "α"), _count_ticks, _share_of_corpus
-)  # fmt: skip
-DATA = SizeAxis(
-    "d", "n", "size", "Unique pretraining data (megapixels)", PIXELS_PER_MEGAPIXEL, ("beta", "β"), _decade_ticks,
-    _size_of_model,
-)  # fmt: skip
-
-
-def law_panel(axis: Axes, runs: pd.DataFrame, along: SizeAxis, fitted: dict[str, Any]) -> pd.DataFrame:
-    """Draw loss against one size: runs as points, their law with its band as lines, other corpora as crosses.
-
-    Args:
-        axis: where to draw.
-        runs: pretraining points of one architecture, see `pretrain_points`.
-        along: the size drawn.
-        fitted: content of laws.json.
-
-    Returns:
-        The numbers drawn; x are parameters or pixels.
-    """
-    architecture = runs.architecture.iloc[0]
-    record = fitted["pretraining"][architecture]["law"]
-    law = None if record is None or record["status"] == "not_identified" else from_json(record)
-    nested, shift = _nested(runs, fitted)
-    grid = np.geomspace(runs[along.role].min() / 1.15, runs[along.role].max() * 1.15, LINE_POINTS)
-    parts = []
-    for level, colour in _colours(nested, along).items():
-        points = nested[nested[along.level] == level]
-        if law is not None:
-            line = _law_line(
-                law, grid, along, float(points[along.other].mean()), fitted["settings"]["interval"]
-            )
-            axis.fill_between(grid / along.unit, line.low, line.high, color=colour, alpha=0.18, lw=0)
-            axis.plot(grid / along.unit, line.y, color=colour)
-            parts.append(line.assign(line=level))
-        axis.scatter(points[along.role] / along.unit, points.y, s=7, color=colour, alpha=0.9, lw=0, zorder=3)
-        parts.append(_dots(points, along, level))
-    for marker, (corpus, points) in zip(cycle(SHIFT_MARKERS), shift.groupby("corpus"), strict=False):
-        axis.scatter(
-            points[along.role] / along.unit, points.y, marker=marker, s=16, lw=0.8, color="k", zorder=4
-        )
-        parts.append(_dots(points, along, corpus))
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_xlabel(along.label)
-    along.ticks(axis, np.unique(runs[along.role]) / along.unit)
-    axis.set_title(f"{ARCHITECTURES[architecture].title}\n{_exponent(law, along)}")
-    return pd.concat(parts, ignore_index=True).assign(
-        panel=f"loss against {along.role}", architecture=architecture
-    )
-
-
-def law_legend(points: pd.DataFrame, along: SizeAxis, fitted: dict[str, Any]) -> list[Line2D]:
-    """Handles for the levels of the size that lines hold, least first, and for other corpora."""
-    nested, shift = _nested(points, fitted)
-    handles = []
-    for level, colour in _colours(nested, along).items():
-        label = along.line(level, nested[nested[along.level] == level], fitted["corpus"])
-        handles.append(Line2D([], [], color=colour, marker="o", label=label))
-    for marker, corpus in zip(cycle(SHIFT_MARKERS), sorted(set(shift.corpus)), strict=False):
-        handles.append(Line2D([], [], color="k", ls="", marker=marker, label=f"{corpus} (not fitted)"))
-    return handles
-
-
-def _nested(runs: pd.DataFrame, fitted: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs on nested shares of the law's corpus, and those on other archives."""
-    inside = runs.corpus == fitted["corpus"]
-    return runs[inside], runs[~inside]
-
-
-def _colours(nested: pd.DataFrame, along: SizeAxis) -> dict[Any, Any]:
-    """A colour for each level of the size that lines hold: the darkest for the least, lighter for more."""
+def _levels(runs: pd.DataFrame, along: SizeAxis, corpus: str) -> list[tuple[Any, Any, pd.DataFrame]]:
+    """Each level of the size that lines hold, its colour, the darkest for the least, and its nested runs."""
+    nested = runs[runs.corpus == corpus]
     levels = nested.groupby(along.level)[along.other].mean().sort_values().index
-    return dict(zip(levels, sns.color_palette("viridis", len(levels) + 1), strict=False))
+    pairs = zip(levels, sns.color_palette("viridis", len(levels) + 1), strict=False)
+    return [(level, colour, nested[nested[along.level] == level]) for level, colour in pairs]
 
 
-def _law_line(law: Fit, grid: np.ndarray, along: SizeAxis, other: float, level: float) -> pd.DataFrame:
-    """The law along one size, the other at one value, with its band where there is a bootstrap."""
-    at = {along.role: grid, along.other: np.full_like(grid, other)}
-    low, high = law.band(level, **at) if law.draws else (grid * np.nan, grid * np.nan)
-    return pd.DataFrame({"x": grid, "y": law.predict(**at), "low": low, "high": high, "kind": "law"})
-
-
-def _dots(runs: pd.DataFrame, along: SizeAxis, line: object) -> pd.DataFrame:
-    """Single runs, as they go to the CSV."""
-    return pd.DataFrame({"x": runs[along.role], "y": runs.y, "seed": runs.seed, "kind": "run", "line": line})
-
-
-def _exponent(law: Fit | None, along: SizeAxis) -> str:
-    """The exponent of one size with its profile interval; an end the data leave open says so."""
-    name, symbol = along.exponent
-    if law is None:
-        return f"{symbol} not identified"
-    ends = law.intervals.get("profile", {}).get(name, (None, None))
-    return f"{symbol} = {law.params[name]:.2f} {interval_text(ends, '.2f')}"
+def _shifted(runs: pd.DataFrame, corpus: str) -> list[tuple[str, str, pd.DataFrame]]:
+    """Each corpus that is no share of the law's, its marker, and its runs."""
+    others = zip(cycle(SHIFT_MARKERS), runs[runs.corpus != corpus].groupby("corpus"), strict=False)
+    return [(str(name), marker, points) for marker, (name, points) in others]

@@ -18,17 +18,7 @@ SHOWN = 0.5
 
 
 def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
-    """Draw the sweep and write its table.
-
-    Args:
-        results: results.csv of a sweep.
-        settings: how it looks.
-        table: CSV written: `geoladder.report.best_rates.best_rates`.
-        out: the PDF; PNG and CSV (every loss) go beside it.
-
-    Raises:
-        GeoladderError: no run of a sweep in `results`.
-    """
+    """Draw the results.csv of a sweep as `out` (PDF), write its table of `best_rates`; raises as `swept_losses`."""
     losses = swept_losses(pd.read_csv(results))
     best = best_rates(losses)
     with atomic_path(table) as path:
@@ -38,30 +28,17 @@ def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
         axes = figure.subplots(1, len(families), squeeze=False)[0]
         for axis, family in zip(axes, families, strict=True):
             _panel(axis, losses[losses.architecture == family], best[best.architecture == family], settings)
-            axis.set_title(_title(family, best[best.architecture == family]), loc="left")
         axes[0].set_ylabel("validation loss")
         save(figure, losses, out)
 
 
-def _title(family: str, best: pd.DataFrame) -> str:
-    first = best.iloc[0]
-    return (
-        f"{ARCHITECTURES[family].title}: {first['verdict']}\nbest rates apart {first['ratio']:.2g} times "
-        f"[{first['ratio_low']:.2g}, {first['ratio_high']:.2g}]\nat {first['shared_lr']:.2g} for all at most "
-        f"{best['regret'].max():.1%} worse"
-    )
-
-
 def _panel(axis: Axes, losses: pd.DataFrame, best: pd.DataFrame, settings: Figures) -> None:
-    colors = palette(settings, len(best))
-    for color, size, width, rate in zip(
-        colors, best["size"], best["width"], best["best_base_lr"], strict=True
-    ):
-        of_rung = losses[losses["size"] == size]
+    for color, rung in zip(palette(settings, len(best)), best.to_dict("records"), strict=True):
+        of_rung = losses[losses["size"] == rung["size"]]
         mean = of_rung.groupby("base_lr")["loss"].mean()
-        axis.plot(mean.index, mean, color=color, label=f"{size} ({width})", marker="o")
+        axis.plot(mean.index, mean, color=color, label=f"{rung['size']} ({rung['width']})", marker="o")
         axis.scatter(of_rung["base_lr"], of_rung["loss"], s=3, color=color, alpha=0.5, lw=0)
-        axis.axvline(rate, color=color, lw=0.8, ls=":")
+        axis.axvline(rung["best_base_lr"], color=color, lw=0.8, ls=":")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     axis.minorticks_off()
@@ -69,6 +46,13 @@ def _panel(axis: Axes, losses: pd.DataFrame, best: pd.DataFrame, settings: Figur
     low = losses["loss"].min()
     axis.set_ylim(low * 0.98, min(losses["loss"].max() * 1.02, low * (1 + SHOWN)))
     axis.set_xlabel("learning rate at the base width")
+    family = best.iloc[0]
+    title = (
+        f"{ARCHITECTURES[family.architecture].title}: {family.verdict}\nbest rates apart {family.ratio:.2g} times "
+        f"[{family.ratio_low:.2g}, {family.ratio_high:.2g}]\nat {family.shared_lr:.2g} for all at most "
+        f"{best.regret.max():.1%} worse"
+    )
+    axis.set_title(title, loc="left")
     axis.legend(
         frameon=False, title="size (width)", loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=len(best)
     )

@@ -11,17 +11,19 @@ from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from geoladder.registry import TASKS
-from geoladder.report.curves import curves, of_baseline
-from geoladder.report.figures.curve_panels import arm_looks, curve_legend, curve_panel
+from geoladder.report.curves import curves, of_baseline, predict_mean
+from geoladder.report.figures.curve_panels import curve_legend, curve_panel
 from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, law_panel
 from geoladder.report.laws import pretrain_points
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
+from geoladder.study.study import SCRATCH
 
 ROW_SHARE = 0.34
 """Height of a row of panels as a share of the figure's width."""
@@ -29,39 +31,31 @@ LEGEND_COLUMNS = 7
 
 
 def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> None:
-    """Draw results/figures/scaling.pdf, .png and .csv.
-
-    Args:
-        results: results.csv.
-        laws: laws.json.
-        settings: how it looks.
-        out: the PDF; the others go beside it.
-    """
+    """Draw results/figures/scaling.pdf, .png and .csv from results.csv and laws.json; `out` is the PDF."""
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
-    error = curves(table)
+    error, mean = curves(table), predict_mean(table, "error")
+    corpora = sorted(set(error.corpus) - {SCRATCH})
     tasks = [task for task in TASKS if task in set(error.task)]
     sizes = _sizes(error, table)
-    looks = arm_looks(error)
     numbers: list[pd.DataFrame] = []
     with canvas(settings, ROW_SHARE * (2 + len(sizes)) * settings.width_mm) as figure:
         rows = np.asarray(figure.subfigures(2 + len(sizes), 1, squeeze=False))[:, 0]
-        panels = [np.atleast_1d(row.subplots(1, len(architectures))) for row in rows[:2]]
-        for along, row, axes in zip((PARAMETERS, DATA), rows, panels, strict=False):
+        for along, row in zip((PARAMETERS, DATA), rows, strict=False):
+            axes = row.subplots(1, len(architectures), squeeze=False)[0]
             for axis, architecture in zip(axes, architectures, strict=True):
-                runs = points[points.architecture == architecture]
-                numbers.append(law_panel(axis, runs, along, fitted))
-            _legend(row, law_legend(points, along, fitted))
-        _align(np.array(panels))
+                numbers.append(law_panel(axis, points[points.architecture == architecture], along, fitted))
+            axes[0].set_ylabel("Masked validation MSE\n(standardised reflectance²)")
+            _legend(row, law_legend(points, along, fitted["corpus"]))
+        _align(figure.axes)
         for size, row in zip(sizes, rows[2:], strict=True):
             shown = error[error["size"].eq(size) | of_baseline(error)]
-            panels.append(np.atleast_1d(row.subplots(1, len(tasks))))
             name = f", size {size}" if len(sizes) > 1 else ""
-            for axis, task in zip(panels[-1], tasks, strict=True):
-                numbers.append(curve_panel(axis, table, shown, task, name, looks))
-            _legend(row, curve_legend(shown, looks))
-        for letter, axis in zip(ascii_lowercase, (axis for axes in panels for axis in axes), strict=False):
+            for axis, task in zip(row.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+                numbers.append(curve_panel(axis, shown, mean, task, name, corpora))
+            _legend(row, curve_legend(shown, corpora))
+        for letter, axis in zip(ascii_lowercase, figure.axes, strict=False):
             axis.text(-0.16, 1.07, letter, transform=axis.transAxes, fontweight="bold", va="bottom")
         save(figure, pd.concat(numbers, ignore_index=True), out)
 
@@ -80,13 +74,11 @@ def _legend(row: SubFigure, handles: list[Line2D]) -> None:
     row.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.2)
 
 
-def _align(axes: np.ndarray) -> None:
+def _align(axes: list[Axes]) -> None:
     """The same loss axis everywhere, with plain numbers."""
-    limits = np.array([axis.get_ylim() for axis in axes.flat])
-    for axis in axes.flat:
+    limits = np.array([axis.get_ylim() for axis in axes])
+    for axis in axes:
         axis.set_ylim(limits[:, 0].min(), limits[:, 1].max())
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-    for axis in axes[:, 0]:
-        axis.set_ylabel("Masked validation MSE\n(standardised reflectance²)")
