@@ -19,14 +19,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from geoladder.models.backbone import Backbone, module
-
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 EMBEDDINGS = ("cls", "mask_token", "position")
 PARTS = ("total", "encoder", "decoder", "heads", "norm", "norm_maps", "embeddings")
 
 
-def count_parameters(model: nn.Module | Backbone) -> dict[str, int]:
+def count_parameters(model: nn.Module) -> dict[str, int]:
     """Parameters of a backbone, or of a model with heads.
 
     Returns:
@@ -35,9 +33,8 @@ def count_parameters(model: nn.Module | Backbone) -> dict[str, int]:
         stored place codes).
     """
     counts = dict.fromkeys(PARTS, 0)
-    whole = module(model)  # type: ignore[arg-type]
-    norms = {id(p) for layer in whole.modules() if isinstance(layer, NORMS) for p in layer.parameters()}
-    for name, parameter in whole.named_parameters():
+    norms = {id(p) for layer in model.modules() if isinstance(layer, NORMS) for p in layer.parameters()}
+    for name, parameter in model.named_parameters():
         path = name.removeprefix("backbone.").split(".")
         part = path[0] if path[0] in ("encoder", "decoder") else "heads"
         size = parameter.numel()
@@ -61,7 +58,7 @@ class Gflops(NamedTuple):
     scan_forward: float
 
 
-def gflops_fwd(model: nn.Module | Backbone, px: int, bands: int = 10) -> float:
+def gflops_fwd(model: nn.Module, px: int, bands: int = 10) -> float:
     """GFLOP (1e9) of a forward pass of one image of `px` x `px` pixels. The model itself is left as it is.
 
     Raises:
@@ -72,7 +69,7 @@ def gflops_fwd(model: nn.Module | Backbone, px: int, bands: int = 10) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def count_gflops(model: nn.Module | Backbone, px: int, bands: int = 10) -> Gflops:
+def count_gflops(model: nn.Module, px: int, bands: int = 10) -> Gflops:
     """Count both passes of one image of `px` x `px` pixels. The model itself is left as it is.
 
     Raises:
@@ -95,8 +92,8 @@ def _tensors(outputs: Any) -> list[Tensor]:  # noqa: ANN401  (whatever a model r
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
-def _meta(model: nn.Module | Backbone) -> nn.Module:
-    return copy.deepcopy(module(model)).to("meta")  # type: ignore[arg-type]
+def _meta(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).to("meta")
 
 
 def conv_backward_flops(grad: Any, x: Any, weight: Any, *rest: Any, **_: Any) -> int:  # noqa: ANN401 - shapes

@@ -15,12 +15,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from geoladder.models.backbone import Backbone, module
 
-
-def activation_bytes(
-    model: nn.Module | Backbone, px: int, bands: int = 10, dtype: torch.dtype = torch.float32
-) -> int:
+def activation_bytes(model: nn.Module, px: int, bands: int = 10, dtype: torch.dtype = torch.float32) -> int:
     """Bytes kept for the backward pass by one image of `px` x `px` pixels, with all activations of `dtype`.
 
     Under bf16-mixed a few are kept in float32 (norms, the scan), so bfloat16 is a lower bound there and float32 an
@@ -29,7 +25,7 @@ def activation_bytes(
     Raises:
         GeoladderError: the model cannot take that size.
     """
-    twin = copy.deepcopy(module(model)).to(device="meta", dtype=dtype)  # type: ignore[arg-type]
+    twin = copy.deepcopy(model).to(device="meta", dtype=dtype)
     weights = {parameter.untyped_storage()._cdata for parameter in twin.parameters()}
     kept: dict[int, Tensor] = {}  # holds the tensors, since freed storages lend their address to others
 

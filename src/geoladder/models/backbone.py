@@ -4,12 +4,15 @@ Hiding is the backbone's own work. It is given the true pixels and a mask, so th
 and a token model can put a learned token, and no caller can forget one of the two.
 """
 
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from geoladder.errors import GeoladderError
+
+Fill = Literal["mean", "zero", "noise"]
+NOISE_SEED = 0
 
 
 class Features(NamedTuple):
@@ -19,34 +22,71 @@ class Features(NamedTuple):
     summary: Tensor
 
 
-Fill = Literal["mean", "zero", "noise"]
-NOISE_SEED = 0
+class Backbone(nn.Module):
+    """An architecture without heads; a module with `fill`, `dense_channels`, `summary_dim` and this call is one too.
 
+    Args:
+        encoder: from pixels and mask to a list of maps and the summary (B, summary_dim).
+        decoder: from those maps and the pixels to the dense features.
+        bands: of the image.
+        stride_px: H and W must be multiples of it.
+        dense_channels: F of the features.
+        summary_dim: S of the features.
+        side_px: the only H and W it takes; 0 takes any.
+        why: it takes no other, for the error message.
+    """
 
-class Backbone(Protocol):
-    """An architecture without heads; every family is an `nn.Module` of this form."""
-
-    dense_channels: int
-    summary_dim: int
-    fill: Fill
+    fill: Fill = "mean"
     """What hidden pixels are replaced by, see `hide`."""
+    mask_channel = True
+    """Whether the mask is one more channel of the pixels that encoder and decoder get."""
+    channels_last = True
+    """Whether pixels and weights lie channels-last in memory, which CPUs and tensor cores are quickest with."""
 
-    def __call__(self, x: Tensor, mask: Tensor | None = None) -> Features:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        bands: int,
+        stride_px: int,
+        dense_channels: int,
+        summary_dim: int,
+        side_px: int = 0,
+        why: str = "",
+    ) -> None:
+        super().__init__()
+        self.bands, self.stride_px, self.side_px, self.why = bands, stride_px, side_px, why
+        self.dense_channels, self.summary_dim = dense_channels, summary_dim
+        self.encoder, self.decoder = encoder, decoder
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of an image.
 
         Args:
-            x: (B, bands, H, W) float32 standardised reflectance, H and W multiples of the family's stride.
+            x: (B, bands, H, W) float32 standardised reflectance.
             mask: (B, 1, H, W) bool, True where a pixel is hidden; None hides nothing.
 
         Raises:
             GeoladderError: another number of bands, or a size the family cannot take.
         """
-        ...
+        pixels = self.visible(x, mask)
+        maps, summary = self.encoder(pixels, mask)
+        return Features(self.decoder(maps, pixels), summary)
 
-
-def module(backbone: Backbone) -> nn.Module:
-    """The backbone as the `nn.Module` it is."""
-    return cast(nn.Module, backbone)
+    def visible(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Pixels with hidden ones filled, (B, bands or with the mask bands + 1, H, W); arguments as `forward`."""
+        check_input(x, self.bands, self.stride_px)
+        height, width = x.shape[2:]
+        if self.side_px and not height == width == self.side_px:
+            raise GeoladderError(
+                f"this {type(self).__name__} takes images of {self.side_px} x {self.side_px} pixels only, since "
+                f"{self.why}; got {height} x {width}"
+            )
+        filled, hidden = hide(x, mask, self.fill)
+        pixels = torch.cat([filled, hidden], 1) if self.mask_channel else filled
+        return pixels.contiguous(memory_format=torch.channels_last) if self.channels_last else pixels
 
 
 def hide(x: Tensor, mask: Tensor | None, fill: Fill = "mean") -> tuple[Tensor, Tensor]:
@@ -91,33 +131,3 @@ def check_input(x: Tensor, bands: int, stride: int) -> None:
             f"the model takes images whose sides are multiples of {stride} pixels; got {height} x {width}. "
             f"The nearest that fits is {fits[0]} x {fits[1]}"
         )
-
-
-def check_side(x: Tensor, side_px: int, claim: str, advice: str = "") -> None:
-    """Refuse images (B, bands, H, W) that are not `side_px` pixels a side.
-
-    Raises:
-        GeoladderError: `claim`, what was got, and `advice`.
-    """
-    if tuple(x.shape[2:]) != (side_px, side_px):
-        raise GeoladderError(f"{claim}; got {x.shape[2]} x {x.shape[3]}{advice}")
-
-
-def channels_last(model: nn.Module) -> None:
-    """Keep convolution weights channels-last in memory, which CPUs and tensor cores are quickest with."""
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def init_weights(layer: nn.Module) -> None:
-    """Initial weights of a layer, for `nn.Module.apply`; random numbers come from torch's current generator.
-
-    Linear: normal of deviation 1/sqrt(fan-in), cut at 2 deviations, so that activations keep their size at any
-    width. Convolution: the same with sqrt(2), for the half of the signal a GELU keeps (He et al., 2015). Bias: 0.
-    """
-    if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        # A transposed convolution whose stride is its kernel reads each input channel once per output.
-        fan_in = layer.in_channels if isinstance(layer, nn.ConvTranspose2d) else layer.weight[0].numel()
-        deviation = ((2.0 if isinstance(layer, nn.Conv2d) else 1.0) / fan_in) ** 0.5
-        nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone, Fill, module
+from geoladder.models.backbone import Backbone, Fill
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Kwargs
 from geoladder.registry.ladder import rung
@@ -93,7 +93,7 @@ class PretrainModel(nn.Module):
     ) -> None:
         super().__init__()
         backbone.fill = fill
-        self.backbone = module(backbone)
+        self.backbone = backbone
         self.reconstruction = _final(nn.Conv2d(backbone.dense_channels, bands, 1))
         self.heads = nn.ModuleDict(
             {name: _final(nn.Linear(backbone.summary_dim, size)) for name, size in head_sizes.items()}
@@ -120,7 +120,7 @@ class FinetuneModel(nn.Module):
 
     def __init__(self, backbone: Backbone, outputs: int, prior_bias: float | list[float] = 0.0) -> None:
         super().__init__()
-        self.backbone = module(backbone)
+        self.backbone = backbone
         self.head = _final(nn.Conv2d(backbone.dense_channels, outputs, 1))
         bias = cast(Tensor, self.head.bias)
         with torch.no_grad():

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, check_input, check_side, hide, init_weights
+from geoladder.models.backbone import Backbone
+from geoladder.models.initial import init_weights
 
 STAGES = 5
 COARSEST = 2 ** (STAGES - 1)
@@ -118,17 +119,17 @@ class Encoder(nn.Module):
         self.to_latent = nn.Linear(dims[-1] * side**2, latent)
         self.latent_norm = nn.LayerNorm(latent)
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps (B, dims[level], px / 2**level, same), and the embedding."""
-        x = self.stem(x)
+    def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """Maps (B, dims[level], px / 2**level, same) and the embedding; and the embedding again, as the summary."""
+        x = self.stem(pixels)
         maps = []
         for level, stage in enumerate(self.stages):
             if level:
                 x = functional.max_pool2d(self.downs[level - 1](x), 2)
             x = stage(x)
             maps.append(x)
-        embedding = self.to_latent(functional.gelu(self.norm(x).flatten(1)))
-        return maps, self.latent_norm(embedding)
+        embedding = self.latent_norm(self.to_latent(functional.gelu(self.norm(x).flatten(1))))
+        return [*maps, embedding], embedding
 
 
 class Up(nn.Module):
@@ -162,8 +163,9 @@ class Decoder(nn.Module):
         self.last_norm = nn.LayerNorm([dims[0], px, px])
         self.head = ConvBlock(dims[0], bands, px, activate=False)
 
-    def forward(self, maps: list[Tensor], embedding: Tensor) -> Tensor:
+    def forward(self, maps: list[Tensor], _pixels: Tensor) -> Tensor:
         """From the coarsest stage up; each begins with its skip."""
+        *maps, embedding = maps
         x = self.norm(self.from_latent(embedding).unflatten(1, self.shape))
         for level in reversed(range(STAGES)):
             x = self.stages[level](self.skips[level](maps[level], x))
@@ -173,8 +175,8 @@ class Decoder(nn.Module):
         return features
 
 
-class GeoAwareUNet(nn.Module):
-    """The authors' U-Net for images of one size.
+class GeoAwareUNet(Backbone):
+    """The authors' U-Net for images of one size; as many dense features as bands.
 
     Args:
         width: channels of the first stage, the dial; must be dims[0].
@@ -182,13 +184,13 @@ class GeoAwareUNet(nn.Module):
         depths: blocks of the five stages, in encoder and decoder alike.
         latent: numbers of the embedding.
         image_px: side of the images, a multiple of 16.
-        bands: of the image, and dense features.
+        bands: of the image.
 
     Raises:
         GeoladderError: the arguments do not fit together.
     """
 
-    fill: Fill = "mean"
+    mask_channel = channels_last = False
 
     def __init__(
         self,
@@ -199,7 +201,6 @@ class GeoAwareUNet(nn.Module):
         image_px: int = 128,
         bands: int = 10,
     ) -> None:
-        super().__init__()
         if len(dims) != STAGES or len(depths) != STAGES or dims[0] != width or min(dims + depths) < 1:
             raise GeoladderError(
                 f"a Geo-Aware U-Net has {STAGES} stages and needs as many widths, the first of them `width`, and "
@@ -207,17 +208,9 @@ class GeoAwareUNet(nn.Module):
             )
         if image_px < COARSEST or image_px % COARSEST:
             raise GeoladderError(f"image_px must be a multiple of {COARSEST}; got {image_px}")
-        self.bands, self.image_px = bands, image_px
-        self.dense_channels, self.summary_dim = bands, latent
-        self.encoder = Encoder(bands, dims, depths, latent, image_px)
-        self.decoder = Decoder(bands, dims, depths, latent, image_px)
-        self.apply(init_weights)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
-        check_input(x, self.bands, self.image_px)
-        only = f"this Geo-Aware U-Net takes images of {self.image_px} x {self.image_px} pixels only"
-        why, advice = "its norms have a weight per pixel", ". The architecture `unet` takes any multiple of 8"
-        check_side(x, self.image_px, f"{only}, since {why}", advice)
-        maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
-        return Features(self.decoder(maps, embedding), embedding)
+        encoder = Encoder(bands, dims, depths, latent, image_px)
+        decoder = Decoder(bands, dims, depths, latent, image_px)
+        encoder.apply(init_weights)
+        decoder.apply(init_weights)
+        why = "its norms have a weight per pixel (the architecture `unet` takes any multiple of 8)"
+        super().__init__(encoder, decoder, bands, image_px, bands, latent, image_px, why)

@@ -1,9 +1,9 @@
 """Mamba-UPerNet: selective state spaces (S6) swept over the rows and columns of the patch grid, and a small UPerNet.
 
-The mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. One
-mixer reads the grid in one order; blocks take turns along rows and columns, each forwards and backwards, so that four
-blocks look in all directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order,
-and with one the model learned more slowly. `sweep` picks one order a block in turns (the default), two or four.
+Blocks are a ViT's with the attention replaced by a mixer, as in the authors' Mamba-UPerNet. A mixer reads the grid in
+one order; blocks take turns along rows and columns, each forwards and backwards, so that four blocks look in all
+directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order, and with one the
+model learned more slowly.
 
 `PaperMambaUPerNet` is the paper's: its ViT-B of patch 16 with every attention replaced by a two-dimensional scan.
 Apart from the mixer little differs from the ViT, so that the two compare mixers: patches by one linear map,
@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
+from geoladder.models.backbone import Backbone
 from geoladder.models.causal_conv import causal_convolution
+from geoladder.models.initial import Started, damp, log_rates, start_steps
 from geoladder.models.mamba2d import M2DMixer
 from geoladder.models.patches import PatchEmbedding, PlainPatches
 from geoladder.models.scan import selective_scan
-from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp, start_steps
-from geoladder.models.upernet import PaperUPerNet, UPerNet
+from geoladder.models.tokens import Encoder, MixerBlock
+from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet
 from geoladder.models.vit import PAPER_TEMPERATURE
 
 KERNEL = 4
@@ -46,10 +48,10 @@ def reading_orders(rows: int, columns: int) -> list[list[int]]:
     return [by_rows, by_rows[::-1], by_columns, by_columns[::-1]]
 
 
-class Mixer(nn.Module):
+class Mixer(Started):
     """Mamba's S6 mixer (arXiv 2312.00752, figure 3), reading a grid of tokens along one sweep.
 
-    Parameters as `mamba_ssm.Mamba`: in_proj, conv1d, x_proj, dt_proj, A_log, D, out_proj.
+    Parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways.
 
     Args:
         dim: of a token.
@@ -67,20 +69,20 @@ class Mixer(nn.Module):
         self.conv1d = nn.Conv1d(inner, inner, KERNEL, groups=inner, padding=KERNEL - 1)
         self.x_proj = nn.Linear(inner, self.dt_rank + 2 * d_state, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, inner)
-        self.A_log = nn.Parameter(torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(inner, 1))
+        self.A_log = log_rates(inner, d_state)
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
-    def start(self) -> None:
-        """Give the scan its initial steps."""
+    def start(self, depth: int) -> None:
+        """Give the scan its initial steps, and damp the branch."""
         start_steps(self.dt_proj)
+        damp(self.out_proj, 2 * depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, rows, columns, dim) to the same."""
         _, rows, columns, _ = x.shape
-        orders = torch.tensor(reading_orders(rows, columns), device=x.device)[
-            list(self.sweep)
-        ]  # (sweeps, tokens)
+        sweep = [reading_orders(rows, columns)[number] for number in self.sweep]
+        orders = torch.tensor(sweep, device=x.device)  # (sweeps, tokens)
         inputs, gate = self.in_proj(x.flatten(1, 2)).chunk(2, -1)
         outputs = (
             self._scan(inputs.index_select(1, order)).index_select(1, order.argsort()) for order in orders
@@ -96,28 +98,7 @@ class Mixer(nn.Module):
         return y.mT
 
 
-class Block(TokenBlock):
-    """A ViT block with the attention replaced by `mixer`, as in the authors' Mamba-UPerNet; on a grid of tokens."""
-
-    def __init__(self, dim: int, mixer: Mixer | M2DMixer, mlp_ratio: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mixer = mixer
-        self.fc1 = nn.Linear(dim, mlp_ratio * dim)
-        self.fc2 = nn.Linear(mlp_ratio * dim, dim)
-
-    def start(self, depth: int) -> None:
-        """Start the steps of the scan, and damp both branches."""
-        self.mixer.start()
-        damp([self.mixer.out_proj, self.fc2], depth)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, rows, columns, dim) to the same."""
-        x = x + self.mixer(self.norm1(x))
-        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
-
-
-class MambaUPerNet(TokenUPerNet):
+class MambaUPerNet(Backbone):
     """Mamba encoder and UPerNet decoder.
 
     Args:
@@ -128,7 +109,6 @@ class MambaUPerNet(TokenUPerNet):
         stem: channels before the patch embedding.
         d_state: states per channel of a scan.
         expand: channels of the scan per token channel.
-        mlp_ratio: hidden units of the MLP per token channel.
         sweep: `alternate` (one order a block, in turns), `bidirectional` or `cross` (two or four a block, summed).
         bands: of the image.
 
@@ -145,59 +125,31 @@ class MambaUPerNet(TokenUPerNet):
         stem: int,
         d_state: int,
         expand: int,
-        mlp_ratio: int = 4,
         sweep: str = "alternate",
         bands: int = 10,
     ) -> None:
-        requirements = {
-            "a width and a depth that are multiples of 4": width % 4 == depth % 4 == 0,
-            "an even patch": patch % 2 == 0,
-        }
-        check_tokens("a Mamba-UPerNet", requirements, width=width, depth=depth, patch=patch)
         if sweep not in SWEEPS:
             raise GeoladderError(f"a Mamba-UPerNet's sweep is {', '.join(SWEEPS)}; got '{sweep}'")
-        sweeps = SWEEPS[sweep]
+        turns = SWEEPS[sweep]
+        mixers = (Mixer(width, d_state, expand, turns[number % len(turns)]) for number in range(depth))
+        patches = PatchEmbedding(bands, width, patch, stem)
+        encoder = Encoder(bands, width, (MixerBlock(width, mixer) for mixer in mixers), patches)
+        upernet = UPerNet(width, decoder, patch, bands)
+        super().__init__(encoder, upernet, bands, GRID_MULTIPLE * patch, decoder, width)
 
-        def block(number: int) -> Block:
-            return Block(width, Mixer(width, d_state, expand, sweeps[number % len(sweeps)]), mlp_ratio)
 
-        encoder = Encoder(width, depth, PatchEmbedding(bands, width, patch, stem), block)
-        super().__init__(encoder, UPerNet(width, decoder, patch, bands), patch, width, bands)
-
-
-class PaperMambaUPerNet(TokenUPerNet):
-    """Mamba encoder of the ViT's form and the paper's UPerNet.
-
-    Args:
-        width: of a token; a multiple of 4.
-        depth: blocks; a multiple of 4.
-        patch: side of a patch in pixels.
-        d_state: states per channel of a scan.
-        expand: channels of the scan per token channel.
-        mlp_ratio: hidden units of the MLP per token channel.
-        bands: of the image.
+class PaperMambaUPerNet(Backbone):
+    """Mamba encoder of the ViT's form and the paper's UPerNet; arguments as those of `MambaUPerNet`.
 
     Raises:
         GeoladderError: the arguments do not fit together.
     """
 
     def __init__(
-        self,
-        width: int,
-        depth: int,
-        patch: int,
-        d_state: int = 16,
-        expand: int = 2,
-        mlp_ratio: int = 4,
-        bands: int = 10,
+        self, width: int, depth: int, patch: int, d_state: int = 16, expand: int = 2, bands: int = 10
     ) -> None:
-        requirements = {"a width and a depth that are multiples of 4": width % 4 == depth % 4 == 0 < depth}
-        check_tokens("a Mamba-UPerNet of the paper", requirements, width=width, depth=depth)
-
-        def block(number: int) -> Block:
-            return Block(width, M2DMixer(width, d_state, expand, turned=number % 2 == 1), mlp_ratio)
-
-        encoder = Encoder(
-            width, depth, PlainPatches(bands, width, patch), block, temperature=PAPER_TEMPERATURE
-        )
-        super().__init__(encoder, PaperUPerNet(width), patch, width, bands)
+        mixers = (M2DMixer(width, d_state, expand, turned=number % 2 == 1) for number in range(depth))
+        blocks = (MixerBlock(width, mixer) for mixer in mixers)
+        patches = PlainPatches(bands, width, patch)
+        encoder = Encoder(bands, width, blocks, patches, temperature=PAPER_TEMPERATURE)
+        super().__init__(encoder, PaperUPerNet(width), bands, GRID_MULTIPLE * patch, PAPER_CHANNELS, width)

@@ -3,24 +3,22 @@
 A 4x4 convolution of stride 2 comes before the patches ("early convolutions", Xiao et al., 2021,
 arXiv 2106.14881), since a small model has only a few hundred steps to learn what one convolution knows. Hidden
 pixels are filled before it, so nothing leaks. Place is not coded here: a ViT needs it, a scan has its order.
+
+Both classes take pixels (B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim) of `patch` pixels a
+side; a patch whose pixels are all `hidden` (B, 1, H, W bool) is the mask token.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geoladder.errors import GeoladderError
+
 
 def with_mask_token(tokens: Tensor, hidden: Tensor | None, patch: int, mask_token: Tensor) -> Tensor:
-    """Put the mask token where a patch is wholly hidden.
+    """Tokens (B, rows, columns, dim) with the mask token (dim,) where a patch of `patch` pixels a side is hidden.
 
-    Args:
-        tokens: (B, rows, columns, dim).
-        hidden: (B, 1, H, W) bool, True where a pixel is hidden; None hides nothing.
-        patch: side of a patch in pixels.
-        mask_token: (dim,).
-
-    Returns:
-        (B, rows, columns, dim).
+    None in place of what is `hidden` (B, 1, H, W bool) hides nothing.
     """
     if hidden is None:
         return tokens
@@ -29,16 +27,17 @@ def with_mask_token(tokens: Tensor, hidden: Tensor | None, patch: int, mask_toke
 
 
 class PatchEmbedding(nn.Module):
-    """(B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim).
+    """By a convolution to `stem` channels at half resolution, GELU, and a linear map of each patch; see the module.
 
-    Args:
-        bands: of the image.
-        dim: of a token.
-        patch: side of a patch in pixels; even.
-        stem: channels of the convolution before the patches, at half resolution.
+    Raises:
+        GeoladderError: `patch` is odd.
     """
 
     def __init__(self, bands: int, dim: int, patch: int, stem: int) -> None:
+        if patch % 2:
+            raise GeoladderError(
+                f"patches after a convolution of stride 2 need an even side; got patch {patch}"
+            )
         super().__init__()
         self.patch = patch
         self.stem = nn.Conv2d(bands, stem, 4, stride=2, padding=1)
@@ -46,22 +45,16 @@ class PatchEmbedding(nn.Module):
         self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
-        """Tokens; a patch whose pixels are all `hidden` (B, 1, H, W bool) is the mask token."""
-        stem = functional.gelu(self.stem(pixels))
-        tokens: Tensor = self.embed(stem).permute(0, 2, 3, 1)
+        """Tokens."""
+        tokens = self.embed(functional.gelu(self.stem(pixels))).permute(0, 2, 3, 1)
         return with_mask_token(tokens, hidden, self.patch, self.mask_token)
 
 
 class PlainPatches(nn.Module):
-    """(B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim), by one linear map of each patch.
+    """By one linear map of each patch; see the module.
 
     It is the usual convolution whose stride is its kernel, written as the matrix product it is: on CPUs with AMX
     torch 2.13 returns wrong numbers for such a convolution of stride 16 in bf16 (compare pytorch issue 169688).
-
-    Args:
-        bands: of the image.
-        dim: of a token.
-        patch: side of a patch in pixels.
     """
 
     def __init__(self, bands: int, dim: int, patch: int) -> None:
@@ -71,10 +64,7 @@ class PlainPatches(nn.Module):
         self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
-        """Tokens; a patch whose pixels are all `hidden` (B, 1, H, W bool) is the mask token."""
-        tall = pixels.unflatten(2, (-1, self.patch))
-        patches = tall.unflatten(4, (-1, self.patch)).permute(
-            0, 2, 4, 1, 3, 5
-        )  # rows, columns, bands, side, side
-        tokens: Tensor = self.embed(patches.flatten(3))
-        return with_mask_token(tokens, hidden, self.patch, self.mask_token)
+        """Tokens."""
+        cut = pixels.unflatten(2, (-1, self.patch)).unflatten(4, (-1, self.patch))
+        patches = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)  # rows, columns, bands x side x side
+        return with_mask_token(self.embed(patches), hidden, self.patch, self.mask_token)

@@ -8,17 +8,15 @@ of attention pad with zeros, and the heads are ours. What no count settles: fuse
 takes, and the stem's InstanceNorm has no weights.
 """
 
-from itertools import pairwise
-from typing import cast
+from itertools import pairwise, repeat
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, check_input, check_side, hide, init_weights
+from geoladder.models.backbone import Backbone
+from geoladder.models.initial import init_weights, start
 from geoladder.models.resnet import EXPANSION, ResNet
 from geoladder.models.ss2d import PatchMerging, VSSBlock
-from geoladder.models.tokens import start_steps
 from geoladder.models.unetformer import HEADS as DECODER_HEADS
 from geoladder.models.unetformer import GlobalLocalBlock, UNetFormerDecoder
 
@@ -32,7 +30,7 @@ class StateSpaceEncoder(nn.Module):
 
     def __init__(self, bands: int, width: int, depths: list[int], d_state: int, expand: int) -> None:
         super().__init__()
-        self.dims = [width * 2**stage for stage in range(SCALES)]
+        self.dims, self.depth = [width * 2**stage for stage in range(SCALES)], sum(depths)
         self.stem = nn.Conv2d(bands, width // 2, 7, stride=2, padding=3)
         self.stem_norm = nn.InstanceNorm2d(width // 2)
         self.embed = nn.Conv2d(width // 2, width, 2, stride=2)
@@ -54,39 +52,29 @@ class StateSpaceEncoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Both encoders and what joins them; images to four fused maps and the embedding (B, latent)."""
+    """Both encoders and what joins them; images to four fused maps and the embedding (B, latent).
 
-    def __init__(
-        self, bands: int, width: int, depths: list[int], resnet: list[int], heads: int, latent: int,
-        image_px: int, d_state: int, expand: int,
-    ) -> None:  # fmt: skip
+    `cells` are those of the coarsest map.
+    """
+
+    def __init__(self, cnn: ResNet, ssm: StateSpaceEncoder, heads: int, cells: int, latent: int) -> None:
         super().__init__()
-        self.cnn = ResNet(bands, 2 * width // 3, resnet)
-        self.ssm = StateSpaceEncoder(bands, width, depths, d_state, expand)
-        self.fusions = nn.ModuleList(
-            GlobalLocalBlock(dim, local, heads)
-            for dim, local in zip(self.cnn.dims, self.ssm.dims, strict=True)
-        )
-        self.to_latent = nn.Linear(self.cnn.dims[-1] * (image_px // COARSEST) ** 2, latent)
-        self.apply(init_weights)
-        for layer in self.modules():
-            if isinstance(layer, VSSBlock):
-                for projection in layer.mixer.dt_projs:
-                    start_steps(cast(nn.Linear, projection))
-                # So that depth does not grow the signal.
-                layer.mixer.out_proj.weight.data.mul_(sum(depths) ** -0.5)
+        self.cnn, self.ssm = cnn, ssm
+        self.fusions = nn.ModuleList(map(GlobalLocalBlock, cnn.dims, ssm.dims, repeat(heads)))
+        self.to_latent = nn.Linear(cnn.dims[-1] * cells, latent)
+        start(self, ssm.depth)
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Fused maps, finest first; each is what the CNN's next stage takes."""
-        locals_, maps = self.ssm(x), []
-        x = self.cnn.stem(x)
+        locals_, maps = self.ssm(pixels), []
+        x = self.cnn.stem(pixels)
         for stage, fuse, local in zip(self.cnn.stages, self.fusions, locals_, strict=True):
             x = fuse(stage(x), local)
             maps.append(x)
         return maps, self.to_latent(x.flatten(1))
 
 
-class RS3Mamba(nn.Module):
+class RS3Mamba(Backbone):
     """RS3Mamba for images of one size.
 
     Args:
@@ -105,7 +93,7 @@ class RS3Mamba(nn.Module):
         GeoladderError: the arguments do not fit together.
     """
 
-    fill: Fill = "mean"
+    mask_channel = channels_last = False
 
     def __init__(
         self,
@@ -120,7 +108,6 @@ class RS3Mamba(nn.Module):
         expand: int = 2,
         bands: int = 10,
     ) -> None:
-        super().__init__()
         attended = EXPANSION * (2 * width // 3)
         if (
             len(depths) != SCALES
@@ -135,19 +122,12 @@ class RS3Mamba(nn.Module):
                 f"width {width}, heads {heads}, decoder {decoder}, image_px {image_px}, latent {latent}, "
                 f"d_state {d_state}, expand {expand}"
             )
-        self.bands, self.image_px = bands, image_px
-        self.dense_channels, self.summary_dim = decoder, latent
-        self.encoder = Encoder(bands, width, depths, resnet, heads, latent, image_px, d_state, expand)
-        self.decoder = UNetFormerDecoder(self.encoder.cnn.dims, decoder)
-        self.decoder.apply(init_weights)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
-        check_input(x, self.bands, COARSEST)
-        only = f"this RS3Mamba takes images of {self.image_px} x {self.image_px} pixels only"
-        check_side(x, self.image_px, f"{only}, since it reads place from the whole coarsest map")
-        maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
-        dense = functional.interpolate(
-            self.decoder(maps), size=x.shape[2:], mode="bilinear", align_corners=False
+        cnn, ssm = (
+            ResNet(bands, 2 * width // 3, resnet),
+            StateSpaceEncoder(bands, width, depths, d_state, expand),
         )
-        return Features(dense, embedding)
+        encoder = Encoder(cnn, ssm, heads, (image_px // COARSEST) ** 2, latent)
+        unetformer = UNetFormerDecoder(cnn.dims, decoder)
+        unetformer.apply(init_weights)
+        why = "it reads place from the whole coarsest map"
+        super().__init__(encoder, unetformer, bands, COARSEST, decoder, latent, image_px, why)

@@ -5,25 +5,21 @@ they are four scans and cannot be one. No MLP follows, as in VMamba's first vers
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geoladder.models.initial import Started, damp, start_steps
 from geoladder.models.scan import selective_scan
 
 DIRECTIONS = 4
 KERNEL = 3
 
 
-class SS2D(nn.Module):
-    """Gated four-way scan of a grid of tokens (B, rows, columns, dim).
-
-    Args:
-        dim: of a token.
-        d_state: states per channel.
-        expand: channels of the scan per token channel.
-    """
+class SS2D(Started):
+    """Gated four-way scan of a grid of tokens (B, rows, columns, dim), with arguments as `mamba.Mixer`."""
 
     def __init__(self, dim: int, d_state: int, expand: int) -> None:
         super().__init__()
@@ -40,17 +36,20 @@ class SS2D(nn.Module):
         self.norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
+    def start(self, depth: int) -> None:
+        """Give each scan its initial steps, and damp the branch, the block's only one."""
+        for projection in self.dt_projs:
+            start_steps(cast(nn.Linear, projection))
+        damp(self.out_proj, depth)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, rows, columns, dim) to the same."""
         wide, gate = self.in_proj(x).chunk(2, -1)
         grid = functional.silu(self.conv(wide.permute(0, 3, 1, 2)))
         y = torch.zeros_like(grid)
         for direction in range(DIRECTIONS):
-            turned = _turn(grid, direction)
-            y = y + _turn_back(self._scan(turned, direction), direction)
-        gated = self.norm(y.permute(0, 2, 3, 1)) * functional.silu(gate)
-        tokens: Tensor = self.out_proj(gated)
-        return tokens
+            y = y + _turn_back(self._scan(_turn(grid, direction), direction), direction)
+        return self.out_proj(self.norm(y.permute(0, 2, 3, 1)) * functional.silu(gate))
 
     def _scan(self, grid: Tensor, direction: int) -> Tensor:
         """Scan (B, inner, rows, columns) row by row."""
@@ -83,8 +82,7 @@ class VSSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One residual step."""
-        mixed: Tensor = self.mixer(self.norm(x))
-        return x + mixed
+        return x + self.mixer(self.norm(x))
 
 
 class PatchMerging(nn.Module):
@@ -99,5 +97,4 @@ class PatchMerging(nn.Module):
         """(B, rows, columns, dim) to (B, rows / 2, columns / 2, 2 dim)."""
         batch, rows, columns, dim = x.shape
         pairs = x.view(batch, rows // 2, 2, columns // 2, 2, dim).transpose(2, 3)
-        merged: Tensor = self.reduce(self.norm(pairs.flatten(3)))
-        return merged
+        return self.reduce(self.norm(pairs.flatten(3)))

@@ -8,12 +8,12 @@ mask is one more input channel. Norms are over channels and place (GroupNorm), w
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
+from geoladder.models.backbone import Backbone
+from geoladder.models.initial import init_weights
 
 LEVELS = 3
 GROUP = 8
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(channels[-1])
         self.summary = nn.Linear(channels[-1], channels[-1])
 
-    def forward(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Maps (B, C, H / 2**level, W / 2**level) for levels 1, 2, 3, and the summary of the last one's mean."""
         levels = [self.blocks[0](self.stem(pixels))]
         for down, block in zip(self.downs, self.blocks[1:], strict=True):
@@ -81,37 +81,20 @@ class Decoder(nn.Module):
         return functional.gelu(self.fuse(self.to_pixels(functional.gelu(self.norm(h))) + detail))
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """U-Net with `width`, 2 `width` and 4 `width` channels at 1/2, 1/4 and 1/8 resolution.
 
-    Args:
-        width: channels of the first level.
-        depths: 3x3 convolutions in the encoder's three blocks; the decoder has one per level.
-        dense: channels of the dense features.
-        bands: of the image.
+    The encoder's three blocks have `depths` 3x3 convolutions, the decoder's one each; `dense` features leave it.
 
     Raises:
         GeoladderError: not one depth per level.
     """
 
-    stride = 2**LEVELS
-    fill: Fill = "mean"
-
     def __init__(self, width: int, depths: list[int], dense: int, bands: int = 10) -> None:
-        super().__init__()
         if len(depths) != LEVELS:
             raise GeoladderError(f"a U-Net has {LEVELS} levels and needs as many depths; got {depths}")
-        self.bands = bands
-        self.dense_channels, self.summary_dim = dense, 4 * width
         channels = [width * 2**level for level in range(LEVELS)]
-        self.encoder = Encoder(bands, channels, depths)
-        self.decoder = Decoder(bands, channels, dense)
-        self.apply(init_weights)
-        channels_last(self)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 8."""
-        check_input(x, self.bands, self.stride)
-        pixels = torch.cat(hide(x, mask, self.fill), 1).contiguous(memory_format=torch.channels_last)
-        levels, summary = self.encoder(pixels)
-        return Features(self.decoder(levels, pixels), summary)
+        encoder, decoder = Encoder(bands, channels, depths), Decoder(bands, channels, dense)
+        encoder.apply(init_weights)
+        decoder.apply(init_weights)
+        super().__init__(encoder, decoder, bands, 2**LEVELS, dense, 4 * width)

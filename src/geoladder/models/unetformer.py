@@ -10,21 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geoladder.models.resnet import group_norm
+from geoladder.models.resnet import ConvNorm, group_norm
+from geoladder.models.upernet import resize
 
 WINDOW = 8
 MLP_RATIO = 4
 HEADS = 8
 SQUEEZE = 16
-
-
-class ConvNorm(nn.Sequential):
-    """Convolution without bias and norm; (B, inputs, H, W) to (B, outputs, H, W)."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), group_norm(outputs)
-        )
 
 
 class SeparableConv(nn.Sequential):
@@ -41,10 +33,7 @@ class SeparableConv(nn.Sequential):
 class GlobalLocalAttention(nn.Module):
     """Attention in windows of WINDOW x WINDOW, spread across them by strip means, plus convolutions of `local`.
 
-    Args:
-        dim: channels; a multiple of `heads`.
-        local_dim: channels of the map that the convolutions read.
-        heads: of attention.
+    `dim` channels, a multiple of `heads`; the convolutions read a map of `local_dim`.
     """
 
     index: Tensor
@@ -71,9 +60,8 @@ class GlobalLocalAttention(nn.Module):
         batch, dim, height, width = x.shape
         rows, columns = height // WINDOW, width // WINDOW
         windows = self.qkv(x).view(batch, 3, self.heads, dim // self.heads, rows, WINDOW, columns, WINDOW)
-        windows = windows.permute(
-            1, 0, 4, 6, 2, 5, 7, 3
-        )  # 3, B, rows, columns, heads, window, window, channels
+        # To 3, B, rows, columns, heads, window, window, channels.
+        windows = windows.permute(1, 0, 4, 6, 2, 5, 7, 3)
         q, k, v = windows.reshape(3, -1, self.heads, WINDOW**2, dim // self.heads)
         bias = self.bias_table[self.index].permute(2, 0, 1)
         y = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q))
@@ -152,12 +140,7 @@ class Refinement(nn.Module):
 
 
 class UNetFormerDecoder(nn.Module):
-    """Four maps (B, dims[i], H / 2**i, W / 2**i) to features (B, channels, H, W).
-
-    Args:
-        dims: channels of the maps, finest first.
-        channels: of the decoder, a multiple of 8.
-    """
+    """Four maps, each of half the resolution of the one before, to features of `channels`, a multiple of 8."""
 
     def __init__(self, dims: list[int], channels: int) -> None:
         super().__init__()
@@ -167,9 +150,9 @@ class UNetFormerDecoder(nn.Module):
         self.refine = Refinement(dims[0], channels)
         self.last = ConvNorm(channels, channels, 3)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """From the coarsest map up."""
+    def forward(self, maps: list[Tensor], pixels: Tensor) -> Tensor:
+        """From the coarsest map up, and to the size of `pixels` (B, any, H, W)."""
         x = self.blocks[0](self.pre(maps[3]))
         for block, skip, level in zip(self.blocks[1:], self.skips, (2, 1), strict=True):
             x = block(skip(x, maps[level]))
-        return functional.relu(self.last(self.refine(x, maps[0])))
+        return resize(functional.relu(self.last(self.refine(x, maps[0]))), pixels.shape[2:])

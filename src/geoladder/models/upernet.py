@@ -16,7 +16,7 @@ between 1 and 32 GPUs, and results must not. The layouts:
   Mamba2D to the 41 M parameters and 4.6 GFLOPs of the paper, which does not describe its decoder
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import init_weights
+from geoladder.models.initial import init_weights
 
 GRID_MULTIPLE = 2
 """Rows and columns of tokens must be multiples of this."""
@@ -50,28 +50,29 @@ class Pyramid(nn.Module):
 
     Args:
         laterals: of the levels but the coarsest, finest first; to `channels` channels each.
-        pools: of the coarsest map, one for each of `bins`; to `channels` channels each.
-        bins: per side.
-        bottleneck: of the coarsest map and its pools, concatenated, to `channels` channels.
+        pools: of the coarsest map, by bins per side; to `channels` channels each.
+        coarsest: channels of the coarsest map.
         channels: of the pyramid and of the dense features.
-        activation: after the norms of the smoothing convolutions.
+        kernel: of the convolution that joins the coarsest map and its pools.
+        activation: after norms.
         scales: of the encoder's maps before the laterals, where a layout has any.
     """
 
     def __init__(
         self,
         laterals: Sequence[nn.Module],
-        pools: Sequence[nn.Module],
-        bins: tuple[int, ...],
-        bottleneck: nn.Module,
+        pools: Mapping[int, nn.Module],
+        coarsest: int,
         channels: int,
+        kernel: int,
         activation: type[nn.Module] = nn.GELU,
         scales: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(scales)
-        self.channels, self.bins = channels, bins
-        self.laterals, self.pools, self.bottleneck = nn.ModuleList(laterals), nn.ModuleList(pools), bottleneck
+        self.bins = list(pools)
+        self.scales, self.laterals = nn.ModuleList(scales), nn.ModuleList(laterals)
+        self.pools = nn.ModuleList(pools.values())
+        self.bottleneck = ConvNorm(coarsest + len(pools) * channels, channels, kernel, activation)
         self.smooth = nn.ModuleList(ConvNorm(channels, channels, 3, activation) for _ in range(3))
 
     def pool(self, coarsest: Tensor, mode: str = "bilinear") -> Tensor:
@@ -104,17 +105,10 @@ class UPerNet(Pyramid):
     """
 
     def __init__(self, dim: int, channels: int, patch: int, bands: int) -> None:
-        super().__init__(
-            [
-                nn.ConvTranspose2d(dim, channels, 2, stride=2),
-                ConvNorm(dim, channels, 1),
-                ConvNorm(dim, channels, 1),
-            ],
-            [nn.Conv2d(dim, channels, 1) for _ in POOLS],
-            POOLS,
-            ConvNorm(dim + len(POOLS) * channels, channels, 1),
-            channels,
-        )
+        finest = nn.ConvTranspose2d(dim, channels, 2, stride=2)
+        laterals = [finest, ConvNorm(dim, channels, 1), ConvNorm(dim, channels, 1)]
+        pools = {bins: nn.Conv2d(dim, channels, 1) for bins in POOLS}
+        super().__init__(laterals, pools, dim, channels, kernel=1)
         self.fuse_finest = nn.Conv2d(channels, channels, 1, bias=False)
         self.fuse_coarser = nn.Conv2d(3 * channels, channels, 1, bias=False)
         self.fuse_norm = nn.GroupNorm(max(1, channels // GROUP), channels)
@@ -160,15 +154,9 @@ class PaperUPerNet(Pyramid):
             raise GeoladderError(f"the paper's UPerNet needs tokens of a multiple of 4 channels; got {dim}")
         channels, relu = PAPER_CHANNELS, nn.ReLU
         scales = [Doubling(dim, 2), Doubling(dim, 1), nn.Identity(), nn.MaxPool2d(2)]
-        super().__init__(
-            [ConvNorm(fine, channels, 1, relu) for fine in (dim // 4, dim // 2, dim)],
-            [ConvNorm(dim, channels, 1, relu) for _ in PAPER_POOLS],
-            PAPER_POOLS,
-            ConvNorm(dim + len(PAPER_POOLS) * channels, channels, 3, relu),
-            channels,
-            relu,
-            scales,
-        )
+        laterals = [ConvNorm(fine, channels, 1, relu) for fine in (dim // 4, dim // 2, dim)]
+        pools = {bins: ConvNorm(dim, channels, 1, relu) for bins in PAPER_POOLS}
+        super().__init__(laterals, pools, dim, channels, 3, relu, scales)
         self.fuse = ConvNorm(4 * channels, channels, 3, relu)
         self.apply(init_weights)
 
@@ -191,13 +179,9 @@ class LightUPerNet(Pyramid):
     """
 
     def __init__(self, dims: list[int], channels: int) -> None:
-        super().__init__(
-            [ConvNorm(dim, channels, 1) for dim in dims[:-1]],
-            [ConvNorm(dims[-1], channels, 1) for _ in PAPER_POOLS],
-            PAPER_POOLS,
-            ConvNorm(dims[-1] + len(PAPER_POOLS) * channels, channels, 3),
-            channels,
-        )
+        laterals = [ConvNorm(dim, channels, 1) for dim in dims[:-1]]
+        pools = {bins: ConvNorm(dims[-1], channels, 1) for bins in PAPER_POOLS}
+        super().__init__(laterals, pools, dims[-1], channels, kernel=3)
         self.fuse = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in dims)
         self.fuse_norm = nn.GroupNorm(channels // GROUP, channels)
         self.apply(init_weights)
