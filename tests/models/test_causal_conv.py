@@ -139,7 +139,7 @@ def test_meta_tensors_have_the_right_shape():
 
 def test_bad_input_is_named(monkeypatch):
     x, weight, bias = example(2, 5, 6, 4)
-    with pytest.raises(GeoladderError, match=r"\(2, 6, 5\) and \(6, 1, 4\)"):
+    with pytest.raises(GeoladderError, match=r"\(2, 6, 5\), \(6, 1, 4\)"):
         causal_convolution(x.mT, weight, bias)
     with pytest.raises(GeoladderError, match="'cudnn' is unknown; use auto, torch, causal_conv1d"):
         causal_convolution(x, weight, bias, backend="cudnn")

@@ -7,7 +7,7 @@ not of noise. Both models keep the backbone under the name `backbone`, whose sta
 """
 
 from collections.abc import Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
@@ -48,9 +48,8 @@ def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
     if layout not in classes:
         raise GeoladderError(f"{architecture} has no layout '{layout}'{nearest(layout, classes)}")
     path = classes[layout]
-    file, _, name = path.partition(":")
     try:
-        family = getattr(import_module(file), name)
+        family = resolve_name(path)
     except ImportError as problem:
         raise GeoladderError(
             f"{path}, the class of {architecture}, cannot be imported: {problem}"

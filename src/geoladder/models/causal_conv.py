@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backends import FusedKernel
+from geoladder.models.backends import FusedKernel, check_shapes
 
 Backend = Literal["auto", "torch", "causal_conv1d"]
 FUSED = FusedKernel("causal convolution", "causal-conv1d", "causal_conv1d:causal_conv1d_fn")
@@ -36,11 +36,7 @@ def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, backend: 
     Raises:
         GeoladderError: shapes that do not fit, an unknown backend, or one that cannot be imported.
     """
-    if x.ndim != 3 or weight.ndim != 3 or weight.shape[:2] != (x.shape[2], 1):
-        raise GeoladderError(
-            "causal convolution needs x (B, L, D) and weight (D, 1, K); "
-            f"got {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
+    check_shapes("causal convolution needs x (B, L, D) and weight (D, 1, K)", "BTD D1K", x, weight)
     name = choose_backend(x.device.type) if backend == "auto" else backend
     if name not in BACKENDS:
         raise GeoladderError(f"convolution backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")

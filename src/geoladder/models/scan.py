@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backends import FusedKernel
+from geoladder.models.backends import FusedKernel, check_shapes
 from geoladder.models.scan_cpu import scan_op
 
 Backend = Literal["auto", "numba", "torch", "mamba_ssm"]
@@ -27,13 +27,7 @@ TORCH_CHUNK = 64
 
 
 def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    backend: Backend = "auto",
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backend: Backend = "auto"
 ) -> Tensor:
     """Run h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] u[t];  y[t] = C[t] . h[t] + D u[t], from h = 0.
 
@@ -54,7 +48,10 @@ def selective_scan(
     Raises:
         GeoladderError: shapes that do not fit, an unknown backend, or one that cannot run on this device.
     """
-    _check_shapes(u, delta, A, B, C, D)
+    needs = (
+        "selective scan needs u and delta (B, D, L), A (D, N), B and C (B, N, L), D (D,) with L at least 1"
+    )
+    check_shapes(needs, "BDL BDL DN BNL BNL D", u, delta, A, B, C, D)
     name = choose_backend(u.device.type) if backend == "auto" else backend
     if name not in BACKENDS:
         raise GeoladderError(f"scan backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
@@ -76,23 +73,9 @@ def choose_backend(device_type: str) -> str:
 
 def warm_up() -> None:
     """Compile the CPU kernels, or load them from numba's cache on disk, so that forked children need not."""
-    sizes = {"u": (1, 1, 1), "delta": (1, 1, 1), "A": (1, 1), "B": (1, 1, 1), "C": (1, 1, 1), "D": (1,)}
     with torch.enable_grad():
-        inputs = {name: torch.ones(shape, requires_grad=True) for name, shape in sizes.items()}
-        selective_scan(**inputs, backend="numba").sum().backward()
-
-
-def _check_shapes(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> None:
-    shapes = [tuple(tensor.shape) for tensor in (u, delta, a, b, c, skip)]
-    if u.ndim == 3 and a.ndim == 2 and u.shape[2] >= 1:
-        (batch, channels, length), order = u.shape, a.shape[1]
-        token = (batch, order, length)
-        if shapes == [tuple(u.shape), tuple(u.shape), (channels, order), token, token, (channels,)]:
-            return
-    raise GeoladderError(
-        "selective scan needs u and delta (B, D, L), A (D, N), B and C (B, N, L), D (D,) with L at least 1; "
-        f"got {', '.join(map(str, shapes))}"
-    )
+        inputs = [torch.ones((1,) * ndim, requires_grad=True) for ndim in (3, 3, 2, 3, 3, 1)]
+        selective_scan(*inputs, backend="numba").sum().backward()
 
 
 def _numba(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from geoladder.models.scan_kernels import CHUNK, Gradients, Inputs, backward, forward
+from geoladder.models.scan_kernels import CHUNK, Tensors, backward, forward
 
 PARALLEL = 1 << 20
 """Elements (batch x length x channels x states) from which a second thread pays."""
@@ -35,7 +36,7 @@ def scan_op(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Ten
         y (B, L, D), and the states before each chunk of tokens (B, chunks, N, D), kept for the backward pass.
     """
     y, states = _outputs(u, a)
-    _share(forward, (_inputs(u, delta, a, b, c, skip), y.numpy(), states.numpy()), states)
+    _share(forward, states, _inputs(u, delta, a, b, c, skip), y.numpy(), states.numpy())
     return y, states
 
 
@@ -46,9 +47,9 @@ def scan_backward_op(
     """Gradients of (u, delta, a, b, c, skip), given that of y and the kept states."""
     gu, gdelta, gb, gc = (u.new_zeros(tokens.shape) for tokens in (u, delta, b, c))
     grates, gskip = u.new_zeros(u.shape[0], *a.mT.shape), u.new_zeros(u.shape[0], *skip.shape)
-    gradients = Gradients(*(tensor.numpy() for tensor in (gu, gdelta, gb, gc, grates, gskip)))
-    inputs = _inputs(u, delta, a, b, c, skip)
-    _share(backward, (inputs, gy.detach().contiguous().numpy(), states.detach().numpy(), gradients), states)
+    gradients = Tensors(*(tensor.numpy() for tensor in (gu, gdelta, gb, gc, grates, gskip)))
+    inputs, gy = _inputs(u, delta, a, b, c, skip), gy.detach().contiguous()
+    _share(backward, states, inputs, gy.numpy(), states.detach().numpy(), gradients)
     return gu, gdelta, grates.sum(0).mT.contiguous(), gb, gc, gskip.sum(0)
 
 
@@ -57,24 +58,21 @@ def _outputs(u: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     return u.new_empty(u.shape), u.new_empty(batch, -(-length // CHUNK), a.shape[1], channels)
 
 
-def _inputs(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Inputs:
+def _inputs(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensors:
     # FSDP frees the storage of a parameter, which torch refuses once numpy has seen it: so `skip` is copied.
     tensors = (u, delta, b, c, a.mT * LOG2_E, skip.clone())
-    return Inputs(*(tensor.detach().contiguous().numpy() for tensor in tensors))
+    return Tensors(*(tensor.detach().contiguous().numpy() for tensor in tensors))
 
 
-def _share(kernel: Callable[..., None], arguments: tuple[Any, ...], states: Tensor) -> None:
+def _share(kernel: Callable[..., None], states: Tensor, *arguments: Any) -> None:  # noqa: ANN401
     """Run a kernel on all batch items, on several threads where there is enough to do."""
     batch = states.shape[0]
     threads = min(torch.get_num_threads(), batch) if states.numel() * CHUNK >= PARALLEL else 1
     if threads == 1:
         kernel(*arguments, 0, batch)
     else:
-        bounds = [batch * part // threads for part in range(threads + 1)]
-        jobs = _pool(os.getpid(), threads).map(
-            lambda first, last: kernel(*arguments, first, last), bounds[:-1], bounds[1:]
-        )
-        list(jobs)
+        bounds = pairwise(batch * part // threads for part in range(threads + 1))
+        list(_pool(os.getpid(), threads).map(lambda share: kernel(*arguments, *share), bounds))
 
 
 @cache

@@ -11,8 +11,7 @@ shared out.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -28,26 +27,20 @@ LN_2 = math.log(2)
 
 ROUNDER = np.float32(1.5 * 2**23 + 127)
 """Added to a power of 2, it leaves no binary places, and in the lowest bits the exponent as a float32 has it."""
-T0, T1, T2, T3, T4, T5, T6, T7 = (np.float32(LN_2**k / math.factorial(k)) for k in range(8))
-"""Coefficients of the Taylor series of 2**x."""
+TAYLOR = tuple(np.float32(LN_2**k / math.factorial(k)) for k in reversed(range(7)))
+TAYLOR_7 = np.float32(LN_2**7 / math.factorial(7))
+"""Coefficients of the Taylor series of 2**x, the highest last."""
 LOWEST, HIGHEST = np.float32(-100), np.float32(127)
 """Powers of 2 are clipped to these: above at the last normal number, below long before the first, since products that
 are not normal numbers cost a processor a hundred times as much."""
 
 
-class Inputs(NamedTuple):
-    """u, delta (B, L, D); b, c (B, L, N); rates (N, D), those of decay in units of log 2; skip (D,)."""
+class Tensors(NamedTuple):
+    """Inputs or their gradients: u, delta (B, L, D); b, c (B, L, N).
 
-    u: Array
-    delta: Array
-    b: Array
-    c: Array
-    rates: Array
-    skip: Array
-
-
-class Gradients(NamedTuple):
-    """Of `Inputs`, zeros at first: u, delta (B, L, D); b, c (B, L, N); rates (B, N, D) and skip (B, D) by item."""
+    Inputs have rates (N, D), those of decay in units of log 2, and skip (D,). Gradients, zeros at first, have rates
+    (B, N, D) and skip (B, D) by item.
+    """
 
     u: Array
     delta: Array
@@ -76,31 +69,19 @@ def _compile(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba
         power = HIGHEST if power > HIGHEST else power
         rounded = np.float32(power + ROUNDER)
         r = power - (rounded - ROUNDER)
-        series = T7 * r + T6
-        series = series * r + T5
-        series = series * r + T4
-        series = series * r + T3
-        series = series * r + T2
-        series = series * r + T1
-        series = series * r + T0
+        series = TAYLOR_7
+        for coefficient in TAYLOR:
+            series = series * r + coefficient
         bits = np.int32(rounded.view(np.int32) << 23)
         return series * bits.view(np.float32)
 
     return single
 
 
-def _kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Only products and sums may be contracted: NaN and infinity keep their meaning, so a diverged run is seen."""
-    compiled: Callable[..., None] = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(
-        function
-    )
-    return compiled
-
-
-def _part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Part of a kernel, copied into it: only there does the compiler know that its arrays do not overlap."""
-    compiled: Callable[..., Any] = njit(inline="always")(function)
-    return compiled
+_kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+"""Only products and sums may be contracted: NaN and infinity keep their meaning, so a diverged run is seen."""
+_part = njit(inline="always")
+"""Part of a kernel, copied into it: only there does the compiler know that its arrays do not overlap."""
 
 
 @_part
@@ -111,13 +92,6 @@ def _read(tile: Array, source: Array, item: int, token: int, channel: int, size:
             tile[t, d] = source[item, token + t, channel + d]
         for d in range(width, BLOCK):
             tile[t, d] = 0
-
-
-@_part
-def _write(target: Array, tile: Array, item: int, token: int, channel: int, size: int, width: int) -> None:
-    for t in range(size):
-        for d in range(width):
-            target[item, token + t, channel + d] = tile[t, d]
 
 
 @_part
@@ -133,7 +107,7 @@ def _add_totals(target: Array, product: Array, item: int, token: int, state: int
 
 
 @_kernel
-def forward(inputs: Inputs, y: Array, states: Array, item: int, stop: int) -> None:
+def forward(inputs: Tensors, y: Array, states: Array, item: int, stop: int) -> None:
     """Of the items from `item` to `stop`, fill y (B, L, D) and the states before each chunk (B, chunks, N, D)."""
     u, delta, b, c, rates, skip = inputs
     _, length, channels = u.shape
@@ -163,12 +137,12 @@ def forward(inputs: Inputs, y: Array, states: Array, item: int, stop: int) -> No
                         for d in range(BLOCK):
                             h[n, d] = exp2(step[t, d] * rate[n, d]) * h[n, d] + x[t, d] * b_n
                             out[t, d] += h[n, d] * c_n
-                _write(y, out, i, first, start, size, width)
+                y[i, first : first + size, start : start + width] = out[:size, :width]
 
 
 @_part
 def _finish(
-    inputs: Inputs, gradients: Gradients, step: Array, gout: Array, gx: Array, gstep: Array,
+    inputs: Tensors, gradients: Tensors, step: Array, gout: Array, gx: Array, gstep: Array,
     item: int, token: int, channel: int, size: int, width: int,
 ) -> None:  # fmt: skip
     """Of a tile, the gradients of u, delta and skip from those of y, delta * u and delta by way of the decay."""
@@ -182,7 +156,7 @@ def _finish(
 
 
 @_kernel
-def backward(inputs: Inputs, gy: Array, states: Array, gradients: Gradients, item: int, stop: int) -> None:
+def backward(inputs: Tensors, gy: Array, states: Array, gradients: Tensors, item: int, stop: int) -> None:
     """Of the items from `item` to `stop`, fill the gradients, given that of y (B, L, D) and the kept states."""
     u, delta, b, c, rates, _ = inputs
     _, _, gb, gc, grates, _ = gradients
