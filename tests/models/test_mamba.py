@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geoladder.errors import GeoladderError
-from geoladder.models.initial import start_steps
+from geoladder.models.backbone import start_steps
 from geoladder.models.mamba import SWEEPS, MambaUPerNet, Mixer, reading_orders
 from geoladder.models.tokens import position_code, tap_blocks
 

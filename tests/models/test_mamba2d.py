@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from geoladder.counting import count_gflops, count_parameters
 from geoladder.errors import GeoladderError
+from geoladder.models.backbone import start_steps
 from geoladder.models.build import PretrainModel
-from geoladder.models.initial import start_steps
 from geoladder.models.mamba import PaperMambaUPerNet
 from geoladder.models.mamba2d import M2DMixer, Mamba2D
 from geoladder.models.wavefront import wavefront_scan

@@ -8,8 +8,7 @@ from torch.utils._pytree import tree_leaves
 from geoladder.counting import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
-from geoladder.models.patches import PlainPatches
-from geoladder.models.tokens import position_code
+from geoladder.models.tokens import PlainPatches, position_code
 from geoladder.models.upernet import PaperUPerNet
 from geoladder.models.vit import PAPER_TEMPERATURE, PaperViTUPerNet
 

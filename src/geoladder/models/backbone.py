@@ -1,9 +1,11 @@
 """What every architecture is to the rest of the package: pixels in, dense features and one summary vector out.
 
 Hiding is the backbone's own work. It is given the true pixels and a mask, so that a U-Net can fill
-and a token model can put a learned token, and no caller can forget one of the two.
+and a token model can put a learned token, and no caller can forget one of the two. Random numbers of initial weights
+come from torch's current generator.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,6 +15,8 @@ from geoladder.errors import GeoladderError
 
 Fill = Literal["mean", "zero", "noise"]
 NOISE_SEED = 0
+STEP_RANGE = (0.001, 0.1)
+"""Of the initial step sizes of a selective scan (Gu and Dao, arXiv 2312.00752)."""
 
 
 class Features(NamedTuple):
@@ -25,15 +29,10 @@ class Features(NamedTuple):
 class Backbone(nn.Module):
     """An architecture without heads; a module with `fill`, `dense_channels`, `summary_dim` and this call is one too.
 
-    Args:
-        encoder: from pixels and mask to a list of maps and the summary (B, summary_dim).
-        decoder: from those maps and the pixels to the dense features.
-        bands: of the image.
-        stride_px: H and W must be multiples of it.
-        dense_channels: F of the features.
-        summary_dim: S of the features.
-        side_px: the only H and W it takes; 0 takes any.
-        why: it takes no other, for the error message.
+    Classes of families raise GeoladderError where their arguments do not fit together. `encoder` takes pixels and
+    mask to a list of maps and the summary of `summary_dim` numbers, `decoder` those maps and the pixels to
+    `dense_channels` dense features. H and W are multiples of `stride_px`; both are `side_px` unless that is 0, and
+    `why` says in an error message why it takes no other.
     """
 
     fill: Fill = "mean"
@@ -62,11 +61,9 @@ class Backbone(nn.Module):
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image.
+        """Features of an image x (B, bands, H, W), float32 standardised reflectance.
 
-        Args:
-            x: (B, bands, H, W) float32 standardised reflectance.
-            mask: (B, 1, H, W) bool, True where a pixel is hidden; None hides nothing.
+        `mask` (B, 1, H, W) is bool and True where a pixel is hidden; None hides nothing.
 
         Raises:
             GeoladderError: another number of bands, or a size the family cannot take.
@@ -90,15 +87,12 @@ class Backbone(nn.Module):
 
 
 def hide(x: Tensor, mask: Tensor | None, fill: Fill = "mean") -> tuple[Tensor, Tensor]:
-    """Replace hidden pixels. Nothing hidden is used.
+    """Replace hidden pixels of `x` by `fill`; arguments as `Backbone.forward`. Nothing hidden is used.
 
-    Args:
-        x: (B, bands, H, W) standardised reflectance.
-        mask: (B, 1, H, W) bool, True where hidden; None hides nothing.
-        fill: `mean`: the image's own over its visible pixels, band by band. `zero`: the mean of the whole Earth;
-            every family then first spends a good part of a short run on a plateau, which seeds leave at different
-            times (docs/synthetic_earth.md). `noise`: normal numbers, as the authors' (arXiv 2506.14765), but the
-            same ones in every call, so that runs can be repeated and taken up again.
+    `mean`: the image's own over its visible pixels, band by band. `zero`: the mean of the whole Earth; every family
+    then first spends a good part of a short run on a plateau, which seeds leave at different times
+    (docs/synthetic_earth.md). `noise`: normal numbers, as the authors' (arXiv 2506.14765), but the same ones in every
+    call, so that runs can be repeated and taken up again.
 
     Returns:
         x (B, bands, H, W) with hidden pixels filled, and the mask as (B, 1, H, W) in the dtype of x.
@@ -131,3 +125,55 @@ def check_input(x: Tensor, bands: int, stride: int) -> None:
             f"the model takes images whose sides are multiples of {stride} pixels; got {height} x {width}. "
             f"The nearest that fits is {fits[0]} x {fits[1]}"
         )
+
+
+class Started(nn.Module):
+    """A layer that has more to set at the start than `init_weights` does."""
+
+    def start(self, depth: int) -> None:
+        """Set the layer's own weights, in an encoder of `depth` blocks; those of its parts are theirs to set."""
+        raise NotImplementedError
+
+
+def start(encoder: nn.Module, depth: int) -> None:
+    """Give all layers of an encoder of `depth` blocks their initial weights."""
+    encoder.apply(init_weights)
+    for layer in encoder.modules():
+        if isinstance(layer, Started):
+            layer.start(depth)
+
+
+def init_weights(layer: nn.Module) -> None:
+    """Initial weights of a layer, for `nn.Module.apply`.
+
+    Linear: normal of deviation 1/sqrt(fan-in), cut at 2 deviations, so that activations keep their size at any
+    width. Convolution: the same with sqrt(2), for the half of the signal a GELU keeps (He et al., 2015). Bias: 0.
+    """
+    if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        # A transposed convolution whose stride is its kernel reads each input channel once per output.
+        fan_in = layer.in_channels if isinstance(layer, nn.ConvTranspose2d) else layer.weight[0].numel()
+        deviation = ((2.0 if isinstance(layer, nn.Conv2d) else 1.0) / fan_in) ** 0.5
+        nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def damp(last: nn.Linear, branches: int) -> None:
+    """Scale down a layer that ends one of `branches` residual branches, so that depth does not grow the signal."""
+    last.weight.data.mul_(branches**-0.5)
+
+
+def start_steps(*layers: nn.Linear) -> None:
+    """Give `layers` (rank to channels, before a softplus) the same initial steps, log-uniform in STEP_RANGE."""
+    low, high = (math.log(bound) for bound in STEP_RANGE)
+    with torch.no_grad():
+        step = torch.exp(low + (high - low) * torch.rand_like(layers[0].bias))
+        for layer in layers:
+            layer.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound)
+
+
+def log_rates(channels: int, d_state: int) -> nn.Parameter:
+    """Logarithms (channels, d_state) of the initial decay rates of a selective scan, 1 to `d_state` (S4D-real)."""
+    return nn.Parameter(torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(channels, 1))

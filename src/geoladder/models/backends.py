@@ -36,8 +36,7 @@ class FusedKernel:
                 f"{self.operation.split()[1]} backend {self.package.replace('-', '_')} cannot be imported "
                 f"({problem}); install {self.package}, or use torch"
             ) from None
-        y: Tensor = kernel(*inputs)
-        return y
+        return kernel(*inputs)
 
     def choose(self, device_type: str, otherwise: str) -> str:
         """This backend on a GPU where it imports, else `otherwise`; logs the reason."""

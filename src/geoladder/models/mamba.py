@@ -14,24 +14,27 @@ adds no parameter. There is no CLS token, which a scan has no place for: the sum
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone
-from geoladder.models.causal_conv import causal_convolution
-from geoladder.models.initial import Started, damp, log_rates, start_steps
+from geoladder.models.backbone import Backbone, Started, damp, log_rates, start_steps
+from geoladder.models.backends import FusedKernel, check_shapes
 from geoladder.models.mamba2d import M2DMixer
-from geoladder.models.patches import PatchEmbedding, PlainPatches
 from geoladder.models.scan import selective_scan
-from geoladder.models.tokens import Encoder, MixerBlock
+from geoladder.models.tokens import Encoder, MixerBlock, PatchEmbedding, PlainPatches
 from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet
 from geoladder.models.vit import PAPER_TEMPERATURE
 
 KERNEL = 4
 """Tokens under the causal convolution."""
+FUSED = FusedKernel("causal convolution", "causal-conv1d", "causal_conv1d:causal_conv1d_fn")
+CHANNELS_LAST_MULTIPLE = 8
+"""Of this many channels the fused kernel takes tokens as they lie in memory; other numbers it wants transposed."""
 SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
     "alternate": ((0,), (1,), (2,), (3,)),
     "bidirectional": ((0, 1),),
@@ -39,6 +42,46 @@ SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 """By name, what blocks take in turns: which of `reading_orders` are run through one block's parameters and summed.
 All four at once are VMamba's cross-scan (arXiv 2401.10166)."""
+
+
+def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, backend: str = "auto") -> Tensor:
+    """Compute y[t] = bias + sum over k of weight[k] x[t - K + 1 + k], with zeros before the first token.
+
+    Tokens x and y are (B, L, D), filters `weight` (D, 1, K), as those of `nn.Conv1d(D, D, K, groups=D)`, and `bias`
+    (D,). In plain torch it is a convolution of images of one row, whose memory has channels last: on a CPU torch is
+    several times quicker at that than at `conv1d`. On a GPU with the package causal-conv1d it is that package's
+    kernel, for a K of 2 to 4. `auto` picks by the device and logs the reason once.
+
+    Raises:
+        GeoladderError: shapes that do not fit, an unknown backend, or one that cannot be imported.
+    """
+    check_shapes("causal convolution needs x (B, L, D) and weight (D, 1, K)", "BTD D1K", x, weight)
+    name = choose_backend(x.device.type) if backend == "auto" else backend
+    if name not in BACKENDS:
+        raise GeoladderError(f"convolution backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
+    return BACKENDS[name](x, weight, bias)
+
+
+@cache
+def choose_backend(device_type: str) -> str:
+    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
+    return FUSED.choose(device_type, otherwise="torch")
+
+
+def _torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    padded = functional.pad(x, (0, 0, weight.shape[2] - 1, 0))
+    rows = padded.transpose(1, 2).unsqueeze(2)  # (B, D, 1, L + K - 1), channels last in memory
+    y = functional.conv2d(rows, weight.unsqueeze(2), bias, groups=weight.shape[0])
+    return y.squeeze(2).transpose(1, 2)
+
+
+def _fused(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    wide = x.shape[2] % CHANNELS_LAST_MULTIPLE == 0
+    channels_first = x.contiguous().mT if wide else x.mT.contiguous()  # (B, D, L)
+    return FUSED(channels_first, weight.squeeze(1), bias).mT
+
+
+BACKENDS: dict[str, Callable[..., Tensor]] = {"torch": _torch, "causal_conv1d": _fused}
 
 
 def reading_orders(rows: int, columns: int) -> list[list[int]]:
@@ -51,13 +94,9 @@ def reading_orders(rows: int, columns: int) -> list[list[int]]:
 class Mixer(Started):
     """Mamba's S6 mixer (arXiv 2312.00752, figure 3), reading a grid of tokens along one sweep.
 
-    Parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways.
-
-    Args:
-        dim: of a token.
-        d_state: states per channel.
-        expand: channels of the scan per token channel.
-        sweep: which of `reading_orders` the tokens are read in; outputs are summed.
+    Parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. The scan has `expand`
+    channels per token channel, each with `d_state` states. `sweep` is which of `reading_orders` the tokens are read
+    in; outputs are summed.
     """
 
     def __init__(self, dim: int, d_state: int, expand: int, sweep: tuple[int, ...]) -> None:
@@ -101,19 +140,10 @@ class Mixer(Started):
 class MambaUPerNet(Backbone):
     """Mamba encoder and UPerNet decoder.
 
-    Args:
-        width: of a token; a multiple of 4.
-        depth: blocks; a multiple of 4.
-        patch: side of a patch in pixels; even.
-        decoder: channels of the UPerNet and of the dense features.
-        stem: channels before the patch embedding.
-        d_state: states per channel of a scan.
-        expand: channels of the scan per token channel.
-        sweep: `alternate` (one order a block, in turns), `bidirectional` or `cross` (two or four a block, summed).
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    `width` channels of a token and `depth` blocks are multiples of 4; `patch` is its side in pixels, even. The patch
+    embedding has a stem of `stem` channels, UPerNet and dense features have `decoder`. Scans have `d_state` states
+    per channel, `expand` channels per token channel. A `sweep` is `alternate` (one order a block, in turns),
+    `bidirectional` or `cross` (two or four a block, summed).
     """
 
     def __init__(
@@ -139,11 +169,7 @@ class MambaUPerNet(Backbone):
 
 
 class PaperMambaUPerNet(Backbone):
-    """Mamba encoder of the ViT's form and the paper's UPerNet; arguments as those of `MambaUPerNet`.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
-    """
+    """Mamba encoder of the ViT's form and the paper's UPerNet; arguments as those of `MambaUPerNet`."""
 
     def __init__(
         self, width: int, depth: int, patch: int, d_state: int = 16, expand: int = 2, bands: int = 10

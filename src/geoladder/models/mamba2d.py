@@ -20,10 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone
-from geoladder.models.initial import Started, damp, log_rates, start, start_steps
-from geoladder.models.patches import with_mask_token
-from geoladder.models.tokens import MixerBlock
+from geoladder.models.backbone import Backbone, Started, damp, log_rates, start, start_steps
+from geoladder.models.tokens import MixerBlock, with_mask_token
 from geoladder.models.upernet import GROUP, LightUPerNet
 from geoladder.models.wavefront import wavefront_scan
 
@@ -32,17 +30,13 @@ STEM = 4
 """Side of a cell of the first stage in pixels."""
 WIDTHS = (1, 2, 5, 8)
 """Channels of the stages over those of the first, where `dims` says nothing else."""
-LOCAL_EXPAND, LOCAL_KERNEL = 2, 3
 
 
 class M2DMixer(Started):
     """Linear, GELU, wavefront scan with skip, GELU, linear (arXiv 2412.16146, figure 3): (B, rows, columns, dim).
 
-    Args:
-        dim: of a token.
-        d_state: states per channel.
-        expand: channels of the scan per token channel.
-        turned: scan from the last row and column to the first.
+    The scan has `expand` channels per token channel, each with `d_state` states; if `turned`, it goes from the last
+    row and column to the first.
     """
 
     def __init__(self, dim: int, d_state: int, expand: int, turned: bool = False) -> None:
@@ -79,7 +73,7 @@ class M2DMixer(Started):
         return wavefront_scan(u, top, left, rate_top, rate_left, b, c, self.D).permute(0, 2, 3, 1)
 
 
-class StarReLU(nn.Module):
+class _StarReLU(nn.Module):
     """scale * relu(x)² + bias, both learned; starts with mean 0 and variance 1 on normal input (arXiv 2210.13452)."""
 
     def __init__(self) -> None:
@@ -88,30 +82,25 @@ class StarReLU(nn.Module):
         self.bias = nn.Parameter(torch.tensor([-0.4472]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Elementwise."""
         return self.scale * functional.relu(x).square() + self.bias
 
 
-class LocalBranch(Started):
+class _LocalBranch(Started):
     """Norm and separable convolution (pointwise, depthwise, pointwise) of a grid (B, rows, columns, dim)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        inner = LOCAL_EXPAND * dim
+        inner = 2 * dim
         self.norm = nn.LayerNorm(dim)
         self.widen = nn.Linear(dim, inner, bias=False)
-        self.act1, self.act2 = StarReLU(), StarReLU()
-        self.depthwise = nn.Conv2d(
-            inner, inner, LOCAL_KERNEL, padding=LOCAL_KERNEL // 2, groups=inner, bias=False
-        )
+        self.act1, self.act2 = _StarReLU(), _StarReLU()
+        self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False)
         self.narrow = nn.Linear(inner, dim, bias=False)
 
     def start(self, depth: int) -> None:
-        """Damp the branch."""
         damp(self.narrow, 2 * depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, rows, columns, dim) to the same."""
         wide = self.act1(self.widen(self.norm(x))).permute(0, 3, 1, 2)
         return self.narrow(self.act2(self.depthwise(wide).permute(0, 2, 3, 1)))
 
@@ -119,12 +108,15 @@ class LocalBranch(Started):
 def stage(dim: int, depth: int, d_state: int, expand: int) -> nn.Sequential:
     """`depth` of the "2D_local" blocks and a norm, on a grid (B, rows, columns, dim)."""
     mixers = (M2DMixer(dim, d_state, expand, turned=number % 2 == 1) for number in range(depth))
-    blocks = (MixerBlock(dim, mixer, LocalBranch(dim)) for mixer in mixers)
+    blocks = (MixerBlock(dim, mixer, _LocalBranch(dim)) for mixer in mixers)
     return nn.Sequential(*blocks, nn.LayerNorm(dim))
 
 
-class Encoder(nn.Module):
-    """Stem and stages; pixels (B, bands, H, W), filled where hidden, to four maps and a mean token."""
+class _Encoder(nn.Module):
+    """Pixels (B, bands, H, W), filled where hidden, to four maps (B, dims[i], H / 4 / 2^i, ...) and a mean token.
+
+    A cell of the first stage whose pixels are all hidden is the mask token.
+    """
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], d_state: int, expand: int) -> None:
         super().__init__()
@@ -140,10 +132,6 @@ class Encoder(nn.Module):
         start(self, sum(depths))
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Maps (B, dims[i], H / 4 / 2^i, W / 4 / 2^i), and the mean token of the last (B, dims[3]).
-
-        A cell of the first stage whose pixels are all `hidden` (B, 1, H, W bool) is the mask token.
-        """
         x = self.stem_norm(self.stem(pixels).permute(0, 2, 3, 1))
         x = with_mask_token(x, hidden, STEM, self.mask_token)
         maps = [self.stages[0](x).permute(0, 3, 1, 2)]
@@ -155,17 +143,8 @@ class Encoder(nn.Module):
 class Mamba2D(Backbone):
     """Mamba2D encoder and a light UPerNet.
 
-    Args:
-        width: channels of the first stage.
-        depths: blocks of the four stages.
-        decoder: channels of the UPerNet and of the dense features; a multiple of 8.
-        dims: channels of the stages, the first of them `width`; None gives 1, 2, 5 and 8 times `width`.
-        d_state: states per channel of a scan.
-        expand: channels of the scan per token channel.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    Each of four stages has `dims` channels, the first of them `width` (None: 1, 2, 5 and 8 times `width`), and
+    `depths` blocks; UPerNet and dense features have `decoder`, a multiple of 8. The rest is the mixers'.
     """
 
     mask_channel = False
@@ -187,6 +166,6 @@ class Mamba2D(Backbone):
                 f"is a multiple of {GROUP}; got width {width}, dims {channels}, depths {depths}, "
                 f"decoder {decoder}"
             )
-        encoder = Encoder(bands, channels, depths, d_state, expand)
+        encoder = _Encoder(bands, channels, depths, d_state, expand)
         upernet = LightUPerNet(channels, decoder)
         super().__init__(encoder, upernet, bands, STEM * 2 ** (STAGES - 1), decoder, channels[-1])

@@ -6,8 +6,7 @@ It is what a spatial model must beat. Whatever it scores, no context was used fo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geoladder.models.backbone import Backbone, Features
-from geoladder.models.initial import init_weights
+from geoladder.models.backbone import Backbone, Features, init_weights
 
 
 class PixelMLP(Backbone):

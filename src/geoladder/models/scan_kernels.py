@@ -27,9 +27,8 @@ LN_2 = math.log(2)
 
 ROUNDER = np.float32(1.5 * 2**23 + 127)
 """Added to a power of 2, it leaves no binary places, and in the lowest bits the exponent as a float32 has it."""
-TAYLOR = tuple(np.float32(LN_2**k / math.factorial(k)) for k in reversed(range(7)))
-TAYLOR_7 = np.float32(LN_2**7 / math.factorial(7))
-"""Coefficients of the Taylor series of 2**x, the highest last."""
+TAYLOR = tuple(np.float32(LN_2**k / math.factorial(k)) for k in reversed(range(8)))
+"""Coefficients of the Taylor series of 2**x, the highest first."""
 LOWEST, HIGHEST = np.float32(-100), np.float32(127)
 """Powers of 2 are clipped to these: above at the last normal number, below long before the first, since products that
 are not normal numbers cost a processor a hundred times as much."""
@@ -69,8 +68,8 @@ def _compile(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba
         power = HIGHEST if power > HIGHEST else power
         rounded = np.float32(power + ROUNDER)
         r = power - (rounded - ROUNDER)
-        series = TAYLOR_7
-        for coefficient in TAYLOR:
+        series = TAYLOR[0]
+        for coefficient in TAYLOR[1:]:
             series = series * r + coefficient
         bits = np.int32(rounded.view(np.int32) << 23)
         return series * bits.view(np.float32)
@@ -82,16 +81,6 @@ _kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"
 """Only products and sums may be contracted: NaN and infinity keep their meaning, so a diverged run is seen."""
 _part = njit(inline="always")
 """Part of a kernel, copied into it: only there does the compiler know that its arrays do not overlap."""
-
-
-@_part
-def _read(tile: Array, source: Array, item: int, token: int, channel: int, size: int, width: int) -> None:
-    """Copy `size` tokens x `width` channels of `source` (B, L, D) to a tile; its other channels become zeros."""
-    for t in range(size):
-        for d in range(width):
-            tile[t, d] = source[item, token + t, channel + d]
-        for d in range(width, BLOCK):
-            tile[t, d] = 0
 
 
 @_part
@@ -117,16 +106,19 @@ def forward(inputs: Tensors, y: Array, states: Array, item: int, stop: int) -> N
     skip_block = np.zeros(BLOCK, u.dtype)
     for i in range(item, stop):
         for start in range(0, channels, BLOCK):
-            width = min(BLOCK, channels - start)
+            end = min(start + BLOCK, channels)
+            width = end - start
             h[:] = 0
-            rate[:, :width] = rates[:, start : start + width]
-            skip_block[:width] = skip[start : start + width]
+            step[:] = 0
+            x[:] = 0
+            rate[:, :width] = rates[:, start:end]
+            skip_block[:width] = skip[start:end]
             for chunk in range(states.shape[1]):
-                first = chunk * CHUNK
-                size = min(CHUNK, length - first)
-                states[i, chunk, :, start : start + width] = h[:, :width]
-                _read(step, delta, i, first, start, size, width)
-                _read(x, u, i, first, start, size, width)
+                first, last = chunk * CHUNK, min((chunk + 1) * CHUNK, length)
+                size = last - first
+                states[i, chunk, :, start:end] = h[:, :width]
+                step[:size, :width] = delta[i, first:last, start:end]
+                x[:size, :width] = u[i, first:last, start:end]
                 for t in range(size):
                     for d in range(BLOCK):
                         out[t, d] = x[t, d] * skip_block[d]
@@ -137,7 +129,7 @@ def forward(inputs: Tensors, y: Array, states: Array, item: int, stop: int) -> N
                         for d in range(BLOCK):
                             h[n, d] = exp2(step[t, d] * rate[n, d]) * h[n, d] + x[t, d] * b_n
                             out[t, d] += h[n, d] * c_n
-                y[i, first : first + size, start : start + width] = out[:size, :width]
+                y[i, first:last, start:end] = out[:size, :width]
 
 
 @_part
@@ -163,28 +155,31 @@ def backward(inputs: Tensors, gy: Array, states: Array, gradients: Tensors, item
     _, length, channels = u.shape
     order = rates.shape[0]
     step, x, gout, gx, gstep, decay = np.zeros((6, CHUNK, BLOCK), u.dtype)
-    h = np.zeros((CHUNK + 1, BLOCK), u.dtype)
-    carry = np.zeros((order, BLOCK), u.dtype)
-    rate = np.zeros((order, BLOCK), u.dtype)
+    h, product = np.zeros((CHUNK + 1, BLOCK), u.dtype), np.zeros((CHUNK, BLOCK), u.dtype)
+    rate, carry = np.zeros((order, BLOCK), u.dtype), np.zeros((order, BLOCK), u.dtype)
     grate = np.zeros((order, BLOCK), u.dtype)
-    product = np.zeros((CHUNK, BLOCK), u.dtype)
     for i in range(item, stop):
         for start in range(0, channels, BLOCK):
-            width = min(BLOCK, channels - start)
-            rate[:, :width] = rates[:, start : start + width]
+            end = min(start + BLOCK, channels)
+            width = end - start
+            rate[:, :width] = rates[:, start:end]
             grate[:] = 0
             carry[:] = 0
+            h[:] = 0
+            step[:] = 0
+            x[:] = 0
+            gout[:] = 0
             for chunk in range(states.shape[1] - 1, -1, -1):
-                first = chunk * CHUNK
-                size = min(CHUNK, length - first)
-                _read(step, delta, i, first, start, size, width)
-                _read(x, u, i, first, start, size, width)
-                _read(gout, gy, i, first, start, size, width)
+                first, last = chunk * CHUNK, min((chunk + 1) * CHUNK, length)
+                size = last - first
+                step[:size, :width] = delta[i, first:last, start:end]
+                x[:size, :width] = u[i, first:last, start:end]
+                gout[:size, :width] = gy[i, first:last, start:end]
                 x *= step
                 gx[:] = 0
                 gstep[:] = 0
                 for n in range(order):
-                    h[0, :width] = states[i, chunk, n, start : start + width]
+                    h[0, :width] = states[i, chunk, n, start:end]
                     for t in range(size):
                         b_n = b[i, first + t, n]
                         for d in range(BLOCK):
@@ -205,4 +200,4 @@ def backward(inputs: Tensors, gy: Array, states: Array, gradients: Tensors, item
                             grate[n, d] += through_decay * step[t, d]
                     _add_totals(gb, product, i, first, n, size)
                 _finish(inputs, gradients, step, gout, gx, gstep, i, first, start, size, width)
-            grates[i, :, start : start + width] = grate[:, :width]
+            grates[i, :, start:end] = grate[:, :width]

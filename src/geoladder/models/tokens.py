@@ -1,9 +1,14 @@
 """The encoder of all token models: patches, place code, blocks, taps, summary.
 
+Patches take pixels (B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim) of `patch` pixels a side,
+either by a plain linear map or with a 4x4 convolution of stride 2 before it ("early convolutions", Xiao et al., 2021,
+arXiv 2106.14881), since a small model has only a few hundred steps to learn what one convolution knows. Hidden pixels
+are filled before it, so nothing leaks; a patch whose pixels are all `hidden` (B, 1, H, W bool) becomes a learned mask
+token, so that pretraining and fine-tuning run the same network. Place is coded apart: a scan has its own order.
+
 Attention blocks take a row of tokens (B, 1 + N, width) that begins with a CLS token, which is the summary from which
 place and climate are read. Mamba blocks take the grid (B, rows, columns, width), since a scan has no place for a CLS
-token; their summary is the mean token. Hidden patches enter as a learned mask token (geoladder.models.patches) at
-their position, so that pretraining and fine-tuning run the same network.
+token; their summary is the mean token.
 """
 
 from collections.abc import Iterable
@@ -15,24 +20,68 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.initial import Started, damp, start
+from geoladder.models.backbone import Started, damp, start
 
 MLP_RATIO = 4
 """Hidden units of a block's MLP per token channel."""
+
+
+def with_mask_token(tokens: Tensor, hidden: Tensor | None, patch: int, mask_token: Tensor) -> Tensor:
+    """Tokens with the mask token (dim,) where a patch is wholly hidden, see the module; None hides nothing."""
+    if hidden is None:
+        return tokens
+    wholly = functional.max_pool2d((~hidden).float(), patch)[:, 0, :, :, None] == 0
+    return torch.where(wholly, mask_token.to(tokens.dtype), tokens)
+
+
+class PatchEmbedding(nn.Module):
+    """By a convolution to `stem` channels at half resolution, GELU, and a linear map of each patch; see the module.
+
+    Raises:
+        GeoladderError: `patch` is odd.
+    """
+
+    def __init__(self, bands: int, dim: int, patch: int, stem: int) -> None:
+        if patch % 2:
+            raise GeoladderError(f"patches after a stem of stride 2 need an even side; got patch {patch}")
+        super().__init__()
+        self.patch = patch
+        self.stem = nn.Conv2d(bands, stem, 4, stride=2, padding=1)
+        self.embed = nn.Conv2d(stem, dim, patch // 2, stride=patch // 2)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
+        """Tokens."""
+        tokens = self.embed(functional.gelu(self.stem(pixels))).permute(0, 2, 3, 1)
+        return with_mask_token(tokens, hidden, self.patch, self.mask_token)
+
+
+class PlainPatches(nn.Module):
+    """By one linear map of each patch; see the module.
+
+    It is the usual convolution whose stride is its kernel, written as the matrix product it is: on CPUs with AMX
+    torch 2.13 returns wrong numbers for such a convolution of stride 16 in bf16 (compare pytorch issue 169688).
+    """
+
+    def __init__(self, bands: int, dim: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.embed = nn.Linear(bands * patch**2, dim)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
+        """Tokens."""
+        cut = pixels.unflatten(2, (-1, self.patch)).unflatten(4, (-1, self.patch))
+        patches = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)  # rows, columns, bands x side x side
+        return with_mask_token(self.embed(patches), hidden, self.patch, self.mask_token)
 
 
 @lru_cache(maxsize=16)
 def position_code(rows: int, columns: int, dim: int, temperature: float) -> np.ndarray:
     """Fixed 2-D sine-cosine code (Vaswani et al., 2017, per axis; half of the channels each for x and y).
 
-    Args:
-        rows: of the grid.
-        columns: of the grid.
-        dim: channels, a multiple of 4.
-        temperature: longest over shortest wavelength.
-
     Returns:
-        (rows, columns, dim) float32.
+        (rows, columns, dim) float32; `dim` is a multiple of 4, `temperature` longest over shortest wavelength.
     """
     frequency = temperature ** (-np.arange(dim // 4) / (dim // 4))
     angles = [index[..., None] * frequency for index in np.meshgrid(np.arange(columns), np.arange(rows))]
@@ -74,16 +123,12 @@ class MixerBlock(Started):
 class Encoder(nn.Module):
     """Pixels (B, bands, H, W), filled where hidden, to four taps and a summary.
 
-    Args:
-        bands: of the image; further channels of the pixels are left out.
-        width: channels of a token, a multiple of 4.
-        blocks: as many as a multiple of 4; an iterator makes them after the CLS token.
-        patches: from pixels and what is hidden to tokens (B, rows, columns, width).
-        cls: whether blocks take a row of tokens with a CLS token before it, and not the grid.
-        temperature: of the place code; 0 adds none.
-        code_side: side of the grid whose place code is kept among the parameters, untrained; 0 keeps none.
-        stem: what pixels go through before the patches.
-        latent: numbers of the summary, by a linear map of the CLS token; 0 takes the token itself.
+    Pixels go through `stem`, if there is one, and `patches`, which takes them and what is hidden to tokens
+    (B, rows, columns, width); further channels than `bands` are left out. `width` and the number of `blocks`, which
+    an iterator makes after the CLS token, are multiples of 4. With `cls` blocks take a row of tokens with a CLS token
+    before it, else the grid. The place code has a `temperature`, 0 adds none; that of a grid of side `code_side` is
+    kept among the parameters, untrained, 0 keeps none. The summary is `latent` numbers by a linear map of the CLS
+    token, or at 0 that token itself.
 
     Raises:
         GeoladderError: width or number of blocks is no multiple of 4.

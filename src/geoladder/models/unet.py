@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone
-from geoladder.models.initial import init_weights
+from geoladder.models.backbone import Backbone, init_weights
 
 LEVELS = 3
 GROUP = 8
@@ -35,8 +34,8 @@ class ConvBlock(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
-    """Pixels with mask (B, bands + 1, H, W) to the maps of the levels, finest first, and a summary (B, 4 width)."""
+class _Encoder(nn.Module):
+    """Pixels with mask to maps (B, C, H / 2**level, W / 2**level) of levels 1, 2, 3, and a summary (B, 4 width)."""
 
     def __init__(self, bands: int, channels: list[int], depths: list[int]) -> None:
         super().__init__()
@@ -49,7 +48,6 @@ class Encoder(nn.Module):
         self.summary = nn.Linear(channels[-1], channels[-1])
 
     def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Maps (B, C, H / 2**level, W / 2**level) for levels 1, 2, 3, and the summary of the last one's mean."""
         levels = [self.blocks[0](self.stem(pixels))]
         for down, block in zip(self.downs, self.blocks[1:], strict=True):
             levels.append(block(down(levels[-1])))
@@ -57,8 +55,8 @@ class Encoder(nn.Module):
         return levels, summary
 
 
-class Decoder(nn.Module):
-    """Maps of the levels and the pixels to dense features (B, dense, H, W)."""
+class _Decoder(nn.Module):
+    """Maps, from the coarsest level up, with added skips, and the pixels to dense features (B, dense, H, W)."""
 
     def __init__(self, bands: int, channels: list[int], dense: int) -> None:
         super().__init__()
@@ -70,7 +68,6 @@ class Decoder(nn.Module):
         self.fuse = ConvBlock(dense, 1)
 
     def forward(self, levels: list[Tensor], pixels: Tensor) -> Tensor:
-        """From the coarsest level up; skips are added."""
         h = levels[-1]
         for level in reversed(range(LEVELS - 1)):
             finer = functional.interpolate(
@@ -85,16 +82,13 @@ class UNet(Backbone):
     """U-Net with `width`, 2 `width` and 4 `width` channels at 1/2, 1/4 and 1/8 resolution.
 
     The encoder's three blocks have `depths` 3x3 convolutions, the decoder's one each; `dense` features leave it.
-
-    Raises:
-        GeoladderError: not one depth per level.
     """
 
     def __init__(self, width: int, depths: list[int], dense: int, bands: int = 10) -> None:
         if len(depths) != LEVELS:
             raise GeoladderError(f"a U-Net has {LEVELS} levels and needs as many depths; got {depths}")
         channels = [width * 2**level for level in range(LEVELS)]
-        encoder, decoder = Encoder(bands, channels, depths), Decoder(bands, channels, dense)
+        encoder, decoder = _Encoder(bands, channels, depths), _Decoder(bands, channels, dense)
         encoder.apply(init_weights)
         decoder.apply(init_weights)
         super().__init__(encoder, decoder, bands, 2**LEVELS, dense, 4 * width)

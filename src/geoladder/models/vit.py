@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone
+from geoladder.models.backbone import Backbone, Started, damp
 from geoladder.models.geoaware_unet import ConvBlock
-from geoladder.models.initial import Started, damp
-from geoladder.models.patches import PatchEmbedding, PlainPatches
-from geoladder.models.tokens import MLP_RATIO, Encoder
+from geoladder.models.tokens import MLP_RATIO, Encoder, PatchEmbedding, PlainPatches
 from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet
 
 TEMPERATURE = 10.0
@@ -64,17 +62,8 @@ class Block(Started):
 class ViTUPerNet(Backbone):
     """ViT encoder and UPerNet decoder.
 
-    Args:
-        width: of a token; a multiple of 4 and of `heads`.
-        depth: blocks; a multiple of 4.
-        heads: of attention.
-        patch: side of a patch in pixels; even.
-        decoder: channels of the UPerNet and of the dense features.
-        stem: channels before the patch embedding.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    `width` channels of a token are a multiple of 4 and of `heads`, `depth` blocks one of 4; `patch` is its side in
+    pixels, even. The patch embedding has a stem of `stem` channels, UPerNet and dense features have `decoder`.
     """
 
     def __init__(
@@ -88,21 +77,11 @@ class ViTUPerNet(Backbone):
 
 
 class PaperViTUPerNet(Backbone):
-    """ViT encoder and the paper's UPerNet.
+    """ViT encoder and the paper's UPerNet; arguments as those of `ViTUPerNet`.
 
-    Args:
-        width: of a token; a multiple of 4 and of `heads`.
-        depth: blocks; a multiple of 4.
-        heads: of attention.
-        patch: side of a patch in pixels.
-        latent: numbers of the summary; 0 takes the CLS token itself.
-        stem_px: side of the images that a convolutional stem before the patches is for; 0 leaves it out, and the
-            model takes any size.
-        code_px: side of the images whose place code is kept among the parameters; 0 keeps none.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    The summary has `latent` numbers; 0 takes the CLS token itself. A convolutional stem before the patches is for
+    images of `stem_px` a side; 0 leaves it out, and the model takes any size. The place code of images of `code_px` a
+    side is kept among the parameters; 0 keeps none.
     """
 
     def __init__(

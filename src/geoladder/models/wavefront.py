@@ -37,20 +37,11 @@ def wavefront_scan(
 ) -> Tensor:
     """Scan a grid from its first row and column to its last; see the module for the recurrence.
 
-    Any device, any strides, any H and W from 1. Half precision is computed in float32, and returned as given.
+    Any device, any strides, any H and W from 1. Half precision is computed in float32; y is as u in shape and dtype.
 
-    Args:
-        u: (B, D, H, W) inputs.
-        delta_top: (B, D, H, W) step sizes from the cell above, positive (after softplus); not the first row's.
-        delta_left: (B, D, H, W) step sizes from the cell to the left; of the first column only the corner's counts.
-        A_top: (D, N) decay rates from above, negative.
-        A_left: (D, N) decay rates from the left, negative.
-        B: (B, N, H, W) input weights, by cell, of both directions.
-        C: (B, N, H, W) output weights, by cell.
-        D: (D,) skip weights.
-
-    Returns:
-        y (B, D, H, W) in the dtype of `u`.
+    Inputs u and step sizes delta, positive (after softplus), are (B, D, H, W), decay rates A, negative, (D, N), input
+    weights B of both directions and output weights C by cell (B, N, H, W), skip weights D (D,). Of `delta_top` the
+    first row does not count, of `delta_left` of the first column only the corner.
 
     Raises:
         GeoladderError: shapes that do not fit.
@@ -62,8 +53,7 @@ def wavefront_scan(
     )
     check_shapes(needs, "BDHW BDHW BDHW DN DN BNHW BNHW D", *inputs)
     if u.is_meta:
-        y: Tensor = _Counted.apply(*inputs)
-        return y
+        return _Counted.apply(*inputs)
     working = torch.float64 if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         return _diagonals(*(tensor.to(working) for tensor in inputs)).to(u.dtype)
@@ -74,7 +64,10 @@ def _diagonals(
 ) -> Tensor:
     """All cells of an anti-diagonal at once; both neighbours lie on the one before it."""
     height, width = u.shape[2:]
-    share_top, share_left = (_skew(share) for share in _shares(height, width, u))
+    top_share = u.new_full((height, width), 0.5)  # weight of the neighbour above
+    top_share[:, 0] = 1
+    top_share[0] = 0
+    share_top, share_left = _skew(top_share), _skew(1 - top_share)
     steps = zip(*(_skew(grid).unbind(-1) for grid in (u, top, left, b, c)), strict=True)
     h = u.new_zeros(u.shape[0], u.shape[1], a_top.shape[1], height)  # by row, of the diagonal before
     outputs = []
@@ -89,14 +82,6 @@ def _diagonals(
         )
         outputs.append((h * c_k[:, None]).sum(2))
     return _straighten(torch.stack(outputs, -1), width) + u * skip[:, None, None]
-
-
-def _shares(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (H, W) of the neighbours above and to the left."""
-    top = like.new_full((height, width), 0.5)
-    top[:, 0] = 1
-    top[0] = 0
-    return top, 1 - top
 
 
 def _skew(x: Tensor) -> Tensor:
@@ -135,8 +120,7 @@ class _Counted(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(*inputs)
         u, order = inputs[0], inputs[3].shape[1]
-        y: Tensor = torch.ops.geoladder.wavefront_scan(u, u.numel() * (13 * order + 6))
-        return y
+        return torch.ops.geoladder.wavefront_scan(u, u.numel() * (13 * order + 6))
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
