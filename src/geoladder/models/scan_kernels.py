@@ -3,7 +3,8 @@
 A block of BLOCK neighbouring channels is scanned along a chunk of tokens, one state after the other. What belongs to
 a chunk and block is copied to small tiles (CHUNK, BLOCK) made in the kernel, the last block padded by zeros: the
 compiler turns a loop over a constant number of channels into vector instructions where it knows that arrays do not
-overlap. The backward pass recomputes the states of a chunk and reverses them while they are in the nearest cache.
+overlap (rows of states are half as fast where they are cut from one array). The backward pass recomputes the states
+of a chunk and reverses them while they are in the nearest cache.
 
 Sizes: batch B, tokens L, channels D, states N. All arrays are C-contiguous and of one dtype, float32 or float64. No
 sum crosses items of the batch, and sums over channels have a fixed order, so results are the same however items are

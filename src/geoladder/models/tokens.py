@@ -37,8 +37,7 @@ def with_mask_token(tokens: Tensor, hidden: Tensor | None, patch: int, mask_toke
 class PatchEmbedding(nn.Module):
     """By a convolution to `stem` channels at half resolution, GELU, and a linear map of each patch; see the module.
 
-    Raises:
-        GeoladderError: `patch` is odd.
+    Raises GeoladderError where `patch` is odd.
     """
 
     def __init__(self, bands: int, dim: int, patch: int, stem: int) -> None:

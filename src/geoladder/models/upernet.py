@@ -123,11 +123,7 @@ def _doubling(dim: int, steps: int) -> nn.Sequential:
 
 
 class PaperUPerNet(Pyramid):
-    """Four token maps (B, dim, rows, columns) to dense features of 256 channels, as large as the paper's.
-
-    Raises:
-        GeoladderError: `dim` is not a multiple of 4.
-    """
+    """Four token maps (B, dim, rows, columns) to 256 dense features; GeoladderError unless 4 divides `dim`."""
 
     def __init__(self, dim: int) -> None:
         if dim % 4:
