@@ -6,10 +6,10 @@ from torch.nn import functional
 
 from geoladder.counting import count_gflops, count_parameters
 from geoladder.errors import GeoladderError
+from geoladder.models.backbone import start_steps
 from geoladder.models.build import PretrainModel
 from geoladder.models.mamba import PaperMambaUPerNet
 from geoladder.models.mamba2d import M2DMixer, Mamba2D
-from geoladder.models.tokens import start_steps
 from geoladder.models.wavefront import wavefront_scan
 
 MAMBA2D_41M = {"width": 64, "dims": [64, 128, 320, 512], "depths": [3, 3, 9, 3], "decoder": 320}
@@ -211,7 +211,7 @@ def test_same_seed_same_model(make):
 
 def test_sizes_and_bands_that_do_not_fit_are_named(make):
     model = seeded(make)
-    with pytest.raises(GeoladderError, match=rf"multiples of {model.stride} pixels; got 64 x 40"):
+    with pytest.raises(GeoladderError, match=rf"multiples of {model.stride_px} pixels; got 64 x 40"):
         model(image(width=40))
     with pytest.raises(GeoladderError, match=r"\(B, 10, H, W\); got \(2, 9, 64, 64\)"):
         model(image(bands=9))

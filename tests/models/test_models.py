@@ -47,8 +47,8 @@ def test_shapes_at_any_size(backbone, height, width):
 
 
 def test_sizes_and_bands_that_do_not_fit_are_named(backbone):
-    if backbone.stride > 1:
-        assert backbone(image(height=backbone.stride, width=backbone.stride)).dense.isfinite().all()
+    if backbone.stride_px > 1:
+        assert backbone(image(height=backbone.stride_px, width=backbone.stride_px)).dense.isfinite().all()
         with pytest.raises(
             GeoladderError, match=r"multiples of 8 pixels; got 32 x 36.*nearest that fits is 32 x"
         ):

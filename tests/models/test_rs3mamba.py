@@ -9,8 +9,7 @@ from geoladder.cost.profile import profile
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.models.resnet import ResNet
-from geoladder.models.rs3mamba import RS3Mamba
-from geoladder.models.ss2d import DIRECTIONS, SS2D, _turn, _turn_back
+from geoladder.models.rs3mamba import DIRECTIONS, SS2D, RS3Mamba, _turn, _turn_back
 from geoladder.models.unetformer import WINDOW, GlobalLocalAttention
 
 SMALL = {

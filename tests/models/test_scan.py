@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from geoladder.errors import GeoladderError
-from geoladder.models import backends, scan_cpu
-from geoladder.models.scan import choose_backend, selective_scan, warm_up
-from geoladder.models.scan_cpu import scan_op
+from geoladder.models import backends, scan
+from geoladder.models.scan import choose_backend, scan_op, selective_scan, warm_up
 
 numba = partial(selective_scan, backend="numba")
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -166,10 +165,10 @@ def test_bits_do_not_change_from_run_to_run():
 @pytest.fixture
 def shared_out(monkeypatch):
     """Any work is enough for several threads; returns the numbers of threads that were used."""
-    monkeypatch.setattr(scan_cpu, "PARALLEL", 1)
-    used, pool = [], scan_cpu._pool
+    monkeypatch.setattr(scan, "PARALLEL", 1)
+    used, pool = [], scan._pool
     monkeypatch.setattr(
-        scan_cpu, "_pool", lambda process, threads: used.append(threads) or pool(process, threads)
+        scan, "_pool", lambda process, threads: used.append(threads) or pool(process, threads)
     )
     before = torch.get_num_threads()
     yield used
@@ -190,21 +189,21 @@ def test_threads_share_a_batch_and_change_no_bit(shared_out, dtype):
 
 
 def test_little_work_takes_one_thread(shared_out, monkeypatch):
-    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 3 * 16 * 4)  # elements, in whole chunks of tokens
+    monkeypatch.setattr(scan, "PARALLEL", 2 * 3 * 16 * 4)  # elements, in whole chunks of tokens
     torch.set_num_threads(2)
     inputs = example(2, 3, 5, 4)
     selective_scan(*inputs, backend="numba")
     assert shared_out == [2]
-    monkeypatch.setattr(scan_cpu, "PARALLEL", 2 * 3 * 16 * 4 + 1)
+    monkeypatch.setattr(scan, "PARALLEL", 2 * 3 * 16 * 4 + 1)
     selective_scan(*inputs, backend="numba")
     assert shared_out == [2]
 
 
 FORK = """
 import os, signal, torch
-from geoladder.models import scan_cpu
+from geoladder.models import scan
 from geoladder.models.scan import selective_scan
-scan_cpu.PARALLEL = 1
+scan.PARALLEL = 1
 torch.set_num_threads(2)
 ones = torch.ones(2, 1, 3)
 def run():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from geoladder.models.scan_kernels import BLOCK, CHUNK, Gradients, Inputs, backward, exp2, forward
+from geoladder.models.scan_kernels import BLOCK, CHUNK, Tensors, backward, exp2, forward
 
 LOWEST, HIGHEST = -100, 127
 
@@ -44,9 +44,9 @@ def test_plain_python_and_double_precision_are_exact():
 def test_only_the_items_of_a_share_are_written(channels, length):
     generator = np.random.default_rng(0)
     tokens = [generator.standard_normal((3, length, size)) for size in (channels, channels, 2, 2)]
-    inputs = Inputs(*tokens, -np.ones((2, channels)), np.ones(channels))
+    inputs = Tensors(*tokens, -np.ones((2, channels)), np.ones(channels))
     y, states = np.full_like(inputs.u, 7), np.full((3, -(-length // CHUNK), 2, channels), 7.0)
-    gradients = Gradients(
+    gradients = Tensors(
         *(np.zeros_like(array) for array in tokens), np.zeros((3, 2, channels)), np.zeros_like(y[:, 0])
     )
     forward(inputs, y, states, 1, 2)

@@ -8,8 +8,7 @@ from torch.utils._pytree import tree_leaves
 from geoladder.counting import count_parameters
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
-from geoladder.models.patches import PlainPatches
-from geoladder.models.tokens import position_code
+from geoladder.models.tokens import PlainPatches, position_code
 from geoladder.models.upernet import PaperUPerNet
 from geoladder.models.vit import PAPER_TEMPERATURE, PaperViTUPerNet
 
@@ -65,7 +64,8 @@ def test_the_kept_place_code_changes_nothing_but_the_count():
     x = torch.randn(2, 10, 32, 32)
     assert torch.equal(kept(x).dense, computed(x).dense)
     assert kept.encoder.position.requires_grad is False
-    assert torch.equal(kept.encoder.position[1:], position_code(8, 8, 16, PAPER_TEMPERATURE))
+    code = torch.from_numpy(position_code(8, 8, 16, PAPER_TEMPERATURE))
+    assert torch.equal(kept.encoder.position[1:], code.flatten(0, 1))
     assert kept(torch.randn(1, 10, 64, 64)).dense.isfinite().all()
 
 

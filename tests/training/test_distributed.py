@@ -21,7 +21,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from geoladder.data.batches.batch import block_masks
 from geoladder.errors import GeoladderError
-from geoladder.models import mamba, unet, vit
+from geoladder.models import tokens, unet, vit
 from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.compute import accumulation
@@ -34,7 +34,7 @@ from geoladder.training.trainer import adamw, checkpoint_blocks, compile_blocks,
 
 CALM = 0.001
 """Learning rate at which rounding does not grow in 150 steps; at the usual 0.01 it is 1e-2 of the loss after 40."""
-FAMILIES = {"unet": unet.ConvBlock, "vit_upernet": vit.Block, "mamba_upernet": mamba.Block}
+FAMILIES = {"unet": unet.ConvBlock, "vit_upernet": vit.Block, "mamba_upernet": tokens.MixerBlock}
 
 
 @pytest.fixture

@@ -1,15 +1,22 @@
 """What every architecture is to the rest of the package: pixels in, dense features and one summary vector out.
 
 Hiding is the backbone's own work. It is given the true pixels and a mask, so that a U-Net can fill
-and a token model can put a learned token, and no caller can forget one of the two.
+and a token model can put a learned token, and no caller can forget one of the two. Random numbers of initial weights
+come from torch's current generator.
 """
 
-from typing import Literal, NamedTuple, Protocol, cast
+import math
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from geoladder.errors import GeoladderError
+
+Fill = Literal["mean", "zero", "noise"]
+NOISE_SEED = 0
+STEP_RANGE = (0.001, 0.1)
+"""Of the initial step sizes of a selective scan (Gu and Dao, arXiv 2312.00752)."""
 
 
 class Features(NamedTuple):
@@ -19,46 +26,73 @@ class Features(NamedTuple):
     summary: Tensor
 
 
-Fill = Literal["mean", "zero", "noise"]
-NOISE_SEED = 0
+class Backbone(nn.Module):
+    """An architecture without heads; a module with `fill`, `dense_channels`, `summary_dim` and this call is one too.
 
+    Classes of families raise GeoladderError where their arguments do not fit together. `encoder` takes pixels and
+    mask to a list of maps and the summary of `summary_dim` numbers, `decoder` those maps and the pixels to
+    `dense_channels` dense features. H and W are multiples of `stride_px`; both are `side_px` unless that is 0, and
+    `why` says in an error message why it takes no other.
+    """
 
-class Backbone(Protocol):
-    """An architecture without heads; every family is an `nn.Module` of this form."""
-
-    dense_channels: int
-    summary_dim: int
-    fill: Fill
+    fill: Fill = "mean"
     """What hidden pixels are replaced by, see `hide`."""
+    mask_channel = True
+    """Whether the mask is one more channel of the pixels that encoder and decoder get."""
+    channels_last = True
+    """Whether pixels and weights lie channels-last in memory, which CPUs and tensor cores are quickest with."""
 
-    def __call__(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image.
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        bands: int,
+        stride_px: int,
+        dense_channels: int,
+        summary_dim: int,
+        side_px: int = 0,
+        why: str = "",
+    ) -> None:
+        super().__init__()
+        self.bands, self.stride_px, self.side_px, self.why = bands, stride_px, side_px, why
+        self.dense_channels, self.summary_dim = dense_channels, summary_dim
+        self.encoder, self.decoder = encoder, decoder
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        Args:
-            x: (B, bands, H, W) float32 standardised reflectance, H and W multiples of the family's stride.
-            mask: (B, 1, H, W) bool, True where a pixel is hidden; None hides nothing.
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of an image x (B, bands, H, W), float32 standardised reflectance.
+
+        `mask` (B, 1, H, W) is bool and True where a pixel is hidden; None hides nothing.
 
         Raises:
             GeoladderError: another number of bands, or a size the family cannot take.
         """
-        ...
+        pixels = self.visible(x, mask)
+        maps, summary = self.encoder(pixels, mask)
+        return Features(self.decoder(maps, pixels), summary)
 
-
-def module(backbone: Backbone) -> nn.Module:
-    """The backbone as the `nn.Module` it is."""
-    return cast(nn.Module, backbone)
+    def visible(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Pixels with hidden ones filled, (B, bands or with the mask bands + 1, H, W); arguments as `forward`."""
+        check_input(x, self.bands, self.stride_px)
+        height, width = x.shape[2:]
+        if self.side_px and not height == width == self.side_px:
+            raise GeoladderError(
+                f"this {type(self).__name__} takes images of {self.side_px} x {self.side_px} pixels only, since "
+                f"{self.why}; got {height} x {width}"
+            )
+        filled, hidden = hide(x, mask, self.fill)
+        pixels = torch.cat([filled, hidden], 1) if self.mask_channel else filled
+        return pixels.contiguous(memory_format=torch.channels_last) if self.channels_last else pixels
 
 
 def hide(x: Tensor, mask: Tensor | None, fill: Fill = "mean") -> tuple[Tensor, Tensor]:
-    """Replace hidden pixels. Nothing hidden is used.
+    """Replace hidden pixels of `x` by `fill`; arguments as `Backbone.forward`. Nothing hidden is used.
 
-    Args:
-        x: (B, bands, H, W) standardised reflectance.
-        mask: (B, 1, H, W) bool, True where hidden; None hides nothing.
-        fill: `mean`: the image's own over its visible pixels, band by band. `zero`: the mean of the whole Earth;
-            every family then first spends a good part of a short run on a plateau, which seeds leave at different
-            times (docs/synthetic_earth.md). `noise`: normal numbers, as the authors' (arXiv 2506.14765), but the
-            same ones in every call, so that runs can be repeated and taken up again.
+    `mean`: the image's own over its visible pixels, band by band. `zero`: the mean of the whole Earth; every family
+    then first spends a good part of a short run on a plateau, which seeds leave at different times
+    (docs/synthetic_earth.md). `noise`: normal numbers, as the authors' (arXiv 2506.14765), but the same ones in every
+    call, so that runs can be repeated and taken up again.
 
     Returns:
         x (B, bands, H, W) with hidden pixels filled, and the mask as (B, 1, H, W) in the dtype of x.
@@ -93,23 +127,24 @@ def check_input(x: Tensor, bands: int, stride: int) -> None:
         )
 
 
-def check_side(x: Tensor, side_px: int, claim: str, advice: str = "") -> None:
-    """Refuse images (B, bands, H, W) that are not `side_px` pixels a side.
+class Started(nn.Module):
+    """A layer that has more to set at the start than `init_weights` does."""
 
-    Raises:
-        GeoladderError: `claim`, what was got, and `advice`.
-    """
-    if tuple(x.shape[2:]) != (side_px, side_px):
-        raise GeoladderError(f"{claim}; got {x.shape[2]} x {x.shape[3]}{advice}")
+    def start(self, depth: int) -> None:
+        """Set the layer's own weights, in an encoder of `depth` blocks; those of its parts are theirs to set."""
+        raise NotImplementedError
 
 
-def channels_last(model: nn.Module) -> None:
-    """Keep convolution weights channels-last in memory, which CPUs and tensor cores are quickest with."""
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def start(encoder: nn.Module, depth: int) -> None:
+    """Give all layers of an encoder of `depth` blocks their initial weights."""
+    encoder.apply(init_weights)
+    for layer in encoder.modules():
+        if isinstance(layer, Started):
+            layer.start(depth)
 
 
 def init_weights(layer: nn.Module) -> None:
-    """Initial weights of a layer, for `nn.Module.apply`; random numbers come from torch's current generator.
+    """Initial weights of a layer, for `nn.Module.apply`.
 
     Linear: normal of deviation 1/sqrt(fan-in), cut at 2 deviations, so that activations keep their size at any
     width. Convolution: the same with sqrt(2), for the half of the signal a GELU keeps (He et al., 2015). Bias: 0.
@@ -121,3 +156,24 @@ def init_weights(layer: nn.Module) -> None:
         nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def damp(last: nn.Linear, branches: int) -> None:
+    """Scale down a layer that ends one of `branches` residual branches, so that depth does not grow the signal."""
+    last.weight.data.mul_(branches**-0.5)
+
+
+def start_steps(*layers: nn.Linear) -> None:
+    """Give `layers` (rank to channels, before a softplus) the same initial steps, log-uniform in STEP_RANGE."""
+    low, high = (math.log(bound) for bound in STEP_RANGE)
+    with torch.no_grad():
+        step = torch.exp(low + (high - low) * torch.rand_like(layers[0].bias))
+        for layer in layers:
+            layer.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound)
+
+
+def log_rates(channels: int, d_state: int) -> nn.Parameter:
+    """Logarithms (channels, d_state) of the initial decay rates of a selective scan, 1 to `d_state` (S4D-real)."""
+    return nn.Parameter(torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(channels, 1))

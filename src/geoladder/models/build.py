@@ -7,7 +7,7 @@ not of noise. Both models keep the backbone under the name `backbone`, whose sta
 """
 
 from collections.abc import Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone, Fill, module
+from geoladder.models.backbone import Backbone, Fill
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Kwargs
 from geoladder.registry.ladder import rung
@@ -30,16 +30,14 @@ HEAD_DEVIATION = 0.01
 
 
 def build_backbone(architecture: str, size: str, bands: int = 10) -> Backbone:
-    """A new backbone; its weights come from torch's current generator, which the caller seeds.
-
-    Raises:
-        GeoladderError: unknown architecture or size, or a class that cannot be imported.
-    """
+    """A new backbone of a rung; unknown ones are refused, else as `build_from`."""
     return build_from(architecture, rung(architecture, size).kwargs, bands)
 
 
 def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
     """A new backbone from constructor arguments, such as a checkpoint keeps.
+
+    Its weights come from torch's current generator, which the caller seeds.
 
     Raises:
         GeoladderError: unknown architecture, arguments that do not fit together, or a class that cannot be imported.
@@ -48,9 +46,8 @@ def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
     if layout not in classes:
         raise GeoladderError(f"{architecture} has no layout '{layout}'{nearest(layout, classes)}")
     path = classes[layout]
-    file, _, name = path.partition(":")
     try:
-        family = getattr(import_module(file), name)
+        family = resolve_name(path)
     except ImportError as problem:
         raise GeoladderError(
             f"{path}, the class of {architecture}, cannot be imported: {problem}"
@@ -63,12 +60,7 @@ def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
 
 
 class PretrainOutput(NamedTuple):
-    """Outputs for B images.
-
-    Attributes:
-        reconstruction: (B, bands, H, W) standardised reflectance.
-        targets: (B, size) raw outputs of the head of each target, by its name.
-    """
+    """For B images reconstructed (B, bands, H, W) standardised reflectance, and (B, size) raw outputs by target."""
 
     reconstruction: Tensor
     targets: dict[str, Tensor]
@@ -77,11 +69,8 @@ class PretrainOutput(NamedTuple):
 class PretrainModel(nn.Module):
     """Backbone with a head for masked reconstruction, and one for each target of whole images.
 
-    Args:
-        backbone: any architecture.
-        bands: to reconstruct.
-        fill: what hidden pixels are replaced by.
-        head_sizes: outputs of the head of each target, by its name, in the order in which heads are made.
+    `fill` is what hidden pixels are replaced by; `head_sizes` are the outputs of the head of each target, by name, in
+    the order in which heads are made.
     """
 
     def __init__(
@@ -93,7 +82,7 @@ class PretrainModel(nn.Module):
     ) -> None:
         super().__init__()
         backbone.fill = fill
-        self.backbone = module(backbone)
+        self.backbone = backbone
         self.reconstruction = _final(nn.Conv2d(backbone.dense_channels, bands, 1))
         self.heads = nn.ModuleDict(
             {name: _final(nn.Linear(backbone.summary_dim, size)) for name, size in head_sizes.items()}
@@ -109,31 +98,22 @@ class PretrainModel(nn.Module):
 
 
 class FinetuneModel(nn.Module):
-    """Backbone with a 1x1 convolution for one dense task.
+    """Backbone, pretrained or not, with a 1x1 convolution to `outputs` per pixel for one dense task.
 
-    Args:
-        backbone: pretrained or not.
-        outputs: per pixel.
-        prior_bias: what every output starts at: one number, or one per output (logit of a mean density, log of
-            class shares).
+    `prior_bias` is what outputs start at: one number, or one each (logit of a mean density, log of class shares).
     """
 
     def __init__(self, backbone: Backbone, outputs: int, prior_bias: float | list[float] = 0.0) -> None:
         super().__init__()
-        self.backbone = module(backbone)
-        self.head = _final(nn.Conv2d(backbone.dense_channels, outputs, 1))
-        bias = cast(Tensor, self.head.bias)
-        with torch.no_grad():
-            bias += torch.as_tensor(prior_bias, dtype=bias.dtype).to(bias.device)
+        self.backbone = backbone
+        self.head = _final(nn.Conv2d(backbone.dense_channels, outputs, 1), prior_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, outputs, H, W) for images x (B, bands, H, W)."""
-        logits: Tensor = self.head(self.backbone(x).dense)
-        return logits
+        return self.head(self.backbone(x).dense)
 
 
-def _final(layer: Layer) -> Layer:
+def _final(layer: Layer, bias: float | list[float] = 0.0) -> Layer:
     nn.init.normal_(layer.weight, std=HEAD_DEVIATION)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+    cast(Tensor, layer.bias).data.copy_(torch.as_tensor(bias))
     return layer

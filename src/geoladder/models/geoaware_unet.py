@@ -10,6 +10,7 @@ place is read too. Our own U-Net without either is geoladder.models.unet. Differ
 - residual scales start normal around 1, shifts around 0 (deviation .01), but are not drawn again if one is 0
 """
 
+from collections import OrderedDict
 from itertools import pairwise
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, check_input, check_side, hide, init_weights
+from geoladder.models.backbone import Backbone, init_weights
 
 STAGES = 5
 COARSEST = 2 ** (STAGES - 1)
@@ -28,7 +29,7 @@ SPREAD = 0.01
 """Deviation of the initial scales around 1 and shifts around 0."""
 
 
-class LearnedResidual(nn.Module):
+class _LearnedResidual(nn.Module):
     """scale_a * identity + shift_a + scale_b * branch + shift_b, by channel."""
 
     def __init__(self, channels: int) -> None:
@@ -38,11 +39,10 @@ class LearnedResidual(nn.Module):
         self.shifts = nn.Parameter(SPREAD * torch.randn(shape))
 
     def forward(self, identity: Tensor, branch: Tensor) -> Tensor:
-        """Two maps (B, channels, H, W) to one."""
         return self.scales[0] * identity + self.scales[1] * branch + self.shifts.sum(0)
 
 
-class SqueezeExcite(nn.Module):
+class _SqueezeExcite(nn.Module):
     """Gates channels by what the whole image has of them (Hu et al., 2018, arXiv 1709.01507)."""
 
     def __init__(self, channels: int) -> None:
@@ -52,20 +52,12 @@ class SqueezeExcite(nn.Module):
         self.up = nn.Linear(squeezed, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) to the same."""
         gate = torch.sigmoid(self.up(functional.gelu(self.down(x.mean((2, 3))))))
         return x * gate[:, :, None, None]
 
 
 class ConvBlock(nn.Module):
-    """1x1, norm, GELU, 3x3, norm, GELU, 1x1, squeeze and excitation, learned residual, GELU.
-
-    Args:
-        inputs: channels in.
-        outputs: channels out.
-        px: side of the maps.
-        activate: whether a GELU ends it.
-    """
+    """1x1, norm, GELU, 3x3, norm, GELU, 1x1, squeeze and excitation, learned residual, GELU if `activate`."""
 
     def __init__(self, inputs: int, outputs: int, px: int, activate: bool = True) -> None:
         super().__init__()
@@ -74,9 +66,9 @@ class ConvBlock(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm([outputs, px, px]), nn.LayerNorm([outputs, px, px])
         self.conv = nn.Conv2d(outputs, outputs, 3, padding=1, padding_mode="replicate", bias=False)
         self.project = nn.Conv2d(outputs, outputs, 1)
-        self.excite = SqueezeExcite(outputs)
+        self.excite = _SqueezeExcite(outputs)
         self.match = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
-        self.residual = LearnedResidual(outputs)
+        self.residual = _LearnedResidual(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, px, px) to (B, outputs, px, px)."""
@@ -86,27 +78,26 @@ class ConvBlock(nn.Module):
         return functional.gelu(y) if self.activate else y
 
 
-class Stage(nn.Module):
+class _Stage(nn.Module):
     """`depth` blocks of one size, with a learned residual around them all if they are several."""
 
     def __init__(self, channels: int, depth: int, px: int) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*(ConvBlock(channels, channels, px) for _ in range(depth)))
-        self.residual = LearnedResidual(channels) if depth > 1 else None
+        self.residual = _LearnedResidual(channels) if depth > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, px, px) to the same."""
-        y: Tensor = self.blocks(x)
+        y = self.blocks(x)
         return y if self.residual is None else self.residual(x, y)
 
 
 def _stages(dims: list[int], depths: list[int], px: int) -> nn.ModuleList:
     levels = enumerate(zip(dims, depths, strict=True))
-    return nn.ModuleList(Stage(dim, depth, px // 2**level) for level, (dim, depth) in levels)
+    return nn.ModuleList(_Stage(dim, depth, px // 2**level) for level, (dim, depth) in levels)
 
 
-class Encoder(nn.Module):
-    """Images (B, bands, px, px) to the maps of the stages, finest first, and the embedding (B, latent)."""
+class _Encoder(nn.Module):
+    """Images (B, bands, px, px) to maps (B, dims[i], px / 2**i, px / 2**i), and the embedding (B, latent), twice."""
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
         super().__init__()
@@ -118,35 +109,29 @@ class Encoder(nn.Module):
         self.to_latent = nn.Linear(dims[-1] * side**2, latent)
         self.latent_norm = nn.LayerNorm(latent)
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps (B, dims[level], px / 2**level, same), and the embedding."""
-        x = self.stem(x)
+    def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        x = self.stem(pixels)
         maps = []
         for level, stage in enumerate(self.stages):
             if level:
                 x = functional.max_pool2d(self.downs[level - 1](x), 2)
             x = stage(x)
             maps.append(x)
-        embedding = self.to_latent(functional.gelu(self.norm(x).flatten(1)))
-        return maps, self.latent_norm(embedding)
+        embedding = self.latent_norm(self.to_latent(functional.gelu(self.norm(x).flatten(1))))
+        return [*maps, embedding], embedding
 
 
-class Up(nn.Module):
-    """Twice the side: bilinear, 3x3 convolution, norm, GELU."""
-
-    def __init__(self, inputs: int, outputs: int, px: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate", bias=False)
-        self.norm = nn.LayerNorm([outputs, px, px])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, px / 2, px / 2) to (B, outputs, px, px)."""
-        wide = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        return functional.gelu(self.norm(self.conv(wide)))
+def _up(inputs: int, outputs: int, px: int) -> nn.Sequential:
+    """Twice the side: (B, inputs, px / 2, px / 2) to (B, outputs, px, px)."""
+    layers = OrderedDict[str, nn.Module]()
+    layers["wide"] = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+    layers["conv"] = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate", bias=False)
+    layers["norm"] = nn.LayerNorm([outputs, px, px])
+    return nn.Sequential(layers).append(nn.GELU())
 
 
-class Decoder(nn.Module):
-    """Embedding and maps to dense features (B, bands, px, px)."""
+class _Decoder(nn.Module):
+    """Maps and embedding to dense features (B, bands, px, px), from the coarsest stage up, each with its skip."""
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
         super().__init__()
@@ -154,41 +139,32 @@ class Decoder(nn.Module):
         self.shape = (dims[-1], side, side)
         self.from_latent = nn.Linear(latent, dims[-1] * side**2)
         self.norm = nn.LayerNorm(list(self.shape))
-        self.skips = nn.ModuleList(map(LearnedResidual, dims))
+        self.skips = nn.ModuleList(map(_LearnedResidual, dims))
         self.stages = _stages(dims, depths, px)
         self.ups = nn.ModuleList(
-            Up(coarse, fine, px // 2**level) for level, (fine, coarse) in enumerate(pairwise(dims))
+            _up(coarse, fine, px // 2**level) for level, (fine, coarse) in enumerate(pairwise(dims))
         )
         self.last_norm = nn.LayerNorm([dims[0], px, px])
         self.head = ConvBlock(dims[0], bands, px, activate=False)
 
-    def forward(self, maps: list[Tensor], embedding: Tensor) -> Tensor:
-        """From the coarsest stage up; each begins with its skip."""
+    def forward(self, maps: list[Tensor], _pixels: Tensor) -> Tensor:
+        *maps, embedding = maps
         x = self.norm(self.from_latent(embedding).unflatten(1, self.shape))
         for level in reversed(range(STAGES)):
             x = self.stages[level](self.skips[level](maps[level], x))
             if level:
                 x = self.ups[level - 1](x)
-        features: Tensor = self.head(self.last_norm(x))
-        return features
+        return self.head(self.last_norm(x))
 
 
-class GeoAwareUNet(nn.Module):
-    """The authors' U-Net for images of one size.
+class GeoAwareUNet(Backbone):
+    """The authors' U-Net for images of one size; as many dense features as bands.
 
-    Args:
-        width: channels of the first stage, the dial; must be dims[0].
-        dims: channels of the five stages.
-        depths: blocks of the five stages, in encoder and decoder alike.
-        latent: numbers of the embedding.
-        image_px: side of the images, a multiple of 16.
-        bands: of the image, and dense features.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    Each of five stages has `dims` channels, the first of them `width`, and `depths` blocks, in encoder and decoder
+    alike; the embedding has `latent` numbers, images `image_px` a side, a multiple of 16.
     """
 
-    fill: Fill = "mean"
+    mask_channel = channels_last = False
 
     def __init__(
         self,
@@ -199,7 +175,6 @@ class GeoAwareUNet(nn.Module):
         image_px: int = 128,
         bands: int = 10,
     ) -> None:
-        super().__init__()
         if len(dims) != STAGES or len(depths) != STAGES or dims[0] != width or min(dims + depths) < 1:
             raise GeoladderError(
                 f"a Geo-Aware U-Net has {STAGES} stages and needs as many widths, the first of them `width`, and "
@@ -207,17 +182,9 @@ class GeoAwareUNet(nn.Module):
             )
         if image_px < COARSEST or image_px % COARSEST:
             raise GeoladderError(f"image_px must be a multiple of {COARSEST}; got {image_px}")
-        self.bands, self.image_px = bands, image_px
-        self.dense_channels, self.summary_dim = bands, latent
-        self.encoder = Encoder(bands, dims, depths, latent, image_px)
-        self.decoder = Decoder(bands, dims, depths, latent, image_px)
-        self.apply(init_weights)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
-        check_input(x, self.bands, self.image_px)
-        only = f"this Geo-Aware U-Net takes images of {self.image_px} x {self.image_px} pixels only"
-        why, advice = "its norms have a weight per pixel", ". The architecture `unet` takes any multiple of 8"
-        check_side(x, self.image_px, f"{only}, since {why}", advice)
-        maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
-        return Features(self.decoder(maps, embedding), embedding)
+        encoder = _Encoder(bands, dims, depths, latent, image_px)
+        decoder = _Decoder(bands, dims, depths, latent, image_px)
+        encoder.apply(init_weights)
+        decoder.apply(init_weights)
+        why = "its norms have a weight per pixel (the architecture `unet` takes any multiple of 8)"
+        super().__init__(encoder, decoder, bands, image_px, bands, latent, image_px, why)

@@ -1,9 +1,9 @@
 """Mamba-UPerNet: selective state spaces (S6) swept over the rows and columns of the patch grid, and a small UPerNet.
 
-The mixer's parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. One
-mixer reads the grid in one order; blocks take turns along rows and columns, each forwards and backwards, so that four
-blocks look in all directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order,
-and with one the model learned more slowly. `sweep` picks one order a block in turns (the default), two or four.
+Blocks are a ViT's with the attention replaced by a mixer, as in the authors' Mamba-UPerNet. A mixer reads the grid in
+one order; blocks take turns along rows and columns, each forwards and backwards, so that four blocks look in all
+directions at the cost of one scan each. Tokens carry no code of their place: a scan knows order, and with one the
+model learned more slowly.
 
 `PaperMambaUPerNet` is the paper's: its ViT-B of patch 16 with every attention replaced by a two-dimensional scan.
 Apart from the mixer little differs from the ViT, so that the two compare mixers: patches by one linear map,
@@ -14,22 +14,27 @@ adds no parameter. There is no CLS token, which a scan has no place for: the sum
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.causal_conv import causal_convolution
+from geoladder.models.backbone import Backbone, Started, damp, log_rates, start_steps
+from geoladder.models.backends import FusedKernel, check_shapes
 from geoladder.models.mamba2d import M2DMixer
-from geoladder.models.patches import PatchEmbedding, PlainPatches
 from geoladder.models.scan import selective_scan
-from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp, start_steps
-from geoladder.models.upernet import PaperUPerNet, UPerNet
+from geoladder.models.tokens import Encoder, MixerBlock, PatchEmbedding, PlainPatches
+from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet
 from geoladder.models.vit import PAPER_TEMPERATURE
 
 KERNEL = 4
 """Tokens under the causal convolution."""
+FUSED = FusedKernel("causal convolution", "causal-conv1d", "causal_conv1d:causal_conv1d_fn")
+CHANNELS_LAST_MULTIPLE = 8
+"""Of this many channels the fused kernel takes tokens as they lie in memory; other numbers it wants transposed."""
 SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
     "alternate": ((0,), (1,), (2,), (3,)),
     "bidirectional": ((0, 1),),
@@ -39,6 +44,46 @@ SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
 All four at once are VMamba's cross-scan (arXiv 2401.10166)."""
 
 
+def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, backend: str = "auto") -> Tensor:
+    """Compute y[t] = bias + sum over k of weight[k] x[t - K + 1 + k], with zeros before the first token.
+
+    Tokens x and y are (B, L, D), filters `weight` (D, 1, K), as those of `nn.Conv1d(D, D, K, groups=D)`, and `bias`
+    (D,). In plain torch it is a convolution of images of one row, whose memory has channels last: on a CPU torch is
+    several times quicker at that than at `conv1d`. On a GPU with the package causal-conv1d it is that package's
+    kernel, for a K of 2 to 4. `auto` picks by the device and logs the reason once.
+
+    Raises:
+        GeoladderError: shapes that do not fit, an unknown backend, or one that cannot be imported.
+    """
+    check_shapes("causal convolution needs x (B, L, D) and weight (D, 1, K)", "BTD D1K", x, weight)
+    name = choose_backend(x.device.type) if backend == "auto" else backend
+    if name not in BACKENDS:
+        raise GeoladderError(f"convolution backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
+    return BACKENDS[name](x, weight, bias)
+
+
+@cache
+def choose_backend(device_type: str) -> str:
+    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
+    return FUSED.choose(device_type, otherwise="torch")
+
+
+def _torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    padded = functional.pad(x, (0, 0, weight.shape[2] - 1, 0))
+    rows = padded.transpose(1, 2).unsqueeze(2)  # (B, D, 1, L + K - 1), channels last in memory
+    y = functional.conv2d(rows, weight.unsqueeze(2), bias, groups=weight.shape[0])
+    return y.squeeze(2).transpose(1, 2)
+
+
+def _fused(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    wide = x.shape[2] % CHANNELS_LAST_MULTIPLE == 0
+    channels_first = x.contiguous().mT if wide else x.mT.contiguous()  # (B, D, L)
+    return FUSED(channels_first, weight.squeeze(1), bias).mT
+
+
+BACKENDS: dict[str, Callable[..., Tensor]] = {"torch": _torch, "causal_conv1d": _fused}
+
+
 def reading_orders(rows: int, columns: int) -> list[list[int]]:
     """Tokens of a grid, numbered row by row, as read by rows from the first or last, and by columns from either."""
     by_rows = list(range(rows * columns))
@@ -46,16 +91,12 @@ def reading_orders(rows: int, columns: int) -> list[list[int]]:
     return [by_rows, by_rows[::-1], by_columns, by_columns[::-1]]
 
 
-class Mixer(nn.Module):
+class Mixer(Started):
     """Mamba's S6 mixer (arXiv 2312.00752, figure 3), reading a grid of tokens along one sweep.
 
-    Parameters as `mamba_ssm.Mamba`: in_proj, conv1d, x_proj, dt_proj, A_log, D, out_proj.
-
-    Args:
-        dim: of a token.
-        d_state: states per channel.
-        expand: channels of the scan per token channel.
-        sweep: which of `reading_orders` the tokens are read in; outputs are summed.
+    Parameters have the names and shapes of `mamba_ssm.Mamba`, so that state dicts go both ways. The scan has `expand`
+    channels per token channel, each with `d_state` states. `sweep` is which of `reading_orders` the tokens are read
+    in; outputs are summed.
     """
 
     def __init__(self, dim: int, d_state: int, expand: int, sweep: tuple[int, ...]) -> None:
@@ -67,20 +108,20 @@ class Mixer(nn.Module):
         self.conv1d = nn.Conv1d(inner, inner, KERNEL, groups=inner, padding=KERNEL - 1)
         self.x_proj = nn.Linear(inner, self.dt_rank + 2 * d_state, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, inner)
-        self.A_log = nn.Parameter(torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(inner, 1))
+        self.A_log = log_rates(inner, d_state)
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
-    def start(self) -> None:
-        """Give the scan its initial steps."""
+    def start(self, depth: int) -> None:
+        """Give the scan its initial steps, and damp the branch."""
         start_steps(self.dt_proj)
+        damp(self.out_proj, 2 * depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, rows, columns, dim) to the same."""
         _, rows, columns, _ = x.shape
-        orders = torch.tensor(reading_orders(rows, columns), device=x.device)[
-            list(self.sweep)
-        ]  # (sweeps, tokens)
+        sweep = [reading_orders(rows, columns)[number] for number in self.sweep]
+        orders = torch.tensor(sweep, device=x.device)  # (sweeps, tokens)
         inputs, gate = self.in_proj(x.flatten(1, 2)).chunk(2, -1)
         outputs = (
             self._scan(inputs.index_select(1, order)).index_select(1, order.argsort()) for order in orders
@@ -96,44 +137,13 @@ class Mixer(nn.Module):
         return y.mT
 
 
-class Block(TokenBlock):
-    """A ViT block with the attention replaced by `mixer`, as in the authors' Mamba-UPerNet; on a grid of tokens."""
-
-    def __init__(self, dim: int, mixer: Mixer | M2DMixer, mlp_ratio: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mixer = mixer
-        self.fc1 = nn.Linear(dim, mlp_ratio * dim)
-        self.fc2 = nn.Linear(mlp_ratio * dim, dim)
-
-    def start(self, depth: int) -> None:
-        """Start the steps of the scan, and damp both branches."""
-        self.mixer.start()
-        damp([self.mixer.out_proj, self.fc2], depth)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, rows, columns, dim) to the same."""
-        x = x + self.mixer(self.norm1(x))
-        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
-
-
-class MambaUPerNet(TokenUPerNet):
+class MambaUPerNet(Backbone):
     """Mamba encoder and UPerNet decoder.
 
-    Args:
-        width: of a token; a multiple of 4.
-        depth: blocks; a multiple of 4.
-        patch: side of a patch in pixels; even.
-        decoder: channels of the UPerNet and of the dense features.
-        stem: channels before the patch embedding.
-        d_state: states per channel of a scan.
-        expand: channels of the scan per token channel.
-        mlp_ratio: hidden units of the MLP per token channel.
-        sweep: `alternate` (one order a block, in turns), `bidirectional` or `cross` (two or four a block, summed).
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    `width` channels of a token and `depth` blocks are multiples of 4; `patch` is its side in pixels, even. The patch
+    embedding has a stem of `stem` channels, UPerNet and dense features have `decoder`. Scans have `d_state` states
+    per channel, `expand` channels per token channel. A `sweep` is `alternate` (one order a block, in turns),
+    `bidirectional` or `cross` (two or four a block, summed).
     """
 
     def __init__(
@@ -145,59 +155,27 @@ class MambaUPerNet(TokenUPerNet):
         stem: int,
         d_state: int,
         expand: int,
-        mlp_ratio: int = 4,
         sweep: str = "alternate",
         bands: int = 10,
     ) -> None:
-        requirements = {
-            "a width and a depth that are multiples of 4": width % 4 == depth % 4 == 0,
-            "an even patch": patch % 2 == 0,
-        }
-        check_tokens("a Mamba-UPerNet", requirements, width=width, depth=depth, patch=patch)
         if sweep not in SWEEPS:
             raise GeoladderError(f"a Mamba-UPerNet's sweep is {', '.join(SWEEPS)}; got '{sweep}'")
-        sweeps = SWEEPS[sweep]
+        turns = SWEEPS[sweep]
+        mixers = (Mixer(width, d_state, expand, turns[number % len(turns)]) for number in range(depth))
+        patches = PatchEmbedding(bands, width, patch, stem)
+        encoder = Encoder(bands, width, (MixerBlock(width, mixer) for mixer in mixers), patches)
+        upernet = UPerNet(width, decoder, patch, bands)
+        super().__init__(encoder, upernet, bands, GRID_MULTIPLE * patch, decoder, width)
 
-        def block(number: int) -> Block:
-            return Block(width, Mixer(width, d_state, expand, sweeps[number % len(sweeps)]), mlp_ratio)
 
-        encoder = Encoder(width, depth, PatchEmbedding(bands, width, patch, stem), block)
-        super().__init__(encoder, UPerNet(width, decoder, patch, bands), patch, width, bands)
-
-
-class PaperMambaUPerNet(TokenUPerNet):
-    """Mamba encoder of the ViT's form and the paper's UPerNet.
-
-    Args:
-        width: of a token; a multiple of 4.
-        depth: blocks; a multiple of 4.
-        patch: side of a patch in pixels.
-        d_state: states per channel of a scan.
-        expand: channels of the scan per token channel.
-        mlp_ratio: hidden units of the MLP per token channel.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
-    """
+class PaperMambaUPerNet(Backbone):
+    """Mamba encoder of the ViT's form and the paper's UPerNet; arguments as those of `MambaUPerNet`."""
 
     def __init__(
-        self,
-        width: int,
-        depth: int,
-        patch: int,
-        d_state: int = 16,
-        expand: int = 2,
-        mlp_ratio: int = 4,
-        bands: int = 10,
+        self, width: int, depth: int, patch: int, d_state: int = 16, expand: int = 2, bands: int = 10
     ) -> None:
-        requirements = {"a width and a depth that are multiples of 4": width % 4 == depth % 4 == 0 < depth}
-        check_tokens("a Mamba-UPerNet of the paper", requirements, width=width, depth=depth)
-
-        def block(number: int) -> Block:
-            return Block(width, M2DMixer(width, d_state, expand, turned=number % 2 == 1), mlp_ratio)
-
-        encoder = Encoder(
-            width, depth, PlainPatches(bands, width, patch), block, temperature=PAPER_TEMPERATURE
-        )
-        super().__init__(encoder, PaperUPerNet(width), patch, width, bands)
+        mixers = (M2DMixer(width, d_state, expand, turned=number % 2 == 1) for number in range(depth))
+        blocks = (MixerBlock(width, mixer) for mixer in mixers)
+        patches = PlainPatches(bands, width, patch)
+        encoder = Encoder(bands, width, blocks, patches, temperature=PAPER_TEMPERATURE)
+        super().__init__(encoder, PaperUPerNet(width), bands, GRID_MULTIPLE * patch, PAPER_CHANNELS, width)

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
-from geoladder.models.patches import with_mask_token
-from geoladder.models.tokens import damp, start_steps
+from geoladder.models.backbone import Backbone, Started, damp, log_rates, start, start_steps
+from geoladder.models.tokens import MixerBlock, with_mask_token
 from geoladder.models.upernet import GROUP, LightUPerNet
 from geoladder.models.wavefront import wavefront_scan
 
@@ -31,18 +30,13 @@ STEM = 4
 """Side of a cell of the first stage in pixels."""
 WIDTHS = (1, 2, 5, 8)
 """Channels of the stages over those of the first, where `dims` says nothing else."""
-LOCAL_EXPAND, LOCAL_KERNEL = 2, 3
-MLP_RATIO = 4
 
 
-class M2DMixer(nn.Module):
+class M2DMixer(Started):
     """Linear, GELU, wavefront scan with skip, GELU, linear (arXiv 2412.16146, figure 3): (B, rows, columns, dim).
 
-    Args:
-        dim: of a token.
-        d_state: states per channel.
-        expand: channels of the scan per token channel.
-        turned: scan from the last row and column to the first.
+    The scan has `expand` channels per token channel, each with `d_state` states; if `turned`, it goes from the last
+    row and column to the first.
     """
 
     def __init__(self, dim: int, d_state: int, expand: int, turned: bool = False) -> None:
@@ -54,14 +48,14 @@ class M2DMixer(nn.Module):
         self.x_proj = nn.Linear(inner, 2 * self.dt_rank + 2 * d_state)
         self.dt_proj_top = nn.Linear(self.dt_rank, inner)
         self.dt_proj_left = nn.Linear(self.dt_rank, inner)
-        rates = torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(inner, 1)
-        self.A_top_log, self.A_left_log = nn.Parameter(rates), nn.Parameter(rates.clone())
+        self.A_top_log, self.A_left_log = log_rates(inner, d_state), log_rates(inner, d_state)
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, dim)
 
-    def start(self) -> None:
-        """Give the scan its initial steps, the same from above and from the left."""
+    def start(self, depth: int) -> None:
+        """Give the scan its initial steps, the same from above and from the left, and damp the branch."""
         start_steps(self.dt_proj_top, self.dt_proj_left)
+        damp(self.out_proj, 2 * depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, rows, columns, dim) to the same."""
@@ -72,16 +66,14 @@ class M2DMixer(nn.Module):
     def _scan(self, u: Tensor) -> Tensor:
         sizes = [self.dt_rank, self.dt_rank, self.d_state, self.d_state]
         step_top, step_left, b, c = self.x_proj(u).split(sizes, -1)
-        top, left = (
-            functional.softplus(layer(step))
-            for layer, step in ((self.dt_proj_top, step_top), (self.dt_proj_left, step_left))
-        )
+        top = functional.softplus(self.dt_proj_top(step_top))
+        left = functional.softplus(self.dt_proj_left(step_left))
         rate_top, rate_left = (-torch.exp(rate.float()) for rate in (self.A_top_log, self.A_left_log))
         u, top, left, b, c = (grid.permute(0, 3, 1, 2) for grid in (u, top, left, b, c))
         return wavefront_scan(u, top, left, rate_top, rate_left, b, c, self.D).permute(0, 2, 3, 1)
 
 
-class StarReLU(nn.Module):
+class _StarReLU(nn.Module):
     """scale * relu(x)² + bias, both learned; starts with mean 0 and variance 1 on normal input (arXiv 2210.13452)."""
 
     def __init__(self) -> None:
@@ -90,49 +82,41 @@ class StarReLU(nn.Module):
         self.bias = nn.Parameter(torch.tensor([-0.4472]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Elementwise."""
         return self.scale * functional.relu(x).square() + self.bias
 
 
-class LocalBranch(nn.Module):
+class _LocalBranch(Started):
     """Norm and separable convolution (pointwise, depthwise, pointwise) of a grid (B, rows, columns, dim)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        inner = LOCAL_EXPAND * dim
+        inner = 2 * dim
         self.norm = nn.LayerNorm(dim)
         self.widen = nn.Linear(dim, inner, bias=False)
-        self.act1, self.act2 = StarReLU(), StarReLU()
-        self.depthwise = nn.Conv2d(
-            inner, inner, LOCAL_KERNEL, padding=LOCAL_KERNEL // 2, groups=inner, bias=False
-        )
+        self.act1, self.act2 = _StarReLU(), _StarReLU()
+        self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False)
         self.narrow = nn.Linear(inner, dim, bias=False)
 
+    def start(self, depth: int) -> None:
+        damp(self.narrow, 2 * depth)
+
     def forward(self, x: Tensor) -> Tensor:
-        """(B, rows, columns, dim) to the same."""
         wide = self.act1(self.widen(self.norm(x))).permute(0, 3, 1, 2)
         return self.narrow(self.act2(self.depthwise(wide).permute(0, 2, 3, 1)))
 
 
-class Block(nn.Module):
-    """The "2D_local" block, on a grid of tokens: mixer and local branch of one norm, then the MLP."""
-
-    def __init__(self, dim: int, d_state: int, expand: int, turned: bool) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mixer, self.local = M2DMixer(dim, d_state, expand, turned), LocalBranch(dim)
-        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
-        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, rows, columns, dim) to the same."""
-        normal = self.norm1(x)
-        x = x + self.mixer(normal) + self.local(normal)
-        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+def stage(dim: int, depth: int, d_state: int, expand: int) -> nn.Sequential:
+    """`depth` of the "2D_local" blocks and a norm, on a grid (B, rows, columns, dim)."""
+    mixers = (M2DMixer(dim, d_state, expand, turned=number % 2 == 1) for number in range(depth))
+    blocks = (MixerBlock(dim, mixer, _LocalBranch(dim)) for mixer in mixers)
+    return nn.Sequential(*blocks, nn.LayerNorm(dim))
 
 
-class Encoder(nn.Module):
-    """Stem and stages; pixels (B, bands, H, W), filled where hidden, to four maps and a mean token."""
+class _Encoder(nn.Module):
+    """Pixels (B, bands, H, W), filled where hidden, to four maps (B, dims[i], H / 4 / 2^i, ...) and a mean token.
+
+    A cell of the first stage whose pixels are all hidden is the mask token.
+    """
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], d_state: int, expand: int) -> None:
         super().__init__()
@@ -143,22 +127,11 @@ class Encoder(nn.Module):
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(dims)
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                *(Block(dim, d_state, expand, turned=i % 2 == 1) for i in range(depth)), nn.LayerNorm(dim)
-            )
-            for dim, depth in zip(dims, depths, strict=True)
+            stage(dim, depth, d_state, expand) for dim, depth in zip(dims, depths, strict=True)
         )
-        self.apply(init_weights)
-        for layer in self.modules():
-            if isinstance(layer, Block):
-                layer.mixer.start()
-                damp([layer.mixer.out_proj, layer.local.narrow, layer.fc2], sum(depths))
+        start(self, sum(depths))
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Maps (B, dims[i], H / 4 / 2^i, W / 4 / 2^i), and the mean token of the last (B, dims[3]).
-
-        A cell of the first stage whose pixels are all `hidden` (B, 1, H, W bool) is the mask token.
-        """
         x = self.stem_norm(self.stem(pixels).permute(0, 2, 3, 1))
         x = with_mask_token(x, hidden, STEM, self.mask_token)
         maps = [self.stages[0](x).permute(0, 3, 1, 2)]
@@ -167,25 +140,14 @@ class Encoder(nn.Module):
         return maps, maps[-1].mean((2, 3))
 
 
-class Mamba2D(nn.Module):
+class Mamba2D(Backbone):
     """Mamba2D encoder and a light UPerNet.
 
-    Args:
-        width: channels of the first stage.
-        depths: blocks of the four stages.
-        decoder: channels of the UPerNet and of the dense features; a multiple of 8.
-        dims: channels of the stages, the first of them `width`; None gives 1, 2, 5 and 8 times `width`.
-        d_state: states per channel of a scan.
-        expand: channels of the scan per token channel.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    Each of four stages has `dims` channels, the first of them `width` (None: 1, 2, 5 and 8 times `width`), and
+    `depths` blocks; UPerNet and dense features have `decoder`, a multiple of 8. The rest is the mixers'.
     """
 
-    stride = STEM * 2 ** (STAGES - 1)
-
-    fill: Fill = "mean"
+    mask_channel = False
 
     def __init__(
         self,
@@ -197,7 +159,6 @@ class Mamba2D(nn.Module):
         expand: int = 2,
         bands: int = 10,
     ) -> None:
-        super().__init__()
         channels = [factor * width for factor in WIDTHS] if dims is None else list(dims)
         if len(channels) != STAGES or len(depths) != STAGES or channels[0] != width or decoder % GROUP:
             raise GeoladderError(
@@ -205,15 +166,6 @@ class Mamba2D(nn.Module):
                 f"is a multiple of {GROUP}; got width {width}, dims {channels}, depths {depths}, "
                 f"decoder {decoder}"
             )
-        self.bands = bands
-        self.dense_channels, self.summary_dim = decoder, channels[-1]
-        self.encoder = Encoder(bands, channels, depths, d_state, expand)
-        self.decoder = LightUPerNet(channels, decoder)
-        channels_last(self)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 32."""
-        check_input(x, self.bands, self.stride)
-        pixels = hide(x, mask, self.fill)[0].contiguous(memory_format=torch.channels_last)
-        maps, summary = self.encoder(pixels, mask)
-        return Features(self.decoder(maps, pixels), summary)
+        encoder = _Encoder(bands, channels, depths, d_state, expand)
+        upernet = LightUPerNet(channels, decoder)
+        super().__init__(encoder, upernet, bands, STEM * 2 ** (STAGES - 1), decoder, channels[-1])

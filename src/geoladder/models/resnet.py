@@ -18,7 +18,13 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // GROUP if channels % GROUP == 0 else 1, channels)
 
 
-class Bottleneck(nn.Module):
+def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias and norm; (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, group_norm(outputs))
+
+
+class _Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 with a residual; (B, inputs, H, W) to (B, 4 inner, H / stride, W / stride)."""
 
     def __init__(self, inputs: int, inner: int, stride: int) -> None:
@@ -30,25 +36,16 @@ class Bottleneck(nn.Module):
         self.norm1, self.norm2, self.norm3 = group_norm(inner), group_norm(inner), group_norm(outputs)
         self.match: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
-            self.match = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), group_norm(outputs)
-            )
+            self.match = conv_norm(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One residual step."""
         y = functional.relu(self.norm1(self.conv1(x)))
         y = functional.relu(self.norm2(self.conv2(y)))
         return functional.relu(self.norm3(self.conv3(y)) + self.match(x))
 
 
 class ResNet(nn.Module):
-    """Stem and four stages of `width` (4 w, 8 w, 16 w and 32 w channels).
-
-    Args:
-        bands: of the image.
-        width: inner channels of the first stage; 64 in ResNet-50.
-        depths: blocks of the stages; 3, 4, 6, 3 in ResNet-50.
-    """
+    """Stem and four stages of 4 w, 8 w, 16 w and 32 w channels; `width` w is 64, `depths` 3, 4, 6, 3 in ResNet-50."""
 
     def __init__(self, bands: int, width: int, depths: list[int]) -> None:
         super().__init__()
@@ -58,8 +55,8 @@ class ResNet(nn.Module):
         inputs = [width, *self.dims[:-1]]
         self.stages = nn.ModuleList(
             nn.Sequential(
-                Bottleneck(inputs[stage], width * 2**stage, stride=2 if stage else 1),
-                *(Bottleneck(self.dims[stage], width * 2**stage, stride=1) for _ in range(depth - 1)),
+                _Bottleneck(inputs[stage], width * 2**stage, stride=2 if stage else 1),
+                *(_Bottleneck(self.dims[stage], width * 2**stage, stride=1) for _ in range(depth - 1)),
             )
             for stage, depth in enumerate(depths)
         )

@@ -6,45 +6,128 @@ coarsest map, which locks the model to one image size. Different from the author
 number of parameters: GroupNorm in place of BatchNorm (geoladder.models.resnet says why), no drop-path, strip means
 of attention pad with zeros, and the heads are ours. What no count settles: fused maps are what the CNN's next stage
 takes, and the stem's InstanceNorm has no weights.
+
+The encoder's block is VMamba's (Liu et al., 2024, arXiv 2401.10166): a selective scan in four directions (rows,
+columns and both backwards), which have step sizes, rates and weights of their own, so they are four scans and cannot
+be one. No MLP follows, as in VMamba's first version, which RS3Mamba builds on.
 """
 
-from itertools import pairwise
+import math
+from itertools import pairwise, repeat
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, check_input, check_side, hide, init_weights
+from geoladder.models.backbone import Backbone, Started, damp, init_weights, log_rates, start, start_steps
 from geoladder.models.resnet import EXPANSION, ResNet
-from geoladder.models.ss2d import PatchMerging, VSSBlock
-from geoladder.models.tokens import start_steps
+from geoladder.models.scan import selective_scan
 from geoladder.models.unetformer import HEADS as DECODER_HEADS
 from geoladder.models.unetformer import GlobalLocalBlock, UNetFormerDecoder
 
 SCALES = 4
 COARSEST = 32
 """Side of a pixel of the coarsest map in pixels of the image."""
+DIRECTIONS = 4
 
 
-class StateSpaceEncoder(nn.Module):
+class SS2D(Started):
+    """Gated four-way scan of a grid of tokens (B, rows, columns, dim), with arguments as `mamba.Mixer`."""
+
+    def __init__(self, dim: int, d_state: int, expand: int) -> None:
+        super().__init__()
+        inner, self.d_state, self.dt_rank = expand * dim, d_state, math.ceil(dim / 16)
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        outputs = self.dt_rank + 2 * d_state
+        self.x_projs = nn.ModuleList(nn.Linear(inner, outputs, bias=False) for _ in range(DIRECTIONS))
+        self.dt_projs = nn.ModuleList(nn.Linear(self.dt_rank, inner) for _ in range(DIRECTIONS))
+        self.A_logs = nn.Parameter(log_rates(inner, d_state).data.repeat(DIRECTIONS, 1, 1))
+        self.Ds = nn.Parameter(torch.ones(DIRECTIONS, inner))
+        self.norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def start(self, depth: int) -> None:
+        """Give each scan its initial steps, and damp the branch, the block's only one."""
+        for projection in self.dt_projs:
+            start_steps(cast(nn.Linear, projection))
+        damp(self.out_proj, depth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, rows, columns, dim) to the same."""
+        wide, gate = self.in_proj(x).chunk(2, -1)
+        grid = functional.silu(self.conv(wide.permute(0, 3, 1, 2)))
+        y = torch.zeros_like(grid)
+        for direction in range(DIRECTIONS):
+            y = y + _turn_back(self._scan(_turn(grid, direction), direction), direction)
+        return self.out_proj(self.norm(y.permute(0, 2, 3, 1)) * functional.silu(gate))
+
+    def _scan(self, grid: Tensor, direction: int) -> Tensor:
+        """Scan (B, inner, rows, columns) row by row."""
+        u = grid.flatten(2)
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        step, b, c = self.x_projs[direction](u.mT).split(sizes, -1)
+        delta = functional.softplus(self.dt_projs[direction](step))
+        rates = -torch.exp(self.A_logs[direction].float())
+        return selective_scan(u, delta.mT, rates, b.mT, c.mT, self.Ds[direction]).view_as(grid)
+
+
+def _turn(grid: Tensor, direction: int) -> Tensor:
+    """Rows, columns, rows backwards, columns backwards become rows."""
+    grid = grid.mT if direction % 2 else grid
+    return (grid.flip(2, 3) if direction >= 2 else grid).contiguous()
+
+
+def _turn_back(grid: Tensor, direction: int) -> Tensor:
+    grid = grid.flip(2, 3) if direction >= 2 else grid
+    return grid.mT if direction % 2 else grid
+
+
+class _VSSBlock(nn.Module):
+    """x + SS2D(norm(x)); (B, rows, columns, dim) to the same."""
+
+    def __init__(self, dim: int, d_state: int, expand: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mixer = SS2D(dim, d_state, expand)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mixer(self.norm(x))
+
+
+class _PatchMerging(nn.Module):
+    """2 x 2 tokens of (B, rows, columns, dim) become one of twice the channels (Swin, arXiv 2103.14030)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduce = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, rows, columns, dim = x.shape
+        pairs = x.view(batch, rows // 2, 2, columns // 2, 2, dim).transpose(2, 3)
+        return self.reduce(self.norm(pairs.flatten(3)))
+
+
+class _StateSpaceEncoder(nn.Module):
     """Images (B, bands, H, W) to four maps (B, width 2**i, H / 4 / 2**i, ...)."""
 
     def __init__(self, bands: int, width: int, depths: list[int], d_state: int, expand: int) -> None:
         super().__init__()
-        self.dims = [width * 2**stage for stage in range(SCALES)]
+        self.dims, self.depth = [width * 2**stage for stage in range(SCALES)], sum(depths)
         self.stem = nn.Conv2d(bands, width // 2, 7, stride=2, padding=3)
         self.stem_norm = nn.InstanceNorm2d(width // 2)
         self.embed = nn.Conv2d(width // 2, width, 2, stride=2)
         self.embed_norm = nn.LayerNorm(width)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(VSSBlock(dim, d_state, expand) for _ in range(depth)))
+            nn.Sequential(*(_VSSBlock(dim, d_state, expand) for _ in range(depth)))
             for dim, depth in zip(self.dims, depths, strict=True)
         )
-        self.merges = nn.ModuleList(PatchMerging(fine) for fine, _ in pairwise(self.dims))
+        self.merges = nn.ModuleList(_PatchMerging(fine) for fine, _ in pairwise(self.dims))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The four maps, finest first."""
         x = self.embed(self.stem_norm(self.stem(x)))
         x, maps = self.embed_norm(x.permute(0, 2, 3, 1)), []
         for scale, stage in enumerate(self.stages):
@@ -53,59 +136,35 @@ class StateSpaceEncoder(nn.Module):
         return maps
 
 
-class Encoder(nn.Module):
-    """Both encoders and what joins them; images to four fused maps and the embedding (B, latent)."""
+class _Encoder(nn.Module):
+    """Both encoders, joined: images to four fused maps, which the CNN's next stages take, and (B, latent)."""
 
-    def __init__(
-        self, bands: int, width: int, depths: list[int], resnet: list[int], heads: int, latent: int,
-        image_px: int, d_state: int, expand: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, cnn: ResNet, ssm: _StateSpaceEncoder, heads: int, cells: int, latent: int) -> None:
         super().__init__()
-        self.cnn = ResNet(bands, 2 * width // 3, resnet)
-        self.ssm = StateSpaceEncoder(bands, width, depths, d_state, expand)
-        self.fusions = nn.ModuleList(
-            GlobalLocalBlock(dim, local, heads)
-            for dim, local in zip(self.cnn.dims, self.ssm.dims, strict=True)
-        )
-        self.to_latent = nn.Linear(self.cnn.dims[-1] * (image_px // COARSEST) ** 2, latent)
-        self.apply(init_weights)
-        for layer in self.modules():
-            if isinstance(layer, VSSBlock):
-                for projection in layer.mixer.dt_projs:
-                    start_steps(cast(nn.Linear, projection))
-                # So that depth does not grow the signal.
-                layer.mixer.out_proj.weight.data.mul_(sum(depths) ** -0.5)
+        self.cnn, self.ssm = cnn, ssm
+        self.fusions = nn.ModuleList(map(GlobalLocalBlock, cnn.dims, ssm.dims, repeat(heads)))
+        self.to_latent = nn.Linear(cnn.dims[-1] * cells, latent)
+        start(self, ssm.depth)
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Fused maps, finest first; each is what the CNN's next stage takes."""
-        locals_, maps = self.ssm(x), []
-        x = self.cnn.stem(x)
+    def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        locals_, maps = self.ssm(pixels), []
+        x = self.cnn.stem(pixels)
         for stage, fuse, local in zip(self.cnn.stages, self.fusions, locals_, strict=True):
             x = fuse(stage(x), local)
             maps.append(x)
         return maps, self.to_latent(x.flatten(1))
 
 
-class RS3Mamba(nn.Module):
+class RS3Mamba(Backbone):
     """RS3Mamba for images of one size.
 
-    Args:
-        width: channels of the state-space encoder's first stage, the dial; the ResNet's inner width is two thirds.
-        depths: blocks of the state-space encoder's four stages.
-        resnet: blocks of the ResNet's four stages.
-        heads: of the fusions' attention.
-        decoder: channels of the decoder and of the dense features, a multiple of 8.
-        latent: numbers of the embedding.
-        image_px: side of the images, a multiple of 32.
-        d_state: states per channel of a scan.
-        expand: channels of a scan per token channel.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    The state-space encoder has `width` channels in the first of four stages, `depths` blocks in all, and scans of
+    `d_state` states and `expand` channels per token channel; the ResNet has two thirds of `width`, and `resnet`
+    blocks. Fusions attend with `heads`, decoder and dense features have `decoder` channels, a multiple of 8, the
+    embedding `latent` numbers, images `image_px` a side, a multiple of 32.
     """
 
-    fill: Fill = "mean"
+    mask_channel = channels_last = False
 
     def __init__(
         self,
@@ -120,7 +179,6 @@ class RS3Mamba(nn.Module):
         expand: int = 2,
         bands: int = 10,
     ) -> None:
-        super().__init__()
         attended = EXPANSION * (2 * width // 3)
         if (
             len(depths) != SCALES
@@ -135,19 +193,10 @@ class RS3Mamba(nn.Module):
                 f"width {width}, heads {heads}, decoder {decoder}, image_px {image_px}, latent {latent}, "
                 f"d_state {d_state}, expand {expand}"
             )
-        self.bands, self.image_px = bands, image_px
-        self.dense_channels, self.summary_dim = decoder, latent
-        self.encoder = Encoder(bands, width, depths, resnet, heads, latent, image_px, d_state, expand)
-        self.decoder = UNetFormerDecoder(self.encoder.cnn.dims, decoder)
-        self.decoder.apply(init_weights)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H = W = image_px."""
-        check_input(x, self.bands, COARSEST)
-        only = f"this RS3Mamba takes images of {self.image_px} x {self.image_px} pixels only"
-        check_side(x, self.image_px, f"{only}, since it reads place from the whole coarsest map")
-        maps, embedding = self.encoder(hide(x, mask, self.fill)[0])
-        dense = functional.interpolate(
-            self.decoder(maps), size=x.shape[2:], mode="bilinear", align_corners=False
-        )
-        return Features(dense, embedding)
+        cnn = ResNet(bands, 2 * width // 3, resnet)
+        ssm = _StateSpaceEncoder(bands, width, depths, d_state, expand)
+        encoder = _Encoder(cnn, ssm, heads, (image_px // COARSEST) ** 2, latent)
+        unetformer = UNetFormerDecoder(cnn.dims, decoder)
+        unetformer.apply(init_weights)
+        why = "it reads place from the whole coarsest map"
+        super().__init__(encoder, unetformer, bands, COARSEST, decoder, latent, image_px, why)

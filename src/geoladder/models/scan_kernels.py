@@ -3,7 +3,8 @@
 A block of BLOCK neighbouring channels is scanned along a chunk of tokens, one state after the other. What belongs to
 a chunk and block is copied to small tiles (CHUNK, BLOCK) made in the kernel, the last block padded by zeros: the
 compiler turns a loop over a constant number of channels into vector instructions where it knows that arrays do not
-overlap. The backward pass recomputes the states of a chunk and reverses them while they are in the nearest cache.
+overlap (rows of states are half as fast where they are cut from one array). The backward pass recomputes the states
+of a chunk and reverses them while they are in the nearest cache.
 
 Sizes: batch B, tokens L, channels D, states N. All arrays are C-contiguous and of one dtype, float32 or float64. No
 sum crosses items of the batch, and sums over channels have a fixed order, so results are the same however items are
@@ -11,8 +12,7 @@ shared out.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -28,26 +28,19 @@ LN_2 = math.log(2)
 
 ROUNDER = np.float32(1.5 * 2**23 + 127)
 """Added to a power of 2, it leaves no binary places, and in the lowest bits the exponent as a float32 has it."""
-T0, T1, T2, T3, T4, T5, T6, T7 = (np.float32(LN_2**k / math.factorial(k)) for k in range(8))
-"""Coefficients of the Taylor series of 2**x."""
+TAYLOR = tuple(np.float32(LN_2**k / math.factorial(k)) for k in reversed(range(8)))
+"""Coefficients of the Taylor series of 2**x, the highest first."""
 LOWEST, HIGHEST = np.float32(-100), np.float32(127)
 """Powers of 2 are clipped to these: above at the last normal number, below long before the first, since products that
 are not normal numbers cost a processor a hundred times as much."""
 
 
-class Inputs(NamedTuple):
-    """u, delta (B, L, D); b, c (B, L, N); rates (N, D), those of decay in units of log 2; skip (D,)."""
+class Tensors(NamedTuple):
+    """Inputs or their gradients: u, delta (B, L, D); b, c (B, L, N).
 
-    u: Array
-    delta: Array
-    b: Array
-    c: Array
-    rates: Array
-    skip: Array
-
-
-class Gradients(NamedTuple):
-    """Of `Inputs`, zeros at first: u, delta (B, L, D); b, c (B, L, N); rates (B, N, D) and skip (B, D) by item."""
+    Inputs have rates (N, D), those of decay in units of log 2, and skip (D,). Gradients, zeros at first, have rates
+    (B, N, D) and skip (B, D) by item.
+    """
 
     u: Array
     delta: Array
@@ -76,48 +69,19 @@ def _compile(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba
         power = HIGHEST if power > HIGHEST else power
         rounded = np.float32(power + ROUNDER)
         r = power - (rounded - ROUNDER)
-        series = T7 * r + T6
-        series = series * r + T5
-        series = series * r + T4
-        series = series * r + T3
-        series = series * r + T2
-        series = series * r + T1
-        series = series * r + T0
+        series = TAYLOR[0]
+        for coefficient in TAYLOR[1:]:
+            series = series * r + coefficient
         bits = np.int32(rounded.view(np.int32) << 23)
         return series * bits.view(np.float32)
 
     return single
 
 
-def _kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Only products and sums may be contracted: NaN and infinity keep their meaning, so a diverged run is seen."""
-    compiled: Callable[..., None] = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(
-        function
-    )
-    return compiled
-
-
-def _part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Part of a kernel, copied into it: only there does the compiler know that its arrays do not overlap."""
-    compiled: Callable[..., Any] = njit(inline="always")(function)
-    return compiled
-
-
-@_part
-def _read(tile: Array, source: Array, item: int, token: int, channel: int, size: int, width: int) -> None:
-    """Copy `size` tokens x `width` channels of `source` (B, L, D) to a tile; its other channels become zeros."""
-    for t in range(size):
-        for d in range(width):
-            tile[t, d] = source[item, token + t, channel + d]
-        for d in range(width, BLOCK):
-            tile[t, d] = 0
-
-
-@_part
-def _write(target: Array, tile: Array, item: int, token: int, channel: int, size: int, width: int) -> None:
-    for t in range(size):
-        for d in range(width):
-            target[item, token + t, channel + d] = tile[t, d]
+_kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+"""Only products and sums may be contracted: NaN and infinity keep their meaning, so a diverged run is seen."""
+_part = njit(inline="always")
+"""Part of a kernel, copied into it: only there does the compiler know that its arrays do not overlap."""
 
 
 @_part
@@ -133,7 +97,7 @@ def _add_totals(target: Array, product: Array, item: int, token: int, state: int
 
 
 @_kernel
-def forward(inputs: Inputs, y: Array, states: Array, item: int, stop: int) -> None:
+def forward(inputs: Tensors, y: Array, states: Array, item: int, stop: int) -> None:
     """Of the items from `item` to `stop`, fill y (B, L, D) and the states before each chunk (B, chunks, N, D)."""
     u, delta, b, c, rates, skip = inputs
     _, length, channels = u.shape
@@ -143,16 +107,19 @@ def forward(inputs: Inputs, y: Array, states: Array, item: int, stop: int) -> No
     skip_block = np.zeros(BLOCK, u.dtype)
     for i in range(item, stop):
         for start in range(0, channels, BLOCK):
-            width = min(BLOCK, channels - start)
+            end = min(start + BLOCK, channels)
+            width = end - start
             h[:] = 0
-            rate[:, :width] = rates[:, start : start + width]
-            skip_block[:width] = skip[start : start + width]
+            step[:] = 0
+            x[:] = 0
+            rate[:, :width] = rates[:, start:end]
+            skip_block[:width] = skip[start:end]
             for chunk in range(states.shape[1]):
-                first = chunk * CHUNK
-                size = min(CHUNK, length - first)
-                states[i, chunk, :, start : start + width] = h[:, :width]
-                _read(step, delta, i, first, start, size, width)
-                _read(x, u, i, first, start, size, width)
+                first, last = chunk * CHUNK, min((chunk + 1) * CHUNK, length)
+                size = last - first
+                states[i, chunk, :, start:end] = h[:, :width]
+                step[:size, :width] = delta[i, first:last, start:end]
+                x[:size, :width] = u[i, first:last, start:end]
                 for t in range(size):
                     for d in range(BLOCK):
                         out[t, d] = x[t, d] * skip_block[d]
@@ -163,12 +130,12 @@ def forward(inputs: Inputs, y: Array, states: Array, item: int, stop: int) -> No
                         for d in range(BLOCK):
                             h[n, d] = exp2(step[t, d] * rate[n, d]) * h[n, d] + x[t, d] * b_n
                             out[t, d] += h[n, d] * c_n
-                _write(y, out, i, first, start, size, width)
+                y[i, first:last, start:end] = out[:size, :width]
 
 
 @_part
 def _finish(
-    inputs: Inputs, gradients: Gradients, step: Array, gout: Array, gx: Array, gstep: Array,
+    inputs: Tensors, gradients: Tensors, step: Array, gout: Array, gx: Array, gstep: Array,
     item: int, token: int, channel: int, size: int, width: int,
 ) -> None:  # fmt: skip
     """Of a tile, the gradients of u, delta and skip from those of y, delta * u and delta by way of the decay."""
@@ -182,35 +149,38 @@ def _finish(
 
 
 @_kernel
-def backward(inputs: Inputs, gy: Array, states: Array, gradients: Gradients, item: int, stop: int) -> None:
+def backward(inputs: Tensors, gy: Array, states: Array, gradients: Tensors, item: int, stop: int) -> None:
     """Of the items from `item` to `stop`, fill the gradients, given that of y (B, L, D) and the kept states."""
     u, delta, b, c, rates, _ = inputs
     _, _, gb, gc, grates, _ = gradients
     _, length, channels = u.shape
     order = rates.shape[0]
     step, x, gout, gx, gstep, decay = np.zeros((6, CHUNK, BLOCK), u.dtype)
-    h = np.zeros((CHUNK + 1, BLOCK), u.dtype)
-    carry = np.zeros((order, BLOCK), u.dtype)
-    rate = np.zeros((order, BLOCK), u.dtype)
+    h, product = np.zeros((CHUNK + 1, BLOCK), u.dtype), np.zeros((CHUNK, BLOCK), u.dtype)
+    rate, carry = np.zeros((order, BLOCK), u.dtype), np.zeros((order, BLOCK), u.dtype)
     grate = np.zeros((order, BLOCK), u.dtype)
-    product = np.zeros((CHUNK, BLOCK), u.dtype)
     for i in range(item, stop):
         for start in range(0, channels, BLOCK):
-            width = min(BLOCK, channels - start)
-            rate[:, :width] = rates[:, start : start + width]
+            end = min(start + BLOCK, channels)
+            width = end - start
+            rate[:, :width] = rates[:, start:end]
             grate[:] = 0
             carry[:] = 0
+            h[:] = 0
+            step[:] = 0
+            x[:] = 0
+            gout[:] = 0
             for chunk in range(states.shape[1] - 1, -1, -1):
-                first = chunk * CHUNK
-                size = min(CHUNK, length - first)
-                _read(step, delta, i, first, start, size, width)
-                _read(x, u, i, first, start, size, width)
-                _read(gout, gy, i, first, start, size, width)
+                first, last = chunk * CHUNK, min((chunk + 1) * CHUNK, length)
+                size = last - first
+                step[:size, :width] = delta[i, first:last, start:end]
+                x[:size, :width] = u[i, first:last, start:end]
+                gout[:size, :width] = gy[i, first:last, start:end]
                 x *= step
                 gx[:] = 0
                 gstep[:] = 0
                 for n in range(order):
-                    h[0, :width] = states[i, chunk, n, start : start + width]
+                    h[0, :width] = states[i, chunk, n, start:end]
                     for t in range(size):
                         b_n = b[i, first + t, n]
                         for d in range(BLOCK):
@@ -231,4 +201,4 @@ def backward(inputs: Inputs, gy: Array, states: Array, gradients: Gradients, ite
                             grate[n, d] += through_decay * step[t, d]
                     _add_totals(gb, product, i, first, n, size)
                 _finish(inputs, gradients, step, gout, gx, gstep, i, first, start, size, width)
-            grates[i, :, start : start + width] = grate[:, :width]
+            grates[i, :, start:end] = grate[:, :width]

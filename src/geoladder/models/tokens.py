@@ -1,13 +1,17 @@
-"""The encoder of all token models, and the model around it: patches, place code, blocks, taps, summary, decoder.
+"""The encoder of all token models: patches, place code, blocks, taps, summary.
+
+Patches take pixels (B, bands, H, W), filled where hidden, to tokens (B, rows, columns, dim) of `patch` pixels a side,
+either by a plain linear map or with a 4x4 convolution of stride 2 before it ("early convolutions", Xiao et al., 2021,
+arXiv 2106.14881), since a small model has only a few hundred steps to learn what one convolution knows. Hidden pixels
+are filled before it, so nothing leaks; a patch whose pixels are all `hidden` (B, 1, H, W bool) becomes a learned mask
+token, so that pretraining and fine-tuning run the same network. Place is coded apart: a scan has its own order.
 
 Attention blocks take a row of tokens (B, 1 + N, width) that begins with a CLS token, which is the summary from which
 place and climate are read. Mamba blocks take the grid (B, rows, columns, width), since a scan has no place for a CLS
-token; their summary is the mean token. Hidden patches enter as a learned mask token (geoladder.models.patches) at
-their position, so that pretraining and fine-tuning run the same network.
+token; their summary is the mean token.
 """
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -16,37 +20,72 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
-from geoladder.models.upernet import GRID_MULTIPLE, PaperUPerNet, UPerNet
+from geoladder.models.backbone import Started, damp, start
 
-STEP_RANGE = (0.001, 0.1)
-"""Of the initial step sizes of a selective scan (Gu and Dao, arXiv 2312.00752)."""
+MLP_RATIO = 4
+"""Hidden units of a block's MLP per token channel."""
+
+
+def with_mask_token(tokens: Tensor, hidden: Tensor | None, patch: int, mask_token: Tensor) -> Tensor:
+    """Tokens with the mask token (dim,) where a patch is wholly hidden, see the module; None hides nothing."""
+    if hidden is None:
+        return tokens
+    wholly = functional.max_pool2d((~hidden).float(), patch)[:, 0, :, :, None] == 0
+    return torch.where(wholly, mask_token.to(tokens.dtype), tokens)
+
+
+class PatchEmbedding(nn.Module):
+    """By a convolution to `stem` channels at half resolution, GELU, and a linear map of each patch; see the module.
+
+    Raises GeoladderError where `patch` is odd.
+    """
+
+    def __init__(self, bands: int, dim: int, patch: int, stem: int) -> None:
+        if patch % 2:
+            raise GeoladderError(f"patches after a stem of stride 2 need an even side; got patch {patch}")
+        super().__init__()
+        self.patch = patch
+        self.stem = nn.Conv2d(bands, stem, 4, stride=2, padding=1)
+        self.embed = nn.Conv2d(stem, dim, patch // 2, stride=patch // 2)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
+        """Tokens."""
+        tokens = self.embed(functional.gelu(self.stem(pixels))).permute(0, 2, 3, 1)
+        return with_mask_token(tokens, hidden, self.patch, self.mask_token)
+
+
+class PlainPatches(nn.Module):
+    """By one linear map of each patch; see the module.
+
+    It is the usual convolution whose stride is its kernel, written as the matrix product it is: on CPUs with AMX
+    torch 2.13 returns wrong numbers for such a convolution of stride 16 in bf16 (compare pytorch issue 169688).
+    """
+
+    def __init__(self, bands: int, dim: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.embed = nn.Linear(bands * patch**2, dim)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
+        """Tokens."""
+        cut = pixels.unflatten(2, (-1, self.patch)).unflatten(4, (-1, self.patch))
+        patches = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)  # rows, columns, bands x side x side
+        return with_mask_token(self.embed(patches), hidden, self.patch, self.mask_token)
 
 
 @lru_cache(maxsize=16)
-def _sincos(rows: int, columns: int, dim: int, temperature: float) -> np.ndarray:
-    quarter = dim // 4
-    frequency = temperature ** (-np.arange(quarter) / quarter)
-    parts = []
-    for index in np.meshgrid(np.arange(columns), np.arange(rows)):
-        angle = index.reshape(-1, 1) * frequency
-        parts += [np.sin(angle), np.cos(angle)]
-    return np.concatenate(parts, 1).astype(np.float32)
-
-
-def position_code(rows: int, columns: int, dim: int, temperature: float) -> Tensor:
+def position_code(rows: int, columns: int, dim: int, temperature: float) -> np.ndarray:
     """Fixed 2-D sine-cosine code (Vaswani et al., 2017, per axis; half of the channels each for x and y).
 
-    Args:
-        rows: of the grid.
-        columns: of the grid.
-        dim: channels, a multiple of 4.
-        temperature: longest over shortest wavelength.
-
     Returns:
-        (rows * columns, dim) float32, row by row.
+        (rows, columns, dim) float32; `dim` is a multiple of 4, `temperature` longest over shortest wavelength.
     """
-    return torch.from_numpy(_sincos(rows, columns, dim, temperature))
+    frequency = temperature ** (-np.arange(dim // 4) / (dim // 4))
+    angles = [index[..., None] * frequency for index in np.meshgrid(np.arange(columns), np.arange(rows))]
+    parts = [function(angle) for angle in angles for function in (np.sin, np.cos)]
+    return np.concatenate(parts, -1).astype(np.float32)
 
 
 def tap_blocks(depth: int) -> list[int]:
@@ -57,88 +96,84 @@ def tap_blocks(depth: int) -> list[int]:
     return [depth * k // 4 - 1 for k in (1, 2, 3, 4)]
 
 
-def damp(last_layers: Iterable[nn.Linear], depth: int) -> None:
-    """Scale down layers that end residual branches, two in each block, so that depth does not grow the signal."""
-    for last in last_layers:
-        last.weight.data.mul_((2 * depth) ** -0.5)
+class MixerBlock(Started):
+    """Norm and mixer, with `local` beside it if there is one; norm and MLP; on a grid (B, rows, columns, dim)."""
 
-
-def start_steps(*layers: nn.Linear) -> None:
-    """Give `layers` (rank to channels, before a softplus) the same initial steps, log-uniform in STEP_RANGE.
-
-    Random numbers come from torch's current generator.
-    """
-    low, high = (math.log(bound) for bound in STEP_RANGE)
-    with torch.no_grad():
-        step = torch.exp(low + (high - low) * torch.rand_like(layers[0].bias))
-        for layer in layers:
-            layer.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
-            bound = layer.in_features**-0.5
-            nn.init.uniform_(layer.weight, -bound, bound)
-
-
-class TokenBlock(nn.Module):
-    """A residual block of an encoder; tokens to tokens of the same shape."""
+    def __init__(self, dim: int, mixer: nn.Module, local: nn.Module | None = None) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.mixer, self.local = mixer, local
+        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
 
     def start(self, depth: int) -> None:
-        """Set what `init_weights` does not know of, in one of `depth` blocks; may draw random numbers."""
-        raise NotImplementedError
+        """Damp the second branch; mixer and `local` damp the first."""
+        damp(self.fc2, 2 * depth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, rows, columns, dim) to the same."""
+        normal = self.norm1(x)
+        x = x + self.mixer(normal)
+        if self.local is not None:
+            x = x + self.local(normal)
+        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
 
 
 class Encoder(nn.Module):
     """Pixels (B, bands, H, W), filled where hidden, to four taps and a summary.
 
-    Args:
-        width: channels of a token.
-        depth: number of blocks, a multiple of 4.
-        patches: from pixels and what is hidden to tokens (B, rows, columns, width).
-        block: makes a block, given its number from 0.
-        cls: whether blocks take a row of tokens with a CLS token before it, and not the grid.
-        temperature: of the place code; None adds none.
-        code_side: side of the grid whose place code is kept among the parameters, untrained; 0 keeps none.
-        stem: what pixels go through before the patches.
-        latent: numbers of the summary, by a linear map of the CLS token; 0 takes the token itself.
+    Pixels go through `stem`, if there is one, and `patches`, which takes them and what is hidden to tokens
+    (B, rows, columns, width); further channels than `bands` are left out. `width` and the number of `blocks`, which
+    an iterator makes after the CLS token, are multiples of 4. With `cls` blocks take a row of tokens with a CLS token
+    before it, else the grid. The place code has a `temperature`, 0 adds none; that of a grid of side `code_side` is
+    kept among the parameters, untrained, 0 keeps none. The summary is `latent` numbers by a linear map of the CLS
+    token, or at 0 that token itself.
+
+    Raises:
+        GeoladderError: width or number of blocks is no multiple of 4.
     """
 
     def __init__(
         self,
+        bands: int,
         width: int,
-        depth: int,
+        blocks: Iterable[nn.Module],
         patches: nn.Module,
-        block: Callable[[int], TokenBlock],
         cls: bool = False,
-        temperature: float | None = None,
+        temperature: float = 0,
         code_side: int = 0,
         stem: nn.Module | None = None,
         latent: int = 0,
     ) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.bands, self.temperature = bands, temperature
         self.stem = stem or nn.Identity()
         self.patches = patches
         self.cls = nn.Parameter(0.02 * torch.randn(width)) if cls else None
         self.position: nn.Parameter | None = None
-        if code_side and temperature:
-            place = position_code(code_side, code_side, width, temperature)
+        if code_side:
+            place = torch.from_numpy(position_code(code_side, code_side, width, temperature)).flatten(0, 1)
             # The first row belongs to the CLS token.
             self.position = nn.Parameter(functional.pad(place, (0, 0, 1, 0)), requires_grad=False)
-        blocks = [block(number) for number in range(depth)]
         self.blocks = nn.ModuleList(blocks)
+        depth = len(self.blocks)
+        if width % 4 or depth % 4 or not depth:
+            raise GeoladderError(
+                f"token models need a width and a depth that are multiples of 4; got width {width}, depth {depth}"
+            )
         self.norm = nn.LayerNorm(width)
         self.to_latent = nn.Linear(width, latent) if latent else nn.Identity()
-        self.apply(init_weights)
-        for started in blocks:
-            started.start(depth)
+        start(self, depth)
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Taps (B, width, rows, columns), the last one normalised, and the summary (B, width or latent)."""
-        grid = self.patches(self.stem(pixels), hidden)
-        batch, rows, columns, width = grid.shape
+        grid = self.patches(self.stem(pixels[:, : self.bands]), hidden)
         if self.temperature:
-            grid = grid + self._place(rows, columns, width).to(grid).view(rows, columns, width)
+            grid = grid + self._place(*grid.shape[1:]).to(grid)
         x = grid
         if self.cls is not None:
-            x = torch.cat([self.cls.to(grid.dtype).expand(batch, 1, width), grid.flatten(1, 2)], 1)
+            cls = self.cls.to(grid.dtype).expand(len(grid), 1, -1)
+            x = torch.cat([cls, grid.flatten(1, 2)], 1)
         taps, depth = [], len(self.blocks)
         for number, block in enumerate(self.blocks):
             x = block(x)
@@ -151,51 +186,5 @@ class Encoder(nn.Module):
 
     def _place(self, rows: int, columns: int, width: int) -> Tensor:
         if self.position is not None and len(self.position) == rows * columns + 1 and rows == columns:
-            return self.position[1:]
-        return position_code(rows, columns, width, self.temperature or 1)
-
-
-class TokenUPerNet(nn.Module):
-    """A token encoder and a UPerNet: the `Backbone` that the classes of the families fill.
-
-    Args:
-        encoder: of the family.
-        decoder: either layout.
-        patch: side of a patch in pixels.
-        summary_dim: numbers of the summary.
-        bands: of the image.
-    """
-
-    fill: Fill = "mean"
-
-    def __init__(
-        self, encoder: Encoder, decoder: UPerNet | PaperUPerNet, patch: int, summary_dim: int, bands: int
-    ) -> None:
-        super().__init__()
-        self.bands, self.stride = bands, patch * GRID_MULTIPLE
-        self.dense_channels, self.summary_dim = decoder.channels, summary_dim
-        self.encoder, self.decoder = encoder, decoder
-        channels_last(self)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 2 patches."""
-        check_input(x, self.bands, self.stride)
-        pixels = torch.cat(hide(x, mask, self.fill), 1).contiguous(memory_format=torch.channels_last)
-        taps, summary = self.encoder(pixels[:, : self.bands], mask)
-        return Features(self.decoder(taps, pixels), summary)
-
-
-def check_tokens(name: str, requirements: dict[str, bool], **arguments: int) -> None:
-    """Refuse arguments of a token model that do not fit together.
-
-    Args:
-        name: of the model, with its article.
-        requirements: what it needs, in words, and whether that is met.
-        arguments: named in the message.
-
-    Raises:
-        GeoladderError: a requirement is not met.
-    """
-    if not all(requirements.values()):
-        got = ", ".join(f"{key} {value}" for key, value in arguments.items())
-        raise GeoladderError(f"{name} needs {', '.join(requirements)}; got {got}")
+            return self.position[1:].view(rows, columns, width)
+        return torch.from_numpy(position_code(rows, columns, width, self.temperature))

@@ -8,12 +8,11 @@ mask is one more input channel. Norms are over channels and place (GroupNorm), w
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Features, Fill, channels_last, check_input, hide, init_weights
+from geoladder.models.backbone import Backbone, init_weights
 
 LEVELS = 3
 GROUP = 8
@@ -35,8 +34,8 @@ class ConvBlock(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
-    """Pixels with mask (B, bands + 1, H, W) to the maps of the levels, finest first, and a summary (B, 4 width)."""
+class _Encoder(nn.Module):
+    """Pixels with mask to maps (B, C, H / 2**level, W / 2**level) of levels 1, 2, 3, and a summary (B, 4 width)."""
 
     def __init__(self, bands: int, channels: list[int], depths: list[int]) -> None:
         super().__init__()
@@ -48,8 +47,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(channels[-1])
         self.summary = nn.Linear(channels[-1], channels[-1])
 
-    def forward(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps (B, C, H / 2**level, W / 2**level) for levels 1, 2, 3, and the summary of the last one's mean."""
+    def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
         levels = [self.blocks[0](self.stem(pixels))]
         for down, block in zip(self.downs, self.blocks[1:], strict=True):
             levels.append(block(down(levels[-1])))
@@ -57,8 +55,8 @@ class Encoder(nn.Module):
         return levels, summary
 
 
-class Decoder(nn.Module):
-    """Maps of the levels and the pixels to dense features (B, dense, H, W)."""
+class _Decoder(nn.Module):
+    """Maps, from the coarsest level up, with added skips, and the pixels to dense features (B, dense, H, W)."""
 
     def __init__(self, bands: int, channels: list[int], dense: int) -> None:
         super().__init__()
@@ -70,7 +68,6 @@ class Decoder(nn.Module):
         self.fuse = ConvBlock(dense, 1)
 
     def forward(self, levels: list[Tensor], pixels: Tensor) -> Tensor:
-        """From the coarsest level up; skips are added."""
         h = levels[-1]
         for level in reversed(range(LEVELS - 1)):
             finer = functional.interpolate(
@@ -81,37 +78,17 @@ class Decoder(nn.Module):
         return functional.gelu(self.fuse(self.to_pixels(functional.gelu(self.norm(h))) + detail))
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """U-Net with `width`, 2 `width` and 4 `width` channels at 1/2, 1/4 and 1/8 resolution.
 
-    Args:
-        width: channels of the first level.
-        depths: 3x3 convolutions in the encoder's three blocks; the decoder has one per level.
-        dense: channels of the dense features.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: not one depth per level.
+    The encoder's three blocks have `depths` 3x3 convolutions, the decoder's one each; `dense` features leave it.
     """
 
-    stride = 2**LEVELS
-    fill: Fill = "mean"
-
     def __init__(self, width: int, depths: list[int], dense: int, bands: int = 10) -> None:
-        super().__init__()
         if len(depths) != LEVELS:
             raise GeoladderError(f"a U-Net has {LEVELS} levels and needs as many depths; got {depths}")
-        self.bands = bands
-        self.dense_channels, self.summary_dim = dense, 4 * width
         channels = [width * 2**level for level in range(LEVELS)]
-        self.encoder = Encoder(bands, channels, depths)
-        self.decoder = Decoder(bands, channels, dense)
-        self.apply(init_weights)
-        channels_last(self)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H and W multiples of 8."""
-        check_input(x, self.bands, self.stride)
-        pixels = torch.cat(hide(x, mask, self.fill), 1).contiguous(memory_format=torch.channels_last)
-        levels, summary = self.encoder(pixels)
-        return Features(self.decoder(levels, pixels), summary)
+        encoder, decoder = _Encoder(bands, channels, depths), _Decoder(bands, channels, dense)
+        encoder.apply(init_weights)
+        decoder.apply(init_weights)
+        super().__init__(encoder, decoder, bands, 2**LEVELS, dense, 4 * width)

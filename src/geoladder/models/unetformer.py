@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geoladder.models.resnet import group_norm
+from geoladder.models.resnet import conv_norm, group_norm
+from geoladder.models.upernet import resize
 
 WINDOW = 8
 MLP_RATIO = 4
@@ -18,33 +19,17 @@ HEADS = 8
 SQUEEZE = 16
 
 
-class ConvNorm(nn.Sequential):
-    """Convolution without bias and norm; (B, inputs, H, W) to (B, outputs, H, W)."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), group_norm(outputs)
-        )
-
-
-class SeparableConv(nn.Sequential):
+def _separable(channels: int, kernel: int) -> nn.Sequential:
     """Depthwise convolution, norm, pointwise convolution; with an even kernel one row and column less."""
-
-    def __init__(self, channels: int, kernel: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels, channels, kernel, padding=(kernel - 1) // 2, groups=channels, bias=False),
-            group_norm(channels),
-            nn.Conv2d(channels, channels, 1, bias=False),
-        )
+    padding = (kernel - 1) // 2
+    depthwise = nn.Conv2d(channels, channels, kernel, padding=padding, groups=channels, bias=False)
+    return nn.Sequential(depthwise, group_norm(channels), nn.Conv2d(channels, channels, 1, bias=False))
 
 
 class GlobalLocalAttention(nn.Module):
     """Attention in windows of WINDOW x WINDOW, spread across them by strip means, plus convolutions of `local`.
 
-    Args:
-        dim: channels; a multiple of `heads`.
-        local_dim: channels of the map that the convolutions read.
-        heads: of attention.
+    `dim` channels, a multiple of `heads`; the convolutions read a map of `local_dim`.
     """
 
     index: Tensor
@@ -53,8 +38,8 @@ class GlobalLocalAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=False)
-        self.local3, self.local1 = ConvNorm(local_dim, dim, 3), ConvNorm(local_dim, dim, 1)
-        self.proj = SeparableConv(dim, WINDOW)
+        self.local3, self.local1 = conv_norm(local_dim, dim, 3), conv_norm(local_dim, dim, 1)
+        self.proj = _separable(dim, WINDOW)
         self.bias_table = nn.Parameter(0.02 * torch.randn((2 * WINDOW - 1) ** 2, heads))
         self.register_buffer("index", _relative_index(), persistent=False)
 
@@ -71,9 +56,8 @@ class GlobalLocalAttention(nn.Module):
         batch, dim, height, width = x.shape
         rows, columns = height // WINDOW, width // WINDOW
         windows = self.qkv(x).view(batch, 3, self.heads, dim // self.heads, rows, WINDOW, columns, WINDOW)
-        windows = windows.permute(
-            1, 0, 4, 6, 2, 5, 7, 3
-        )  # 3, B, rows, columns, heads, window, window, channels
+        # To 3, B, rows, columns, heads, window, window, channels.
+        windows = windows.permute(1, 0, 4, 6, 2, 5, 7, 3)
         q, k, v = windows.reshape(3, -1, self.heads, WINDOW**2, dim // self.heads)
         bias = self.bias_table[self.index].permute(2, 0, 1)
         y = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q))
@@ -113,38 +97,36 @@ def _strip_means(x: Tensor) -> Tensor:
     return down + across
 
 
-class WeightedSkip(nn.Module):
-    """Twice the side, plus the skip, by learned shares."""
+class _WeightedSkip(nn.Module):
+    """(B, channels, H, W) at twice the side, plus the skip (B, skip_dim, 2 H, 2 W), by learned shares."""
 
     def __init__(self, skip_dim: int, channels: int) -> None:
         super().__init__()
         self.pre = nn.Conv2d(skip_dim, channels, 1, bias=False)
         self.shares = nn.Parameter(torch.ones(2))
-        self.post = ConvNorm(channels, channels, 3)
+        self.post = conv_norm(channels, channels, 3)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """(B, channels, H, W) and (B, skip_dim, 2 H, 2 W) to (B, channels, 2 H, 2 W)."""
         x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         positive = functional.relu(self.shares)
         shares = positive / (positive.sum() + 1e-8)
         return functional.relu(self.post(shares[0] * self.pre(skip) + shares[1] * x))
 
 
-class Refinement(nn.Module):
-    """The last skip, gated by place and by channel."""
+class _Refinement(nn.Module):
+    """As `_WeightedSkip`, gated by place and by channel: the last skip."""
 
     def __init__(self, skip_dim: int, channels: int) -> None:
         super().__init__()
-        self.fuse = WeightedSkip(skip_dim, channels)
+        self.fuse = _WeightedSkip(skip_dim, channels)
         squeezed = max(1, channels // SQUEEZE)
         self.place = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.down = nn.Conv2d(channels, squeezed, 1, bias=False)
         self.up = nn.Conv2d(squeezed, channels, 1, bias=False)
-        self.shortcut = ConvNorm(channels, channels, 1)
-        self.proj = SeparableConv(channels, 3)
+        self.shortcut = conv_norm(channels, channels, 1)
+        self.proj = _separable(channels, 3)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """As `WeightedSkip`."""
         x = self.fuse(x, skip)
         by_channel = torch.sigmoid(self.up(functional.relu(self.down(x.mean((2, 3), keepdim=True)))))
         gated = x * torch.sigmoid(self.place(x)) + x * by_channel
@@ -152,24 +134,19 @@ class Refinement(nn.Module):
 
 
 class UNetFormerDecoder(nn.Module):
-    """Four maps (B, dims[i], H / 2**i, W / 2**i) to features (B, channels, H, W).
-
-    Args:
-        dims: channels of the maps, finest first.
-        channels: of the decoder, a multiple of 8.
-    """
+    """Four maps, each of half the resolution of the one before, to features of `channels`, a multiple of 8."""
 
     def __init__(self, dims: list[int], channels: int) -> None:
         super().__init__()
-        self.pre = ConvNorm(dims[3], channels, 1)
+        self.pre = conv_norm(dims[3], channels, 1)
         self.blocks = nn.ModuleList(GlobalLocalBlock(channels, channels, HEADS) for _ in range(3))
-        self.skips = nn.ModuleList([WeightedSkip(dims[2], channels), WeightedSkip(dims[1], channels)])
-        self.refine = Refinement(dims[0], channels)
-        self.last = ConvNorm(channels, channels, 3)
+        self.skips = nn.ModuleList([_WeightedSkip(dims[2], channels), _WeightedSkip(dims[1], channels)])
+        self.refine = _Refinement(dims[0], channels)
+        self.last = conv_norm(channels, channels, 3)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """From the coarsest map up."""
+    def forward(self, maps: list[Tensor], pixels: Tensor) -> Tensor:
+        """From the coarsest map up, and to the size of `pixels` (B, any, H, W)."""
         x = self.blocks[0](self.pre(maps[3]))
         for block, skip, level in zip(self.blocks[1:], self.skips, (2, 1), strict=True):
             x = block(skip(x, maps[level]))
-        return functional.relu(self.last(self.refine(x, maps[0])))
+        return resize(functional.relu(self.last(self.refine(x, maps[0]))), pixels.shape[2:])

@@ -16,7 +16,7 @@ between 1 and 32 GPUs, and results must not. The layouts:
   Mamba2D to the 41 M parameters and 4.6 GFLOPs of the paper, which does not describe its decoder
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -37,42 +37,36 @@ PAPER_POOLS = (1, 2, 3, 6)
 PAPER_CHANNELS = 256
 
 
-class ConvNorm(nn.Sequential):
+def conv_norm(inputs: int, outputs: int, kernel: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
     """Convolution without bias, GroupNorm, activation; (B, inputs, H, W) to (B, outputs, H, W)."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, activation: type[nn.Module] = nn.GELU) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-        super().__init__(conv, nn.GroupNorm(max(1, outputs // GROUP), outputs), activation())
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(max(1, outputs // GROUP), outputs), activation())
 
 
 class Pyramid(nn.Module):
     """What the layouts share: laterals, pooling of the coarsest map, sums from the coarsest level to the finest.
 
-    Args:
-        laterals: of the levels but the coarsest, finest first; to `channels` channels each.
-        pools: of the coarsest map, one for each of `bins`; to `channels` channels each.
-        bins: per side.
-        bottleneck: of the coarsest map and its pools, concatenated, to `channels` channels.
-        channels: of the pyramid and of the dense features.
-        activation: after the norms of the smoothing convolutions.
-        scales: of the encoder's maps before the laterals, where a layout has any.
+    Encoder maps go through `scales`, where a layout has any, and all but the coarsest, finest first, through
+    `laterals` to `channels` channels each. So does the coarsest, of `coarsest` channels, through `pools`, by bins per
+    side, and a convolution of side `kernel` that joins it and its pools. Norms are followed by `activation`.
     """
 
     def __init__(
         self,
         laterals: Sequence[nn.Module],
-        pools: Sequence[nn.Module],
-        bins: tuple[int, ...],
-        bottleneck: nn.Module,
+        pools: Mapping[int, nn.Module],
+        coarsest: int,
         channels: int,
+        kernel: int,
         activation: type[nn.Module] = nn.GELU,
         scales: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(scales)
-        self.channels, self.bins = channels, bins
-        self.laterals, self.pools, self.bottleneck = nn.ModuleList(laterals), nn.ModuleList(pools), bottleneck
-        self.smooth = nn.ModuleList(ConvNorm(channels, channels, 3, activation) for _ in range(3))
+        self.bins = list(pools)
+        self.scales, self.laterals = nn.ModuleList(scales), nn.ModuleList(laterals)
+        self.pools = nn.ModuleList(pools.values())
+        self.bottleneck = conv_norm(coarsest + len(pools) * channels, channels, kernel, activation)
+        self.smooth = nn.ModuleList(conv_norm(channels, channels, 3, activation) for _ in range(3))
 
     def pool(self, coarsest: Tensor, mode: str = "bilinear") -> Tensor:
         """The coarsest map and its pools, as a level (B, channels, rows, columns)."""
@@ -81,8 +75,7 @@ class Pyramid(nn.Module):
             resize(conv(functional.adaptive_avg_pool2d(coarsest, bins)), size, mode)
             for bins, conv in zip(self.bins, self.pools, strict=True)
         ]
-        top: Tensor = self.bottleneck(torch.cat([coarsest, *pooled], 1))
-        return top
+        return self.bottleneck(torch.cat([coarsest, *pooled], 1))
 
     def levels(self, maps: list[Tensor], top: Tensor) -> list[Tensor]:
         """Levels (B, channels, rows, columns), each with what is above it, finest first; `top` is the last."""
@@ -94,27 +87,13 @@ class Pyramid(nn.Module):
 
 
 class UPerNet(Pyramid):
-    """Four token maps (B, dim, rows, columns) and the pixels to dense features, lightly.
-
-    Args:
-        dim: channels of the token maps.
-        channels: of the pyramid and of the output.
-        patch: side of a token in pixels; even.
-        bands: of the image.
-    """
+    """Four token maps (B, dim, rows, columns), of `patch` pixels a token, and the pixels to dense features."""
 
     def __init__(self, dim: int, channels: int, patch: int, bands: int) -> None:
-        super().__init__(
-            [
-                nn.ConvTranspose2d(dim, channels, 2, stride=2),
-                ConvNorm(dim, channels, 1),
-                ConvNorm(dim, channels, 1),
-            ],
-            [nn.Conv2d(dim, channels, 1) for _ in POOLS],
-            POOLS,
-            ConvNorm(dim + len(POOLS) * channels, channels, 1),
-            channels,
-        )
+        finest = nn.ConvTranspose2d(dim, channels, 2, stride=2)
+        laterals = [finest, conv_norm(dim, channels, 1), conv_norm(dim, channels, 1)]
+        pools = {bins: nn.Conv2d(dim, channels, 1) for bins in POOLS}
+        super().__init__(laterals, pools, dim, channels, kernel=1)
         self.fuse_finest = nn.Conv2d(channels, channels, 1, bias=False)
         self.fuse_coarser = nn.Conv2d(3 * channels, channels, 1, bias=False)
         self.fuse_norm = nn.GroupNorm(max(1, channels // GROUP), channels)
@@ -133,43 +112,28 @@ class UPerNet(Pyramid):
         return functional.gelu(self.to_pixels(fused) + self.pixels(pixels))
 
 
-class Doubling(nn.Sequential):
+def _doubling(dim: int, steps: int) -> nn.Sequential:
     """Twice the side at half the channels, once for each of `steps`."""
-
-    def __init__(self, dim: int, steps: int) -> None:
-        layers: list[nn.Module] = []
-        for wide, narrow in pairwise(dim // 2**step for step in range(steps + 1)):
-            groups = narrow // GROUP if narrow % GROUP == 0 else 1
-            conv = nn.ConvTranspose2d(wide, narrow, 2, stride=2, bias=False)
-            layers += [conv, nn.GroupNorm(groups, narrow), nn.ReLU()]
-        super().__init__(*layers)
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(dim // 2**step for step in range(steps + 1)):
+        groups = narrow // GROUP if narrow % GROUP == 0 else 1
+        conv = nn.ConvTranspose2d(wide, narrow, 2, stride=2, bias=False)
+        layers += [conv, nn.GroupNorm(groups, narrow), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 class PaperUPerNet(Pyramid):
-    """Four token maps (B, dim, rows, columns) to dense features of 256 channels, as large as the paper's.
-
-    Args:
-        dim: channels of the token maps, a multiple of 4.
-
-    Raises:
-        GeoladderError: `dim` is not a multiple of 4.
-    """
+    """Four token maps (B, dim, rows, columns) to 256 dense features; GeoladderError unless 4 divides `dim`."""
 
     def __init__(self, dim: int) -> None:
         if dim % 4:
             raise GeoladderError(f"the paper's UPerNet needs tokens of a multiple of 4 channels; got {dim}")
         channels, relu = PAPER_CHANNELS, nn.ReLU
-        scales = [Doubling(dim, 2), Doubling(dim, 1), nn.Identity(), nn.MaxPool2d(2)]
-        super().__init__(
-            [ConvNorm(fine, channels, 1, relu) for fine in (dim // 4, dim // 2, dim)],
-            [ConvNorm(dim, channels, 1, relu) for _ in PAPER_POOLS],
-            PAPER_POOLS,
-            ConvNorm(dim + len(PAPER_POOLS) * channels, channels, 3, relu),
-            channels,
-            relu,
-            scales,
-        )
-        self.fuse = ConvNorm(4 * channels, channels, 3, relu)
+        scales = [_doubling(dim, 2), _doubling(dim, 1), nn.Identity(), nn.MaxPool2d(2)]
+        laterals = [conv_norm(fine, channels, 1, relu) for fine in (dim // 4, dim // 2, dim)]
+        pools = {bins: conv_norm(dim, channels, 1, relu) for bins in PAPER_POOLS}
+        super().__init__(laterals, pools, dim, channels, 3, relu, scales)
+        self.fuse = conv_norm(4 * channels, channels, 3, relu)
         self.apply(init_weights)
 
     def forward(self, taps: list[Tensor], pixels: Tensor) -> Tensor:
@@ -183,21 +147,12 @@ class PaperUPerNet(Pyramid):
 
 
 class LightUPerNet(Pyramid):
-    """Four maps, each of half the resolution of the one before, to dense features of full resolution.
-
-    Args:
-        dims: channels of the maps, finest first.
-        channels: of the pyramid and of the output; a multiple of GROUP.
-    """
+    """Maps of `dims` channels, each of half the resolution of the one before, to a multiple of 8 dense features."""
 
     def __init__(self, dims: list[int], channels: int) -> None:
-        super().__init__(
-            [ConvNorm(dim, channels, 1) for dim in dims[:-1]],
-            [ConvNorm(dims[-1], channels, 1) for _ in PAPER_POOLS],
-            PAPER_POOLS,
-            ConvNorm(dims[-1] + len(PAPER_POOLS) * channels, channels, 3),
-            channels,
-        )
+        laterals = [conv_norm(dim, channels, 1) for dim in dims[:-1]]
+        pools = {bins: conv_norm(dims[-1], channels, 1) for bins in PAPER_POOLS}
+        super().__init__(laterals, pools, dims[-1], channels, kernel=3)
         self.fuse = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in dims)
         self.fuse_norm = nn.GroupNorm(channels // GROUP, channels)
         self.apply(init_weights)

@@ -10,11 +10,11 @@ authors': taps are equally spaced, and a learned token stands for wholly hidden 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geoladder.models.backbone import Features, check_side
+from geoladder.errors import GeoladderError
+from geoladder.models.backbone import Backbone, Started, damp
 from geoladder.models.geoaware_unet import ConvBlock
-from geoladder.models.patches import PatchEmbedding, PlainPatches
-from geoladder.models.tokens import Encoder, TokenBlock, TokenUPerNet, check_tokens, damp
-from geoladder.models.upernet import GRID_MULTIPLE, PaperUPerNet, UPerNet
+from geoladder.models.tokens import MLP_RATIO, Encoder, PatchEmbedding, PlainPatches
+from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet
 
 TEMPERATURE = 10.0
 """Longest over shortest wavelength of the place code: from 6 to 60 tokens, which suits grids of 8 to 60 a side. With
@@ -24,21 +24,30 @@ PAPER_TEMPERATURE = 10_000.0
 """Of the paper's place code."""
 
 
-class Block(TokenBlock):
-    """Pre-norm attention and MLP (Dosovitskiy et al., 2021); tokens (B, T, dim) to the same."""
+class Block(Started):
+    """Pre-norm attention and MLP (Dosovitskiy et al., 2021); tokens (B, T, dim) to the same.
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: int) -> None:
+    Raises:
+        GeoladderError: `dim` is no multiple of `heads`.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        if dim % heads:
+            raise GeoladderError(
+                f"attention needs a width that is a multiple of its heads; got width {dim}, heads {heads}"
+            )
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.fc1 = nn.Linear(dim, mlp_ratio * dim)
-        self.fc2 = nn.Linear(mlp_ratio * dim, dim)
+        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
 
     def start(self, depth: int) -> None:
         """Damp both branches."""
-        damp([self.proj, self.fc2], depth)
+        damp(self.proj, 2 * depth)
+        damp(self.fc2, 2 * depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, T, dim) to (B, T, dim)."""
@@ -50,67 +59,29 @@ class Block(TokenBlock):
         return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
 
 
-class ViTUPerNet(TokenUPerNet):
+class ViTUPerNet(Backbone):
     """ViT encoder and UPerNet decoder.
 
-    Args:
-        width: of a token; a multiple of 4 and of `heads`.
-        depth: blocks; a multiple of 4.
-        heads: of attention.
-        patch: side of a patch in pixels; even.
-        decoder: channels of the UPerNet and of the dense features.
-        stem: channels before the patch embedding.
-        mlp_ratio: hidden units of the MLP per token channel.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    `width` channels of a token are a multiple of 4 and of `heads`, `depth` blocks one of 4; `patch` is its side in
+    pixels, even. The patch embedding has a stem of `stem` channels, UPerNet and dense features have `decoder`.
     """
 
     def __init__(
-        self,
-        width: int,
-        depth: int,
-        heads: int,
-        patch: int,
-        decoder: int,
-        stem: int,
-        mlp_ratio: int = 4,
-        bands: int = 10,
+        self, width: int, depth: int, heads: int, patch: int, decoder: int, stem: int, bands: int = 10
     ) -> None:
-        requirements = {
-            "a width that is a multiple of 4 and of its heads": width % 4 == 0 and width % heads == 0,
-            "a depth that is a multiple of 4": depth % 4 == 0,
-            "an even patch": patch % 2 == 0,
-        }
-        check_tokens("a ViT-UPerNet", requirements, width=width, heads=heads, depth=depth, patch=patch)
-        encoder = Encoder(
-            width,
-            depth,
-            PatchEmbedding(bands, width, patch, stem),
-            lambda _number: Block(width, heads, mlp_ratio),
-            cls=True,
-            temperature=TEMPERATURE,
-        )
-        super().__init__(encoder, UPerNet(width, decoder, patch, bands), patch, width, bands)
+        blocks = (Block(width, heads) for _ in range(depth))
+        patches = PatchEmbedding(bands, width, patch, stem)
+        encoder = Encoder(bands, width, blocks, patches, cls=True, temperature=TEMPERATURE)
+        upernet = UPerNet(width, decoder, patch, bands)
+        super().__init__(encoder, upernet, bands, GRID_MULTIPLE * patch, decoder, width)
 
 
-class PaperViTUPerNet(TokenUPerNet):
-    """ViT encoder and the paper's UPerNet.
+class PaperViTUPerNet(Backbone):
+    """ViT encoder and the paper's UPerNet; arguments as those of `ViTUPerNet`.
 
-    Args:
-        width: of a token; a multiple of 4 and of `heads`.
-        depth: blocks; a multiple of 4.
-        heads: of attention.
-        patch: side of a patch in pixels.
-        latent: numbers of the summary; 0 takes the CLS token itself.
-        stem_px: side of the images that a convolutional stem before the patches is for; 0 leaves it out, and the
-            model takes any size.
-        code_px: side of the images whose place code is kept among the parameters; 0 keeps none.
-        bands: of the image.
-
-    Raises:
-        GeoladderError: the arguments do not fit together.
+    The summary has `latent` numbers; 0 takes the CLS token itself. A convolutional stem before the patches is for
+    images of `stem_px` a side; 0 leaves it out, and the model takes any size. The place code of images of `code_px` a
+    side is kept among the parameters; 0 keeps none.
     """
 
     def __init__(
@@ -124,37 +95,23 @@ class PaperViTUPerNet(TokenUPerNet):
         code_px: int = 0,
         bands: int = 10,
     ) -> None:
-        requirements = {
-            "a width that is a multiple of 4 and of its heads": width % 4 == 0 and width % heads == 0,
-            "a depth that is a multiple of 4": depth % 4 == 0,
-            "a stem_px that is a multiple of two patches": stem_px % (GRID_MULTIPLE * patch) == 0,
-            "a code_px that is a multiple of a patch": code_px % patch == 0,
-        }
-        check_tokens(
-            "a ViT-UPerNet of the paper", requirements,
-            width=width, heads=heads, depth=depth, patch=patch, stem_px=stem_px, code_px=code_px,
-        )  # fmt: skip
-        stem = ConvBlock(bands, bands, stem_px) if stem_px else None
+        stride_px = GRID_MULTIPLE * patch
+        if stem_px % stride_px or code_px % patch:
+            raise GeoladderError(
+                "the paper's ViT needs a stem_px that is a multiple of two patches and a code_px that is a multiple "
+                f"of one; got stem_px {stem_px}, code_px {code_px}, patch {patch}"
+            )
         encoder = Encoder(
+            bands,
             width,
-            depth,
-            PlainPatches(bands, width, patch),
-            lambda _number: Block(width, heads, mlp_ratio=4),
+            (Block(width, heads) for _ in range(depth)),
+            stem=ConvBlock(bands, bands, stem_px) if stem_px else None,
+            patches=PlainPatches(bands, width, patch),
             cls=True,
             temperature=PAPER_TEMPERATURE,
             code_side=code_px // patch,
-            stem=stem,
             latent=latent,
         )
-        super().__init__(encoder, PaperUPerNet(width), patch, latent or width, bands)
-        self.stem_px = stem_px
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Features of an image; see geoladder.models.backbone.Backbone. H = W = stem_px, or any of 2 patches."""
-        if self.stem_px:
-            only = f"it takes images of {self.stem_px} x {self.stem_px} pixels only"
-            advice = f". Rungs without a stem take any multiple of {self.stride}"
-            check_side(
-                x, self.stem_px, f"this ViT's stem has norms with a weight per pixel, so {only}", advice
-            )
-        return super().forward(x, mask)
+        why = f"its stem has norms with a weight per pixel (rungs without a stem take any multiple of {stride_px})"
+        upernet = PaperUPerNet(width)
+        super().__init__(encoder, upernet, bands, stride_px, PAPER_CHANNELS, latent or width, stem_px, why)

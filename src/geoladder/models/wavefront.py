@@ -9,11 +9,10 @@ input-dependent step and decay rates, and the two are averaged over the neighbou
     y[i,j] = C[i,j] . h[i,j] + D u[i,j]
 
 The average is the authors' and keeps the state bounded: paths to a cell double with every anti-diagonal, and without
-the half so would a state that decays slowly. On `meta` the scan is one operator without a kernel, whose FLOPs are
-counted by a formula, as are those of the other scans: no counter looks into the elementwise work of the torch form.
+the half so would a state that decays slowly. On `meta` the scan is one operator without a kernel, and tells how many
+FLOPs to count, as formulas do for the other scans: no counter looks into the elementwise work of the torch form.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -21,11 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
-from geoladder.errors import GeoladderError
+from geoladder.models.backends import check_shapes
 
-INPUTS = "Tensor u, Tensor top, Tensor left, Tensor a_top, Tensor a_left, Tensor b, Tensor c, Tensor skip"
-torch.library.define("geoladder::wavefront_scan", f"({INPUTS}) -> Tensor")
-torch.library.define("geoladder::wavefront_scan_backward", f"({INPUTS}, Tensor gy) -> Tensor[]")
+torch.library.define("geoladder::wavefront_scan", "(Tensor u, int flops) -> Tensor")
 
 
 def wavefront_scan(
@@ -40,47 +37,26 @@ def wavefront_scan(
 ) -> Tensor:
     """Scan a grid from its first row and column to its last; see the module for the recurrence.
 
-    Any device, any strides, any H and W from 1. Half precision is computed in float32, and returned as given.
+    Any device, any strides, any H and W from 1. Half precision is computed in float32; y is as u in shape and dtype.
 
-    Args:
-        u: (B, D, H, W) inputs.
-        delta_top: (B, D, H, W) step sizes from the cell above, positive (after softplus); not the first row's.
-        delta_left: (B, D, H, W) step sizes from the cell to the left; of the first column only the corner's counts.
-        A_top: (D, N) decay rates from above, negative.
-        A_left: (D, N) decay rates from the left, negative.
-        B: (B, N, H, W) input weights, by cell, of both directions.
-        C: (B, N, H, W) output weights, by cell.
-        D: (D,) skip weights.
-
-    Returns:
-        y (B, D, H, W) in the dtype of `u`.
+    Inputs u and step sizes delta, positive (after softplus), are (B, D, H, W), decay rates A, negative, (D, N), input
+    weights B of both directions and output weights C by cell (B, N, H, W), skip weights D (D,). Of `delta_top` the
+    first row does not count, of `delta_left` of the first column only the corner.
 
     Raises:
         GeoladderError: shapes that do not fit.
     """
     inputs = (u, delta_top, delta_left, A_top, A_left, B, C, D)
-    _check_shapes(*inputs)
+    needs = (
+        "wavefront scan needs u, delta_top and delta_left (B, D, H, W), A_top and A_left (D, N), B and C "
+        "(B, N, H, W), D (D,) with H and W at least 1"
+    )
+    check_shapes(needs, "BDHW BDHW BDHW DN DN BNHW BNHW D", *inputs)
     if u.is_meta:
-        y: Tensor = torch.ops.geoladder.wavefront_scan(*inputs)
-        return y
+        return _Counted.apply(*inputs)
     working = torch.float64 if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         return _diagonals(*(tensor.to(working) for tensor in inputs)).to(u.dtype)
-
-
-def _check_shapes(
-    u: Tensor, top: Tensor, left: Tensor, a_top: Tensor, a_left: Tensor, b: Tensor, c: Tensor, skip: Tensor
-) -> None:
-    shapes = [tuple(tensor.shape) for tensor in (u, top, left, a_top, a_left, b, c, skip)]
-    if u.ndim == 4 and a_top.ndim == 2 and min(u.shape[2:]) >= 1:
-        (batch, channels, height, width), order = u.shape, a_top.shape[1]
-        image, rates, cell = tuple(u.shape), (channels, order), (batch, order, height, width)
-        if shapes == [image, image, image, rates, rates, cell, cell, (channels,)]:
-            return
-    raise GeoladderError(
-        "wavefront scan needs u, delta_top and delta_left (B, D, H, W), A_top and A_left (D, N), B and C "
-        f"(B, N, H, W), D (D,) with H and W at least 1; got {', '.join(map(str, shapes))}"
-    )
 
 
 def _diagonals(
@@ -88,7 +64,10 @@ def _diagonals(
 ) -> Tensor:
     """All cells of an anti-diagonal at once; both neighbours lie on the one before it."""
     height, width = u.shape[2:]
-    share_top, share_left = (_skew(share) for share in _shares(height, width, u))
+    top_share = u.new_full((height, width), 0.5)  # weight of the neighbour above
+    top_share[:, 0] = 1
+    top_share[0] = 0
+    share_top, share_left = _skew(top_share), _skew(1 - top_share)
     steps = zip(*(_skew(grid).unbind(-1) for grid in (u, top, left, b, c)), strict=True)
     h = u.new_zeros(u.shape[0], u.shape[1], a_top.shape[1], height)  # by row, of the diagonal before
     outputs = []
@@ -103,14 +82,6 @@ def _diagonals(
         )
         outputs.append((h * c_k[:, None]).sum(2))
     return _straighten(torch.stack(outputs, -1), width) + u * skip[:, None, None]
-
-
-def _shares(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (H, W) of the neighbours above and to the left."""
-    top = like.new_full((height, width), 0.5)
-    top[:, 0] = 1
-    top[0] = 0
-    return top, 1 - top
 
 
 def _skew(x: Tensor) -> Tensor:
@@ -128,36 +99,31 @@ def _straighten(x: Tensor, width: int) -> Tensor:
 
 
 @torch.library.register_fake("geoladder::wavefront_scan")
-def _(u: Tensor, *_: Tensor) -> Tensor:
+def _(u: Tensor, flops: int) -> Tensor:
     return torch.empty_like(u)
 
 
-@torch.library.register_fake("geoladder::wavefront_scan_backward")
-def _(*inputs: Tensor) -> list[Tensor]:
-    return [torch.empty_like(tensor) for tensor in inputs[:-1]]
-
-
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401
-    ctx.save_for_backward(*inputs)
-
-
-def _gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
-    return tuple(torch.ops.geoladder.wavefront_scan_backward(*ctx.saved_tensors, gy))
-
-
-torch.library.register_autograd("geoladder::wavefront_scan", _gradients, setup_context=_save)
-
-
 @register_flop_formula(torch.ops.geoladder.wavefront_scan)
-def wavefront_flops(u: Any, top: Any, left: Any, a_top: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - shapes
-    """FLOPs of a forward scan: per cell, channel and state 13; per cell and channel 6.
+def _(_u: Any, flops: int, **_: Any) -> int:  # noqa: ANN401 - shapes
+    return flops
 
-    13 is the 9 of a selective scan and the second neighbour's step times rate, exponential, product and sum.
+
+class _Counted(torch.autograd.Function):
+    """The scan as far as shapes, FLOPs and what autograd keeps go.
+
+    FLOPs are per cell, channel and state 13 forward (the 9 of a selective scan and the second neighbour's step times
+    rate, exponential, product and sum), and backward 9 to recompute a state and 21 for the gradients; per cell and
+    channel 6 and 18 more.
     """
-    return math.prod(u) * (13 * a_top[1] + 6)
 
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(*inputs)
+        u, order = inputs[0], inputs[3].shape[1]
+        return torch.ops.geoladder.wavefront_scan(u, u.numel() * (13 * order + 6))
 
-@register_flop_formula(torch.ops.geoladder.wavefront_scan_backward)
-def wavefront_backward_flops(u: Any, top: Any, left: Any, a_top: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - shapes
-    """FLOPs of the backward scan: 9 to recompute a state, 21 for the gradients, plus 18 per cell and channel."""
-    return math.prod(u) * (30 * a_top[1] + 18)
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
+        inputs, order = ctx.saved_tensors, ctx.saved_tensors[3].shape[1]
+        torch.ops.geoladder.wavefront_scan(gy, gy.numel() * (30 * order + 18))
+        return tuple(map(torch.empty_like, inputs))

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone, module
+from geoladder.models.backbone import Backbone
 from geoladder.models.build import PretrainModel, build_from
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.pretraining import Objective
@@ -112,7 +112,7 @@ def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             sizes = Objective.model_validate(card.get("objective") or {}).head_sizes
             _, own_heads = _split(PretrainModel(backbone, len(bands), head_sizes=sizes).state_dict())
             check_fit(f"heads in {folder} do not fit {architecture}-{card.get('size')}", own_heads, heads)
-    return module(backbone).eval(), card
+    return backbone.eval(), card
 
 
 def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
@@ -125,8 +125,8 @@ def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, T
             f"{path} cannot be read ({problem}); delete the folder and make it again"
         ) from None
     name = f"{card['architecture']}-{card.get('size')}"
-    check_fit(f"{path} does not fit {name}", module(backbone).state_dict(), weights)
-    module(backbone).load_state_dict(weights)
+    check_fit(f"{path} does not fit {name}", backbone.state_dict(), weights)
+    backbone.load_state_dict(weights)
     return heads
 
 

@@ -26,7 +26,6 @@ from torch import Tensor
 from geoladder import __version__
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import module
 from geoladder.models.build import build_backbone
 from geoladder.registry.ladder import rung
 from geoladder.study.block import Block
@@ -76,7 +75,7 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
     theirs, names = read_state(state), read_map(name_map)
     renamed, ignored = rename(theirs, names, name_map)
     with torch.random.fork_rng(devices=[]):
-        ours = module(build_backbone(architecture, size)).state_dict()
+        ours = build_backbone(architecture, size).state_dict()
     check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", ours, renamed)
     weights = {BACKBONE + name: value.to(ours[name].dtype) for name, value in renamed.items()}
     card = {

@@ -150,7 +150,7 @@ def block_types(model: nn.Module) -> tuple[type[nn.Module], ...]:
     """Classes of the blocks a network repeats: the wrapping policy of FSDP, checkpointing and compilation.
 
     A family says so itself in a class attribute `block_types`. Else they are the classes of composite modules that
-    stand directly in a plain `ModuleList` or `Sequential` of its `encoder` (`vit.Block`, `mamba.Block`,
+    stand directly in a plain `ModuleList` or `Sequential` of its `encoder` (`vit.Block`, `tokens.MixerBlock`,
     `unet.ConvBlock`); wherever else in the model these classes occur (a U-Net's decoder), they count, too.
 
     Raises:

@@ -11,14 +11,9 @@ ARCHITECTURE = Architecture(
     colour="#cc78bc",
     classes={"": "geoladder.models.mamba2d:Mamba2D"},
     rungs={
-        "41M": {
-            "width": 64,
-            "dims": [64, 128, 320, 512],
-            "depths": [3, 3, 9, 3],
-            "d_state": 16,
-            "expand": 2,
-            "decoder": 320,
-        }
+        "41M": dict(
+            width=64, dims=[64, 128, 320, 512], depths=[3, 3, 9, 3], d_state=16, expand=2, decoder=320
+        )
     },
     base_width=64,
     pretrain_lr=0.0005,

@@ -10,25 +10,15 @@ from geoladder.registry.architecture import Architecture, Kwargs, multiples
 
 def dial(width: int) -> Kwargs:
     """Constructor arguments by width w: tokens and mixers of w channels, 8 states each; the rest as the ViT's."""
-    return {
-        "width": width,
-        "depth": 4,
-        "patch": 4,
-        "decoder": max(4, width // 4),
-        "stem": width // 2,
-        "d_state": 8,
-        "expand": 1,
-    }
+    decoder, stem = max(4, width // 4), width // 2
+    return dict(width=width, depth=4, patch=4, decoder=decoder, stem=stem, d_state=8, expand=1)
 
 
 ARCHITECTURE = Architecture(
     name="mamba_upernet",
     title="Mamba-UPerNet",
     colour="#029e73",
-    classes={
-        "": "geoladder.models.mamba:MambaUPerNet",
-        "paper": "geoladder.models.mamba:PaperMambaUPerNet",
-    },
+    classes={"": "geoladder.models.mamba:MambaUPerNet", "paper": "geoladder.models.mamba:PaperMambaUPerNet"},
     rungs={
         "xs": dial(12),
         "s": dial(32),

@@ -15,14 +15,8 @@ def dial(width: int) -> Kwargs:
 
     Heads have at least 32 channels, the stem w/2 and the decoder w/4 (at least 4).
     """
-    return {
-        "width": width,
-        "depth": 4,
-        "heads": max(1, width // 32),
-        "patch": 4,
-        "decoder": max(4, width // 4),
-        "stem": width // 2,
-    }
+    heads, decoder, stem = max(1, width // 32), max(4, width // 4), width // 2
+    return dict(width=width, depth=4, heads=heads, patch=4, decoder=decoder, stem=stem)
 
 
 def _sides_px(kwargs: Kwargs) -> range:
@@ -40,13 +34,12 @@ ARCHITECTURE = Architecture(
         "xs": dial(12),
         "s": dial(32),
         "m": dial(64),
-        "100M": PAPER
-        | {"width": 512, "depth": 32, "patch": 4, "latent": 1024, "stem_px": 128, "code_px": 128},
-        "100M-23T": PAPER | {"width": 512, "depth": 32, "patch": 4, "latent": 1024},
-        "300M": PAPER | {"width": 1024, "depth": 24, "patch": 4, "latent": 1024},
-        "P8-100M": PAPER | {"width": 768, "depth": 12, "patch": 8, "code_px": 128},
-        "P16-100M": PAPER | {"width": 768, "depth": 12, "patch": 16, "code_px": 128},
-        "P16-300M": PAPER | {"width": 1024, "depth": 24, "patch": 16, "code_px": 128},
+        "100M": PAPER | dict(width=512, depth=32, patch=4, latent=1024, stem_px=128, code_px=128),
+        "100M-23T": PAPER | dict(width=512, depth=32, patch=4, latent=1024),
+        "300M": PAPER | dict(width=1024, depth=24, patch=4, latent=1024),
+        "P8-100M": PAPER | dict(width=768, depth=12, patch=8, code_px=128),
+        "P16-100M": PAPER | dict(width=768, depth=12, patch=16, code_px=128),
+        "P16-300M": PAPER | dict(width=1024, depth=24, patch=16, code_px=128),
     },
     base_width=32,
     pretrain_lr=0.011,
