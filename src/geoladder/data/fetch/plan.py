@@ -79,14 +79,6 @@ class FetchPlan:
         """Whether it was made for this selection."""
         return (self.select, self.whole_parts) == (select, whole_parts)
 
-    def group(self, index: int, count: int) -> tuple[Part, ...]:
-        """Every `count`-th part, beginning with the `index`-th (from 1): the share of one of `count` jobs."""
-        if not 1 <= index <= count:
-            raise GeoladderError(
-                f"group {index}/{count} does not exist; groups go from 1/{count} to {count}/{count}"
-            )
-        return self.parts[index - 1 :: count]
-
 
 def plan_fetch(
     source: str,
@@ -95,14 +87,9 @@ def plan_fetch(
     list_files: Callable[[list[str]], Mapping[str, RemoteFile]],
     whole_parts: bool = False,
 ) -> FetchPlan:
-    """Work out tiles, parts and bytes of a selection.
+    """Work out tiles, parts and bytes of a selection from the table of `MajorTom.metadata`.
 
-    Args:
-        source: folder of the archive as an http(s) URL.
-        metadata: table of `MajorTom.metadata`.
-        select: limits.
-        list_files: tells size (and checksum) of files by name; asked once, for the parts the selection needs.
-        whole_parts: fetch no single rows.
+    `list_files` tells size (and checksum) of files by name; asked once, for the parts the selection needs.
 
     Raises:
         GeoladderError: no tile is selected, metadata names a part that is no file name, or the server lacks a part.
@@ -116,26 +103,21 @@ def plan_fetch(
             f"metadata.parquet names the part '{strange.iloc[0]}' for {chosen['grid_cell'][strange.index[0]]}; "
             "a file name like part_00001.parquet is expected: the metadata is damaged"
         )
-    rows_of = {str(part): rows.to_list() for part, rows in chosen.groupby("part")["row"]}
-    listed_of = metadata["part"].value_counts()
-    names = [f"images/{part}" for part in rows_of]
-    listed = list_files(names)
-    missing = [name for name in names if name not in listed]
+    rows_of = {f"images/{part}": rows.to_list() for part, rows in chosen.groupby("part")["row"]}
+    listed_of = ("images/" + metadata["part"]).value_counts()
+    files = list_files([*rows_of])
+    missing = [name for name in rows_of if name not in files]
     if missing:
         raise GeoladderError(
             f"metadata.parquet lists {len(missing)} part(s) the server does not have, the first {missing[0]}; "
             "metadata and images are of different versions: use another revision"
         )
-    parts = (
-        _part(listed[f"images/{part}"], rows, int(listed_of[part]), whole_parts)
-        for part, rows in rows_of.items()
-    )
+    parts = []
+    for name, rows in rows_of.items():
+        listed = int(listed_of[name])
+        whole = whole_parts or len(rows) > WHOLE_SHARE * listed
+        parts.append(Part(files[name], len(rows), listed, None if whole else tuple(sorted(set(rows)))))
     return FetchPlan(source, select, whole_parts, tuple(parts), len(metadata))
-
-
-def _part(file: RemoteFile, rows: list[int], listed: int, whole: bool) -> Part:
-    whole = whole or len(rows) > WHOLE_SHARE * listed
-    return Part(file, len(rows), listed, None if whole else tuple(sorted(set(rows))))
 
 
 def describe(plan: FetchPlan) -> str:

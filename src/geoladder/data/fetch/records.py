@@ -4,7 +4,7 @@ A part's record is a small file of its own, written when the part is complete, s
 folder without a lock, and a killed job loses no record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,16 +78,15 @@ def footer_path(folder: Path, file: RemoteFile) -> Path:
     return folder / SOURCE / "footers" / f"{Path(file.name).name}.{file.size_bytes}"
 
 
-def write_manifest(path: Path, plan: FetchPlan, parts: Sequence[Part], folder: Path) -> None:
+def write_manifest(path: Path, plan: FetchPlan, records: Mapping[Part, Record]) -> None:
     """Write what lies where: source, selection, and each file with its size, checksum, wanted tiles, and rows."""
-    records = {part: read_record(folder, part.file) for part in parts}
     manifest = {
         "source": plan.source,
         "select": plan.select.model_dump(mode="json"),
-        "tiles": sum(part.tiles for part in parts),
-        "size_bytes": sum(record.size_bytes for record in records.values() if record),
+        "tiles": sum(part.tiles for part in records),
+        "size_bytes": sum(record.size_bytes for record in records.values()),
         "files": {
-            part.file.name: {"tiles": part.tiles, **(_RECORD.dump_python(record) if record else {})}
+            part.file.name: {"tiles": part.tiles, **_RECORD.dump_python(record)}
             for part, record in records.items()
         },
     }
