@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from layouts import mgrs_product, stored_place, write_globe
 from rasterio.warp import transform as reproject
 
-from geoladder.data.archives.globe import Globe
-from geoladder.data.archives.globe_files import is_globe_name
+from geoladder.data.archives.globe import Globe, is_globe_name
 from geoladder.data.archives.grid import cell_of
 from geoladder.data.archives.tile import UnreadableTileError, ground_m
 from geoladder.data.batches.squares import cut

@@ -52,11 +52,7 @@ class MajorTom:
     """A folder in the layout of MajorTOM Core-S2L2A. Never writes to it."""
 
     def __init__(self, archive: Path) -> None:
-        """Open an archive.
-
-        Raises:
-            GeoladderError: the folder has no metadata.parquet.
-        """
+        """Open an archive; raises GeoladderError where the folder has no metadata.parquet."""
         self.archive = Path(archive)
         self._parts: dict[str, pq.ParquetFile] = {}
         self._side_px = (0, 0)
@@ -67,30 +63,18 @@ class MajorTom:
             )
 
     def metadata(self) -> pd.DataFrame:
-        """All rows the archive lists, as `TileSource.metadata`; `part` is a file in images/, `row` its row group.
-
-        Raises:
-            GeoladderError: the file is no parquet, or a column is missing.
-        """
+        """All rows the archive lists; `part` is a file in images/, `row` its row group. As `read_metadata`."""
         return read_metadata(self.archive / "metadata.parquet")
 
     def identities(self, part: str) -> pd.DataFrame:
-        """Read grid_cell and product_id of every row of one part, without its images.
-
-        Raises:
-            UnreadableTileError: as `read`, for the part as a whole.
-        """
+        """Read grid_cell and product_id of every row of one part, without its images; raises as `read`."""
         try:
             return self._open(part).read(columns=IDENTITY).to_pandas()
         except (pa.ArrowException, OSError) as problem:
             raise UnreadableTileError(self._broken(part, problem)) from None
 
     def read(self, part: str, row: int) -> Tile:
-        """Read the ten bands and the cloud mask of one row at native resolution.
-
-        Args:
-            part: file name in images/, such as `part_00001.parquet`.
-            row: row group in the part, from 0.
+        """Read the ten bands and the cloud mask of a row (group, from 0) of images/`part` at native resolution.
 
         Raises:
             UnreadableTileError: the part is missing, truncated or lacks columns, the row does not exist, or a band is
@@ -170,14 +154,9 @@ class MajorTom:
 
 
 def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
-    """Read metadata.parquet.
+    """Table of a metadata.parquet, as `TileSource.metadata`; nothing is unusable yet.
 
-    Args:
-        path: the file.
-        with_position: whether part and row are needed; they are empty and -1 without.
-
-    Returns:
-        `TileSource.metadata`'s columns; nothing is unusable yet.
+    Part and row are empty and -1 where the file need not say them (`with_position`).
 
     Raises:
         GeoladderError: the file is no parquet or may not be read, or a column is missing.

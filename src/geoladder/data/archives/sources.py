@@ -9,16 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from geoladder.data.archives.fasttom import FastTom
-from geoladder.data.archives.fasttom_tree import FastTomTree
 from geoladder.data.archives.folders import unpacking
-from geoladder.data.archives.globe import Globe
-from geoladder.data.archives.globe_files import is_globe_name
+from geoladder.data.archives.globe import Globe, is_globe_name
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.archives.tile import TileSource
-from geoladder.data.archives.tile_tree import TileTree
+from geoladder.data.archives.tile_tree import FastTomTree, TileTree
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import ArchiveSource, RealSource
 from geoladder.study.specs import Layout
@@ -48,18 +46,10 @@ READERS: dict[ArchiveSource, Reader] = {
         "<Sentinel-2 product>_{train,val}_s2.npy", lambda folder, layout: Globe(folder, layout.climate)
     ),
 }
-if READERS.keys() != set(get_args(ArchiveSource)):
-    raise GeoladderError(
-        f"{__file__}: READERS has {[*READERS]}, but a study may name {get_args(ArchiveSource)}"
-    )
 
 
 def open_archive(folder: Path, layout: Layout | None = None) -> TileSource:
-    """Open an archive of tiles.
-
-    Args:
-        folder: of the archive.
-        layout: how it is laid out, and what of each tile counts; None: MajorTOM parquet, whole tiles.
+    """Open an archive of tiles; without `layout` it is MajorTOM parquet, whole tiles.
 
     Raises:
         GeoladderError: the folder is missing, may not be read, holds another layout or an unpacked zip; says which.
@@ -67,30 +57,19 @@ def open_archive(folder: Path, layout: Layout | None = None) -> TileSource:
     folder, layout = Path(folder), layout or Layout()
     names = _list(folder)
     source = detect(folder) if layout.source == "auto" else layout.source
-    if source == "majortom" and "metadata.parquet" not in names:
-        raise GeoladderError(_explain(folder, source))
+    if source is None or (source == "majortom" and "metadata.parquet" not in names):
+        raise GeoladderError(_explain(folder, layout.source))
     try:
         reader = READERS[source].open(folder, layout)
     except GeoladderError as problem:
-        if _layout_of(folder) == source:
+        if detect(folder) == source:
             raise
         raise GeoladderError(f"{problem}. {_explain(folder, source)}") from None
     return FastTom(reader, layout) if layout.derive == "fasttom" else reader
 
 
-def detect(folder: Path) -> ArchiveSource:
-    """Which layout a folder has, told by its files.
-
-    Raises:
-        GeoladderError: none of `READERS`; lists what lies there, and how to unpack a zip.
-    """
-    source = _layout_of(folder)
-    if source is None:
-        raise GeoladderError(_explain(folder, "auto"))
-    return source
-
-
-def _layout_of(folder: Path) -> ArchiveSource | None:
+def detect(folder: Path) -> ArchiveSource | None:
+    """Which layout a folder has, told by its files; None: no known one."""
     if (folder / "metadata.parquet").is_file() and (folder / "images").is_dir():
         return "majortom"
     for _, _, names in islice(os.walk(folder), EXAMINED_FOLDERS):
@@ -102,7 +81,7 @@ def _layout_of(folder: Path) -> ArchiveSource | None:
 
 
 def _explain(folder: Path, source: RealSource) -> str:
-    other = _layout_of(folder)
+    other = detect(folder)
     if other is not None:
         return (
             f"{folder} looks like `source: {other}` ({READERS[other].files}), but the study says `source: {source}`; "

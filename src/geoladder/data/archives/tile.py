@@ -5,8 +5,9 @@ of them to the same rules, so a bad band gives the same message from every archi
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,19 +25,16 @@ T = TypeVar("T", float, np.ndarray)
 UNKNOWN_CLOUD = 4
 """Where a cloud mask says nothing, as FastTOM's author fills it. Counts neither as clear nor as cloudy."""
 
-TILE_COLUMNS = [
-    "grid_cell",
-    "product_id",
-    "timestamp",
-    "lat_deg",
-    "lon_deg",
-    "cloud_percent",
-    "nodata_share",
-    "epsg",
-    "part",
-    "row",
-    "unusable",
-]
+TILE_COLUMNS = (
+    "grid_cell product_id timestamp lat_deg lon_deg cloud_percent nodata_share epsg part row unusable"
+).split()
+
+
+def table_row(part: str, **facts: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A row of `TileSource.metadata` of which only `facts` are known."""
+    unknown: dict[str, Any] = dict.fromkeys(TILE_COLUMNS, "")
+    unknown |= {"timestamp": pd.NaT, "lat_deg": np.nan, "lon_deg": np.nan}
+    return unknown | {"cloud_percent": 0.0, "nodata_share": 0.0, "epsg": 0, "part": part, "row": 0} | facts
 
 
 class UnreadableTileError(GeoladderError):
@@ -118,36 +116,32 @@ class Band(NamedTuple):
 def read_bands(
     source: Path | memoryview, where: str, bands: int = 1, into: np.ndarray | None = None
 ) -> list[Band]:
-    """Read every band of a GeoTIFF.
+    """Read every band of a GeoTIFF, a file or its bytes, that must have so many; `where` names it in messages.
 
-    Args:
-        source: a file, or its bytes.
-        where: names it in messages.
-        bands: how many it must have.
-        into: (bands, H, W), read into where its size and dtype are those of the file.
+    `into` (bands, H, W) is read into where its size and dtype are those of the file.
 
     Raises:
         UnreadableTileError: no readable GeoTIFF, or another number of bands.
     """
     try:
-        if isinstance(source, memoryview):
-            with rasterio.MemoryFile(source) as memory, memory.open(driver="GTiff") as raster:
-                return _all_bands(raster, where, bands, into)
-        with rasterio.open(source, driver="GTiff") as raster:
-            return _all_bands(raster, where, bands, into)
+        with ExitStack() as opened:
+            if isinstance(source, memoryview):
+                memory = opened.enter_context(rasterio.MemoryFile(source))
+                raster = opened.enter_context(memory.open(driver="GTiff"))
+            else:
+                raster = opened.enter_context(rasterio.open(source, driver="GTiff"))
+            if raster.count != bands:
+                raise UnreadableTileError(
+                    f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected"
+                )
+            if into is not None and (into.shape[1:] != raster.shape or {into.dtype.name} != {*raster.dtypes}):
+                into = None
+            transform, crs = raster.transform, raster.crs
+            return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
     except rasterio.errors.RasterioError as problem:
         raise UnreadableTileError(
             f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
         ) from None
-
-
-def _all_bands(raster: rasterio.DatasetReader, where: str, bands: int, into: np.ndarray | None) -> list[Band]:
-    if raster.count != bands:
-        raise UnreadableTileError(f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected")
-    transform, crs = raster.transform, raster.crs
-    if into is not None and (into.shape[1:] != raster.shape or set(raster.dtypes) != {into.dtype.name}):
-        into = None
-    return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
 
 
 def remedy(source: Path | memoryview, problem: Exception) -> str:
@@ -158,13 +152,7 @@ def remedy(source: Path | memoryview, problem: Exception) -> str:
 
 
 def assemble(grid_cell: str, product_id: str, bands: Mapping[str, Band], where: str) -> Tile:
-    """Put ten bands and a cloud mask together.
-
-    Args:
-        grid_cell: its name.
-        product_id: of the Sentinel-2 product.
-        bands: by name: the ten of `BANDS` at native resolution, and cloud_mask at 10 m.
-        where: names the tile in messages.
+    """Put the ten `BANDS`, by name at native resolution, and cloud_mask at 10 m together; `where` is for messages.
 
     Raises:
         UnreadableTileError: a band of another size or dtype, or B02 without coordinate system.
@@ -202,30 +190,14 @@ def _stacked(bands: list[np.ndarray]) -> np.ndarray:
 
 
 def climate_of(tile: Tile, lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -> np.ndarray:
-    """Beck code of places in a tile: what the tile's archive states for it, else as `koppen`.
-
-    Args:
-        tile: any.
-        lat_deg: (N,) of chips or crops of the tile.
-        lon_deg: (N,).
-        raster: as for `koppen`.
-
-    Returns:
-        (N,) uint8.
-    """
+    """Beck codes, (N,) uint8, of N places in a tile: what the tile's archive states for it, else as `koppen`."""
     if tile.koppen is not None:
         return np.full(np.shape(lat_deg), tile.koppen, np.uint8)
     return koppen(lat_deg, lon_deg, raster)
 
 
 def ground_m(transform: Affine, column: T, line: T) -> tuple[T, T]:
-    """Easting and northing in metres of places in a tile.
-
-    Args:
-        transform: of the tile.
-        column: 10 m pixels from its left side, a number or an array.
-        line: from its upper side.
-    """
+    """Easting and northing in metres of places in a tile, 10 m pixels from its left and upper sides."""
     return (
         transform.a * column + transform.b * line + transform.c,
         transform.d * column + transform.e * line + transform.f,
@@ -235,13 +207,8 @@ def ground_m(transform: Affine, column: T, line: T) -> tuple[T, T]:
 def halve(fine: np.ndarray) -> np.ndarray:
     """20 m pixels from bands that were enlarged to 10 m: the mean of each four, rounded.
 
-    Undoes an enlargement by repetition to the bit. One nodata pixel of four makes nodata.
-
-    Args:
-        fine: (B, H, W) uint16, even sides.
-
-    Returns:
-        (B, H/2, W/2) uint16.
+    (B, H, W) uint16 of even sides becomes (B, H/2, W/2). Undoes an enlargement by repetition to the bit. One nodata
+    pixel of four makes nodata.
     """
     quarters = np.stack([fine[:, top::2, left::2] for top in (0, 1) for left in (0, 1)]).astype(np.uint32)
     mean = ((quarters.sum(axis=0) + 2) // 4).astype(np.uint16)

@@ -24,15 +24,7 @@ PROBED_PATCHES = 64
 
 BUCKETS: dict[str, tuple[str, ...]] = {
     "europe": ("europe", "denmark-1", "denmark-2"),
-    "east-africa": (
-        "east-africa",
-        "tanzania-1",
-        "tanzania-2",
-        "tanzania-3",
-        "tanzania-4",
-        "tanzania-5",
-        "uganda-1",
-    ),
+    "east-africa": ("east-africa", *(f"tanzania-{number}" for number in range(1, 6)), "uganda-1"),
     "northwest-africa": ("eq-guinea", "ghana-1", "egypt-1", "isreal-1", "isreal-2", "nigeria", "senegal"),
     "north-america": ("north-america",),
     "south-america": ("south-america",),
@@ -40,14 +32,15 @@ BUCKETS: dict[str, tuple[str, ...]] = {
 }
 """Bucket to its regions, both in the order of the bench."""
 
+_REGIONS = [(bucket, region) for bucket, regions in BUCKETS.items() for region in regions]
 _NAME = re.compile(r"^(?P<region>[^_]+)_(?P<tile>.+)_(?P<split>train|val|test)_s2\.npy$")
 
 
 class PatchFile(NamedTuple):
     """What the name of an image file says. Sorts as the bench counts."""
 
-    bucket_order: int
-    region_order: int
+    order: int
+    """Of the region among those of all buckets."""
     name: str
     path: Path
     bucket: str
@@ -63,21 +56,12 @@ def parse(path: Path) -> PatchFile:
         GeoladderError: the name has another form, or the region is of no bucket.
     """
     match = _NAME.match(path.name)
-    places = [
-        (bucket_order, region_order, bucket)
-        for bucket_order, (bucket, regions) in enumerate(BUCKETS.items())
-        for region_order, region in enumerate(regions)
-        if match and match["region"].startswith(region)
-    ]
-    if match is None or not places:
-        regions = ", ".join(region for group in BUCKETS.values() for region in group)
-        raise GeoladderError(
-            f"{path} is no file of PhilEO Bench: <region>_<tile>_<train|val|test>_s2.npy is expected, with a region "
-            f"that begins with one of {regions} (isreal is the bench's own spelling)"
-        )
-    bucket_order, region_order, bucket = places[0]
-    return PatchFile(
-        bucket_order, region_order, path.name, path, bucket, match["region"], match["tile"], match["split"]
+    for order, (bucket, region) in enumerate(_REGIONS):
+        if match and match["region"].startswith(region):
+            return PatchFile(order, path.name, path, bucket, match["region"], match["tile"], match["split"])
+    raise GeoladderError(
+        f"{path} is no file of PhilEO Bench: <region>_<tile>_<train|val|test>_s2.npy is expected, with a region "
+        f"that begins with one of {', '.join(region for _, region in _REGIONS)} (isreal is the bench's own spelling)"
     )
 
 
@@ -97,12 +81,7 @@ def open_labels(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
-    """One row of the bench's index; `geoladder.data.bench.reader.index_bench` says what is in it.
-
-    Args:
-        file: an image file.
-        archive: folder of the bench.
-        records: from `tile_records`.
+    """One row of a bench's index, of which `reader.index_bench` says what is in it; `records` from `tile_records`.
 
     Raises:
         GeoladderError: the file or one of its labels is damaged or does not fit.

@@ -43,14 +43,11 @@ def index_bench(archive: Path, out: Path) -> None:
         if name.endswith("_s2.npy")
     )
     if not files:
-        raise GeoladderError(
-            f"no *_s2.npy in {archive}; "
-            + (
-                unpacking(Path(archive))
-                or "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
-                "unzip that, and set bench.path to the folder"
-            )
+        fix = unpacking(Path(archive)) or (
+            "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
+            "unzip that, and set bench.path to the folder"
         )
+        raise GeoladderError(f"no *_s2.npy in {archive}; {fix}")
     records = tile_records(Path(archive))
     index = pd.DataFrame([describe(file, Path(archive), records) for file in files])
     for task in TASKS:
@@ -91,15 +88,9 @@ class Bench:
     def __init__(
         self, archive: Path, index: Path, harmonise: Literal["baseline", "none"] = "baseline"
     ) -> None:
-        """Open a bench.
+        """Open a bench; raises GeoladderError where the index is missing or is no bench index.
 
-        Args:
-            archive: folder of the npy files.
-            index: the index of that folder.
-            harmonise: `none` leaves the +1000 DN offset of later products in, as the original loaders do.
-
-        Raises:
-            GeoladderError: the index is missing or is no bench index.
+        `harmonise` none leaves the +1000 DN offset of later products in, as the original loaders do.
         """
         self.archive, self._source = Path(archive), Path(index)
         self._harmonise = harmonise == "baseline"

@@ -52,15 +52,12 @@ def boa_offset_dn(product_id: str) -> int | None:
 
 
 def offset_from_pixels(bands: Iterable[np.ndarray]) -> int:
-    """Guess the offset of a product of unknown baseline from its pixels.
+    """Guess the offset of a product of unknown baseline from its DN, an array of any shape for each band.
 
     Rule: take the first percentile of the valid DN (> 0) of each band. If even the lowest of them is above 900,
     no band has dark pixels and the product carries the offset. Some band is dark almost anywhere (blue over land
     and vegetation, short-wave infrared over water and snow); a scene of nothing but bright cloud or sand misleads
     the rule.
-
-    Args:
-        bands: arrays of DN, one per band, any shape.
 
     Returns:
         1000 or 0; 0 when there is no valid pixel.
