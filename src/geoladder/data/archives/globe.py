@@ -48,15 +48,10 @@ _FOLDER = re.compile(r"_(?P<year>\d{2})_(?P<month>\d{2})$")
 class GlobeFile(NamedTuple):
     """One file of N patches and what its labels say of them."""
 
-    product_id: str
     images: np.ndarray
     """(N, P, P, 10) uint16 DN, memory-mapped."""
-    cells: list[str]
-    """Grid cells of patch centres."""
-    lat_deg: np.ndarray
-    lon_deg: np.ndarray
-    timestamps: np.ndarray
-    """(N,) datetime64[ns]; not a time where nothing says it."""
+    rows: pd.DataFrame
+    """As `TileSource.metadata`."""
     koppen: np.ndarray
     """(N,) int64: commonest Köppen-Geiger class of each patch; -1 where no label says it."""
 
@@ -68,14 +63,9 @@ class Globe:
     """Rows of one product in one grid cell are different patches, not repetitions."""
 
     def __init__(self, archive: Path, climate: Literal["sampled", "stored"] = "sampled") -> None:
-        """Look for files at any depth of a folder.
+        """Look for files at any depth; raises GeoladderError where there is none, or a folder may not be looked into.
 
-        Args:
-            archive: the folder.
-            climate: whether tiles state the commonest climate of the labels (`stored`), or leave it to a map.
-
-        Raises:
-            GeoladderError: no file of PhilEO Globe, or a folder may not be looked into.
+        With a stored climate, tiles state the commonest one of the labels, otherwise they leave it to a map.
         """
         self.archive = Path(archive)
         self._stored_climate = climate == "stored"
@@ -97,23 +87,21 @@ class Globe:
         The authors left out patches with 10 % of cloud or more, and those with nodata; both shares are given as 0. A
         file that cannot be read counts as one row.
         """
-        return pd.concat([self._rows(part) for part in self._parts], ignore_index=True)
+        tables = []
+        for part in self._parts:
+            try:
+                tables.append(self._file(part).rows)
+            except UnreadableTileError as problem:
+                log.warning("%s", problem)
+                tables.append(pd.DataFrame([table_row(part, cloud_percent=np.nan, nodata_share=np.nan)]))
+        return pd.concat(tables, ignore_index=True)
 
     def identities(self, part: str) -> pd.DataFrame:
-        """Cell, from the labels' coordinates, and product of each patch of a file.
-
-        Raises:
-            UnreadableTileError: images or labels of the file cannot be used; names what is wrong.
-        """
-        file = self._file(part)
-        return pd.DataFrame({"grid_cell": file.cells, "product_id": file.product_id}, dtype=object)
+        """Cell, from the labels' coordinates, and product of each patch; raises as `TileSource.identities`."""
+        return self._file(part).rows[["grid_cell", "product_id"]]
 
     def read(self, part: str, row: int) -> Tile:
-        """Read one patch as a small tile, its cloud mask unknown.
-
-        Raises:
-            UnreadableTileError: no such patch, or images or labels of the file cannot be used.
-        """
+        """Read one patch as a small tile, its cloud mask unknown; raises as `TileSource.read`."""
         file = self._file(part)
         if not 0 <= row < len(file.images):
             raise UnreadableTileError(
@@ -121,15 +109,14 @@ class Globe:
                 "index it again"
             )
         pixels = np.ascontiguousarray(file.images[row].transpose(2, 0, 1))
-        epsg, side = utm_epsg(file.cells[row]), pixels.shape[1]
-        (easting_m,), (northing_m,) = reproject(
-            "EPSG:4326", f"EPSG:{epsg}", [file.lon_deg[row]], [file.lat_deg[row]]
-        )
+        side, facts = pixels.shape[1], file.rows.iloc[row]
+        epsg, lat_deg, lon_deg = int(facts["epsg"]), float(facts["lat_deg"]), float(facts["lon_deg"])
+        (easting_m,), (northing_m,) = reproject("EPSG:4326", f"EPSG:{epsg}", [lon_deg], [lat_deg])
         half_m = PIXEL_M * side / 2
         stored = int(file.koppen[row])
         return Tile(
-            file.cells[row],
-            file.product_id,
+            facts["grid_cell"],
+            facts["product_id"],
             pixels[: len(BANDS_10M)],
             halve(pixels[len(BANDS_10M) :]),
             np.full((side, side), UNKNOWN_CLOUD, np.uint8),
@@ -143,29 +130,10 @@ class Globe:
             if len(self._open) >= OPEN_FILES:
                 self._open.pop(next(iter(self._open)))
             try:
-                self._open[part] = _open_file(self.archive / part)
+                self._open[part] = _open_file(self.archive, part)
             except GeoladderError as problem:
                 raise UnreadableTileError(str(problem)) from None
         return self._open[part]
-
-    def _rows(self, part: str) -> pd.DataFrame:
-        """Rows of one file; a single row without place where it cannot be used."""
-        try:
-            file = self._file(part)
-        except UnreadableTileError as problem:
-            log.warning("%s", problem)
-            return pd.DataFrame([table_row(part, cloud_percent=np.nan, nodata_share=np.nan)])
-        facts = table_row(
-            part,
-            grid_cell=file.cells,
-            product_id=file.product_id,
-            timestamp=file.timestamps,
-            lat_deg=file.lat_deg,
-            lon_deg=file.lon_deg,
-            epsg=[utm_epsg(cell) for cell in file.cells],
-            row=np.arange(len(file.cells)),
-        )
-        return pd.DataFrame(facts)
 
 
 def is_globe_name(name: str) -> bool:
@@ -173,8 +141,9 @@ def is_globe_name(name: str) -> bool:
     return _NAME.match(name) is not None
 
 
-def _open_file(path: Path) -> GlobeFile:
+def _open_file(archive: Path, part: str) -> GlobeFile:
     """Open an image file with its labels; raises GeoladderError where they are damaged or contradict its name."""
+    path = archive / part
     match = _NAME.match(path.name)
     if match is None:
         raise GeoladderError(f"{path} is no file of PhilEO Globe; index the archive again")
@@ -184,9 +153,18 @@ def _open_file(path: Path) -> GlobeFile:
     if len(images):
         _check_place(path, match, lat_deg, lon_deg)
     cells = [cell_of(lat, lon) for lat, lon in zip(lat_deg.tolist(), lon_deg.tolist(), strict=True)]
-    timestamps = _timestamps(path, match["product"], date, len(images))
+    facts = table_row(
+        part,
+        grid_cell=cells,
+        product_id=match["product"],
+        timestamp=_timestamps(path, match["product"], date, len(images)),
+        lat_deg=lat_deg,
+        lon_deg=lon_deg,
+        epsg=[utm_epsg(cell) for cell in cells],
+        row=np.arange(len(cells)),
+    )
     koppen = np.full(len(images), -1) if climates is None else climates.argmax(axis=1)
-    return GlobeFile(match["product"], images, cells, lat_deg, lon_deg, timestamps, koppen)
+    return GlobeFile(images, pd.DataFrame(facts), koppen)
 
 
 def _labels(path: Path, patches: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:

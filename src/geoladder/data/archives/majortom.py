@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import rasterio
 
 from geoladder.data.archives.tile import (
     TILE_COLUMNS,
@@ -25,7 +24,7 @@ from geoladder.data.archives.tile import (
     read_bands,
     remedy,
 )
-from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
+from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 
 IDENTITY = ["grid_cell", "product_id"]
@@ -55,7 +54,6 @@ class MajorTom:
         """Open an archive; raises GeoladderError where the folder has no metadata.parquet."""
         self.archive = Path(archive)
         self._parts: dict[str, pq.ParquetFile] = {}
-        self._side_px = (0, 0)
         if not (self.archive / "metadata.parquet").is_file():
             raise GeoladderError(
                 f"no metadata.parquet in {self.archive}; a MajorTOM archive is a folder with metadata.parquet and "
@@ -74,12 +72,7 @@ class MajorTom:
             raise UnreadableTileError(self._broken(part, problem)) from None
 
     def read(self, part: str, row: int) -> Tile:
-        """Read the ten bands and the cloud mask of a row (group, from 0) of images/`part` at native resolution.
-
-        Raises:
-            UnreadableTileError: the part is missing, truncated or lacks columns, the row does not exist, or a band is
-                not a single-band uint16 GeoTIFF of the right size; names file, row, band and the fix.
-        """
+        """Read a row (group, from 0) of images/`part`; raises as `TileSource.read`."""
         file = self._open(part)
         if not 0 <= row < file.num_row_groups:
             raise UnreadableTileError(
@@ -92,31 +85,15 @@ class MajorTom:
             raise UnreadableTileError(self._broken(f"{part} row {row}", problem)) from None
         grid_cell, product_id = (table.column(name)[0].as_py() for name in IDENTITY)
         where = f"{self._path(part)} row {row} ({grid_cell})"
-        rooms = self._rooms()
-        with rasterio.Env():  # one for all bands; each would set up its own
-            bands = {
-                name: self._band(table.column(name)[0], f"{where} band {name}", rooms.get(name))
-                for name in (*BANDS, "cloud_mask")
-            }
-        self._side_px = bands["B02"].pixels.shape
-        return assemble(grid_cell, product_id, bands, where)
 
-    def _rooms(self) -> dict[str, np.ndarray]:
-        """Parts (1, H, W) of two arrays for the bands of a tile as large as the last one."""
-        height, width = self._side_px
-        dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
-        dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
-        return {
-            name: stack[number : number + 1]
-            for names, stack in ((BANDS_10M, dn10), (BANDS_20M, dn20))
-            for number, name in enumerate(names)
-        }
+        def band(name: str, into: np.ndarray | None) -> Band:
+            data = table.column(name)[0]
+            bytes_ = data.as_buffer() if data.is_valid else None
+            if not bytes_:
+                raise UnreadableTileError(f"{where} band {name} is empty; fetch the part again")
+            return read_bands(memoryview(bytes_), f"{where} band {name}", into=into)[0]
 
-    def _band(self, data: pa.Scalar, where: str, into: np.ndarray | None) -> Band:
-        bytes_ = data.as_buffer() if data.is_valid else None
-        if not bytes_:
-            raise UnreadableTileError(f"{where} is empty; fetch the part again")
-        return read_bands(memoryview(bytes_), where, into=into)[0]
+        return assemble(grid_cell, product_id, band, where)
 
     def _path(self, part: str) -> Path:
         return self.archive / "images" / part

@@ -4,7 +4,7 @@ Readers differ only in where bands lie. Each opens its bands its own way and han
 of them to the same rules, so a bad band gives the same message from every archive.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -16,7 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 
-from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
+from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.data.labels.climate import koppen
 from geoladder.errors import GeoladderError
 
@@ -85,7 +85,7 @@ class TileSource(Protocol):
         """grid_cell and product_id of the rows of one part, from its images and not from the metadata.
 
         Raises:
-            UnreadableTileError: the part as a whole cannot be read.
+            UnreadableTileError: the part as a whole cannot be read; says what is wrong, and the fix.
         """
         ...
 
@@ -93,7 +93,8 @@ class TileSource(Protocol):
         """Read one row at native resolution.
 
         Raises:
-            UnreadableTileError: it cannot be read, or (`UnwantedTileError`) the corpus does not take it.
+            UnreadableTileError: it does not exist, a file or band is missing or damaged, of another size or dtype;
+                names file, row, band and the fix. Or (`UnwantedTileError`) the corpus does not take it.
         """
         ...
 
@@ -151,42 +152,39 @@ def remedy(source: Path | memoryview, problem: Exception) -> str:
     return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"
 
 
-def assemble(grid_cell: str, product_id: str, bands: Mapping[str, Band], where: str) -> Tile:
-    """Put the ten `BANDS`, by name at native resolution, and cloud_mask at 10 m together; `where` is for messages.
+def assemble(
+    grid_cell: str, product_id: str, read: Callable[[str, np.ndarray | None], Band], where: str
+) -> Tile:
+    """Put a tile together from the ten `BANDS` at native resolution and cloud_mask at 10 m; `where` is for messages.
+
+    `read` gives a band by its name, and may read it into an array (1, H, W), which saves a tenth of a tile's time.
 
     Raises:
         UnreadableTileError: a band of another size or dtype, or B02 without coordinate system.
     """
-    height, width = bands["B02"].pixels.shape
-    for name in (*BANDS, "cloud_mask"):
-        pixels, step = bands[name].pixels, 2 if name in BANDS_20M else 1
-        if (pixels.shape[0] * step, pixels.shape[1] * step) != (height, width):
-            raise UnreadableTileError(
-                f"{where} band {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels beside {height} x {width} of "
-                f"B02; {'half as many a side' if step == 2 else 'as many'} are expected"
-            )
-        if name != "cloud_mask" and pixels.dtype != np.uint16:
-            raise UnreadableTileError(f"{where} band {name} is {pixels.dtype}; uint16 DN are expected")
-    epsg = bands["B02"].epsg
-    if epsg is None:
-        raise UnreadableTileError(f"{where} band B02 has no coordinate system; fetch the part again")
-    return Tile(
-        grid_cell,
-        product_id,
-        _stacked([bands[name].pixels for name in BANDS_10M]),
-        _stacked([bands[name].pixels for name in BANDS_20M]),
-        bands["cloud_mask"].pixels.astype(np.uint8, copy=False),
-        bands["B02"].transform,
-        epsg,
-    )
-
-
-def _stacked(bands: list[np.ndarray]) -> np.ndarray:
-    """Bands (H, W) as one array; the one they were read into, if they were (a tenth of a tile's time)."""
-    base = bands[0].base
-    together = base is not None and all(band.base is base for band in bands)
-    shape = (len(bands), *bands[0].shape)
-    return base if base is not None and together and base.shape == shape else np.stack(bands)
+    with rasterio.Env():  # one for all bands; each would set up its own
+        blue = read("B02", None)
+        (height, width), epsg = blue.pixels.shape, blue.epsg
+        if epsg is None:
+            raise UnreadableTileError(f"{where} band B02 has no coordinate system; fetch the part again")
+        dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
+        dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
+        mask = np.empty((1, height, width), np.uint8)
+        for names, stack, step in ((BANDS_10M, dn10, 1), (BANDS_20M, dn20, 2), (["cloud_mask"], mask, 1)):
+            for place, name in enumerate(names):
+                pixels = blue.pixels if name == "B02" else read(name, stack[place : place + 1]).pixels
+                if (pixels.shape[0] * step, pixels.shape[1] * step) != (height, width):
+                    raise UnreadableTileError(
+                        f"{where} band {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels beside {height} x "
+                        f"{width} of B02; {'half as many a side' if step == 2 else 'as many'} are expected"
+                    )
+                if stack is not mask and pixels.dtype != np.uint16:
+                    raise UnreadableTileError(
+                        f"{where} band {name} is {pixels.dtype}; uint16 DN are expected"
+                    )
+                if pixels.base is not stack:
+                    stack[place] = pixels
+    return Tile(grid_cell, product_id, dn10, dn20, mask[0], blue.transform, epsg)
 
 
 def climate_of(tile: Tile, lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -> np.ndarray:

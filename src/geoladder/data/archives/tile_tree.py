@@ -99,11 +99,7 @@ class TileTree:
         return pd.concat([listed, self._described(unlisted)], ignore_index=True)
 
     def identities(self, part: str) -> pd.DataFrame:
-        """Cell and product as the folders say; one row.
-
-        Raises:
-            UnreadableTileError: the product cannot be described, or its folder is gone.
-        """
+        """Cell and product as the folders say, one row; raises as `TileSource.identities`."""
         if part in self._unreadable:
             raise UnreadableTileError(self._unreadable[part])
         if not (self.archive / part).is_dir():
@@ -111,15 +107,12 @@ class TileTree:
         return pd.DataFrame([(self._cell(part), Path(part).name)], columns=IDENTITY)
 
     def read(self, part: str, row: int) -> Tile:
-        """Read the product in folder `part`; `row` is 0, as there is one a folder.
-
-        Raises:
-            UnreadableTileError: a file is missing or unreadable, or a band has another size or dtype.
-        """
+        """Read the product in folder `part`; `row` is 0, as there is one a folder. Raises as `TileSource.read`."""
         folder = self.archive / part
         if row:
             raise UnreadableTileError(f"{folder} holds one product, but row {row} was asked for")
-        return assemble(self._cell(part), folder.name, self._bands(folder, BANDS), str(folder))
+        grid_cell, bands = self._cell(part), self._bands(folder, BANDS)
+        return assemble(grid_cell, folder.name, lambda name, _: bands[name], str(folder))
 
     def _cell(self, part: str) -> str:
         """The cell the folder above is named by, else the one that holds the pixels' place."""
