@@ -59,6 +59,7 @@ class GlobeFile(NamedTuple):
 class Globe:
     """Folders of `<product>_{train,val}_s2.npy` with their labels. Never writes to them."""
 
+    files = "<Sentinel-2 product>_{train,val}_s2.npy"
     many_per_cell = True
     """Rows of one product in one grid cell are different patches, not repetitions."""
 
@@ -77,9 +78,7 @@ class Globe:
             if is_globe_name(name)
         )
         if not self._parts:
-            raise GeoladderError(
-                f"no <Sentinel-2 product>_{{train,val}}_s2.npy below {self.archive} (check the corpus' `path`)"
-            )
+            raise GeoladderError(f"no {self.files} below {self.archive} (check the corpus' `path`)")
 
     def metadata(self) -> pd.DataFrame:
         """All patches, as `TileSource.metadata`; `part` is the file, `row` the patch in it.

@@ -58,11 +58,7 @@ def row_column(cell: str) -> tuple[int, int]:
 
 
 def cell_of(lat_deg: float, lon_deg: float) -> str:
-    """Cell that holds a point.
-
-    Args:
-        lat_deg: latitude, -90 <= lat < 90.
-        lon_deg: longitude, -180 <= lon <= 180; 180 is read as -180.
+    """Cell that holds a point in -90 <= lat < 90, -180 <= lon <= 180; 180 is read as -180.
 
     Raises:
         GeoladderError: the point is not on the Earth.
@@ -106,11 +102,7 @@ def _crs(epsg: int) -> CRS:
 
 
 def footprint(cell: str) -> tuple[int, float, float, float]:
-    """Square a MajorTOM image of this cell covers.
-
-    Returns:
-        (epsg, left_m, bottom_m, size_m): UTM zone, lower left corner in its coordinates, side (10,680 m).
-    """
+    """Square a MajorTOM image of a cell covers: epsg of its UTM zone, left_m and bottom_m there, side in metres."""
     lat, lon = corner_of(cell)
     epsg = utm_epsg(cell)
     (x,), (y,) = transform(_crs(4326), _crs(epsg), [lon], [lat])

@@ -50,14 +50,16 @@ POSITION = ("parquet_url", "parquet_row")
 class MajorTom:
     """A folder in the layout of MajorTOM Core-S2L2A. Never writes to it."""
 
+    files = "metadata.parquet and images/part_*.parquet"
+
     def __init__(self, archive: Path) -> None:
         """Open an archive; raises GeoladderError where the folder has no metadata.parquet."""
         self.archive = Path(archive)
         self._parts: dict[str, pq.ParquetFile] = {}
         if not (self.archive / "metadata.parquet").is_file():
             raise GeoladderError(
-                f"no metadata.parquet in {self.archive}; a MajorTOM archive is a folder with metadata.parquet and "
-                "images/part_*.parquet (check the corpus' `path`)"
+                f"no metadata.parquet in {self.archive}; a MajorTOM archive is a folder with {self.files} (check the "
+                "corpus' `path`)"
             )
 
     def metadata(self) -> pd.DataFrame:

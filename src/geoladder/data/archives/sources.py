@@ -6,10 +6,8 @@ never unpacked is explained at once and not as a missing file somewhere.
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from geoladder.data.archives.fasttom import FastTom
 from geoladder.data.archives.folders import unpacking
@@ -26,25 +24,11 @@ EXAMINED_FOLDERS = 20_000
 SHOWN_NAMES = 8
 
 
-class Reader(NamedTuple):
-    """How one layout of archives is opened."""
-
-    files: str
-    """What lies in such a folder, for messages."""
-    open: Callable[[Path, Layout], TileSource]
-
-
-READERS: dict[ArchiveSource, Reader] = {
-    "majortom": Reader("metadata.parquet and images/part_*.parquet", lambda folder, _: MajorTom(folder)),
-    "tree": Reader(
-        "<row>/<row>_<column>/<product>/B02.tif or combined.tif", lambda folder, _: TileTree(folder)
-    ),
-    "fasttom_tree": Reader(
-        "<row>/<product>/B02.tif and metadata.json", lambda folder, _: FastTomTree(folder)
-    ),
-    "globe": Reader(
-        "<Sentinel-2 product>_{train,val}_s2.npy", lambda folder, layout: Globe(folder, layout.climate)
-    ),
+READERS: dict[ArchiveSource, type[MajorTom | TileTree | Globe]] = {
+    "majortom": MajorTom,
+    "tree": TileTree,
+    "fasttom_tree": FastTomTree,
+    "globe": Globe,
 }
 
 
@@ -60,7 +44,7 @@ def open_archive(folder: Path, layout: Layout | None = None) -> TileSource:
     if source is None or (source == "majortom" and "metadata.parquet" not in names):
         raise GeoladderError(_explain(folder, layout.source))
     try:
-        reader = READERS[source].open(folder, layout)
+        reader = Globe(folder, layout.climate) if source == "globe" else READERS[source](folder)
     except GeoladderError as problem:
         if detect(folder) == source:
             raise

@@ -51,8 +51,10 @@ _TIME = re.compile(r"_(\d{8}T\d{6})(?=_|$)")
 class TileTree:
     """A folder with product folders at any depth. Never writes to it."""
 
+    title = "an extracted tree"
     images = "B02.tif or combined.tif"
-    looks = "an extracted tree has <row>/<row>_<column>/<product>/B02.tif"
+    files = "<row>/<row>_<column>/<product>/B02.tif or combined.tif"
+    """What lies in such a folder, for messages; so for all readers."""
     mask_may_lack = False
     """Whether a cloud mask that is missing or does not fit counts as unknown."""
 
@@ -68,7 +70,7 @@ class TileTree:
         self._products.sort()
         if not self._products:
             raise GeoladderError(
-                f"no {self.images} below {self.archive}; {self.looks} (check the corpus' `path`)"
+                f"no {self.images} below {self.archive}; {self.title} has {self.files} (check the corpus' `path`)"
             )
 
     def metadata(self) -> pd.DataFrame:
@@ -185,8 +187,9 @@ class FastTomTree(TileTree):
     Level-1C products, which the script took as well, are left out.
     """
 
+    title = "the released FastTOM"
     images = "B02.tif"
-    looks = "the released FastTOM has <row>/<product>/B02.tif and metadata.json beside it"
+    files = "<row>/<product>/B02.tif and metadata.json"
     mask_may_lack = True
 
     def _cell(self, part: str) -> str:

@@ -50,11 +50,7 @@ class PatchFile(NamedTuple):
 
 
 def parse(path: Path) -> PatchFile:
-    """Read the name of an image file, `<region>_<tile>_<split>_s2.npy`.
-
-    Raises:
-        GeoladderError: the name has another form, or the region is of no bucket.
-    """
+    """Read the name of an image file, `<region>_<tile>_<split>_s2.npy`; raises GeoladderError for other forms."""
     match = _NAME.match(path.name)
     for order, (bucket, region) in enumerate(_REGIONS):
         if match and match["region"].startswith(region):
@@ -66,11 +62,7 @@ def parse(path: Path) -> PatchFile:
 
 
 def open_labels(path: Path, images: np.ndarray) -> np.ndarray:
-    """Memory map a label file: (N, P, P, 1) for N images of P pixels a side.
-
-    Raises:
-        GeoladderError: as `open_npy`; or the file does not fit the images.
-    """
+    """Memory map a label file, (N, P, P, 1) for N images of P pixels a side; raises GeoladderError for another."""
     labels = open_npy(path)
     if labels.shape != (*images.shape[:3], 1):
         raise GeoladderError(

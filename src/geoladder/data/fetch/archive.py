@@ -29,11 +29,13 @@ from geoladder.data.fetch.file import (
     unfinished,
 )
 from geoladder.data.fetch.http import DEFAULT, Patience, Server, StoppedError
-from geoladder.data.fetch.plan import FetchPlan, Part, human, plan_fetch
-from geoladder.data.fetch.records import (
+from geoladder.data.fetch.plan import (
     SOURCE,
+    FetchPlan,
+    Part,
     Record,
-    footer_path,
+    human,
+    plan_fetch,
     read_plan,
     read_record,
     write_manifest,
@@ -192,7 +194,8 @@ def _fetch_part(server: Server, part: Part, folder: Path, advance: Advance) -> R
         if part.rows is None:
             digest = fetch_file(server, file, path, advance)
         else:
-            rows = fetch_rows(server, file, part.rows, path, footer_path(folder, file), advance)
+            footer = folder / SOURCE / "footers" / f"{path.name}.{file.size_bytes}"
+            rows = fetch_rows(server, file, part.rows, path, footer, advance)
             digest = sha256(path)
     except DiskError:
         server.stop.set()

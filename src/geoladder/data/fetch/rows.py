@@ -37,22 +37,15 @@ def fetch_rows(
 ) -> tuple[int, ...]:
     """Fetch rows of a remote part and write a part that has them, and those it had before, in their order.
 
-    Args:
-        server: where from.
-        file: the remote part.
-        rows: numbers of rows on the server that `path` is to have.
-        path: the local part; written anew, whole or not at all. Each row is a row group with the columns geoladder
-            reads.
-        footer: where the remote part's footer is kept.
-        advance: moves a progress bar.
+    `path` is written anew, whole or not at all; each row is a row group with the columns geoladder reads. The remote
+    part's footer is kept in the file `footer`.
 
     Returns:
-        Numbers of the rows `path` has, ascending.
+        Numbers on the server of the rows `path` has, ascending.
 
     Raises:
-        GeoladderError: the remote part lacks a row or a column, is no parquet with one row a group, or as
-            `fetch_ranges`.
-        StoppedError: the server's `stop` was set.
+        GeoladderError, StoppedError: as `fetch_ranges`; or the remote part lacks a row or a column, or is no parquet
+            with one row a group.
     """
     remote = _read_footer(server, file, footer)
     old = _rows_here(path, file)

@@ -121,7 +121,7 @@ def _said(fault: Any) -> str:  # noqa: ANN401 - pydantic's own type is private
 
 
 def _require_plan(folder: Path, url: str, select: "Select", whole_parts: bool) -> None:
-    from geoladder.data.fetch.records import read_plan
+    from geoladder.data.fetch.plan import read_plan
 
     plan = read_plan(folder)
     if plan is None or not plan.is_of(select, whole_parts):
