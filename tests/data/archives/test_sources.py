@@ -199,7 +199,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(GeoladderError, match=r"cannot be listed .*Permission denied.*chmod"):
         open_archive(tmp_path)
 

@@ -380,7 +380,8 @@ def test_ranges_lie_where_they_lay(site, tmp_path, lengths, broken):
         return [data[first:behind] for first, behind in ranges]
 
     server, remote = Server(site.url, QUICK, 1), RemoteFile(PART, len(whole))
-    parts = fetch_ranges(server, remote, ranges, tmp_path / "x", finish, received.append)
+    server.advance = received.append
+    parts = fetch_ranges(server, remote, ranges, tmp_path / "x", finish)
     assert parts == [whole[first:behind] for first, behind in ranges]
     assert sum(received) == sum(map(len, parts)) and not list(tmp_path.iterdir())
 

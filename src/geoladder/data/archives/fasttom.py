@@ -28,10 +28,8 @@ TOO_ICY = "ice"
 def best_quadrant(cloud_mask: np.ndarray, quadrant_px: int, water: np.ndarray) -> tuple[int, int] | None:
     """Choose the quadrant with most clear pixels; of equals the last, in reading order.
 
-    Args:
-        cloud_mask: (H, W) uint8, 0 clear.
-        quadrant_px: side of a quadrant; the four start at 0 and `quadrant_px` in each direction.
-        water: (H, W) bool.
+    Quadrants start at 0 and `quadrant_px` in each direction of a cloud mask (H, W) uint8, 0 clear, and water (H, W)
+    bool.
 
     Returns:
         (row, column) of its first pixel; None when fewer than 33 % of its pixels are clear or more than 50 % water.

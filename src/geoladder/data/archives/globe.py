@@ -21,7 +21,7 @@ from rasterio.warp import transform as reproject
 
 from geoladder.data.archives.folders import walk
 from geoladder.data.archives.grid import cell_of, utm_epsg
-from geoladder.data.archives.npy import label_path, open_images, open_npy
+from geoladder.data.archives.npy import label_path, open_images, open_labels
 from geoladder.data.archives.tile import UNKNOWN_CLOUD, Tile, UnreadableTileError, halve, table_row
 from geoladder.data.archives.tile_tree import timestamp_of
 from geoladder.data.labels.bands import BANDS_10M
@@ -170,7 +170,7 @@ def _labels(path: Path, patches: int) -> tuple[np.ndarray | None, np.ndarray, np
     """Climate shares (N, 31), stored place (N, 3) and stored date (N, 2), from label_geo or else the single files."""
     geo = label_path(path, "geo")
     if geo.exists():
-        numbers = _label(geo, (patches, GEO_NUMBERS))
+        numbers = open_labels(geo, (patches, GEO_NUMBERS)).astype(float)
         return np.split(numbers, [CLIMATE_CLASSES, CLIMATE_CLASSES + 3], axis=1)  # type: ignore[return-value]
     coords, time = label_path(path, "coords"), label_path(path, "time")
     if not coords.exists():
@@ -178,18 +178,8 @@ def _labels(path: Path, patches: int) -> tuple[np.ndarray | None, np.ndarray, np
             f"beside {path} there is neither {geo.name} nor {coords.name}, so nobody knows where its patches lie; "
             "unpack or fetch one of them"
         )
-    date = _label(time, (patches, 2)) if time.exists() else None
-    return None, _label(coords, (patches, 3)), date
-
-
-def _label(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    numbers = np.asarray(open_npy(path), float)
-    if numbers.shape != shape:
-        raise GeoladderError(
-            f"{path} has shape {numbers.shape}, but its images need {shape}: labels and images are of different "
-            "versions; unpack or fetch both again"
-        )
-    return numbers
+    date = open_labels(time, (patches, 2)).astype(float) if time.exists() else None
+    return None, open_labels(coords, (patches, 3)).astype(float), date
 
 
 def _check_place(path: Path, match: re.Match, lat_deg: np.ndarray, lon_deg: np.ndarray) -> None:

@@ -8,6 +8,8 @@ Editions of the metadata differ: the time column has two names, coordinate syste
 (`EPSG:EPSG:32701`), and any value may be missing: such rows are kept here, and dropped later with their reason.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoladder.data.archives.tile import (
-    TILE_COLUMNS,
-    Band,
-    Tile,
-    UnreadableTileError,
-    assemble,
-    read_bands,
-    remedy,
-)
+from geoladder.data.archives import tile
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 
@@ -68,61 +62,61 @@ class MajorTom:
 
     def identities(self, part: str) -> pd.DataFrame:
         """Read grid_cell and product_id of every row of one part, without its images; raises as `read`."""
-        try:
+        with self._reading(part):
             return self._open(part).read(columns=IDENTITY).to_pandas()
-        except (pa.ArrowException, OSError) as problem:
-            raise UnreadableTileError(self._broken(part, problem)) from None
 
-    def read(self, part: str, row: int) -> Tile:
+    def read(self, part: str, row: int) -> tile.Tile:
         """Read a row (group, from 0) of images/`part`; raises as `TileSource.read`."""
         file = self._open(part)
         if not 0 <= row < file.num_row_groups:
-            raise UnreadableTileError(
+            raise tile.UnreadableTileError(
                 f"{self._path(part)} has rows 0..{file.num_row_groups - 1}, but row {row} was asked for; "
                 "metadata.parquet and the images are of different versions: fetch both again"
             )
-        try:
+        with self._reading(part, f" row {row}"):
             table = file.read_row_group(row, columns=COLUMNS, use_threads=False)
-        except (pa.ArrowException, OSError) as problem:
-            raise UnreadableTileError(self._broken(f"{part} row {row}", problem)) from None
         grid_cell, product_id = (table.column(name)[0].as_py() for name in IDENTITY)
         where = f"{self._path(part)} row {row} ({grid_cell})"
 
-        def band(name: str, into: np.ndarray | None) -> Band:
+        def band(name: str, into: np.ndarray | None) -> tile.Band:
             data = table.column(name)[0]
             bytes_ = data.as_buffer() if data.is_valid else None
             if not bytes_:
-                raise UnreadableTileError(f"{where} band {name} is empty; fetch the part again")
-            return read_bands(memoryview(bytes_), f"{where} band {name}", into=into)[0]
+                raise tile.UnreadableTileError(f"{where} band {name} is empty; fetch the part again")
+            return tile.read_bands(memoryview(bytes_), f"{where} band {name}", into=into)[0]
 
-        return assemble(grid_cell, product_id, band, where)
+        return tile.assemble(grid_cell, product_id, band, where)
 
     def _path(self, part: str) -> Path:
         return self.archive / "images" / part
 
-    def _broken(self, where: str, problem: Exception) -> str:
-        return (
-            f"{self.archive}/images/{where} cannot be read ({problem}); {remedy(self._path(where), problem)}"
-        )
+    @contextmanager
+    def _reading(self, part: str, row: str = "") -> Iterator[None]:
+        """Turn what pyarrow and the disk raise in the block into a message that names the part."""
+        path = self._path(part)
+        try:
+            yield
+        except FileNotFoundError:
+            raise tile.UnreadableTileError(
+                f"metadata.parquet lists {path}, which does not exist; fetch it, or remove its rows"
+            ) from None
+        except (pa.ArrowException, OSError) as problem:
+            raise tile.UnreadableTileError(
+                f"{path}{row} cannot be read ({problem}); {tile.remedy(path, problem)}"
+            ) from None
 
     def _open(self, part: str) -> pq.ParquetFile:
         if part in self._parts:
             return self._parts[part]
-        try:
+        with self._reading(part):
             file = pq.ParquetFile(self._path(part), memory_map=True)
-        except FileNotFoundError:
-            raise UnreadableTileError(
-                f"metadata.parquet lists {self._path(part)}, which does not exist; fetch it, or remove its rows"
-            ) from None
-        except (pa.ArrowException, OSError) as problem:
-            raise UnreadableTileError(self._broken(part, problem)) from None
         missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
         if missing:
-            raise UnreadableTileError(
+            raise tile.UnreadableTileError(
                 f"{self._path(part)} lacks the column(s) {', '.join(missing)}; geoladder reads MajorTOM Core-S2L2A"
             )
         if file.num_row_groups != file.metadata.num_rows:
-            raise UnreadableTileError(
+            raise tile.UnreadableTileError(
                 f"{self._path(part)} has {file.metadata.num_rows} rows in {file.num_row_groups} row groups; MajorTOM "
                 "keeps one row per group: fetch the original file, or write it with row_group_size=1"
             )
@@ -143,7 +137,7 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as problem:
-        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
+        raise GeoladderError(f"{path} cannot be read ({problem}); {tile.remedy(path, problem)}") from None
     columns = [name for name in METADATA if with_position or name not in POSITION]
     names = ["timestamp" if name == "product_datetime" else name for name in table.column_names]
     missing = sorted(set(columns) - set(names))
@@ -165,4 +159,4 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
         grid_cell=rows["grid_cell"].fillna(""),
         product_id=rows["product_id"].fillna(""),
         unusable="",
-    )[TILE_COLUMNS]
+    )[tile.TILE_COLUMNS]

@@ -26,6 +26,17 @@ def open_npy(path: Path) -> np.ndarray:
         raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
 
 
+def open_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Memory map a label file; raises GeoladderError as `open_npy`, or where it has another shape."""
+    labels = open_npy(path)
+    if labels.shape != shape:
+        raise GeoladderError(
+            f"{path} has shape {labels.shape}, but its images need {shape}: labels and images are of different "
+            "versions; unpack or fetch both again"
+        )
+    return labels
+
+
 def open_images(path: Path) -> np.ndarray:
     """Memory map an image file: (N, P, P, 10) uint16 DN.
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from geoladder.data.archives.fasttom import FastTom
-from geoladder.data.archives.folders import unpacking
+from geoladder.data.archives.folders import unpacking, walk
 from geoladder.data.archives.globe import Globe, is_globe_name
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.archives.tile import TileSource
@@ -39,7 +39,7 @@ def open_archive(folder: Path, layout: Layout | None = None) -> TileSource:
         GeoladderError: the folder is missing, may not be read, holds another layout or an unpacked zip; says which.
     """
     folder, layout = Path(folder), layout or Layout()
-    names = _list(folder)
+    names = _names(folder)
     source = detect(folder) if layout.source == "auto" else layout.source
     if source is None or (source == "majortom" and "metadata.parquet" not in names):
         raise GeoladderError(_explain(folder, layout.source))
@@ -81,7 +81,7 @@ def _explain(folder: Path, source: RealSource) -> str:
 
 
 def _contents(folder: Path) -> str:
-    names = sorted(_list(folder))
+    names = sorted(_names(folder))
     kinds = Counter(Path(name).suffix or "no suffix" for name in names)
     if not names:
         return "nothing"
@@ -90,12 +90,8 @@ def _contents(folder: Path) -> str:
     return f"{shown} ({counts}); check the corpus' `path`"
 
 
-def _list(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208  (names are enough)
-    except FileNotFoundError:
-        raise GeoladderError(f"no folder at {folder}; check the corpus' `path`") from None
-    except OSError as problem:
-        raise GeoladderError(
-            f"{folder} cannot be listed ({problem}); give the right to read and enter it (chmod u+rx)"
-        ) from None
+def _names(folder: Path) -> list[str]:
+    if not folder.exists():
+        raise GeoladderError(f"no folder at {folder}; check the corpus' `path`")
+    _, folders, files = next(walk(folder))
+    return folders + files

@@ -20,21 +20,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.typing import NaTType
 
+from geoladder.data.archives import tile
 from geoladder.data.archives.folders import walk
 from geoladder.data.archives.grid import cell_of, row_column, to_lat_lon
 from geoladder.data.archives.majortom import IDENTITY, read_metadata
-from geoladder.data.archives.tile import (
-    TILE_COLUMNS,
-    UNKNOWN_CLOUD,
-    Band,
-    Tile,
-    UnreadableTileError,
-    assemble,
-    ground_m,
-    halve,
-    read_bands,
-    table_row,
-)
 from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 
@@ -88,7 +77,7 @@ class TileTree:
         listed = read_metadata(path, with_position=False).drop_duplicates(IDENTITY).drop(columns="part")
         listed = listed.merge(products, on=IDENTITY, how="left")
         absent = listed["part"].isna().map({True: ABSENT, False: ""})
-        listed = listed.fillna({"part": ""}).assign(row=0, unusable=absent)[TILE_COLUMNS]
+        listed = listed.fillna({"part": ""}).assign(row=0, unusable=absent)[tile.TILE_COLUMNS]
         unlisted = products[~products["part"].isin(listed["part"])]
         if unlisted.empty:
             return listed
@@ -103,18 +92,18 @@ class TileTree:
     def identities(self, part: str) -> pd.DataFrame:
         """Cell and product as the folders say, one row; raises as `TileSource.identities`."""
         if part in self._unreadable:
-            raise UnreadableTileError(self._unreadable[part])
+            raise tile.UnreadableTileError(self._unreadable[part])
         if not (self.archive / part).is_dir():
-            raise UnreadableTileError(f"{self.archive / part} does not exist; unpack or fetch it again")
+            raise tile.UnreadableTileError(f"{self.archive / part} does not exist; unpack or fetch it again")
         return pd.DataFrame([(self._cell(part), Path(part).name)], columns=IDENTITY)
 
-    def read(self, part: str, row: int) -> Tile:
+    def read(self, part: str, row: int) -> tile.Tile:
         """Read the product in folder `part`; `row` is 0, as there is one a folder. Raises as `TileSource.read`."""
         folder = self.archive / part
         if row:
-            raise UnreadableTileError(f"{folder} holds one product, but row {row} was asked for")
+            raise tile.UnreadableTileError(f"{folder} holds one product, but row {row} was asked for")
         grid_cell, bands = self._cell(part), self._bands(folder, BANDS)
-        return assemble(grid_cell, folder.name, lambda name, _: bands[name], str(folder))
+        return tile.assemble(grid_cell, folder.name, lambda name, _: bands[name], str(folder))
 
     def _cell(self, part: str) -> str:
         """The cell the folder above is named by, else the one that holds the pixels' place."""
@@ -129,7 +118,7 @@ class TileTree:
     def _cell_if_readable(self, part: str) -> str:
         try:
             return self._cell(part)
-        except UnreadableTileError:
+        except tile.UnreadableTileError:
             return ""
 
     def _described(self, products: pd.DataFrame) -> pd.DataFrame:
@@ -137,14 +126,14 @@ class TileTree:
         rows = []
         for part, grid_cell, product_id in products.itertuples(index=False):
             timestamp = timestamp_of(product_id)
-            row = table_row(part, grid_cell=grid_cell, product_id=product_id, timestamp=timestamp)
+            row = tile.table_row(part, grid_cell=grid_cell, product_id=product_id, timestamp=timestamp)
             try:
                 row |= self._describe(part)
-            except UnreadableTileError as problem:
+            except tile.UnreadableTileError as problem:
                 log.warning("%s", problem)
                 self._unreadable[part] = str(problem)
             rows.append(row)
-        return pd.DataFrame(rows, columns=TILE_COLUMNS)
+        return pd.DataFrame(rows, columns=tile.TILE_COLUMNS)
 
     def _describe(self, part: str) -> dict[str, Any]:
         """What the 10 m band and the cloud mask of a product say of the whole tile."""
@@ -152,9 +141,11 @@ class TileTree:
         bands = self._bands(folder, ["B02"])
         blue, mask = bands["B02"], bands["cloud_mask"]
         if blue.epsg is None:
-            raise UnreadableTileError(f"{folder} band B02 has no coordinate system; unpack or fetch it again")
+            raise tile.UnreadableTileError(
+                f"{folder} band B02 has no coordinate system; unpack or fetch it again"
+            )
         height, width = blue.pixels.shape
-        lat_deg, lon_deg = to_lat_lon(blue.epsg, *ground_m(blue.transform, width / 2, height / 2))
+        lat_deg, lon_deg = to_lat_lon(blue.epsg, *tile.ground_m(blue.transform, width / 2, height / 2))
         return {
             "lat_deg": lat_deg,
             "lon_deg": lon_deg,
@@ -163,13 +154,15 @@ class TileTree:
             "nodata_share": float((blue.pixels == 0).mean()),
         }
 
-    def _bands(self, folder: Path, names: Iterable[str]) -> dict[str, Band]:
+    def _bands(self, folder: Path, names: Iterable[str]) -> dict[str, tile.Band]:
         """Bands of a product, and its cloud mask."""
         if (folder / COMBINED).is_file():
             return _combined(folder / COMBINED)
         bands = {name: _band(folder, name) for name in names}
         blue = bands["B02"]
-        unknown = Band(np.full(blue.pixels.shape, UNKNOWN_CLOUD, np.uint8), blue.transform, blue.crs)
+        unknown = tile.Band(
+            np.full(blue.pixels.shape, tile.UNKNOWN_CLOUD, np.uint8), blue.transform, blue.crs
+        )
         if self.mask_may_lack and not (folder / "cloud_mask.tif").exists():
             return bands | {"cloud_mask": unknown}
         mask = _band(folder, "cloud_mask")
@@ -208,7 +201,7 @@ class FastTomTree(TileTree):
             level_1c = str(facts.get("level", "")).upper().endswith("L1C") or "_MSIL1C_" in Path(part).name
             place = {"grid_cell": cell_of(lat_deg, lon_deg), "lat_deg": lat_deg, "lon_deg": lon_deg}
         except (OSError, ValueError, KeyError, TypeError, GeoladderError) as problem:
-            raise UnreadableTileError(
+            raise tile.UnreadableTileError(
                 f"{path} does not tell the place, as latitude and longitude in degrees ({problem!r}); "
                 "unpack or fetch it again"
             ) from None
@@ -223,21 +216,21 @@ def timestamp_of(product_id: str) -> pd.Timestamp | NaTType:
     return pd.to_datetime(match[1], format="%Y%m%dT%H%M%S", errors="coerce")
 
 
-def _band(folder: Path, name: str) -> Band:
+def _band(folder: Path, name: str) -> tile.Band:
     path = folder / f"{name}.tif"
     if not path.exists():
-        raise UnreadableTileError(f"{path} does not exist; unpack or fetch the product again")
-    return read_bands(path, str(path))[0]
+        raise tile.UnreadableTileError(f"{path} does not exist; unpack or fetch the product again")
+    return tile.read_bands(path, str(path))[0]
 
 
-def _combined(path: Path) -> dict[str, Band]:
+def _combined(path: Path) -> dict[str, tile.Band]:
     names = (*BANDS_10M, *BANDS_20M, "cloud_mask")
-    bands = dict(zip(names, read_bands(path, str(path), len(names)), strict=True))
+    bands = dict(zip(names, tile.read_bands(path, str(path), len(names)), strict=True))
     if any(side % 2 for side in bands["B02"].pixels.shape):
-        raise UnreadableTileError(
+        raise tile.UnreadableTileError(
             f"{path} has sides of {bands['B02'].pixels.shape} pixels; even ones are expected"
         )
-    coarse = halve(np.stack([bands[name].pixels for name in BANDS_20M]))
+    coarse = tile.halve(np.stack([bands[name].pixels for name in BANDS_20M]))
     return bands | {
         name: bands[name]._replace(pixels=pixels.astype(bands[name].pixels.dtype))
         for name, pixels in zip(BANDS_20M, coarse, strict=True)

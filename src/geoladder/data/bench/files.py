@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from geoladder.data.archives.npy import label_path, open_images, open_npy
+from geoladder.data.archives.npy import label_path, open_images, open_labels
 from geoladder.data.labels.bands import offset_from_pixels
 from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
@@ -61,17 +61,6 @@ def parse(path: Path) -> PatchFile:
     )
 
 
-def open_labels(path: Path, images: np.ndarray) -> np.ndarray:
-    """Memory map a label file, (N, P, P, 1) for N images of P pixels a side; raises GeoladderError for another."""
-    labels = open_npy(path)
-    if labels.shape != (*images.shape[:3], 1):
-        raise GeoladderError(
-            f"{path} has shape {labels.shape}, but its images need {(*images.shape[:3], 1)}: labels and images "
-            "are of different versions; unpack or fetch both again"
-        )
-    return labels
-
-
 def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
     """One row of a bench's index, of which `reader.index_bench` says what is in it; `records` from `tile_records`.
 
@@ -97,7 +86,7 @@ def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[st
     }
     for task in TASKS.values():
         path = label_path(file.path, task.label)
-        labels = open_labels(path, images) if path.is_file() else None
+        labels = open_labels(path, (*images.shape[:3], 1)) if path.is_file() else None
         row[f"has_{task.name}"] = labels is not None
         row[f"{task.name}_scale"] = np.nan if labels is None else task.scale(labels)
     return row
@@ -137,8 +126,6 @@ def _centre(path: Path, patches: int) -> tuple[float, float]:
     """Mean place of a file's patches; not a number where no file tells it."""
     if not path.is_file():
         return np.nan, np.nan
-    coords = np.asarray(open_npy(path), float)
-    if coords.shape != (patches, 3):
-        raise GeoladderError(f"{path} has shape {coords.shape}, but its {patches} images need ({patches}, 3)")
+    coords = open_labels(path, (patches, 3)).astype(float)
     lat_deg, lon_deg = decode_phileo_place(coords.mean(axis=0) if patches else np.full(3, np.nan))
     return float(lat_deg), float(lon_deg)

@@ -137,7 +137,8 @@ class Bench:
         Raises:
             GeoladderError: no rows; or a file is missing, damaged or holds values it must not (names the file).
         """
-        images = _gather(rows, self._read_images)
+        paths = self._paths
+        images = _gather(rows, lambda entry, slots: open_images(paths[entry])[slots].transpose(0, 3, 1, 2))
         offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
         return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
 
@@ -154,9 +155,6 @@ class Bench:
                 raise GeoladderError(f"{path}: {problem}") from None
 
         return _gather(rows, read)
-
-    def _read_images(self, entry: int, slots: np.ndarray) -> np.ndarray:
-        return open_images(self._paths[entry])[slots].transpose(0, 3, 1, 2)
 
 
 def _gather(rows: pd.DataFrame, read: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:

@@ -20,14 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.fetch.file import (
-    Advance,
-    DiskError,
-    fetch_file,
-    readable_disk_errors,
-    sha256,
-    unfinished,
-)
+from geoladder.data.fetch.file import DiskError, fetch_file, readable_disk_errors, sha256, unfinished
 from geoladder.data.fetch.http import DEFAULT, Patience, Server, StoppedError
 from geoladder.data.fetch.plan import (
     SOURCE,
@@ -156,14 +149,10 @@ def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool)
     shown = bar and sys.stderr.isatty()
     with Progress("fetching", *columns, console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task("fetching", total=sum(part.size_bytes for part in parts))
+        server.advance = lambda count: progress.advance(task, count)
         threads = ThreadPoolExecutor(server.connections)
         try:
-            running = {
-                threads.submit(
-                    _fetch_part, server, part, folder, lambda count: progress.advance(task, count)
-                ): part
-                for part in parts
-            }
+            running = {threads.submit(_fetch_part, server, part, folder): part for part in parts}
             for finished, future in enumerate(as_completed(running), 1):
                 part = running[future]
                 try:
@@ -186,16 +175,16 @@ def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool)
     return records
 
 
-def _fetch_part(server: Server, part: Part, folder: Path, advance: Advance) -> Record:
+def _fetch_part(server: Server, part: Part, folder: Path) -> Record:
     """Fetch one part or rows of it, and remember it."""
     file, path, rows = part.file, folder / part.file.name, None
     start_s = time.monotonic()
     try:
         if part.rows is None:
-            digest = fetch_file(server, file, path, advance)
+            digest = fetch_file(server, file, path)
         else:
             footer = folder / SOURCE / "footers" / f"{path.name}.{file.size_bytes}"
-            rows = fetch_rows(server, file, part.rows, path, footer, advance)
+            rows = fetch_rows(server, file, part.rows, path, footer)
             digest = sha256(path)
     except DiskError:
         server.stop.set()

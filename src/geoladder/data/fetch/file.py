@@ -29,8 +29,6 @@ BLOCK_BYTES = 1 << 20
 """Most bytes between two looks at the stop signal."""
 Range = tuple[int, int]
 """First byte, and the byte behind the last."""
-Advance = Callable[[int], None]
-"""Receives the bytes written, also those of earlier tries, and negative numbers where bytes are thrown away."""
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -47,7 +45,7 @@ class DamagedError(TransientError):
     """What came is not what was asked for; it is thrown away, and fetched again."""
 
 
-def fetch_file(server: Server, file: RemoteFile, path: Path, advance: Advance = lambda _: None) -> str:
+def fetch_file(server: Server, file: RemoteFile, path: Path) -> str:
     """Fetch one file, from where an earlier try ended, unless `path` has its size and, where known, checksum.
 
     Returns:
@@ -59,7 +57,7 @@ def fetch_file(server: Server, file: RemoteFile, path: Path, advance: Advance = 
     if path.is_file() and path.stat().st_size == file.size_bytes:
         digest = sha256(path)
         if file.sha256 in (None, digest):
-            advance(file.size_bytes)
+            server.advance(file.size_bytes)
             return digest
 
     def verify(complete: Path) -> str:
@@ -69,28 +67,17 @@ def fetch_file(server: Server, file: RemoteFile, path: Path, advance: Advance = 
         complete.replace(path)
         return digest
 
-    return fetch_ranges(server, file, [(0, file.size_bytes)], path, verify, advance)
+    return fetch_ranges(server, file, [(0, file.size_bytes)], path, verify)
 
 
 def fetch_ranges(
-    server: Server,
-    file: RemoteFile,
-    ranges: Sequence[Range],
-    path: Path,
-    finish: Callable[[Path], T],
-    advance: Advance,
+    server: Server, file: RemoteFile, ranges: Sequence[Range], path: Path, finish: Callable[[Path], T]
 ) -> T:
-    """Fetch ranges of a file, from where an earlier try for the same ranges ended.
+    """Fetch ranges of a file, ascending and none empty, from where an earlier try for the same ranges ended.
 
-    Args:
-        server: where from.
-        file: what of.
-        ranges: ascending, none empty.
-        path: what they will become.
-        finish: makes `path` of a file in which the ranges lie where they lie on the server. It may move that file,
-            which is removed afterwards. A `DamagedError` throws it away and fetches it anew, any other exception
-            leaves it for the next call.
-        advance: moves a progress bar.
+    `finish` makes `path` of a file in which the ranges lie where they lie on the server. It may move that file, which
+    is removed afterwards. A `DamagedError` throws it away and fetches it anew, any other exception leaves it for the
+    next call.
 
     Raises:
         GeoladderError: the server refuses, gives up, sends no ranges, or has another file than the plan says; or the
@@ -101,7 +88,7 @@ def fetch_ranges(
     def attempt() -> T:
         with cast(BinaryIO, unfinished(path).open("ab", buffering=0)) as handle:
             _lock(handle, path)
-            download = _Download(server, file, ranges, note, handle, advance)
+            download = _Download(server, file, ranges, note, handle)
             server.persist(download.complete, file.name, lambda: download.furthest)
             os.fsync(handle.fileno())
             try:
@@ -148,13 +135,12 @@ class _Download:
     ranges: Sequence[Range]
     note: Path
     handle: BinaryIO
-    advance: Advance
 
     def __post_init__(self) -> None:
         """Go on where an earlier try for the same ranges ended."""
         self.facts = {"size_bytes": self.file.size_bytes, "ranges": [list(limits) for limits in self.ranges]}
         self.position = os.fstat(self.handle.fileno()).st_size
-        self.advance(self.received_bytes())
+        self.server.advance(self.received_bytes())
         try:
             facts = json.loads(self.note.read_text())
             self.tag = facts.pop("tag")
@@ -170,7 +156,7 @@ class _Download:
 
     def begin_again(self) -> None:
         """Throw away what is there."""
-        self.advance(-self.received_bytes())
+        self.server.advance(-self.received_bytes())
         self.note.unlink(missing_ok=True)
         self.handle.truncate(0)
         self.position, self.tag = 0, ""
@@ -203,7 +189,7 @@ class _Download:
                 write_all(self.handle.fileno(), block)
                 self.position += len(block)
                 self.furthest = max(self.furthest, self.position)
-                self.advance(len(block))
+                self.server.advance(len(block))
                 if self.server.stop.is_set():
                     raise StoppedError(self.file.name)
         if self.position < behind:

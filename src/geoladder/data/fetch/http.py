@@ -6,8 +6,8 @@ which `Server.persist` repeats; everything else is a message for the user, at on
 
 import json
 import logging
+import random
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import numpy as np
 import urllib3
 
 from geoladder.data.fetch.plan import RemoteFile
@@ -68,9 +67,8 @@ class Patience:
 
     def pause_s(self, name: str, failures: int, least_s: float) -> float:
         """Pause after the `failures`-th failure in a row: 50-100 % of the exponential one, at least `least_s`."""
-        rng = np.random.default_rng([self.seed, zlib.crc32(name.encode()), failures])
-        exponential_s = min(self.base_s * 2.0 ** (failures - 1), self.ceiling_s)
-        return max(exponential_s * rng.uniform(0.5, 1.0), least_s)
+        share = random.Random(f"{self.seed} {name} {failures}").uniform(0.5, 1.0)
+        return max(share * min(self.base_s * 2.0 ** (failures - 1), self.ceiling_s), least_s)
 
 
 DEFAULT = Patience()
@@ -88,6 +86,8 @@ class Server:
             raise GeoladderError(f"connections {connections} must be at least 1")
         self.folder_url, self.connections = folder_url, connections
         self.stop = Event()
+        self.advance: Callable[[int], None] = lambda _: None
+        """Receives the bytes written, those of earlier tries too, and negative numbers for bytes thrown away."""
         self._patience = patience
         parts = urlsplit(folder_url)
         proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoladder.data.archives.majortom import COLUMNS
-from geoladder.data.fetch.file import Advance, DamagedError, Range, fetch_ranges
+from geoladder.data.fetch.file import DamagedError, Range, fetch_ranges
 from geoladder.data.fetch.http import Server
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.errors import GeoladderError
@@ -33,7 +33,7 @@ TAIL_BYTES = 8
 
 
 def fetch_rows(
-    server: Server, file: RemoteFile, rows: Sequence[int], path: Path, footer: Path, advance: Advance
+    server: Server, file: RemoteFile, rows: Sequence[int], path: Path, footer: Path
 ) -> tuple[int, ...]:
     """Fetch rows of a remote part and write a part that has them, and those it had before, in their order.
 
@@ -63,7 +63,7 @@ def fetch_rows(
             raise
 
     if new:
-        fetch_ranges(server, file, row_ranges(remote, new, columns), path, write, advance)
+        fetch_ranges(server, file, row_ranges(remote, new, columns), path, write)
     return rows
 
 

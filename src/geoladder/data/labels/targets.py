@@ -1,6 +1,7 @@
 """Places and dates as PhilEO stores them, decoded, and distances between places."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 EARTH_RADIUS_KM = 6371.0088
 CLIMATE_CLASSES = 31
@@ -27,10 +28,7 @@ def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def great_circle_km(
-    lat_deg: np.ndarray | float,
-    lon_deg: np.ndarray | float,
-    other_lat_deg: np.ndarray | float,
-    other_lon_deg: np.ndarray | float,
+    lat_deg: ArrayLike, lon_deg: ArrayLike, other_lat_deg: ArrayLike, other_lon_deg: ArrayLike
 ) -> np.ndarray:
     """Distance on the sphere in km (haversine, mean Earth radius); arguments in degrees, broadcast together."""
     lat, lon, other_lat, other_lon = (
