@@ -291,7 +291,7 @@ def test_a_job_killed_before_it_remembered_a_part_fetches_nothing_twice(
     folder = tmp_path / "out"
     for select in (FIRST, TWO):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("geoladder.data.fetch.archive.write_record", killed)
+            patch.setattr("geoladder.data.fetch.plan.write_record", killed)
             get(stocked, folder, select)
         assert not (folder / "metadata.parquet").exists()
         stocked.log.clear()

@@ -29,13 +29,10 @@ def best_quadrant(cloud_mask: np.ndarray, quadrant_px: int, water: np.ndarray) -
     """Choose the quadrant with most clear pixels; of equals the last, in reading order.
 
     Quadrants start at 0 and `quadrant_px` in each direction of a cloud mask (H, W) uint8, 0 clear, and water (H, W)
-    bool.
+    bool; GeoladderError where these differ in shape or are too small.
 
     Returns:
         (row, column) of its first pixel; None when fewer than 33 % of its pixels are clear or more than 50 % water.
-
-    Raises:
-        GeoladderError: the masks differ in shape or are too small for four quadrants.
     """
     if cloud_mask.shape != water.shape or min(cloud_mask.shape) < 2 * quadrant_px or quadrant_px < 1:
         raise GeoladderError(
@@ -66,12 +63,7 @@ class FastTom:
         self._source, self._layout = source, layout
 
     def read(self, part: str, row: int) -> Tile:
-        """Read the chosen quadrant of a tile.
-
-        Raises:
-            UnwantedTileError: no quadrant is clear and dry enough, or the chosen one is too icy.
-            UnreadableTileError: the tile cannot be read.
-        """
+        """Read the chosen quadrant of a tile; a tile without one, or with too much ice there, is unwanted."""
         tile = self._source.read(part, row)
         where = f"{part} row {row} ({tile.grid_cell})"
         side, limit = quadrant_px(tile), self._layout.max_ice_share

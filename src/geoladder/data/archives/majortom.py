@@ -129,10 +129,8 @@ class MajorTom:
 def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
     """Table of a metadata.parquet, as `TileSource.metadata`; nothing is unusable yet.
 
-    Part and row are empty and -1 where the file need not say them (`with_position`).
-
-    Raises:
-        GeoladderError: the file is no parquet or may not be read, or a column is missing.
+    Part and row are empty and -1 where the file need not say them (`with_position`). GeoladderError where it is no
+    parquet or may not be read, or a column is missing.
     """
     try:
         table = pq.read_table(path)

@@ -23,7 +23,6 @@ EXAMINED_FOLDERS = 20_000
 """A tree of millions of files shows in its first ones what it is."""
 SHOWN_NAMES = 8
 
-
 READERS: dict[ArchiveSource, type[MajorTom | TileTree | Globe]] = {
     "majortom": MajorTom,
     "tree": TileTree,
@@ -35,8 +34,7 @@ READERS: dict[ArchiveSource, type[MajorTom | TileTree | Globe]] = {
 def open_archive(folder: Path, layout: Layout | None = None) -> TileSource:
     """Open an archive of tiles; without `layout` it is MajorTOM parquet, whole tiles.
 
-    Raises:
-        GeoladderError: the folder is missing, may not be read, holds another layout or an unpacked zip; says which.
+    GeoladderError where the folder is missing, may not be read, holds another layout or a zip; says which.
     """
     folder, layout = Path(folder), layout or Layout()
     names = _names(folder)

@@ -84,8 +84,7 @@ class TileSource(Protocol):
     def identities(self, part: str) -> pd.DataFrame:
         """grid_cell and product_id of the rows of one part, from its images and not from the metadata.
 
-        Raises:
-            UnreadableTileError: the part as a whole cannot be read; says what is wrong, and the fix.
+        UnreadableTileError, with what is wrong and the fix, where the part as a whole cannot be read.
         """
         ...
 
@@ -119,10 +118,8 @@ def read_bands(
 ) -> list[Band]:
     """Read every band of a GeoTIFF, a file or its bytes, that must have so many; `where` names it in messages.
 
-    `into` (bands, H, W) is read into where its size and dtype are those of the file.
-
-    Raises:
-        UnreadableTileError: no readable GeoTIFF, or another number of bands.
+    `into` (bands, H, W) is read into where its size and dtype are those of the file. UnreadableTileError where the
+    file is no readable GeoTIFF, or has another number of bands.
     """
     try:
         with ExitStack() as opened:
@@ -158,9 +155,7 @@ def assemble(
     """Put a tile together from the ten `BANDS` at native resolution and cloud_mask at 10 m; `where` is for messages.
 
     `read` gives a band by its name, and may read it into an array (1, H, W), which saves a tenth of a tile's time.
-
-    Raises:
-        UnreadableTileError: a band of another size or dtype, or B02 without coordinate system.
+    UnreadableTileError where a band has another size or dtype, or B02 no coordinate system.
     """
     with rasterio.Env():  # one for all bands; each would set up its own
         blue = read("B02", None)

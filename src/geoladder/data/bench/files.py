@@ -62,11 +62,7 @@ def parse(path: Path) -> PatchFile:
 
 
 def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
-    """One row of a bench's index, of which `reader.index_bench` says what is in it; `records` from `tile_records`.
-
-    Raises:
-        GeoladderError: the file or one of its labels is damaged or does not fit.
-    """
+    """One row of a bench's index, which `reader.index_bench` describes; `records` are from `tile_records`."""
     images = open_images(file.path)
     lat_deg, lon_deg = _centre(label_path(file.path, "coords"), len(images))
     date_patches, offset_dn, source = _offsets(file, images, records.get(f"{file.region}_{file.tile}"))

@@ -62,12 +62,10 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
+    patches, stated = index.groupby("split")["patches"].sum(), (index["offset_source"] == "metadata").sum()
     log.info(
         "%s: %d files, patches: %s; offset of %d files from metadata, of the others from pixels",
-        archive,
-        len(index),
-        index.groupby("split")["patches"].sum().to_dict(),
-        (index["offset_source"] == "metadata").sum(),
+        *(archive, len(index), patches.to_dict(), stated),
     )
 
 
@@ -109,10 +107,7 @@ class Bench:
 
         Returns:
             bucket; position (in the bucket's pool, as published index files count); entry (row of `index`) and slot
-            (patch in that file), which `read` needs.
-
-        Raises:
-            GeoladderError: there is no such task, or the index is older than it.
+            (patch in that file), which `read` needs. GeoladderError where the index is older than the task.
         """
         if f"has_{TASKS[task].name}" not in self.index:
             raise GeoladderError(
@@ -134,8 +129,7 @@ class Bench:
     def read(self, task: str, rows: pd.DataFrame) -> BenchBatch:
         """Read images and labels of rows of `pool`, in their order; repeats allowed.
 
-        Raises:
-            GeoladderError: no rows; or a file is missing, damaged or holds values it must not (names the file).
+        GeoladderError where there are no rows, or a file is missing, damaged or holds values it must not (names it).
         """
         paths = self._paths
         images = _gather(rows, lambda entry, slots: open_images(paths[entry])[slots].transpose(0, 3, 1, 2))

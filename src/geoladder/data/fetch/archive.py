@@ -20,21 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from geoladder.data.archives.majortom import MajorTom
+from geoladder.data.fetch import plan as plans
 from geoladder.data.fetch.file import DiskError, fetch_file, readable_disk_errors, sha256, unfinished
 from geoladder.data.fetch.http import DEFAULT, Patience, Server, StoppedError
-from geoladder.data.fetch.plan import (
-    SOURCE,
-    FetchPlan,
-    Part,
-    Record,
-    human,
-    plan_fetch,
-    read_plan,
-    read_record,
-    write_manifest,
-    write_plan,
-    write_record,
-)
 from geoladder.data.fetch.rows import fetch_rows
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
@@ -55,44 +43,36 @@ def prepare(
     patience: Patience = DEFAULT,
     again: bool = False,
     whole_parts: bool = False,
-) -> FetchPlan:
+) -> plans.FetchPlan:
     """Plan a selection from the server's metadata; reuse the plan a folder has for the same selection.
 
-    Args:
-        url: `https://host/folder` or `hf://datasets/owner/name@revision`.
-        select: which tiles.
-        folder: where the archive will be; receives source/metadata.parquet and source/plan.json.
-        connections: most at one time.
-        patience: timeouts and retries.
-        again: ask the server again for all sizes; its metadata is fetched again if its size or checksum changed.
-        whole_parts: fetch no single rows of parts.
-
-    Raises:
-        GeoladderError: the address is no archive, the folder belongs to another one, nothing is selected, or the
-            server or the disk refuses.
+    The address is `https://host/folder` or `hf://datasets/owner/name@revision`; the folder, where the archive will
+    be, receives source/metadata.parquet and source/plan.json. Asked `again`, the server tells all sizes anew, and its
+    metadata is fetched again if its size or checksum changed; `whole_parts` fetches no single rows. GeoladderError
+    where the address is no archive, the folder belongs to another one, nothing is selected, or server or disk refuse.
     """
-    source, plan = resolve(url), read_plan(folder)
+    source, plan = resolve(url), plans.read_plan(folder)
     if plan and plan.source != source:
         raise GeoladderError(f"{folder} holds {plan.source}, not {source}; choose another --out")
     # A file of cells may have other content by now.
     if plan and plan.is_of(select, whole_parts) and select.cells is None and not again:
         return plan
-    server, metadata = Server(source, patience, connections), folder / SOURCE / METADATA
+    server, metadata = Server(source, patience, connections), folder / plans.SOURCE / METADATA
     with readable_disk_errors(folder):
         if again or not metadata.exists():
             file = server.list_files([METADATA]).get(METADATA)
             if file is None:
                 raise GeoladderError(f"{source} has no {METADATA}; give the folder that holds it and images/")
-            log.info("%s has %s", METADATA, human(file.size_bytes))
+            log.info("%s has %s", METADATA, plans.human(file.size_bytes))
             fetch_file(server, file, metadata)
         rows = MajorTom(metadata.parent).metadata()
-        plan = plan_fetch(source, rows, select, server.list_files, whole_parts)
-        write_plan(folder, plan)
+        plan = plans.plan_fetch(source, rows, select, server.list_files, whole_parts)
+        plans.write_plan(folder, plan)
     return plan
 
 
 def fetch(
-    plan: FetchPlan,
+    plan: plans.FetchPlan,
     folder: Path,
     connections: int = 4,
     group: tuple[int, int] | None = None,
@@ -101,17 +81,9 @@ def fetch(
 ) -> Path:
     """Fetch what is missing of a plan, or of one group of its parts.
 
-    Args:
-        plan: result of `prepare` for the same folder.
-        folder: receives images/, and at the end manifest.json and metadata.parquet (a group: manifest-1-of-8.json).
-        connections: most at one time.
-        group: (i, n): only every n-th part, beginning with the i-th, from 1. A last call without it checks that
-            all are there and completes the archive.
-        patience: timeouts and retries.
-        bar: draw a progress bar, if this is a terminal.
-
-    Returns:
-        The manifest.
+    The plan's folder receives images/, and at the end metadata.parquet and the manifest that is returned. A group
+    (i, n) is every n-th part, beginning with the i-th, from 1, and ends with a manifest-i-of-n.json alone; a last
+    call without a group checks that all are there and completes the archive. A bar needs a terminal.
 
     Raises:
         GeoladderError: some parts could not be fetched (the others were), or the disk refuses. Nothing that came is
@@ -128,7 +100,7 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         records = {}
         for part in parts:
-            record = read_record(folder, part.file)
+            record = plans.read_record(folder, part.file)
             if record and record.has(part):
                 records[part] = record
         missing = [part for part in parts if part not in records]
@@ -136,13 +108,15 @@ def fetch(
         if missing:  # rows of parts are about to move, so what says where they are must go first
             (folder / METADATA).unlink(missing_ok=True)
         records |= _fetch_parts(Server(plan.source, patience, connections), missing, folder, bar)
-        write_manifest(manifest, plan, {part: records[part] for part in parts})
+        plans.write_manifest(manifest, plan, {part: records[part] for part in parts})
         if not group:
             _write_metadata(folder, plan, records)
     return manifest
 
 
-def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool) -> dict[Part, Record]:
+def _fetch_parts(
+    server: Server, parts: Sequence[plans.Part], folder: Path, bar: bool
+) -> dict[plans.Part, plans.Record]:
     """Fetch parts; one that fails for good does not keep the others from coming, a full disk does."""
     records, failed = {}, []
     columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
@@ -175,7 +149,7 @@ def _fetch_parts(server: Server, parts: Sequence[Part], folder: Path, bar: bool)
     return records
 
 
-def _fetch_part(server: Server, part: Part, folder: Path) -> Record:
+def _fetch_part(server: Server, part: plans.Part, folder: Path) -> plans.Record:
     """Fetch one part or rows of it, and remember it."""
     file, path, rows = part.file, folder / part.file.name, None
     start_s = time.monotonic()
@@ -183,21 +157,21 @@ def _fetch_part(server: Server, part: Part, folder: Path) -> Record:
         if part.rows is None:
             digest = fetch_file(server, file, path)
         else:
-            footer = folder / SOURCE / "footers" / f"{path.name}.{file.size_bytes}"
+            footer = folder / plans.SOURCE / "footers" / f"{path.name}.{file.size_bytes}"
             rows = fetch_rows(server, file, part.rows, path, footer)
             digest = sha256(path)
     except DiskError:
         server.stop.set()
         raise
-    record = Record(path.stat().st_size, digest, file.size_bytes, rows)
-    write_record(folder, file, record)
-    log.info("%s: %s in %.1f s", file.name, human(record.size_bytes), time.monotonic() - start_s)
+    record = plans.Record(path.stat().st_size, digest, file.size_bytes, rows)
+    plans.write_record(folder, file, record)
+    log.info("%s: %s in %.1f s", file.name, plans.human(record.size_bytes), time.monotonic() - start_s)
     return record
 
 
-def _write_metadata(folder: Path, plan: FetchPlan, records: Mapping[Part, Record]) -> None:
+def _write_metadata(folder: Path, plan: plans.FetchPlan, records: Mapping[plans.Part, plans.Record]) -> None:
     """Keep the selected rows of the server's metadata, with all columns, numbered as they lie here."""
-    rows = MajorTom(folder / SOURCE).metadata()
+    rows = MajorTom(folder / plans.SOURCE).metadata()
     taken = selected(rows, plan.select)
     here = rows["row"][taken].to_numpy().copy()
     positions = rows[taken].groupby("part").indices
@@ -205,14 +179,14 @@ def _write_metadata(folder: Path, plan: FetchPlan, records: Mapping[Part, Record
         if record.rows is not None:
             of_part = positions[Path(part.file.name).name]
             here[of_part] = np.searchsorted(record.rows, here[of_part])
-    table = pq.read_table(folder / SOURCE / METADATA).filter(taken)
+    table = pq.read_table(folder / plans.SOURCE / METADATA).filter(taken)
     place = table.column_names.index("parquet_row")
     numbers = pa.array(here).cast(table.schema.field(place).type)
     with atomic_path(folder / METADATA) as path:
         pq.write_table(table.set_column(place, "parquet_row", numbers), path)
 
 
-def _check_room(folder: Path, parts: Sequence[Part]) -> None:
+def _check_room(folder: Path, parts: Sequence[plans.Part]) -> None:
     """Refuse to begin what cannot fit. Unfinished parts, which may have holes, count with what they lack."""
     paths = [unfinished(folder / part.file.name) for part in parts]
     paths += [folder / part.file.name for part in parts if part.rows is None]
@@ -221,6 +195,6 @@ def _check_room(folder: Path, parts: Sequence[Part]) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DiskError(
-            f"{folder} has room for {human(free)}, but {human(needed)} are still to fetch; make room, choose another "
-            "--out, or a smaller --fraction or --box"
+            f"{folder} has room for {plans.human(free)}, but {plans.human(needed)} are still to fetch; make room, "
+            "choose another --out, or a smaller --fraction or --box"
         )

@@ -48,11 +48,7 @@ class DamagedError(TransientError):
 def fetch_file(server: Server, file: RemoteFile, path: Path) -> str:
     """Fetch one file, from where an earlier try ended, unless `path` has its size and, where known, checksum.
 
-    Returns:
-        SHA-256 of the file on disk, 64 hexadecimal digits.
-
-    Raises:
-        GeoladderError, StoppedError: as `fetch_ranges`.
+    Returns the SHA-256 of the file on disk, 64 hexadecimal digits; raises as `fetch_ranges`.
     """
     if path.is_file() and path.stat().st_size == file.size_bytes:
         digest = sha256(path)

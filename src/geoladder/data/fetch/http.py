@@ -101,11 +101,8 @@ class Server:
     def persist(self, action: Callable[[], T], name: str, progress: Callable[[], int] = lambda: 0) -> T:
         """Repeat `action` until it raises no `TransientError`; at once where the number `progress` says grew.
 
-        `name` is of what is fetched, for messages and jitter.
-
-        Raises:
-            GeoladderError: as many failures in a row as this server's patience allows; says the last.
-            StoppedError: `stop` was set.
+        `name` is of what is fetched, for messages and jitter. GeoladderError, which says the last failure, after as
+        many in a row as this server's patience allows; StoppedError where `stop` was set.
         """
         failures, furthest = 0, progress()
         while not self.stop.is_set():

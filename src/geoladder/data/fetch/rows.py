@@ -38,10 +38,7 @@ def fetch_rows(
     """Fetch rows of a remote part and write a part that has them, and those it had before, in their order.
 
     `path` is written anew, whole or not at all; each row is a row group with the columns geoladder reads. The remote
-    part's footer is kept in the file `footer`.
-
-    Returns:
-        Numbers on the server of the rows `path` has, ascending.
+    part's footer is kept in the file `footer`. Returns the numbers on the server of the rows `path` has, ascending.
 
     Raises:
         GeoladderError, StoppedError: as `fetch_ranges`; or the remote part lacks a row or a column, or is no parquet

@@ -21,8 +21,6 @@ CLASSES = (
     "Dfa Dfb Dfc Dfd ET EF"
 ).split()
 """Names by Beck code 0..30."""
-
-
 KM_PER_DEG = 111.195
 """Of latitude, on a sphere."""
 TILE_KM = 10.68
@@ -40,10 +38,7 @@ def koppen(lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -
     """Beck codes 0..30, uint8, of places in -90..90 and -180..180 degrees, any shape (a scalar array for scalars).
 
     Those of the packaged map, or of a GeoTIFF with Beck's codes, such as Beck et al. (2018) at 1 km, where no data is
-    sea.
-
-    Raises:
-        GeoladderError: a place is not on the Earth (or not a number), or the raster is unreadable or of other codes.
+    sea. GeoladderError where a place is not on the Earth, or the raster is unreadable or of other codes.
     """
     lat, lon = np.broadcast_arrays(np.asarray(lat_deg, float), np.asarray(lon_deg, float))
     bad = ~((np.abs(lat) <= 90) & (np.abs(lon) <= 180))
