@@ -39,7 +39,7 @@ MGRS_BANDS = "CDEFGHJKLMNPQRSTUVWX"
 TILE_MARGIN_DEG = 2.0
 """By which a tile of 110 km may reach out of the MGRS band it is named by."""
 _NAME = re.compile(
-    r"^(?P<product>.+?_(?P<tile>T(?P<zone>\d{2})(?P<band>[C-HJ-NP-X])[A-Z]{2})(_.+?)??)(_(train|val|test))?_s2\.npy$"
+    r"^(?P<product>.*?_(?P<tile>T(?P<zone>\d{2})(?P<band>[C-HJ-NP-X])[A-Z]{2})(_.*?)??)(_(train|val|test))?_s2\.npy$"
 )
 """`S2B_MSIL2A_..._T21KXA_..._train_s2.npy`: images of one product."""
 _FOLDER = re.compile(r"_(?P<year>\d{2})_(?P<month>\d{2})$")
