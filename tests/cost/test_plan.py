@@ -13,8 +13,7 @@ from geoladder.cost.corpora import PUBLISHED, archive_size
 from geoladder.cost.plan import Machine, plan_study
 from geoladder.cost.profile import profile, rungs
 from geoladder.cost.rung_cost import PEAK_TFLOPS, counted, rung_cost
-from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile
-from geoladder.data.fetch.records import write_plan
+from geoladder.data.fetch.plan import FetchPlan, Part, RemoteFile, write_plan
 from geoladder.study.corpora import Corpus, Earth, Select
 from geoladder.study.load import load_study
 

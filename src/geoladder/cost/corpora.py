@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import pyarrow.parquet as pq
 
-from geoladder.data.fetch.records import read_plan
+from geoladder.data.fetch.plan import read_plan
 from geoladder.study.corpora import Corpus, Earth
 
 TILE_PX = 1068

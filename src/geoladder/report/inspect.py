@@ -14,9 +14,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
-from geoladder.data.archives.npy import label_path, open_npy
+from geoladder.data.archives.npy import label_path, open_labels, open_npy
 from geoladder.data.archives.tile import read_bands
-from geoladder.data.bench.files import open_labels
 from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
@@ -130,7 +129,7 @@ def _patch(path: Path, images: np.ndarray, row: int, text: str) -> tuple[str, Pa
         if not beside.exists():
             text += f"\n  no label {task.label}"
             continue
-        values = np.asarray(open_labels(beside, images)[row, ..., 0])
+        values = np.asarray(open_labels(beside, (*images.shape[:3], 1))[row, ..., 0])
         text += f"\n  label {task.label}: {_range(values)}"
         panels[task.title] = _display(beside, task, values)
     return text, panels

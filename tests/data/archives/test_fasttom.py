@@ -13,9 +13,8 @@ from geoladder.data.archives.fasttom import (
     cut_quadrant,
     quadrant_px,
 )
-from geoladder.data.archives.fasttom_tree import LEVEL_1C, FastTomTree
 from geoladder.data.archives.tile import UNKNOWN_CLOUD, Tile, UnreadableTileError, UnwantedTileError
-from geoladder.data.archives.tile_tree import TileTree
+from geoladder.data.archives.tile_tree import LEVEL_1C, FastTomTree, TileTree
 from geoladder.errors import GeoladderError
 from geoladder.study.specs import Layout
 

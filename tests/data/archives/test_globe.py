@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from layouts import mgrs_product, stored_place, write_globe
 from rasterio.warp import transform as reproject
 
-from geoladder.data.archives.globe import Globe
-from geoladder.data.archives.globe_files import is_globe_name
+from geoladder.data.archives.globe import Globe, is_globe_name
 from geoladder.data.archives.grid import cell_of
 from geoladder.data.archives.tile import UnreadableTileError, ground_m
 from geoladder.data.batches.chips import cut
@@ -88,6 +87,7 @@ def test_date_from_labels_and_folder_where_the_name_has_none(tmp_path):
     write_globe(tmp_path, product="S2A_MSIL2A_T21KXA", patches=2)
     rows = Globe(tmp_path).metadata()
     assert rows["timestamp"].dt.strftime("%Y-%m-%d").tolist() == ["2022-07-27"] * 2  # day 208
+    assert set(rows["product_id"]) == {"S2A_MSIL2A_T21KXA"}
     write_globe(tmp_path / "other", product="S2A_MSIL2A_T21KXA", patches=2, folder="anywhere")
     assert Globe(tmp_path / "other").metadata()["timestamp"].isna().all()
 

@@ -2,6 +2,7 @@
 
 import os
 from fractions import Fraction
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -9,16 +10,16 @@ from layouts import Product, land_cell, mgrs_product, write_globe
 from pydantic import ValidationError
 
 from geoladder.data.archives.fasttom import FastTom
-from geoladder.data.archives.fasttom_tree import FastTomTree
 from geoladder.data.archives.globe import Globe
 from geoladder.data.archives.majortom import MajorTom
+from geoladder.data.archives.sources import READERS as OPENED
 from geoladder.data.archives.sources import detect, open_archive
 from geoladder.data.archives.tile import TILE_COLUMNS, UnwantedTileError
-from geoladder.data.archives.tile_tree import TileTree
+from geoladder.data.archives.tile_tree import FastTomTree, TileTree
 from geoladder.data.batches.chips import cut
 from geoladder.data.index.build import build_index
 from geoladder.errors import GeoladderError
-from geoladder.study.corpora import Corpus, Select
+from geoladder.study.corpora import ArchiveSource, Corpus, Select
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ArchiveSpec, ChipsSpec, FetchSpec, IndexSpec, Layout
 
@@ -72,6 +73,10 @@ def index_of(folder, tmp_path, no_bench, **changes):
     index, ledger = tmp_path / "index.parquet", tmp_path / "ledger.csv"
     build_index(IndexSpec(**(values | changes)), folder, no_bench, index, ledger)
     return pd.read_parquet(index), pd.read_csv(ledger, keep_default_na=False)
+
+
+def test_each_source_a_study_may_name_has_a_reader():
+    assert set(OPENED) == set(get_args(ArchiveSource)) == set(READERS)
 
 
 @pytest.mark.parametrize("layout", READERS)
@@ -194,7 +199,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(GeoladderError, match=r"cannot be listed .*Permission denied.*chmod"):
         open_archive(tmp_path)
 

@@ -22,9 +22,8 @@ from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch import file as fetch_file_module
 from geoladder.data.fetch.archive import fetch, prepare
 from geoladder.data.fetch.file import fetch_file
-from geoladder.data.fetch.http import Server
+from geoladder.data.fetch.http import Patience, Server, StoppedError, TransientError, retry_after_s
 from geoladder.data.fetch.plan import RemoteFile, describe, human, plan_fetch
-from geoladder.data.fetch.retry import Patience, StoppedError, TransientError, retry_after_s
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
 from geoladder.study.address import HUB, resolve

@@ -1,6 +1,5 @@
 """Single rows of remote parts: the bytes that come, the parts they become, and every way to be interrupted."""
 
-import io
 import itertools
 import json
 import resource
@@ -10,18 +9,16 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geoladder.cli import main
 from geoladder.data.archives.majortom import COLUMNS, MajorTom
 from geoladder.data.fetch import file as fetch_file_module
 from geoladder.data.fetch import rows as rows_module
 from geoladder.data.fetch.archive import fetch, prepare
-from geoladder.data.fetch.plan import RemoteFile, describe
-from geoladder.data.fetch.records import read_record
-from geoladder.data.fetch.retry import Patience
-from geoladder.data.fetch.rows import Window, row_ranges
+from geoladder.data.fetch.file import fetch_ranges
+from geoladder.data.fetch.http import Patience, Server
+from geoladder.data.fetch.plan import RemoteFile, describe, read_record
+from geoladder.data.fetch.rows import row_ranges
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import Select
 
@@ -164,7 +161,7 @@ def test_killed_between_two_blocks_continues_there(stocked, archive, tmp_path, m
         patch.setattr(fetch_file_module, "write_all", killed)
         with pytest.raises(KeyboardInterrupt):
             fetch(plan, folder, patience=QUICK, connections=1)
-    assert (folder / "images/.part_00001.parquet.fetching").stat().st_size == sum(blocks) == 200
+    assert (folder / "images/.part_00001.parquet.fetching").stat().st_size == 4 + sum(blocks) == 204
     assert not (folder / PART).exists() and not (folder / "metadata.parquet").exists()
     stocked.log.clear()
     get(stocked, folder)
@@ -177,7 +174,7 @@ def test_what_was_begun_for_other_rows_is_thrown_away(stocked, archive, tmp_path
     stocked.faults[PART].extend([*AFTER_THE_FOOTER, {"stop_after": 300}, *[{"status": 503}] * 9])
     with pytest.raises(GeoladderError, match="given up"):
         get(stocked, tmp_path / "out", FIRST)
-    assert (tmp_path / "out/images/.part_00001.parquet.fetching").stat().st_size == 300
+    assert (tmp_path / "out/images/.part_00001.parquet.fetching").stat().st_size == 4 + 300
     stocked.faults.clear()
     get(stocked, tmp_path / "out")
     assert same_tiles(tmp_path / "out", archive.folder) == 2
@@ -294,7 +291,7 @@ def test_a_job_killed_before_it_remembered_a_part_fetches_nothing_twice(
     folder = tmp_path / "out"
     for select in (FIRST, TWO):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("geoladder.data.fetch.archive.write_record", killed)
+            patch.setattr("geoladder.data.fetch.plan.write_record", killed)
             get(stocked, folder, select)
         assert not (folder / "metadata.parquet").exists()
         stocked.log.clear()
@@ -367,21 +364,26 @@ def test_metadata_keeps_its_columns_and_types(stocked, archive, tmp_path):
     )
 
 
-@given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.data())
-def test_a_window_shows_bytes_where_they_lay(lengths, data):
-    whole = np.random.default_rng(0).bytes(sum(lengths))
-    edges = np.cumsum([0, *lengths]).tolist()
-    ranges = list(itertools.pairwise(edges))[::2]
-    here = io.BytesIO(b"".join(whole[first:behind] for first, behind in ranges))
-    window = Window(here, ranges, len(whole))
-    start = data.draw(st.integers(0, len(whole)))
-    size = data.draw(st.integers(1, 50))
-    window.seek(start)
-    if any(first <= start and start + size <= behind for first, behind in ranges):
-        assert window.read(size) == whole[start : start + size] and window.tell() == start + size
-    else:
-        with pytest.raises(OSError, match="were not fetched"):
-            window.read(size)
+@pytest.mark.parametrize("lengths", [[1, 1], [3, 40, 7, 2, 1], [2, 1, 1, 30, 5, 1, 9, 4, 1, 1, 1, 6]])
+@pytest.mark.parametrize("broken", range(3))
+def test_ranges_lie_where_they_lay(site, tmp_path, lengths, broken):
+    """Between them are holes; a break among them loses nothing."""
+    whole = np.random.default_rng(0).bytes(1000 * sum(lengths))
+    edges = np.cumsum([0, *lengths]) * 1000
+    ranges = list(itertools.pairwise(edges.tolist()))[::2]
+    site.files[PART] = whole
+    site.faults[PART].extend([{}] * broken + [{"stop_after": 700}])
+    received = []
+
+    def finish(path):
+        data = path.read_bytes()
+        return [data[first:behind] for first, behind in ranges]
+
+    server, remote = Server(site.url, QUICK, 1), RemoteFile(PART, len(whole))
+    server.advance = received.append
+    parts = fetch_ranges(server, remote, ranges, tmp_path / "x", finish)
+    assert parts == [whole[first:behind] for first, behind in ranges]
+    assert sum(received) == sum(map(len, parts)) and not list(tmp_path.iterdir())
 
 
 def test_near_ranges_are_joined(archive, monkeypatch):

@@ -6,7 +6,6 @@ where its path is given, else the sea of the packaged climate map, which is coar
 """
 
 import numpy as np
-import pandas as pd
 from affine import Affine
 from rasterio.warp import transform as reproject
 
@@ -29,17 +28,11 @@ TOO_ICY = "ice"
 def best_quadrant(cloud_mask: np.ndarray, quadrant_px: int, water: np.ndarray) -> tuple[int, int] | None:
     """Choose the quadrant with most clear pixels; of equals the last, in reading order.
 
-    Args:
-        cloud_mask: (H, W) uint8, 0 clear, 1 thick cloud, 2 thin cloud, 3 shadow.
-        quadrant_px: side of a quadrant; the four start at 0 and `quadrant_px` in each direction.
-        water: (H, W) bool.
+    Quadrants start at 0 and `quadrant_px` in each direction of a cloud mask (H, W) uint8, 0 clear, and water (H, W)
+    bool; GeoladderError where these differ in shape or are too small.
 
     Returns:
-        (row0, col0) of the chosen quadrant; None when fewer than 33 % of its pixels are clear or more than 50 %
-        water.
-
-    Raises:
-        GeoladderError: the masks differ in shape or are too small for four quadrants.
+        (row, column) of its first pixel; None when fewer than 33 % of its pixels are clear or more than 50 % water.
     """
     if cloud_mask.shape != water.shape or min(cloud_mask.shape) < 2 * quadrant_px or quadrant_px < 1:
         raise GeoladderError(
@@ -61,38 +54,30 @@ class FastTom:
     """Another archive, of which only the quadrant that FastTOM would keep is read."""
 
     def __init__(self, source: TileSource, layout: Layout) -> None:
-        """Derive from `source`.
+        """Derive from a source of whole tiles.
 
-        Args:
-            source: whole tiles.
-            layout: water_raster, above 0 for water; no data is water, as in the authors' script (None: the packaged
-                climate map). max_ice_share of a quadrant, with climate EF, ice cap (None: no limit, as in the
-                script). koppen_raster for the ice (None: the packaged map).
+        Metadata and identities are those of the whole tiles: which quadrant counts shows when a tile is read. No data
+        of `layout.water_raster` is water, as in the authors' script, and ice is climate EF, ice cap.
         """
+        self.metadata, self.identities = source.metadata, source.identities
         self._source, self._layout = source, layout
 
-    def metadata(self) -> pd.DataFrame:
-        """Of the whole tiles: which quadrant counts shows when a tile is read."""
-        return self._source.metadata()
-
-    def identities(self, part: str) -> pd.DataFrame:
-        """Of the whole tiles."""
-        return self._source.identities(part)
-
     def read(self, part: str, row: int) -> Tile:
-        """Read the chosen quadrant of a tile.
-
-        Raises:
-            UnwantedTileError: no quadrant is clear and dry enough, or the chosen one is too icy.
-            UnreadableTileError: the tile cannot be read.
-        """
+        """Read the chosen quadrant of a tile; a tile without one, or with too much ice there, is unwanted."""
         tile = self._source.read(part, row)
-        side = quadrant_px(tile)
+        where = f"{part} row {row} ({tile.grid_cell})"
+        side, limit = quadrant_px(tile), self._layout.max_ice_share
         corner = best_quadrant(tile.cloud_mask, side, self._water(tile))
         if corner is None:
-            raise UnwantedTileError(f"{part} row {row} ({tile.grid_cell}) has {NO_QUADRANT}", NO_QUADRANT)
+            raise UnwantedTileError(f"{where} has {NO_QUADRANT}", NO_QUADRANT)
         quadrant = cut_quadrant(tile, corner, side)
-        self._check_ice(quadrant, f"{part} row {row} ({tile.grid_cell})")
+        if limit is not None:
+            climates = koppen(*_places(quadrant), self._layout.koppen_raster)
+            icy = float((climates == CLASSES.index("EF")).mean())
+            if icy > limit:
+                raise UnwantedTileError(
+                    f"{where}: {icy:.0%} of the quadrant is ice, more than max_ice_share = {limit}", TOO_ICY
+                )
         return quadrant
 
     def _water(self, tile: Tile) -> np.ndarray:
@@ -105,16 +90,6 @@ class FastTom:
         height, width = tile.cloud_mask.shape
         return coarse[np.arange(height) // WATER_STEP_PX][:, np.arange(width) // WATER_STEP_PX]
 
-    def _check_ice(self, quadrant: Tile, where: str) -> None:
-        if self._layout.max_ice_share is None:
-            return
-        icy = float((koppen(*_places(quadrant), self._layout.koppen_raster) == CLASSES.index("EF")).mean())
-        if icy > self._layout.max_ice_share:
-            raise UnwantedTileError(
-                f"{where}: {icy:.0%} of the quadrant is ice, more than max_ice_share = {self._layout.max_ice_share}",
-                TOO_ICY,
-            )
-
 
 def quadrant_px(tile: Tile) -> int:
     """Side of a tile's quadrants: 516 in a tile of 1068, else half the tile, even."""
@@ -126,9 +101,9 @@ def cut_quadrant(tile: Tile, corner: tuple[int, int], side_px: int) -> Tile:
     """The part of a tile from `corner` (row, column; even) on, with its own georeference."""
     row, column = corner
     half = slice(row // 2, (row + side_px) // 2), slice(column // 2, (column + side_px) // 2)
+    whole = slice(row, row + side_px), slice(column, column + side_px)
     grid = tile.transform
     left_m, top_m = ground_m(grid, float(column), float(row))
-    whole = slice(row, row + side_px), slice(column, column + side_px)
     return tile._replace(
         dn10=tile.dn10[:, *whole],
         dn20=tile.dn20[:, *half],

@@ -19,10 +19,7 @@ SHOWN = 3
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Every folder from `root` down, links followed, as (folder, names of folders in it, names of files in it).
 
-    Removing names from the list of folders keeps the walk out of them.
-
-    Raises:
-        GeoladderError: a folder cannot be listed.
+    Removing names from the list of folders keeps the walk out of them. A folder that cannot be listed is an error.
     """
     for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
         yield Path(folder), folders, files
@@ -36,11 +33,7 @@ def _refuse(problem: OSError) -> None:
 
 
 def unpacking(folder: Path) -> str:
-    """How to unpack the zips of a folder (itself or one level below).
-
-    Returns:
-        Sentences for an error message; empty where there is no zip.
-    """
+    """How to unpack the zips of a folder (itself or one level below), for an error message; empty without a zip."""
     parts = sorted(
         path for pattern in ("*", "*/*") for path in folder.glob(pattern) if _PART.search(path.name)
     )

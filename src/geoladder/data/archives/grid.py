@@ -39,11 +39,7 @@ def cell_name(row: int, column: int) -> str:
 
 
 def row_column(cell: str) -> tuple[int, int]:
-    """Signed row and column of a cell: `433D_629L` -> (-433, -629).
-
-    Raises:
-        GeoladderError: the text is no cell name, or names a cell beyond the poles or the date line.
-    """
+    """Signed row and column of a cell: `433D_629L` -> (-433, -629); raises GeoladderError where there is none."""
     match = _NAME.match(cell)
     if match is None:
         raise GeoladderError(f"'{cell}' is no grid cell; write row and column like 433D_629L")
@@ -58,15 +54,7 @@ def row_column(cell: str) -> tuple[int, int]:
 
 
 def cell_of(lat_deg: float, lon_deg: float) -> str:
-    """Cell that holds a point.
-
-    Args:
-        lat_deg: latitude, -90 <= lat < 90.
-        lon_deg: longitude, -180 <= lon <= 180; 180 is read as -180.
-
-    Raises:
-        GeoladderError: the point is not on the Earth.
-    """
+    """Cell that holds a point in -90 <= lat < 90, -180 <= lon <= 180 (180 is read as -180), else GeoladderError."""
     if not (-90 <= lat_deg < 90 and -180 <= lon_deg <= 180):
         raise GeoladderError(f"no grid cell at latitude {lat_deg}, longitude {lon_deg} (degrees)")
     row = math.floor(lat_deg / ROW_DEG + _EDGE)
@@ -106,11 +94,7 @@ def _crs(epsg: int) -> CRS:
 
 
 def footprint(cell: str) -> tuple[int, float, float, float]:
-    """Square a MajorTOM image of this cell covers.
-
-    Returns:
-        (epsg, left_m, bottom_m, size_m): UTM zone, lower left corner in its coordinates, side (10,680 m).
-    """
+    """Square a MajorTOM image of a cell covers: epsg of its UTM zone, left_m and bottom_m there, side in metres."""
     lat, lon = corner_of(cell)
     epsg = utm_epsg(cell)
     (x,), (y,) = transform(_crs(4326), _crs(epsg), [lon], [lat])

@@ -8,24 +8,17 @@ Editions of the metadata differ: the time column has two names, coordinate syste
 (`EPSG:EPSG:32701`), and any value may be missing: such rows are kept here, and dropped later with their reason.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import rasterio
 
-from geoladder.data.archives.tile import (
-    TILE_COLUMNS,
-    Band,
-    Tile,
-    UnreadableTileError,
-    assemble,
-    read_bands,
-    remedy,
-)
-from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
+from geoladder.data.archives import tile
+from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 
 IDENTITY = ["grid_cell", "product_id"]
@@ -51,115 +44,79 @@ POSITION = ("parquet_url", "parquet_row")
 class MajorTom:
     """A folder in the layout of MajorTOM Core-S2L2A. Never writes to it."""
 
-    def __init__(self, archive: Path) -> None:
-        """Open an archive.
+    files = "metadata.parquet and images/part_*.parquet"
 
-        Raises:
-            GeoladderError: the folder has no metadata.parquet.
-        """
+    def __init__(self, archive: Path) -> None:
+        """Open an archive; raises GeoladderError where the folder has no metadata.parquet."""
         self.archive = Path(archive)
         self._parts: dict[str, pq.ParquetFile] = {}
-        self._side_px = (0, 0)
         if not (self.archive / "metadata.parquet").is_file():
             raise GeoladderError(
-                f"no metadata.parquet in {self.archive}; a MajorTOM archive is a folder with metadata.parquet and "
-                "images/part_*.parquet (check the corpus' `path`)"
+                f"no metadata.parquet in {self.archive}; a MajorTOM archive is a folder with {self.files} (check the "
+                "corpus' `path`)"
             )
 
     def metadata(self) -> pd.DataFrame:
-        """All rows the archive lists, as `TileSource.metadata`; `part` is a file in images/, `row` its row group.
-
-        Raises:
-            GeoladderError: the file is no parquet, or a column is missing.
-        """
+        """All rows the archive lists; `part` is a file in images/, `row` its row group. As `read_metadata`."""
         return read_metadata(self.archive / "metadata.parquet")
 
     def identities(self, part: str) -> pd.DataFrame:
-        """Read grid_cell and product_id of every row of one part, without its images.
-
-        Raises:
-            UnreadableTileError: as `read`, for the part as a whole.
-        """
-        try:
+        """Read grid_cell and product_id of every row of one part, without its images; raises as `read`."""
+        with self._reading(part):
             return self._open(part).read(columns=IDENTITY).to_pandas()
-        except (pa.ArrowException, OSError) as problem:
-            raise UnreadableTileError(self._broken(part, problem)) from None
 
-    def read(self, part: str, row: int) -> Tile:
-        """Read the ten bands and the cloud mask of one row at native resolution.
-
-        Args:
-            part: file name in images/, such as `part_00001.parquet`.
-            row: row group in the part, from 0.
-
-        Raises:
-            UnreadableTileError: the part is missing, truncated or lacks columns, the row does not exist, or a band is
-                not a single-band uint16 GeoTIFF of the right size; names file, row, band and the fix.
-        """
+    def read(self, part: str, row: int) -> tile.Tile:
+        """Read a row (group, from 0) of images/`part`; raises as `TileSource.read`."""
         file = self._open(part)
         if not 0 <= row < file.num_row_groups:
-            raise UnreadableTileError(
+            raise tile.UnreadableTileError(
                 f"{self._path(part)} has rows 0..{file.num_row_groups - 1}, but row {row} was asked for; "
                 "metadata.parquet and the images are of different versions: fetch both again"
             )
-        try:
+        with self._reading(part, f" row {row}"):
             table = file.read_row_group(row, columns=COLUMNS, use_threads=False)
-        except (pa.ArrowException, OSError) as problem:
-            raise UnreadableTileError(self._broken(f"{part} row {row}", problem)) from None
         grid_cell, product_id = (table.column(name)[0].as_py() for name in IDENTITY)
         where = f"{self._path(part)} row {row} ({grid_cell})"
-        rooms = self._rooms()
-        with rasterio.Env():  # one for all bands; each would set up its own
-            bands = {
-                name: self._band(table.column(name)[0], f"{where} band {name}", rooms.get(name))
-                for name in (*BANDS, "cloud_mask")
-            }
-        self._side_px = bands["B02"].pixels.shape
-        return assemble(grid_cell, product_id, bands, where)
 
-    def _rooms(self) -> dict[str, np.ndarray]:
-        """Parts (1, H, W) of two arrays for the bands of a tile as large as the last one."""
-        height, width = self._side_px
-        dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
-        dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
-        return {
-            name: stack[number : number + 1]
-            for names, stack in ((BANDS_10M, dn10), (BANDS_20M, dn20))
-            for number, name in enumerate(names)
-        }
+        def band(name: str, into: np.ndarray | None) -> tile.Band:
+            data = table.column(name)[0]
+            bytes_ = data.as_buffer() if data.is_valid else None
+            if not bytes_:
+                raise tile.UnreadableTileError(f"{where} band {name} is empty; fetch the part again")
+            return tile.read_bands(memoryview(bytes_), f"{where} band {name}", into=into)[0]
 
-    def _band(self, data: pa.Scalar, where: str, into: np.ndarray | None) -> Band:
-        bytes_ = data.as_buffer() if data.is_valid else None
-        if not bytes_:
-            raise UnreadableTileError(f"{where} is empty; fetch the part again")
-        return read_bands(memoryview(bytes_), where, into=into)[0]
+        return tile.assemble(grid_cell, product_id, band, where)
 
     def _path(self, part: str) -> Path:
         return self.archive / "images" / part
 
-    def _broken(self, where: str, problem: Exception) -> str:
-        return (
-            f"{self.archive}/images/{where} cannot be read ({problem}); {remedy(self._path(where), problem)}"
-        )
+    @contextmanager
+    def _reading(self, part: str, row: str = "") -> Iterator[None]:
+        """Turn what pyarrow and the disk raise in the block into a message that names the part."""
+        path = self._path(part)
+        try:
+            yield
+        except FileNotFoundError:
+            raise tile.UnreadableTileError(
+                f"metadata.parquet lists {path}, which does not exist; fetch it, or remove its rows"
+            ) from None
+        except (pa.ArrowException, OSError) as problem:
+            raise tile.UnreadableTileError(
+                f"{path}{row} cannot be read ({problem}); {tile.remedy(path, problem)}"
+            ) from None
 
     def _open(self, part: str) -> pq.ParquetFile:
         if part in self._parts:
             return self._parts[part]
-        try:
+        with self._reading(part):
             file = pq.ParquetFile(self._path(part), memory_map=True)
-        except FileNotFoundError:
-            raise UnreadableTileError(
-                f"metadata.parquet lists {self._path(part)}, which does not exist; fetch it, or remove its rows"
-            ) from None
-        except (pa.ArrowException, OSError) as problem:
-            raise UnreadableTileError(self._broken(part, problem)) from None
         missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
         if missing:
-            raise UnreadableTileError(
+            raise tile.UnreadableTileError(
                 f"{self._path(part)} lacks the column(s) {', '.join(missing)}; geoladder reads MajorTOM Core-S2L2A"
             )
         if file.num_row_groups != file.metadata.num_rows:
-            raise UnreadableTileError(
+            raise tile.UnreadableTileError(
                 f"{self._path(part)} has {file.metadata.num_rows} rows in {file.num_row_groups} row groups; MajorTOM "
                 "keeps one row per group: fetch the original file, or write it with row_group_size=1"
             )
@@ -170,22 +127,15 @@ class MajorTom:
 
 
 def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
-    """Read metadata.parquet.
+    """Table of a metadata.parquet, as `TileSource.metadata`; nothing is unusable yet.
 
-    Args:
-        path: the file.
-        with_position: whether part and row are needed; they are empty and -1 without.
-
-    Returns:
-        `TileSource.metadata`'s columns; nothing is unusable yet.
-
-    Raises:
-        GeoladderError: the file is no parquet or may not be read, or a column is missing.
+    Part and row are empty and -1 where the file need not say them (`with_position`). GeoladderError where it is no
+    parquet or may not be read, or a column is missing.
     """
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as problem:
-        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
+        raise GeoladderError(f"{path} cannot be read ({problem}); {tile.remedy(path, problem)}") from None
     columns = [name for name in METADATA if with_position or name not in POSITION]
     names = ["timestamp" if name == "product_datetime" else name for name in table.column_names]
     missing = sorted(set(columns) - set(names))
@@ -207,4 +157,4 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
         grid_cell=rows["grid_cell"].fillna(""),
         product_id=rows["product_id"].fillna(""),
         unusable="",
-    )[TILE_COLUMNS]
+    )[tile.TILE_COLUMNS]

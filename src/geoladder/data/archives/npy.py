@@ -15,23 +15,26 @@ def label_path(images: Path, kind: str) -> Path:
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """Memory map an npy file.
-
-    Raises:
-        GeoladderError: the file is missing or truncated, or is no npy file.
-    """
+    """Memory map an npy file; raises GeoladderError where it is missing or truncated, or is none."""
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as problem:
         raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
 
 
-def open_images(path: Path) -> np.ndarray:
-    """Memory map an image file: (N, P, P, 10) uint16 DN.
+def open_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Memory map a label file; raises GeoladderError as `open_npy`, or where it has another shape."""
+    labels = open_npy(path)
+    if labels.shape != shape:
+        raise GeoladderError(
+            f"{path} has shape {labels.shape}, but its images need {shape}: labels and images are of different "
+            "versions; unpack or fetch both again"
+        )
+    return labels
 
-    Raises:
-        GeoladderError: as `open_npy`; or another shape, band count or dtype.
-    """
+
+def open_images(path: Path) -> np.ndarray:
+    """Memory map an image file, (N, P, P, 10) uint16 DN; raises GeoladderError as `open_npy`, or for another."""
     images = open_npy(path)
     if images.ndim != 4 or images.shape[3] != len(BANDS) or images.shape[1] != images.shape[2]:
         raise GeoladderError(

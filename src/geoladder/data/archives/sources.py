@@ -6,19 +6,15 @@ never unpacked is explained at once and not as a missing file somewhere.
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, get_args
 
 from geoladder.data.archives.fasttom import FastTom
-from geoladder.data.archives.fasttom_tree import FastTomTree
-from geoladder.data.archives.folders import unpacking
-from geoladder.data.archives.globe import Globe
-from geoladder.data.archives.globe_files import is_globe_name
+from geoladder.data.archives.folders import unpacking, walk
+from geoladder.data.archives.globe import Globe, is_globe_name
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.archives.tile import TileSource
-from geoladder.data.archives.tile_tree import TileTree
+from geoladder.data.archives.tile_tree import FastTomTree, TileTree
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import ArchiveSource, RealSource
 from geoladder.study.specs import Layout
@@ -27,70 +23,35 @@ EXAMINED_FOLDERS = 20_000
 """A tree of millions of files shows in its first ones what it is."""
 SHOWN_NAMES = 8
 
-
-class Reader(NamedTuple):
-    """How one layout of archives is opened."""
-
-    files: str
-    """What lies in such a folder, for messages."""
-    open: Callable[[Path, Layout], TileSource]
-
-
-READERS: dict[ArchiveSource, Reader] = {
-    "majortom": Reader("metadata.parquet and images/part_*.parquet", lambda folder, _: MajorTom(folder)),
-    "tree": Reader(
-        "<row>/<row>_<column>/<product>/B02.tif or combined.tif", lambda folder, _: TileTree(folder)
-    ),
-    "fasttom_tree": Reader(
-        "<row>/<product>/B02.tif and metadata.json", lambda folder, _: FastTomTree(folder)
-    ),
-    "globe": Reader(
-        "<Sentinel-2 product>_{train,val}_s2.npy", lambda folder, layout: Globe(folder, layout.climate)
-    ),
+READERS: dict[ArchiveSource, type[MajorTom | TileTree | Globe]] = {
+    "majortom": MajorTom,
+    "tree": TileTree,
+    "fasttom_tree": FastTomTree,
+    "globe": Globe,
 }
-if READERS.keys() != set(get_args(ArchiveSource)):
-    raise GeoladderError(
-        f"{__file__}: READERS has {[*READERS]}, but a study may name {get_args(ArchiveSource)}"
-    )
 
 
 def open_archive(folder: Path, layout: Layout | None = None) -> TileSource:
-    """Open an archive of tiles.
+    """Open an archive of tiles; without `layout` it is MajorTOM parquet, whole tiles.
 
-    Args:
-        folder: of the archive.
-        layout: how it is laid out, and what of each tile counts; None: MajorTOM parquet, whole tiles.
-
-    Raises:
-        GeoladderError: the folder is missing, may not be read, holds another layout or an unpacked zip; says which.
+    GeoladderError where the folder is missing, may not be read, holds another layout or a zip; says which.
     """
     folder, layout = Path(folder), layout or Layout()
-    names = _list(folder)
+    names = _names(folder)
     source = detect(folder) if layout.source == "auto" else layout.source
-    if source == "majortom" and "metadata.parquet" not in names:
-        raise GeoladderError(_explain(folder, source))
+    if source is None or (source == "majortom" and "metadata.parquet" not in names):
+        raise GeoladderError(_explain(folder, layout.source))
     try:
-        reader = READERS[source].open(folder, layout)
+        reader = Globe(folder, layout.climate) if source == "globe" else READERS[source](folder)
     except GeoladderError as problem:
-        if _layout_of(folder) == source:
+        if detect(folder) == source:
             raise
         raise GeoladderError(f"{problem}. {_explain(folder, source)}") from None
     return FastTom(reader, layout) if layout.derive == "fasttom" else reader
 
 
-def detect(folder: Path) -> ArchiveSource:
-    """Which layout a folder has, told by its files.
-
-    Raises:
-        GeoladderError: none of `READERS`; lists what lies there, and how to unpack a zip.
-    """
-    source = _layout_of(folder)
-    if source is None:
-        raise GeoladderError(_explain(folder, "auto"))
-    return source
-
-
-def _layout_of(folder: Path) -> ArchiveSource | None:
+def detect(folder: Path) -> ArchiveSource | None:
+    """Which layout a folder has, told by its files; None: no known one."""
     if (folder / "metadata.parquet").is_file() and (folder / "images").is_dir():
         return "majortom"
     for _, _, names in islice(os.walk(folder), EXAMINED_FOLDERS):
@@ -102,7 +63,7 @@ def _layout_of(folder: Path) -> ArchiveSource | None:
 
 
 def _explain(folder: Path, source: RealSource) -> str:
-    other = _layout_of(folder)
+    other = detect(folder)
     if other is not None:
         return (
             f"{folder} looks like `source: {other}` ({READERS[other].files}), but the study says `source: {source}`; "
@@ -118,7 +79,7 @@ def _explain(folder: Path, source: RealSource) -> str:
 
 
 def _contents(folder: Path) -> str:
-    names = sorted(_list(folder))
+    names = sorted(_names(folder))
     kinds = Counter(Path(name).suffix or "no suffix" for name in names)
     if not names:
         return "nothing"
@@ -127,12 +88,8 @@ def _contents(folder: Path) -> str:
     return f"{shown} ({counts}); check the corpus' `path`"
 
 
-def _list(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208  (names are enough)
-    except FileNotFoundError:
-        raise GeoladderError(f"no folder at {folder}; check the corpus' `path`") from None
-    except OSError as problem:
-        raise GeoladderError(
-            f"{folder} cannot be listed ({problem}); give the right to read and enter it (chmod u+rx)"
-        ) from None
+def _names(folder: Path) -> list[str]:
+    if not folder.exists():
+        raise GeoladderError(f"no folder at {folder}; check the corpus' `path`")
+    _, folders, files = next(walk(folder))
+    return folders + files

@@ -4,9 +4,10 @@ Readers differ only in where bands lie. Each opens its bands its own way and han
 of them to the same rules, so a bad band gives the same message from every archive.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 
-from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
+from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.data.labels.climate import koppen
 from geoladder.errors import GeoladderError
 
@@ -26,19 +27,16 @@ CLOUDY = (1, 2, 3)
 UNKNOWN_CLOUD = 4
 """Where a cloud mask says nothing, as FastTOM's author fills it. Counts neither as clear nor as cloudy."""
 
-TILE_COLUMNS = [
-    "grid_cell",
-    "product_id",
-    "timestamp",
-    "lat_deg",
-    "lon_deg",
-    "cloud_percent",
-    "nodata_share",
-    "epsg",
-    "part",
-    "row",
-    "unusable",
-]
+TILE_COLUMNS = (
+    "grid_cell product_id timestamp lat_deg lon_deg cloud_percent nodata_share epsg part row unusable"
+).split()
+
+
+def table_row(part: str, **facts: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A row of `TileSource.metadata` of which only `facts` are known."""
+    unknown: dict[str, Any] = dict.fromkeys(TILE_COLUMNS, "")
+    unknown |= {"timestamp": pd.NaT, "lat_deg": np.nan, "lon_deg": np.nan}
+    return unknown | {"cloud_percent": 0.0, "nodata_share": 0.0, "epsg": 0, "part": part, "row": 0} | facts
 
 
 class UnreadableTileError(GeoladderError):
@@ -88,8 +86,7 @@ class TileSource(Protocol):
     def identities(self, part: str) -> pd.DataFrame:
         """grid_cell and product_id of the rows of one part, from its images and not from the metadata.
 
-        Raises:
-            UnreadableTileError: the part as a whole cannot be read.
+        UnreadableTileError, with what is wrong and the fix, where the part as a whole cannot be read.
         """
         ...
 
@@ -97,7 +94,8 @@ class TileSource(Protocol):
         """Read one row at native resolution.
 
         Raises:
-            UnreadableTileError: it cannot be read, or (`UnwantedTileError`) the corpus does not take it.
+            UnreadableTileError: it does not exist, a file or band is missing or damaged, of another size or dtype;
+                names file, row, band and the fix. Or (`UnwantedTileError`) the corpus does not take it.
         """
         ...
 
@@ -120,36 +118,30 @@ class Band(NamedTuple):
 def read_bands(
     source: Path | memoryview, where: str, bands: int = 1, into: np.ndarray | None = None
 ) -> list[Band]:
-    """Read every band of a GeoTIFF.
+    """Read every band of a GeoTIFF, a file or its bytes, that must have so many; `where` names it in messages.
 
-    Args:
-        source: a file, or its bytes.
-        where: names it in messages.
-        bands: how many it must have.
-        into: (bands, H, W), read into where its size and dtype are those of the file.
-
-    Raises:
-        UnreadableTileError: no readable GeoTIFF, or another number of bands.
+    `into` (bands, H, W) is read into where its size and dtype are those of the file. UnreadableTileError where the
+    file is no readable GeoTIFF, or has another number of bands.
     """
     try:
-        if isinstance(source, memoryview):
-            with rasterio.MemoryFile(source) as memory, memory.open(driver="GTiff") as raster:
-                return _all_bands(raster, where, bands, into)
-        with rasterio.open(source, driver="GTiff") as raster:
-            return _all_bands(raster, where, bands, into)
+        with ExitStack() as opened:
+            if isinstance(source, memoryview):
+                memory = opened.enter_context(rasterio.MemoryFile(source))
+                raster = opened.enter_context(memory.open(driver="GTiff"))
+            else:
+                raster = opened.enter_context(rasterio.open(source, driver="GTiff"))
+            if raster.count != bands:
+                raise UnreadableTileError(
+                    f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected"
+                )
+            if into is not None and (into.shape[1:] != raster.shape or {into.dtype.name} != {*raster.dtypes}):
+                into = None
+            transform, crs = raster.transform, raster.crs
+            return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
     except rasterio.errors.RasterioError as problem:
         raise UnreadableTileError(
             f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
         ) from None
-
-
-def _all_bands(raster: rasterio.DatasetReader, where: str, bands: int, into: np.ndarray | None) -> list[Band]:
-    if raster.count != bands:
-        raise UnreadableTileError(f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected")
-    transform, crs = raster.transform, raster.crs
-    if into is not None and (into.shape[1:] != raster.shape or set(raster.dtypes) != {into.dtype.name}):
-        into = None
-    return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
 
 
 def remedy(source: Path | memoryview, problem: Exception) -> str:
@@ -159,75 +151,48 @@ def remedy(source: Path | memoryview, problem: Exception) -> str:
     return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"
 
 
-def assemble(grid_cell: str, product_id: str, bands: Mapping[str, Band], where: str) -> Tile:
-    """Put ten bands and a cloud mask together.
+def assemble(
+    grid_cell: str, product_id: str, read: Callable[[str, np.ndarray | None], Band], where: str
+) -> Tile:
+    """Put a tile together from the ten `BANDS` at native resolution and cloud_mask at 10 m; `where` is for messages.
 
-    Args:
-        grid_cell: its name.
-        product_id: of the Sentinel-2 product.
-        bands: by name: the ten of `BANDS` at native resolution, and cloud_mask at 10 m.
-        where: names the tile in messages.
-
-    Raises:
-        UnreadableTileError: a band of another size or dtype, or B02 without coordinate system.
+    `read` gives a band by its name, and may read it into an array (1, H, W), which saves a tenth of a tile's time.
+    UnreadableTileError where a band has another size or dtype, or B02 no coordinate system.
     """
-    height, width = bands["B02"].pixels.shape
-    for name in (*BANDS, "cloud_mask"):
-        pixels, step = bands[name].pixels, 2 if name in BANDS_20M else 1
-        if (pixels.shape[0] * step, pixels.shape[1] * step) != (height, width):
-            raise UnreadableTileError(
-                f"{where} band {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels beside {height} x {width} of "
-                f"B02; {'half as many a side' if step == 2 else 'as many'} are expected"
-            )
-        if name != "cloud_mask" and pixels.dtype != np.uint16:
-            raise UnreadableTileError(f"{where} band {name} is {pixels.dtype}; uint16 DN are expected")
-    epsg = bands["B02"].epsg
-    if epsg is None:
-        raise UnreadableTileError(f"{where} band B02 has no coordinate system; fetch the part again")
-    return Tile(
-        grid_cell,
-        product_id,
-        _stacked([bands[name].pixels for name in BANDS_10M]),
-        _stacked([bands[name].pixels for name in BANDS_20M]),
-        bands["cloud_mask"].pixels.astype(np.uint8, copy=False),
-        bands["B02"].transform,
-        epsg,
-    )
-
-
-def _stacked(bands: list[np.ndarray]) -> np.ndarray:
-    """Bands (H, W) as one array; the one they were read into, if they were (a tenth of a tile's time)."""
-    base = bands[0].base
-    together = base is not None and all(band.base is base for band in bands)
-    shape = (len(bands), *bands[0].shape)
-    return base if base is not None and together and base.shape == shape else np.stack(bands)
+    with rasterio.Env():  # one for all bands; each would set up its own
+        blue = read("B02", None)
+        (height, width), epsg = blue.pixels.shape, blue.epsg
+        if epsg is None:
+            raise UnreadableTileError(f"{where} band B02 has no coordinate system; fetch the part again")
+        dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
+        dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
+        mask = np.empty((1, height, width), np.uint8)
+        for names, stack, step in ((BANDS_10M, dn10, 1), (BANDS_20M, dn20, 2), (["cloud_mask"], mask, 1)):
+            for place, name in enumerate(names):
+                pixels = blue.pixels if name == "B02" else read(name, stack[place : place + 1]).pixels
+                if (pixels.shape[0] * step, pixels.shape[1] * step) != (height, width):
+                    raise UnreadableTileError(
+                        f"{where} band {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels beside {height} x "
+                        f"{width} of B02; {'half as many a side' if step == 2 else 'as many'} are expected"
+                    )
+                if stack is not mask and pixels.dtype != np.uint16:
+                    raise UnreadableTileError(
+                        f"{where} band {name} is {pixels.dtype}; uint16 DN are expected"
+                    )
+                if pixels.base is not stack:
+                    stack[place] = pixels
+    return Tile(grid_cell, product_id, dn10, dn20, mask[0], blue.transform, epsg)
 
 
 def climate_of(tile: Tile, lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -> np.ndarray:
-    """Beck code of places in a tile: what the tile's archive states for it, else as `koppen`.
-
-    Args:
-        tile: any.
-        lat_deg: (N,) of chips or crops of the tile.
-        lon_deg: (N,).
-        raster: as for `koppen`.
-
-    Returns:
-        (N,) uint8.
-    """
+    """Beck codes, (N,) uint8, of N places in a tile: what the tile's archive states for it, else as `koppen`."""
     if tile.koppen is not None:
         return np.full(np.shape(lat_deg), tile.koppen, np.uint8)
     return koppen(lat_deg, lon_deg, raster)
 
 
 def ground_m(transform: Affine, column: T, line: T) -> tuple[T, T]:
-    """Easting and northing in metres of places in a tile.
-
-    Args:
-        transform: of the tile.
-        column: 10 m pixels from its left side, a number or an array.
-        line: from its upper side.
-    """
+    """Easting and northing in metres of places in a tile, 10 m pixels from its left and upper sides."""
     return (
         transform.a * column + transform.b * line + transform.c,
         transform.d * column + transform.e * line + transform.f,
@@ -237,13 +202,8 @@ def ground_m(transform: Affine, column: T, line: T) -> tuple[T, T]:
 def halve(fine: np.ndarray) -> np.ndarray:
     """20 m pixels from bands that were enlarged to 10 m: the mean of each four, rounded.
 
-    Undoes an enlargement by repetition to the bit. One nodata pixel of four makes nodata.
-
-    Args:
-        fine: (B, H, W) uint16, even sides.
-
-    Returns:
-        (B, H/2, W/2) uint16.
+    (B, H, W) uint16 of even sides becomes (B, H/2, W/2). Undoes an enlargement by repetition to the bit. One nodata
+    pixel of four makes nodata.
     """
     quarters = np.stack([fine[:, top::2, left::2] for top in (0, 1) for left in (0, 1)]).astype(np.uint32)
     mean = ((quarters.sum(axis=0) + 2) // 4).astype(np.uint16)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from geoladder.data.archives.npy import label_path, open_images, open_npy
+from geoladder.data.archives.npy import label_path, open_images, open_labels
 from geoladder.data.labels.bands import offset_from_pixels
 from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
@@ -24,15 +24,7 @@ PROBED_PATCHES = 64
 
 BUCKETS: dict[str, tuple[str, ...]] = {
     "europe": ("europe", "denmark-1", "denmark-2"),
-    "east-africa": (
-        "east-africa",
-        "tanzania-1",
-        "tanzania-2",
-        "tanzania-3",
-        "tanzania-4",
-        "tanzania-5",
-        "uganda-1",
-    ),
+    "east-africa": ("east-africa", *(f"tanzania-{number}" for number in range(1, 6)), "uganda-1"),
     "northwest-africa": ("eq-guinea", "ghana-1", "egypt-1", "isreal-1", "isreal-2", "nigeria", "senegal"),
     "north-america": ("north-america",),
     "south-america": ("south-america",),
@@ -40,14 +32,15 @@ BUCKETS: dict[str, tuple[str, ...]] = {
 }
 """Bucket to its regions, both in the order of the bench."""
 
+_REGIONS = [(bucket, region) for bucket, regions in BUCKETS.items() for region in regions]
 _NAME = re.compile(r"^(?P<region>[^_]+)_(?P<tile>.+)_(?P<split>train|val|test)_s2\.npy$")
 
 
 class PatchFile(NamedTuple):
     """What the name of an image file says. Sorts as the bench counts."""
 
-    bucket_order: int
-    region_order: int
+    order: int
+    """Of the region among those of all buckets."""
     name: str
     path: Path
     bucket: str
@@ -57,56 +50,19 @@ class PatchFile(NamedTuple):
 
 
 def parse(path: Path) -> PatchFile:
-    """Read the name of an image file, `<region>_<tile>_<split>_s2.npy`.
-
-    Raises:
-        GeoladderError: the name has another form, or the region is of no bucket.
-    """
+    """Read the name of an image file, `<region>_<tile>_<split>_s2.npy`; raises GeoladderError for other forms."""
     match = _NAME.match(path.name)
-    places = [
-        (bucket_order, region_order, bucket)
-        for bucket_order, (bucket, regions) in enumerate(BUCKETS.items())
-        for region_order, region in enumerate(regions)
-        if match and match["region"].startswith(region)
-    ]
-    if match is None or not places:
-        regions = ", ".join(region for group in BUCKETS.values() for region in group)
-        raise GeoladderError(
-            f"{path} is no file of PhilEO Bench: <region>_<tile>_<train|val|test>_s2.npy is expected, with a region "
-            f"that begins with one of {regions} (isreal is the bench's own spelling)"
-        )
-    bucket_order, region_order, bucket = places[0]
-    return PatchFile(
-        bucket_order, region_order, path.name, path, bucket, match["region"], match["tile"], match["split"]
+    for order, (bucket, region) in enumerate(_REGIONS):
+        if match and match["region"].startswith(region):
+            return PatchFile(order, path.name, path, bucket, match["region"], match["tile"], match["split"])
+    raise GeoladderError(
+        f"{path} is no file of PhilEO Bench: <region>_<tile>_<train|val|test>_s2.npy is expected, with a region "
+        f"that begins with one of {', '.join(region for _, region in _REGIONS)} (isreal is the bench's own spelling)"
     )
 
 
-def open_labels(path: Path, images: np.ndarray) -> np.ndarray:
-    """Memory map a label file: (N, P, P, 1) for N images of P pixels a side.
-
-    Raises:
-        GeoladderError: as `open_npy`; or the file does not fit the images.
-    """
-    labels = open_npy(path)
-    if labels.shape != (*images.shape[:3], 1):
-        raise GeoladderError(
-            f"{path} has shape {labels.shape}, but its images need {(*images.shape[:3], 1)}: labels and images "
-            "are of different versions; unpack or fetch both again"
-        )
-    return labels
-
-
 def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
-    """One row of the bench's index; `geoladder.data.bench.reader.index_bench` says what is in it.
-
-    Args:
-        file: an image file.
-        archive: folder of the bench.
-        records: from `tile_records`.
-
-    Raises:
-        GeoladderError: the file or one of its labels is damaged or does not fit.
-    """
+    """One row of a bench's index, which `reader.index_bench` describes; `records` are from `tile_records`."""
     images = open_images(file.path)
     lat_deg, lon_deg = _centre(label_path(file.path, "coords"), len(images))
     date_patches, offset_dn, source = _offsets(file, images, records.get(f"{file.region}_{file.tile}"))
@@ -126,7 +82,7 @@ def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[st
     }
     for task in TASKS.values():
         path = label_path(file.path, task.label)
-        labels = open_labels(path, images) if path.is_file() else None
+        labels = open_labels(path, (*images.shape[:3], 1)) if path.is_file() else None
         row[f"has_{task.name}"] = labels is not None
         row[f"{task.name}_scale"] = np.nan if labels is None else task.scale(labels)
     return row
@@ -166,8 +122,6 @@ def _centre(path: Path, patches: int) -> tuple[float, float]:
     """Mean place of a file's patches; not a number where no file tells it."""
     if not path.is_file():
         return np.nan, np.nan
-    coords = np.asarray(open_npy(path), float)
-    if coords.shape != (patches, 3):
-        raise GeoladderError(f"{path} has shape {coords.shape}, but its {patches} images need ({patches}, 3)")
+    coords = open_labels(path, (patches, 3)).astype(float)
     lat_deg, lon_deg = decode_phileo_place(coords.mean(axis=0) if patches else np.full(3, np.nan))
     return float(lat_deg), float(lon_deg)

@@ -37,17 +37,9 @@ class Subset(NamedTuple):
 def draw(bench: Bench, task: str, n: int, seed: int) -> Subset:
     """Draw n training and ceil(0.2 n) validation patches of each bucket that has the task's labels.
 
-    For one seed, the patches of a smaller n are the first ones of a larger n (in each bucket). Validation patches are
-    as many as the bucket has, when it has fewer. Other tasks, more or fewer, change nothing.
-
-    Args:
-        bench: the bench.
-        task: name of a task.
-        n: training patches per bucket.
-        seed: any non-negative integer.
-
-    Raises:
-        GeoladderError: a bucket has fewer than n drawable training patches, or there is no validation patch at all.
+    For one seed, a non-negative integer, the patches of a smaller n are the first ones of a larger n (in each
+    bucket). Validation patches are as many as the bucket has, when it has fewer. Other tasks change nothing.
+    GeoladderError where a bucket has fewer than n drawable training patches, or there is no validation patch at all.
     """
     train = _draw_split(bench, task, "train", n, seed)
     short = {bucket: len(rows) for bucket, rows in train.items() if len(rows) < n}
@@ -105,11 +97,8 @@ def _too_few(bench: Bench, task: str, n: int, seed: int, short: dict[str, int]) 
 def test_rows(bench: Bench, task: str, limit: int) -> pd.DataFrame:
     """Test patches at natural density: at most `limit`, drawn once from all buckets together.
 
-    Returns:
-        Rows of `Bench.pool(task, "test")` in pool order; the same for every run, since the seed is fixed.
-
-    Raises:
-        GeoladderError: the bench has no test patch for the task.
+    They are rows of `Bench.pool(task, "test")` in pool order; the same for every run, since the seed is fixed. Raises
+    GeoladderError where the bench has none for the task.
     """
     pool = bench.pool(task, "test")
     if pool.empty:
@@ -125,14 +114,8 @@ def test_rows(bench: Bench, task: str, limit: int) -> pd.DataFrame:
 def read_official(path: Path, bench: Bench, task: str) -> Subset:
     """Read an index file of the bench, `indices_<date>_128_10M_<task>_<n>.json`.
 
-    Args:
-        path: JSON, by bucket: train_indices, val_indices (positions in the bucket's pool), length_multi_array_train
-            and length_multi_array_val (pool sizes, which must be those of `bench`).
-        bench: the bench the indices belong to.
-        task: the task they were drawn for.
-
-    Raises:
-        GeoladderError: the file is no such index, or was made for other files than `bench` has.
+    It has by bucket train_indices, val_indices (positions in the bucket's pool), length_multi_array_train and
+    length_multi_array_val (pool sizes). GeoladderError where these are not those of `bench`, or it is no such index.
     """
     try:
         buckets = json.loads(path.read_text())

@@ -43,14 +43,11 @@ def index_bench(archive: Path, out: Path) -> None:
         if name.endswith("_s2.npy")
     )
     if not files:
-        raise GeoladderError(
-            f"no *_s2.npy in {archive}; "
-            + (
-                unpacking(Path(archive))
-                or "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
-                "unzip that, and set bench.path to the folder"
-            )
+        fix = unpacking(Path(archive)) or (
+            "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
+            "unzip that, and set bench.path to the folder"
         )
+        raise GeoladderError(f"no *_s2.npy in {archive}; {fix}")
     records = tile_records(Path(archive))
     index = pd.DataFrame([describe(file, Path(archive), records) for file in files])
     for task in TASKS:
@@ -65,12 +62,10 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
+    patches, stated = index.groupby("split")["patches"].sum(), (index["offset_source"] == "metadata").sum()
     log.info(
         "%s: %d files, patches: %s; offset of %d files from metadata, of the others from pixels",
-        archive,
-        len(index),
-        index.groupby("split")["patches"].sum().to_dict(),
-        (index["offset_source"] == "metadata").sum(),
+        *(archive, len(index), patches.to_dict(), stated),
     )
 
 
@@ -91,15 +86,9 @@ class Bench:
     def __init__(
         self, archive: Path, index: Path, harmonise: Literal["baseline", "none"] = "baseline"
     ) -> None:
-        """Open a bench.
+        """Open a bench; raises GeoladderError where the index is missing or is no bench index.
 
-        Args:
-            archive: folder of the npy files.
-            index: the index of that folder.
-            harmonise: `none` leaves the +1000 DN offset of later products in, as the original loaders do.
-
-        Raises:
-            GeoladderError: the index is missing or is no bench index.
+        `harmonise` none leaves the +1000 DN offset of later products in, as the original loaders do.
         """
         self.archive, self._source = Path(archive), Path(index)
         self._harmonise = harmonise == "baseline"
@@ -118,10 +107,7 @@ class Bench:
 
         Returns:
             bucket; position (in the bucket's pool, as published index files count); entry (row of `index`) and slot
-            (patch in that file), which `read` needs.
-
-        Raises:
-            GeoladderError: there is no such task, or the index is older than it.
+            (patch in that file), which `read` needs. GeoladderError where the index is older than the task.
         """
         if f"has_{TASKS[task].name}" not in self.index:
             raise GeoladderError(
@@ -143,10 +129,10 @@ class Bench:
     def read(self, task: str, rows: pd.DataFrame) -> BenchBatch:
         """Read images and labels of rows of `pool`, in their order; repeats allowed.
 
-        Raises:
-            GeoladderError: no rows; or a file is missing, damaged or holds values it must not (names the file).
+        GeoladderError where there are no rows, or a file is missing, damaged or holds values it must not (names it).
         """
-        images = _gather(rows, self._read_images)
+        paths = self._paths
+        images = _gather(rows, lambda entry, slots: open_images(paths[entry])[slots].transpose(0, 3, 1, 2))
         offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
         return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
 
@@ -163,9 +149,6 @@ class Bench:
                 raise GeoladderError(f"{path}: {problem}") from None
 
         return _gather(rows, read)
-
-    def _read_images(self, entry: int, slots: np.ndarray) -> np.ndarray:
-        return open_images(self._paths[entry])[slots].transpose(0, 3, 1, 2)
 
 
 def _gather(rows: pd.DataFrame, read: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:

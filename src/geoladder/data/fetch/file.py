@@ -1,37 +1,34 @@
 """A file, or ranges of it, from a server to a disk: resumable at every byte, kept only when complete and verified.
 
-Nothing is buffered, so a killed job leaves each byte it received in `.<name>.fetching`. The next try asks for the
+Nothing is buffered, so a killed job leaves each byte it received in `.<name>.fetching`, at its place in the file on
+the server: between ranges are holes that take no room, and its size says how far it came. The next try asks for the
 rest on the condition that the file has not changed (If-Range with the tag in `.<name>.fetching.json`).
 """
 
-import bisect
 import errno
 import fcntl
 import hashlib
-import itertools
 import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
-from geoladder.data.fetch.http import Server, no_ranges, other_size
+from geoladder.data.fetch.http import Server, StoppedError, TransientError, no_ranges, other_size
 from geoladder.data.fetch.plan import RemoteFile
-from geoladder.data.fetch.retry import StoppedError, TransientError
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 BLOCK_BYTES = 1 << 20
 """Most bytes between two looks at the stop signal."""
 Range = tuple[int, int]
 """First byte, and the byte behind the last."""
-Advance = Callable[[int], None]
-"""Receives the bytes written, also those of earlier tries, and negative numbers where bytes are thrown away."""
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -48,69 +45,61 @@ class DamagedError(TransientError):
     """What came is not what was asked for; it is thrown away, and fetched again."""
 
 
-def fetch_file(server: Server, file: RemoteFile, path: Path, advance: Advance = lambda _: None) -> str:
-    """Fetch one file, from where an earlier try ended.
+def fetch_file(server: Server, file: RemoteFile, path: Path) -> str:
+    """Fetch one file, from where an earlier try ended, unless `path` has its size and, where known, checksum.
 
-    Args:
-        server: where from.
-        file: its name, size and, where known, checksum.
-        path: where to; written last, by renaming.
-        advance: moves a progress bar.
-
-    Returns:
-        SHA-256 of the file on disk, 64 hexadecimal digits.
-
-    Raises:
-        GeoladderError: the server refuses, gives up, or has another file than the plan says; or the disk refuses.
-        StoppedError: the server's `stop` was set.
+    Returns the SHA-256 of the file on disk, 64 hexadecimal digits; raises as `fetch_ranges`.
     """
+    if path.is_file() and path.stat().st_size == file.size_bytes:
+        digest = sha256(path)
+        if file.sha256 in (None, digest):
+            server.advance(file.size_bytes)
+            return digest
 
-    def attempt() -> str:
-        with fetched(server, file, [(0, file.size_bytes)], path, advance) as complete:
-            digest = sha256(complete)
-            if file.sha256 not in (None, digest):
-                raise DamagedError(f"checksum {digest} instead of {file.sha256}; thrown away")
-            complete.replace(path)
+    def verify(complete: Path) -> str:
+        digest = sha256(complete)
+        if file.sha256 not in (None, digest):
+            raise DamagedError(f"checksum {digest} instead of {file.sha256}; thrown away")
+        complete.replace(path)
         return digest
 
-    return server.persist(attempt, file.name)
+    return fetch_ranges(server, file, [(0, file.size_bytes)], path, verify)
 
 
-@contextmanager
-def fetched(
-    server: Server, file: RemoteFile, ranges: Sequence[Range], path: Path, advance: Advance
-) -> Iterator[Path]:
-    """Fetch ranges of a file, from where an earlier try for the same ranges ended, and yield a file of them.
+def fetch_ranges(
+    server: Server, file: RemoteFile, ranges: Sequence[Range], path: Path, finish: Callable[[Path], T]
+) -> T:
+    """Fetch ranges of a file, ascending and none empty, from where an earlier try for the same ranges ended.
 
-    The block makes `path` of it, and may move it; it is removed behind the block. A `DamagedError` raised in the
-    block throws it away, any other exception leaves it for the next try.
-
-    Args:
-        server: where from.
-        file: its name and size.
-        ranges: ascending, none empty; they lie one after another in the file that is yielded.
-        path: what the ranges will become.
-        advance: moves a progress bar.
+    `finish` makes `path` of a file in which the ranges lie where they lie on the server. It may move that file, which
+    is removed afterwards. A `DamagedError` throws it away and fetches it anew, any other exception leaves it for the
+    next call.
 
     Raises:
         GeoladderError: the server refuses, gives up, sends no ranges, or has another file than the plan says; or the
             disk refuses.
         StoppedError: the server's `stop` was set.
     """
-    with readable_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def attempt() -> T:
         with cast(BinaryIO, unfinished(path).open("ab", buffering=0)) as handle:
             _lock(handle, path)
-            download = _Unfinished(handle, path, file, ranges, advance)
-            while download.size_bytes < download.ends[-1]:
-                server.persist(partial(_fetch_more, server, file, download), file.name)
+            download = _Download(server, file, ranges, note, handle)
+            server.persist(download.complete, file.name, lambda: download.furthest)
             os.fsync(handle.fileno())
             try:
-                yield unfinished(path)
+                result = finish(unfinished(path))
             except DamagedError:
                 download.begin_again()
                 raise
-            download.remove()
+            unfinished(path).unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+            return result
+
+    note = path.with_name(f".{path.name}.fetching.json")
+    with readable_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return server.persist(attempt, file.name)
 
 
 def unfinished(path: Path) -> Path:
@@ -133,92 +122,74 @@ def _lock(handle: BinaryIO, path: Path) -> None:
         raise GeoladderError(f"{path}: another job is fetching it; wait for that one, or stop it")
 
 
-class _Unfinished:
-    """Ranges of a file as far as they came, one after another, and the tag of the version they are of."""
+@dataclass
+class _Download:
+    """Ranges of a file as far as they came, and the tag of the version they are of."""
 
-    def __init__(
-        self, handle: BinaryIO, path: Path, file: RemoteFile, ranges: Sequence[Range], advance: Advance
-    ) -> None:
-        self.ranges = ranges
-        self.ends = list(itertools.accumulate(behind - first for first, behind in ranges))
-        self.size_bytes = os.fstat(handle.fileno()).st_size
-        self._handle, self._advance = handle, advance
-        self._path, self._note = unfinished(path), path.with_name(f".{path.name}.fetching.json")
-        self._facts = {"size_bytes": file.size_bytes, "ranges": [list(limits) for limits in ranges]}
-        advance(self.size_bytes)
-        tag = self._read_tag()
-        self.tag = tag or ""
-        if tag is None or self.size_bytes > self.ends[-1]:
+    server: Server
+    file: RemoteFile
+    ranges: Sequence[Range]
+    note: Path
+    handle: BinaryIO
+
+    def __post_init__(self) -> None:
+        """Go on where an earlier try for the same ranges ended."""
+        self.facts = {"size_bytes": self.file.size_bytes, "ranges": [list(limits) for limits in self.ranges]}
+        self.position = os.fstat(self.handle.fileno()).st_size
+        self.server.advance(self.received_bytes())
+        try:
+            facts = json.loads(self.note.read_text())
+            self.tag = facts.pop("tag")
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            facts = None
+        if facts != self.facts or self.position > self.ranges[-1][1]:
             self.begin_again()
-        self.longest_bytes = self.size_bytes
+        self.furthest = self.position
+
+    def received_bytes(self) -> int:
+        """Of those asked for."""
+        return sum(max(0, min(self.position, behind) - first) for first, behind in self.ranges)
 
     def begin_again(self) -> None:
         """Throw away what is there."""
-        self._advance(-self.size_bytes)
-        self._note.unlink(missing_ok=True)
-        self._handle.truncate(0)
-        self.size_bytes, self.tag = 0, ""
+        self.server.advance(-self.received_bytes())
+        self.note.unlink(missing_ok=True)
+        self.handle.truncate(0)
+        self.position, self.tag = 0, ""
 
-    def remember(self, tag: str) -> None:
-        """Note the tag of the version that is being fetched."""
-        self.tag = tag
-        write_json(self._note, self._facts | {"tag": tag})
+    def complete(self) -> None:
+        """Append what is missing."""
+        for first, behind in self.ranges:
+            if self.position < behind:
+                self._append(max(first, self.position), behind)
 
-    def append(self, block: bytes) -> None:
-        """Write the next bytes."""
-        write_all(self._handle.fileno(), block)
-        self.size_bytes += len(block)
-        self.longest_bytes = max(self.longest_bytes, self.size_bytes)
-        self._advance(len(block))
-
-    def remove(self) -> None:
-        """Remove what the finished file needs no more."""
-        self._path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-
-    def _read_tag(self) -> str | None:
-        """Tag of the version; None where there is nothing, or it was begun for other bytes."""
-        try:
-            note = json.loads(self._note.read_text())
-            return note["tag"] if note == self._facts | {"tag": note["tag"]} else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-
-
-def _fetch_more(server: Server, file: RemoteFile, download: _Unfinished) -> None:
-    """Append what one request for the rest of a range brings; where it brings any, a break is no failure."""
-    longest_bytes = download.longest_bytes
-    try:
-        _append_range(server, file, download)
-    except TransientError as problem:
-        if download.longest_bytes == longest_bytes:
-            raise
-        log.info("%s: %s after %d bytes; the rest follows", file.name, problem, download.size_bytes)
-
-
-def _append_range(server: Server, file: RemoteFile, download: _Unfinished) -> None:
-    number = bisect.bisect_right(download.ends, download.size_bytes)
-    end, (_, behind) = download.ends[number], download.ranges[number]
-    first = behind - (end - download.size_bytes)
-    with server.read(file, first, behind, download.tag) as answer:
-        if download.size_bytes and (answer.first != first or answer.tag not in ("", download.tag)):
-            log.info("%s: changed on the server, or it sends no ranges; begun again", file.name)
-            download.begin_again()
-            first = download.ranges[0][0]
-            if answer.first != first:
-                raise TransientError(f"the answer does not continue byte {first}; begun again")
-        if answer.first != first:
-            raise no_ranges(file)
-        if not download.size_bytes:
-            download.remember(answer.tag)
-        while block := answer.body.read1(BLOCK_BYTES):
-            if download.size_bytes + len(block) > end:
-                raise other_size(file, f"more than {behind} bytes")
-            download.append(block)
-            if server.stop.is_set():
-                raise StoppedError(file.name)
-    if download.size_bytes < end:
-        raise TransientError("the connection ended")
+    def _append(self, first: int, behind: int) -> None:
+        with self.server.read(self.file, first, behind, self.tag) as (start, tag, body):
+            if self.position and (start != first or tag not in ("", self.tag)):
+                log.info("%s: changed on the server, or it sends no ranges; begun again", self.file.name)
+                self.begin_again()
+                first = self.ranges[0][0]
+                if start != first:
+                    raise TransientError(f"the answer does not continue byte {first}; begun again")
+            if start != first:
+                raise no_ranges(self.file)
+            if not self.position:
+                self.tag = tag
+                write_json(self.note, self.facts | {"tag": tag})
+            if self.position < first:
+                self.handle.truncate(first)
+                self.position = first
+            while block := body.read1(BLOCK_BYTES):
+                if self.position + len(block) > behind:
+                    raise other_size(self.file, f"more than {behind} bytes")
+                write_all(self.handle.fileno(), block)
+                self.position += len(block)
+                self.furthest = max(self.furthest, self.position)
+                self.server.advance(len(block))
+                if self.server.stop.is_set():
+                    raise StoppedError(self.file.name)
+        if self.position < behind:
+            raise TransientError("the connection ended")
 
 
 def write_all(handle: int, block: bytes) -> None:

@@ -6,21 +6,21 @@ which `Server.persist` repeats; everything else is a message for the user, at on
 
 import json
 import logging
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
 from geoladder.data.fetch.plan import RemoteFile
-from geoladder.data.fetch.retry import Patience, StoppedError, TransientError, retry_after_s
 from geoladder.errors import GeoladderError
 from geoladder.study.address import hub_listing
 
@@ -34,86 +34,95 @@ _ONLY_REDIRECTS = urllib3.Retry(
 )
 
 
+class TransientError(Exception):
+    """A failure that may pass; `retry_after_s` is the pause the server asks for, if it does."""
+
+    def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class StoppedError(Exception):
+    """Another download failed for good, or the user interrupted; what was written stays for the next run."""
+
+
 class FileMissingError(GeoladderError):
     """The server has no such file."""
 
 
-class Answer(NamedTuple):
-    """What a server sends of a file."""
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server, and how often to ask again."""
 
-    first: int
-    """Byte of the file with which the body begins: 0 where the server sends the whole file instead of a range."""
-    tag: str
-    """Of the file's version; empty where the server gives none."""
-    body: urllib3.BaseHTTPResponse
+    attempts: int = 8
+    """Failures in a row without a new byte after which a file is given up."""
+    base_s: float = 1.0
+    """First pause; each further one is twice as long."""
+    ceiling_s: float = 120.0
+    """Longest pause, unless the server asks for a longer one."""
+    timeout_s: float = 60.0
+    """Silence after which a connection counts as broken."""
+    seed: int = 0
+    """Draws the jitter."""
+
+    def pause_s(self, name: str, failures: int, least_s: float) -> float:
+        """Pause after the `failures`-th failure in a row: 50-100 % of the exponential one, at least `least_s`."""
+        share = random.Random(f"{self.seed} {name} {failures}").uniform(0.5, 1.0)
+        return max(share * min(self.base_s * 2.0 ** (failures - 1), self.ceiling_s), least_s)
+
+
+DEFAULT = Patience()
 
 
 class Server:
     """An archive behind HTTP. May be used from several threads at once; `stop` ends what they do."""
 
     def __init__(self, folder_url: str, patience: Patience, connections: int) -> None:
-        """Open no connection yet.
+        """Open no connection yet; raises GeoladderError where none is allowed.
 
-        Args:
-            folder_url: result of `resolve`.
-            patience: timeouts and retries.
-            connections: most at one time.
-
-        Raises:
-            GeoladderError: no connection is allowed.
+        `folder_url` is a result of `resolve`, `connections` the most at one time.
         """
         if connections < 1:
             raise GeoladderError(f"connections {connections} must be at least 1")
         self.folder_url, self.connections = folder_url, connections
         self.stop = Event()
+        self.advance: Callable[[int], None] = lambda _: None
+        """Receives the bytes written, those of earlier tries too, and negative numbers for bytes thrown away."""
         self._patience = patience
         parts = urlsplit(folder_url)
         proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-        timeout = urllib3.Timeout(patience.timeout_s)
-        self._pool = (
-            urllib3.ProxyManager(proxy, maxsize=connections, timeout=timeout, retries=_ONLY_REDIRECTS)
-            if proxy
-            else urllib3.PoolManager(maxsize=connections, timeout=timeout, retries=_ONLY_REDIRECTS)
-        )
+        options: dict[str, Any] = {
+            "maxsize": connections,
+            "timeout": urllib3.Timeout(patience.timeout_s),
+            "retries": _ONLY_REDIRECTS,
+        }
+        self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
 
-    def persist(self, action: Callable[[], T], name: str) -> T:
-        """Repeat `action` until it passes.
+    def persist(self, action: Callable[[], T], name: str, progress: Callable[[], int] = lambda: 0) -> T:
+        """Repeat `action` until it raises no `TransientError`; at once where the number `progress` says grew.
 
-        Args:
-            action: raises `TransientError` where another try may help.
-            name: of what is fetched, for messages and jitter.
-
-        Raises:
-            GeoladderError: as many failures in a row as this server's patience allows; says the last.
-            StoppedError: `stop` was set.
+        `name` is of what is fetched, for messages and jitter. GeoladderError, which says the last failure, after as
+        many in a row as this server's patience allows; StoppedError where `stop` was set.
         """
-
-        def attempt() -> T:
-            if self.stop.is_set():
-                raise StoppedError(name)
-            return action()
-
-        def pause_s(state: RetryCallState) -> float:
-            problem = state.outcome and state.outcome.exception()
-            least_s = problem.retry_after_s if isinstance(problem, TransientError) else 0.0
-            seconds = self._patience.pause_s(name, state.attempt_number, least_s)
-            log.warning("%s: %s; again in %.1f s", name, problem, seconds)
-            return seconds
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(self._patience.attempts),
-            wait=pause_s,
-            sleep=sleep_using_event(self.stop),
-            reraise=True,
-        )
-        try:
-            return retrying(attempt)
-        except TransientError as problem:
-            raise GeoladderError(
-                f"{name}: given up after {self._patience.attempts} failures in a row ({problem}); what came so far "
-                "is kept, so the same command continues from there: try later, or with fewer --connections"
-            ) from None
+        failures, furthest = 0, progress()
+        while not self.stop.is_set():
+            try:
+                return action()
+            except TransientError as problem:
+                if progress() > furthest:
+                    failures, furthest = 0, progress()
+                    log.info("%s: %s; the rest follows", name, problem)
+                    continue
+                failures += 1
+                if failures == self._patience.attempts:
+                    raise GeoladderError(
+                        f"{name}: given up after {failures} failures in a row ({problem}); what came so far is kept, "
+                        "so the same command continues from there: try later, or with fewer --connections"
+                    ) from None
+                pause_s = self._patience.pause_s(name, failures, problem.retry_after_s)
+                log.warning("%s: %s; again in %.1f s", name, problem, pause_s)
+            self.stop.wait(pause_s)
+        raise StoppedError(name)
 
     def list_files(self, names: Sequence[str]) -> dict[str, RemoteFile]:
         """Ask for the sizes of files; files the server does not have are left out.
@@ -130,14 +139,14 @@ class Server:
             return {file.name: file for file in files if file}
 
     @contextmanager
-    def read(self, file: RemoteFile, first: int, behind: int, tag: str = "") -> Iterator[Answer]:
-        """Ask for bytes `first` to `behind` (exclusive) of a file; the body is read inside the block.
+    def read(
+        self, file: RemoteFile, first: int, behind: int, tag: str = ""
+    ) -> Iterator[tuple[int, str, urllib3.BaseHTTPResponse]]:
+        """Ask for bytes `first` to `behind` (exclusive) of a file; whole, where `tag` is no longer its version's.
 
-        Args:
-            file: as planned.
-            first: of the bytes.
-            behind: of the bytes.
-            tag: of the version the bytes shall be of; where the file has another one by now, it comes whole.
+        Yields:
+            Byte of the file with which the body begins, 0 where the server sends the whole file; tag of its version,
+            empty where the server gives none; the body, to be read inside the block.
 
         Raises:
             TransientError: a failure that may pass, also inside the block.
@@ -155,18 +164,22 @@ class Server:
             size = sent[2] if sent else response.headers.get("Content-Length")
             if size is not None and int(size) != file.size_bytes:
                 raise other_size(file, f"{size} bytes")
-            yield Answer(int(sent[1]) if sent else 0, response.headers.get("ETag", ""), response)
+            yield int(sent[1]) if sent else 0, response.headers.get("ETag", ""), response
 
     def read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
-        """The last bytes of a file, in memory; raises as `read`, and `GeoladderError` where no ranges are sent."""
+        """The last bytes of a file, in memory; raises as `persist`, and `GeoladderError` where no ranges are sent."""
         first = file.size_bytes - size_bytes
-        with self.read(file, first, file.size_bytes) as answer:
-            if answer.first != first:
-                raise no_ranges(file)
-            data = answer.body.read()
-        if len(data) != size_bytes:
-            raise TransientError(f"{len(data)} bytes came where {size_bytes} are expected")
-        return data
+
+        def attempt() -> bytes:
+            with self.read(file, first, file.size_bytes) as (start, _, body):
+                if start != first:
+                    raise no_ranges(file)
+                data = body.read()
+            if len(data) != size_bytes:
+                raise TransientError(f"{len(data)} bytes came where {size_bytes} are expected")
+            return data
+
+        return self.persist(attempt, file.name)
 
     @contextmanager
     def _open(
@@ -229,6 +242,14 @@ def no_ranges(file: RemoteFile) -> GeoladderError:
     return GeoladderError(
         f"{file.name}: the server sends whole files only, so single rows cannot be fetched; add --whole-parts"
     )
+
+
+def retry_after_s(header: str | None) -> float:
+    """Pause a Retry-After header asks for, given as seconds or as a date; 0 where it says nothing readable."""
+    try:
+        return urllib3.Retry().parse_retry_after(header) if header else 0.0
+    except urllib3.exceptions.InvalidHeader:
+        return 0.0
 
 
 def _check_status(response: urllib3.BaseHTTPResponse, url: str) -> None:

@@ -1,20 +1,31 @@
-"""What to fetch of a remote archive, part by part, and what that costs before a byte of imagery is fetched.
+"""What to fetch of a remote archive, part by part; what that costs, before a byte of imagery comes; and what came.
 
 Of a part only the rows that are wanted come, unless most of them are; then it comes whole, as one stream whose
 checksum can be verified. What single rows will cost is estimated from the mean row of their part, since exact sizes
 stand in the footers of the parts.
+
+The folder of a fetched archive remembers its plan, and what finished parts are, in `source/`. A part's record is a
+small file of its own, written when the part is complete, so jobs on several machines fill one folder without a lock,
+and a killed job loses no record.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import write_json
 from geoladder.study.corpora import Select
 
+T = TypeVar("T")
+SOURCE = "source"
+"""Folder beside images/ for the server's own metadata, the plan, the records, and footers of the server's parts."""
 CHIPS_PER_TILE = (1068 // 128) ** 2
 """Of 128 px in a tile of MajorTOM Core."""
 WHOLE_SHARE = 0.75
@@ -79,13 +90,29 @@ class FetchPlan:
         """Whether it was made for this selection."""
         return (self.select, self.whole_parts) == (select, whole_parts)
 
-    def group(self, index: int, count: int) -> tuple[Part, ...]:
-        """Every `count`-th part, beginning with the `index`-th (from 1): the share of one of `count` jobs."""
-        if not 1 <= index <= count:
-            raise GeoladderError(
-                f"group {index}/{count} does not exist; groups go from 1/{count} to {count}/{count}"
-            )
-        return self.parts[index - 1 :: count]
+
+@dataclass(frozen=True)
+class Record:
+    """A finished part."""
+
+    size_bytes: int
+    """Of the local file."""
+    sha256: str
+    remote_bytes: int
+    """Size of the whole part on the server when it was fetched."""
+    rows: tuple[int, ...] | None = None
+    """Rows of the server's part that it has, in this order; None: all."""
+
+    def has(self, part: Part) -> bool:
+        """Whether it has what a plan asks for, of the same version as far as that can be told."""
+        if self.remote_bytes != part.file.size_bytes:
+            return False
+        if self.rows is None:
+            return part.file.sha256 in (None, self.sha256)
+        return part.rows is not None and set(part.rows) <= set(self.rows)
+
+
+_PLAN, _RECORD = TypeAdapter(FetchPlan), TypeAdapter(Record)
 
 
 def plan_fetch(
@@ -95,17 +122,10 @@ def plan_fetch(
     list_files: Callable[[list[str]], Mapping[str, RemoteFile]],
     whole_parts: bool = False,
 ) -> FetchPlan:
-    """Work out tiles, parts and bytes of a selection.
+    """Work out tiles, parts and bytes of a selection from the table of `MajorTom.metadata`.
 
-    Args:
-        source: folder of the archive as an http(s) URL.
-        metadata: table of `MajorTom.metadata`.
-        select: limits.
-        list_files: tells size (and checksum) of files by name; asked once, for the parts the selection needs.
-        whole_parts: fetch no single rows.
-
-    Raises:
-        GeoladderError: no tile is selected, metadata names a part that is no file name, or the server lacks a part.
+    `list_files` tells size (and checksum) of files by name; asked once, for the parts the selection needs.
+    GeoladderError where no tile is selected, metadata names a part that is no file name, or the server lacks a part.
     """
     chosen = metadata[selected(metadata, select)]
     if chosen.empty:
@@ -116,26 +136,21 @@ def plan_fetch(
             f"metadata.parquet names the part '{strange.iloc[0]}' for {chosen['grid_cell'][strange.index[0]]}; "
             "a file name like part_00001.parquet is expected: the metadata is damaged"
         )
-    rows_of = {str(part): rows.to_list() for part, rows in chosen.groupby("part")["row"]}
-    listed_of = metadata["part"].value_counts()
-    names = [f"images/{part}" for part in rows_of]
-    listed = list_files(names)
-    missing = [name for name in names if name not in listed]
+    rows_of = {f"images/{part}": rows.to_list() for part, rows in chosen.groupby("part")["row"]}
+    listed_of = ("images/" + metadata["part"]).value_counts()
+    files = list_files([*rows_of])
+    missing = [name for name in rows_of if name not in files]
     if missing:
         raise GeoladderError(
             f"metadata.parquet lists {len(missing)} part(s) the server does not have, the first {missing[0]}; "
             "metadata and images are of different versions: use another revision"
         )
-    parts = (
-        _part(listed[f"images/{part}"], rows, int(listed_of[part]), whole_parts)
-        for part, rows in rows_of.items()
-    )
+    parts = []
+    for name, rows in rows_of.items():
+        listed = int(listed_of[name])
+        whole = whole_parts or len(rows) > WHOLE_SHARE * listed
+        parts.append(Part(files[name], len(rows), listed, None if whole else tuple(sorted(set(rows)))))
     return FetchPlan(source, select, whole_parts, tuple(parts), len(metadata))
-
-
-def _part(file: RemoteFile, rows: list[int], listed: int, whole: bool) -> Part:
-    whole = whole or len(rows) > WHOLE_SHARE * listed
-    return Part(file, len(rows), listed, None if whole else tuple(sorted(set(rows))))
 
 
 def describe(plan: FetchPlan) -> str:
@@ -162,3 +177,50 @@ def human(size_bytes: float) -> str:
             return f"{size_bytes:.3g} {unit}"
         size_bytes /= 1000
     return f"{size_bytes:.3g} TB"
+
+
+def write_plan(folder: Path, plan: FetchPlan) -> None:
+    """Remember the plan of a folder."""
+    write_json(folder / SOURCE / "plan.json", _PLAN.dump_python(plan, mode="json"))
+
+
+def read_plan(folder: Path) -> FetchPlan | None:
+    """The plan of a folder; None where there is none. Raises GeoladderError where it is damaged, as `read_record`."""
+    return _read(folder / SOURCE / "plan.json", _PLAN)
+
+
+def write_record(folder: Path, file: RemoteFile, record: Record) -> None:
+    """Remember that a part is complete."""
+    write_json(_record_path(folder, file), _RECORD.dump_python(record))
+
+
+def read_record(folder: Path, file: RemoteFile) -> Record | None:
+    """What is remembered of a finished part; None where it is missing, or has another size than it had."""
+    path, record = folder / file.name, _read(_record_path(folder, file), _RECORD)
+    return record if record and path.is_file() and path.stat().st_size == record.size_bytes else None
+
+
+def write_manifest(path: Path, plan: FetchPlan, records: Mapping[Part, Record]) -> None:
+    """Write what lies where: source, selection, and each file with its size, checksum, wanted tiles, and rows."""
+    files = {part.file.name: {"tiles": part.tiles, **_RECORD.dump_python(records[part])} for part in records}
+    manifest = {
+        "source": plan.source,
+        "select": plan.select.model_dump(mode="json"),
+        "tiles": sum(part.tiles for part in records),
+        "size_bytes": sum(record.size_bytes for record in records.values()),
+        "files": files,
+    }
+    write_json(path, manifest)
+
+
+def _record_path(folder: Path, file: RemoteFile) -> Path:
+    return folder / SOURCE / "done" / f"{Path(file.name).name}.json"
+
+
+def _read(path: Path, content: TypeAdapter[T]) -> T | None:
+    try:
+        return content.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        raise GeoladderError(f"{path} is damaged; delete it, and the same command writes it anew") from None

@@ -1,24 +1,21 @@
 """Single rows of a remote part: which bytes they are, and the smaller part they become.
 
 A part of MajorTOM has 500 rows of 9 MB, each a row group, and its footer says where each column of each row lies. The
-footer is asked for once and kept; then only the wanted bytes come, one range after another, and pyarrow reads them
-through a window that shows them where they lay on the server. The part they become says itself which rows it has, so
-a job that was killed before it remembered them loses none.
+footer is asked for once and kept; then only the wanted bytes come, each to its place in a file with holes, which
+pyarrow reads like the whole part. The part they become says itself which rows it has, so a job that was killed before
+it remembered them loses none.
 """
 
-import bisect
 import io
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoladder.data.archives.majortom import COLUMNS
-from geoladder.data.fetch.file import Advance, DamagedError, Range, fetched
+from geoladder.data.fetch.file import DamagedError, Range, fetch_ranges
 from geoladder.data.fetch.http import Server
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.errors import GeoladderError
@@ -36,46 +33,35 @@ TAIL_BYTES = 8
 
 
 def fetch_rows(
-    server: Server, file: RemoteFile, rows: Sequence[int], path: Path, footer: Path, advance: Advance
+    server: Server, file: RemoteFile, rows: Sequence[int], path: Path, footer: Path
 ) -> tuple[int, ...]:
     """Fetch rows of a remote part and write a part that has them, and those it had before, in their order.
 
-    Args:
-        server: where from.
-        file: the remote part.
-        rows: numbers of rows on the server that `path` is to have.
-        path: the local part; written anew, whole or not at all. Each row is a row group with the columns geoladder
-            reads.
-        footer: where the remote part's footer is kept.
-        advance: moves a progress bar.
-
-    Returns:
-        Numbers of the rows `path` has, ascending.
+    `path` is written anew, whole or not at all; each row is a row group with the columns geoladder reads. The remote
+    part's footer is kept in the file `footer`. Returns the numbers on the server of the rows `path` has, ascending.
 
     Raises:
-        GeoladderError: the remote part lacks a row or a column, is no parquet with one row a group, or as `fetched`.
-        StoppedError: the server's `stop` was set.
+        GeoladderError, StoppedError: as `fetch_ranges`; or the remote part lacks a row or a column, or is no parquet
+            with one row a group.
     """
     remote = _read_footer(server, file, footer)
-    columns = _columns(remote, file)
     old = _rows_here(path, file)
     new = sorted(set(rows) - set(old))
-    _check_rows(remote, new, file)
+    columns = _columns(remote, new, file)
+    rows = tuple(sorted({*old, *new}))
+
+    def write(complete: Path) -> None:
+        try:
+            _write(
+                path, file, columns, pq.ParquetFile(complete, metadata=remote, pre_buffer=False), rows, old
+            )
+        except DamagedError:
+            footer.unlink(missing_ok=True)  # it may be of another edition of the same size
+            raise
+
     if new:
-        ranges = row_ranges(remote, new, columns)
-
-        def attempt() -> None:
-            with fetched(server, file, ranges, path, advance) as complete, complete.open("rb") as handle:
-                window = cast(BinaryIO, Window(handle, ranges, file.size_bytes))
-                try:
-                    part = pq.ParquetFile(window, metadata=remote, pre_buffer=False)
-                    _write(path, file, columns, part, new, old)
-                except DamagedError:
-                    footer.unlink(missing_ok=True)  # it may be of another edition of the same size
-                    raise
-
-        server.persist(attempt, file.name)
-    return tuple(sorted({*old, *new}))
+        fetch_ranges(server, file, row_ranges(remote, new, columns), path, write)
+    return rows
 
 
 def _rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
@@ -90,11 +76,11 @@ def _rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
 def _read_footer(server: Server, file: RemoteFile, footer: Path) -> pq.FileMetaData:
     """The footer of a remote part: from the file `footer`, or from the server, and kept there."""
     if not footer.is_file():
-        tail = server.persist(partial(server.read_end, file, TAIL_BYTES), file.name)
+        tail = server.read_end(file, TAIL_BYTES)
         size = int.from_bytes(tail[:4], "little") + TAIL_BYTES
         if tail[4:] != MAGIC or size > file.size_bytes:
             raise _no_rows(file, "no parquet footer at its end")
-        data = server.persist(partial(server.read_end, file, size), file.name)
+        data = server.read_end(file, size)
         with atomic_path(footer) as temporary:
             temporary.write_bytes(data)
     try:
@@ -105,90 +91,46 @@ def _read_footer(server: Server, file: RemoteFile, footer: Path) -> pq.FileMetaD
 
 
 def row_ranges(part: pq.FileMetaData, rows: Sequence[int], columns: Sequence[str]) -> list[Range]:
-    """Bytes of columns of rows in a part; ranges nearer than `GAP_BYTES` are joined.
-
-    Returns:
-        First byte and the byte behind the last of each, ascending.
-    """
+    """Bytes of columns of rows in a part, ascending; ranges nearer than `GAP_BYTES` are joined."""
     numbers = [part.schema.to_arrow_schema().names.index(name) for name in columns]
+    chunks = [part.row_group(row).column(number) for row in rows for number in numbers]
     joined: list[Range] = []
-    for first, behind in sorted(_chunk(part, row, number) for row in rows for number in numbers):
+    for first, size in sorted((_first_byte(chunk), chunk.total_compressed_size) for chunk in chunks):
         if joined and first - joined[-1][1] <= GAP_BYTES:
-            joined[-1] = (joined[-1][0], max(behind, joined[-1][1]))
+            joined[-1] = (joined[-1][0], max(first + size, joined[-1][1]))
         else:
-            joined.append((first, behind))
+            joined.append((first, first + size))
     return joined
 
 
-def _chunk(part: pq.FileMetaData, row: int, column: int) -> Range:
-    chunk = part.row_group(row).column(column)
-    first = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
-    return first, first + chunk.total_compressed_size
-
-
-class Window(io.RawIOBase):
-    """A remote file of which some ranges are here, one after another in a local file."""
-
-    def __init__(self, handle: BinaryIO, ranges: Sequence[Range], size_bytes: int) -> None:
-        """Show `ranges` of a file of `size_bytes`, which lie in `handle`."""
-        self._handle, self._ranges, self._size_bytes = handle, ranges, size_bytes
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move as in any file."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
-        self._position = start + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        """Read from one of the ranges.
-
-        Raises:
-            OSError: bytes that are not here.
-        """
-        end = self._position + size
-        number = bisect.bisect_right(self._ranges, self._position, key=lambda limits: limits[0]) - 1
-        first, behind = self._ranges[number] if number >= 0 else (0, 0)
-        if not first <= self._position <= end <= behind:
-            raise OSError(f"bytes {self._position} to {end} were not fetched")
-        before = sum(behind - first for first, behind in self._ranges[:number])
-        self._handle.seek(before + self._position - first)
-        self._position = end
-        return self._handle.read(size)
+def _first_byte(chunk: pq.ColumnChunkMetaData) -> int:
+    return min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
 
 
 def _write(
     path: Path,
     file: RemoteFile,
     columns: Sequence[str],
-    part: pq.ParquetFile,
-    new: Sequence[int],
+    remote: pq.ParquetFile,
+    rows: Sequence[int],
     old: Sequence[int],
 ) -> None:
-    """Write the `new` rows of a remote part, and the `old` ones `path` has, into `path`, in order, a row a group."""
-    rows = sorted((*new, *old))
+    """Write rows of a remote part into `path`, a row a group; those of `old` are taken from what it has."""
     origin = {"remote_bytes": file.size_bytes, "rows": rows}
-    fields = [part.schema_arrow.field(name) for name in columns]
-    schema = pa.schema(fields, metadata={ORIGIN: json.dumps(origin)})
+    schema = pa.schema(
+        [remote.schema_arrow.field(name) for name in columns], metadata={ORIGIN: json.dumps(origin)}
+    )
     local = pq.ParquetFile(path, memory_map=True) if old else None
     # The bands are compressed already.
     options = {"compression": "none", "use_dictionary": False}
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
         for row in rows:
-            source, group = (local, old.index(row)) if local and row in old else (part, row)
+            source, group = (local, old.index(row)) if local and row in old else (remote, row)
             try:
                 table = source.read_row_group(group, columns=columns, use_threads=False)
             except (pa.ArrowException, OSError) as problem:
                 why = _first_line(problem)
-                if source is part:
+                if source is remote:
                     raise DamagedError(f"row {row} of {file.name} cannot be read ({why})") from None
                 raise GeoladderError(
                     f"{file.name} here has row {row} damaged ({why}); delete it, and the same command fetches it anew"
@@ -196,17 +138,14 @@ def _write(
             writer.write_table(table.select(columns).cast(schema))
 
 
-def _columns(part: pq.FileMetaData, file: RemoteFile) -> list[str]:
+def _columns(part: pq.FileMetaData, rows: Sequence[int], file: RemoteFile) -> list[str]:
+    """Columns of a remote part to keep, once it is sure to have them and the rows, each a row group."""
     names = part.schema.to_arrow_schema().names
     missing = sorted(set(COLUMNS) - set(names))
     if missing:
         raise GeoladderError(
             f"{file.name} lacks the column(s) {', '.join(missing)}; geoladder reads MajorTOM Core-S2L2A"
         )
-    return [name for name in names if name in (*COLUMNS, *TIMES)]
-
-
-def _check_rows(part: pq.FileMetaData, rows: Sequence[int], file: RemoteFile) -> None:
     if part.num_row_groups != part.num_rows:
         raise _no_rows(file, f"{part.num_rows} rows in {part.num_row_groups} row groups")
     strange = [row for row in rows if not 0 <= row < part.num_row_groups]
@@ -215,6 +154,7 @@ def _check_rows(part: pq.FileMetaData, rows: Sequence[int], file: RemoteFile) ->
             f"{file.name} has rows 0..{part.num_row_groups - 1}, but metadata.parquet lists row {strange[0]}; the "
             "two are of different versions: use another revision, or add --whole-parts and find them in the ledger"
         )
+    return [name for name in names if name in (*COLUMNS, *TIMES)]
 
 
 def _no_rows(file: RemoteFile, why: str) -> GeoladderError:

@@ -78,14 +78,18 @@ def fetch(
         progress: draw a progress bar.
     """
     from geoladder.data.fetch import archive
-    from geoladder.data.fetch.plan import describe
+    from geoladder.data.fetch.plan import describe, read_plan
 
     url, select = _wanted(url, selection, spec)
     parts = group and _group(group)
     try:
-        if parts:
-            # Jobs of one scatter must agree on the parts, so the plan is made before, once.
-            _require_plan(out, url, select, whole_parts)
+        shared = read_plan(out) if parts else None
+        # Jobs of one scatter must agree on the parts, so the plan is made before, once.
+        if parts and not (shared and shared.is_of(select, whole_parts)):
+            raise GeoladderError(
+                f"{out} has no plan of this selection for groups to share; first run the same command on {url} with "
+                "--plan and without --group"
+            )
         made = archive.prepare(url, select, out, connections, again=plan, whole_parts=whole_parts)
         print(describe(made))  # noqa: T201
         if not plan:
@@ -118,17 +122,6 @@ def _said(fault: Any) -> str:  # noqa: ANN401 - pydantic's own type is private
     key = str(fault["loc"][0]) if fault["loc"] else ""
     option = OPTIONS.get(key, f"--{key}") if key else "selection"
     return f"{option}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})"
-
-
-def _require_plan(folder: Path, url: str, select: "Select", whole_parts: bool) -> None:
-    from geoladder.data.fetch.records import read_plan
-
-    plan = read_plan(folder)
-    if plan is None or not plan.is_of(select, whole_parts):
-        raise GeoladderError(
-            f"{folder} has no plan of this selection for groups to share; first run the same command on {url} with "
-            "--plan and without --group"
-        )
 
 
 def _group(text: str) -> tuple[int, int]:

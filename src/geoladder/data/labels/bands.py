@@ -31,8 +31,7 @@ DN = np.ndarray | torch.Tensor
 def baseline(product_id: str) -> str:
     """Processing baseline of a Sentinel-2 product: `S2A_MSIL2A_20200408T161829_N0500_...` -> `0500`.
 
-    Returns:
-        Four digits, or `9999` (the mission's own "unknown") where the name has no such field.
+    It is `9999` (the mission's own "unknown") where the name has no such field.
     """
     match = re.search(r"_N(\d{4})(?=_|$)", product_id)
     return match[1] if match else UNKNOWN_BASELINE
@@ -52,18 +51,12 @@ def boa_offset_dn(product_id: str) -> int | None:
 
 
 def offset_from_pixels(bands: Iterable[np.ndarray]) -> int:
-    """Guess the offset of a product of unknown baseline from its pixels.
+    """Guess the offset of a product of unknown baseline from its DN, an array of any shape for each band.
 
     Rule: take the first percentile of the valid DN (> 0) of each band. If even the lowest of them is above 900,
     no band has dark pixels and the product carries the offset. Some band is dark almost anywhere (blue over land
     and vegetation, short-wave infrared over water and snow); a scene of nothing but bright cloud or sand misleads
-    the rule.
-
-    Args:
-        bands: arrays of DN, one per band, any shape.
-
-    Returns:
-        1000 or 0; 0 when there is no valid pixel.
+    the rule. The offset is 1000 or 0; 0 when there is no valid pixel.
     """
     dark = [np.percentile(valid, 1) for band in bands if (valid := band[band > 0]).size]
     return BOA_OFFSET_DN if dark and min(dark) > DARKEST_OFFSET_DN else 0
@@ -73,6 +66,7 @@ def to_reflectance(dn10: DN, dn20: DN | None, offset_dn: DN | int) -> torch.Tens
     """Turn stored DN into surface reflectance at 10 m: max(DN - offset, 0) / 10000.
 
     Negative reflectance is clipped to 0, and nodata (DN 0) stays 0. Bands of 20 m are resampled bilinearly.
+    GeoladderError where band counts or sizes do not fit together.
 
     Args:
         dn10: (N, 4, P, P) uint16, B02 B03 B04 B08; or all ten bands at 10 m, (N, 10, P, P), with dn20 None.
@@ -82,9 +76,6 @@ def to_reflectance(dn10: DN, dn20: DN | None, offset_dn: DN | int) -> torch.Tens
     Returns:
         (N, 10, P, P) float32 reflectance, 0..1 for most surfaces (snow and clouds exceed 1), bands in `BANDS` order,
         on the device of `dn10`.
-
-    Raises:
-        GeoladderError: band counts or sizes do not fit together.
     """
     fine = _subtract(dn10, offset_dn)
     if dn20 is None:

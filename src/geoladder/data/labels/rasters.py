@@ -18,19 +18,11 @@ GEOGRAPHIC = 4326
 
 
 def sample(raster: Path, lat_deg: ArrayLike, lon_deg: ArrayLike, outside: int) -> np.ndarray:
-    """Values of a raster's only band at places.
+    """Values, int64, of a GeoTIFF's only band at places in degrees, any shape.
 
-    Args:
-        raster: GeoTIFF of integers in any coordinate system; longitudes in degrees where it is geographic.
-        lat_deg: latitudes in degrees, any shape.
-        lon_deg: longitudes in degrees, same shape.
-        outside: value where the raster does not reach, or has no data.
-
-    Returns:
-        int64 of that shape.
-
-    Raises:
-        GeoladderError: no readable GeoTIFF, more than one band, no integers, or no coordinate system.
+    It holds integers in any coordinate system, with longitudes in degrees where it is geographic. Where it does not
+    reach, or has no data, the value is `outside`. GeoladderError where it is no readable GeoTIFF, or has several
+    bands, no integers, or no coordinate system.
     """
     dataset = _opened(Path(raster), os.getpid())
     lat, lon = np.broadcast_arrays(np.asarray(lat_deg, float), np.asarray(lon_deg, float))
@@ -58,11 +50,8 @@ def _opened(raster: Path, process: int) -> rasterio.DatasetReader:
         raise GeoladderError(
             f"{raster} is no readable raster ({problem}); give the path of a GeoTIFF that may be read"
         ) from None
-    if (
-        dataset.count != 1
-        or not np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer)
-        or dataset.crs is None
-    ):
+    integers = np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer)
+    if dataset.count != 1 or not integers or dataset.crs is None:
         raise GeoladderError(
             f"{raster} has {dataset.count} band(s) of {dataset.dtypes[0]} and the coordinate system {dataset.crs}; "
             "one band of integers with a coordinate system is needed"

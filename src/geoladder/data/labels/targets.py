@@ -1,6 +1,7 @@
 """Places and dates as PhilEO stores them, decoded, and distances between places."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 EARTH_RADIUS_KM = 6371.0088
 CLIMATE_CLASSES = 31
@@ -19,23 +20,15 @@ def decode_date(encoding: np.ndarray) -> np.ndarray:
 def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places from PhilEO's own labels, ((90 - lat) / 180, (sin lon + 1) / 2, (cos lon + 1) / 2).
 
-    Latitude is stored upside down: 0 is the north pole. The authors call that an accident, and kept it.
-
-    Args:
-        stored: (N, 3).
-
-    Returns:
-        lat_deg (N,) and lon_deg (N,) in [-180, 180].
+    Latitude is stored upside down: 0 is the north pole. The authors call that an accident, and kept it. (N, 3) become
+    lat_deg (N,) and lon_deg (N,) in [-180, 180].
     """
     down, sine, cosine = np.moveaxis(np.asarray(stored, float), -1, 0)
     return 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))
 
 
 def great_circle_km(
-    lat_deg: np.ndarray | float,
-    lon_deg: np.ndarray | float,
-    other_lat_deg: np.ndarray | float,
-    other_lon_deg: np.ndarray | float,
+    lat_deg: ArrayLike, lon_deg: ArrayLike, other_lat_deg: ArrayLike, other_lon_deg: ArrayLike
 ) -> np.ndarray:
     """Distance on the sphere in km (haversine, mean Earth radius); arguments in degrees, broadcast together."""
     lat, lon, other_lat, other_lon = (
