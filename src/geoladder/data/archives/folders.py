@@ -52,3 +52,10 @@ def unpacking(folder: Path) -> str:
         f"`cd {whole.parent} && {how}`. Joining and unpacking need at least {2 * size_gb:.3g} GB beside them; "
         "then point `path` at the folder that was unpacked"
     )
+
+
+def remedy(source: Path | memoryview, problem: Exception) -> str:
+    """What to do about a file that cannot be read."""
+    if isinstance(problem, PermissionError) or "Permission denied" in str(problem):
+        return f"give the right to read it (chmod u+r {source if isinstance(source, Path) else ''})"
+    return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoladder.data.archives import tile
+from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 
@@ -102,7 +103,7 @@ class MajorTom:
             ) from None
         except (pa.ArrowException, OSError) as problem:
             raise tile.UnreadableTileError(
-                f"{path}{row} cannot be read ({problem}); {tile.remedy(path, problem)}"
+                f"{path}{row} cannot be read ({problem}); {remedy(path, problem)}"
             ) from None
 
     def _open(self, part: str) -> pq.ParquetFile:
@@ -135,7 +136,7 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as problem:
-        raise GeoladderError(f"{path} cannot be read ({problem}); {tile.remedy(path, problem)}") from None
+        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
     columns = [name for name in METADATA if with_position or name not in POSITION]
     names = ["timestamp" if name == "product_datetime" else name for name in table.column_names]
     missing = sorted(set(columns) - set(names))

@@ -16,6 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 
+from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.data.labels.climate import koppen
 from geoladder.errors import GeoladderError
@@ -142,13 +143,6 @@ def read_bands(
         raise UnreadableTileError(
             f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
         ) from None
-
-
-def remedy(source: Path | memoryview, problem: Exception) -> str:
-    """What to do about a file that cannot be read."""
-    if isinstance(problem, PermissionError) or "Permission denied" in str(problem):
-        return f"give the right to read it (chmod u+r {source if isinstance(source, Path) else ''})"
-    return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"
 
 
 def assemble(
