@@ -124,8 +124,10 @@ def plan_fetch(
 ) -> FetchPlan:
     """Work out tiles, parts and bytes of a selection from the table of `MajorTom.metadata`.
 
-    `list_files` tells size (and checksum) of files by name; asked once, for the parts the selection needs.
-    GeoladderError where no tile is selected, metadata names a part that is no file name, or the server lacks a part.
+    `list_files` gives size (and checksum) of files by name; it is called once, for the parts the selection needs.
+
+    Raises:
+        GeoladderError: no tile is selected, metadata names a part that is no file name, or the server lacks a part.
     """
     chosen = metadata[selected(metadata, select)]
     if chosen.empty:
@@ -185,7 +187,7 @@ def write_plan(folder: Path, plan: FetchPlan) -> None:
 
 
 def read_plan(folder: Path) -> FetchPlan | None:
-    """The plan of a folder; None where there is none. Raises GeoladderError where it is damaged, as `read_record`."""
+    """The plan of a folder; None where there is none. Raises GeoladderError where the file is damaged."""
     return _read(folder / SOURCE / "plan.json", _PLAN)
 
 
@@ -195,7 +197,10 @@ def write_record(folder: Path, file: RemoteFile, record: Record) -> None:
 
 
 def read_record(folder: Path, file: RemoteFile) -> Record | None:
-    """What is remembered of a finished part; None where it is missing, or has another size than it had."""
+    """What is remembered of a finished part; None where the part is missing, or has another size than it had.
+
+    Raises GeoladderError where the record is damaged.
+    """
     path, record = folder / file.name, _read(_record_path(folder, file), _RECORD)
     return record if record and path.is_file() and path.stat().st_size == record.size_bytes else None
 
