@@ -46,9 +46,9 @@ def prepare(
 ) -> plans.FetchPlan:
     """Plan a selection from the server's metadata; reuse the plan a folder has for the same selection.
 
-    `url` is `https://host/folder` or `hf://datasets/owner/name@revision`; `folder`, where the archive will be, receives
-    source/metadata.parquet and source/plan.json. With `again`, the server is asked again for all sizes, and its
-    metadata is fetched again if its size or checksum changed; with `whole_parts`, no single rows are fetched.
+    `url` is `https://host/folder` or `hf://datasets/owner/name@revision`; `folder`, where the archive will be,
+    receives source/metadata.parquet and source/plan.json. With `again`, the server is asked again for all sizes, and
+    its metadata is fetched again if its size or checksum changed; with `whole_parts`, no single rows are fetched.
 
     Raises:
         GeoladderError: the address is no archive, the folder belongs to another one, nothing is selected, or the

@@ -200,17 +200,14 @@ class _Download:
             while block := body.read1(BLOCK_BYTES):
                 if self._position + len(block) > behind:
                     raise other_size(self._file, f"more than {behind} bytes")
-                self._write(block)
+                write_all(self._handle.fileno(), block)
+                self._position += len(block)
+                self._furthest = max(self._furthest, self._position)
+                self._server.advance(len(block))
                 if self._server.stop.is_set():
                     raise StoppedError(self._file.name)
         if self._position < behind:
             raise TransientError("the connection ended")
-
-    def _write(self, block: bytes) -> None:
-        write_all(self._handle.fileno(), block)
-        self._position += len(block)
-        self._furthest = max(self._furthest, self._position)
-        self._server.advance(len(block))
 
 
 def write_all(handle: int, block: bytes) -> None:

@@ -102,11 +102,8 @@ class Server:
     def persist(self, action: Callable[[], T], name: str) -> T:
         """Repeat `action`, with pauses, until it raises no `TransientError`.
 
-        `name` is of what is fetched, for messages and jitter.
-
-        Raises:
-            GeoladderError: as many failures in a row as this server's patience allows; says the last.
-            StoppedError: `stop` was set.
+        `name` is of what is fetched, for messages and jitter. GeoladderError, which says the last failure, after as
+        many as this server's patience allows; StoppedError where `stop` was set.
         """
 
         def attempt() -> T:
@@ -159,8 +156,8 @@ class Server:
         Where `tag` is given and the file has another version by now, the server sends the whole file.
 
         Yields:
-            Byte of the file with which the body begins, 0 where the server sends the whole file instead of a range; tag
-            of the file's version, empty where the server gives none; the body, to be read inside the block.
+            Byte of the file with which the body begins, 0 where the server sends the whole file and no range; tag of
+            the file's version, empty where the server gives none; the body, to be read inside the block.
 
         Raises:
             TransientError: a failure that may pass, also inside the block.

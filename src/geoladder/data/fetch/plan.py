@@ -125,9 +125,7 @@ def plan_fetch(
     """Work out tiles, parts and bytes of a selection from the table of `MajorTom.metadata`.
 
     `list_files` gives size (and checksum) of files by name; it is called once, for the parts the selection needs.
-
-    Raises:
-        GeoladderError: no tile is selected, metadata names a part that is no file name, or the server lacks a part.
+    GeoladderError where no tile is selected, metadata names a part that is no file name, or the server lacks a part.
     """
     chosen = metadata[selected(metadata, select)]
     if chosen.empty:
@@ -197,10 +195,7 @@ def write_record(folder: Path, file: RemoteFile, record: Record) -> None:
 
 
 def read_record(folder: Path, file: RemoteFile) -> Record | None:
-    """What is remembered of a finished part; None where the part is missing, or has another size than it had.
-
-    Raises GeoladderError where the record is damaged.
-    """
+    """What is remembered of a finished part; None where it is missing or has another size. Raises as `read_plan`."""
     path, record = folder / file.name, _read(_record_path(folder, file), _RECORD)
     return record if record and path.is_file() and path.stat().st_size == record.size_bytes else None
 
