@@ -50,7 +50,7 @@ class PatchFile(NamedTuple):
 
 
 def parse(path: Path) -> PatchFile:
-    """Read the name of an image file, `<region>_<tile>_<split>_s2.npy`; GeoladderError for another, or a new region."""
+    """Read an image file's name, `<region>_<tile>_<split>_s2.npy`; GeoladderError for others and unknown regions."""
     match = _NAME.match(path.name)
     for order, (bucket, region) in enumerate(_REGIONS):
         if match and match["region"].startswith(region):
