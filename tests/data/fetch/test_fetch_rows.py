@@ -181,7 +181,7 @@ def test_what_was_begun_for_other_rows_is_thrown_away(stocked, archive, tmp_path
 
 
 def test_what_an_older_version_left_is_thrown_away(stocked, archive, tmp_path):
-    """It kept ranges one after another, and its note said of no layout."""
+    """It kept ranges one after another, and its note named no layout."""
     stocked.faults[PART].extend([*AFTER_THE_FOOTER, {"stop_after": 300}, *[{"status": 503}] * 9])
     with pytest.raises(GeoladderError, match="given up"):
         get(stocked, tmp_path / "out")

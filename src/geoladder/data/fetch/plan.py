@@ -25,7 +25,7 @@ from geoladder.study.corpora import Select
 
 T = TypeVar("T")
 SOURCE = "source"
-"""Folder beside images/ for the server's own metadata, the plan, the records, and footers of the server's parts."""
+"""Folder beside images/ for the server's metadata, the plan, the records, and a footer per size a part there had."""
 CHIPS_PER_TILE = (1068 // 128) ** 2
 """Of 128 px in a tile of MajorTOM Core."""
 WHOLE_SHARE = 0.75

