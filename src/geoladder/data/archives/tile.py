@@ -134,9 +134,7 @@ def read_bands(
                 raise UnreadableTileError(
                     f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected"
                 )
-            if into is not None and (
-                into.shape[1:] != raster.shape or set(raster.dtypes) != {into.dtype.name}
-            ):
+            if into is not None and (into.shape[1:] != raster.shape or raster.dtypes[0] != into.dtype.name):
                 into = None
             transform, crs = raster.transform, raster.crs
             return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
