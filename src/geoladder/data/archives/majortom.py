@@ -58,7 +58,7 @@ class MajorTom:
             )
 
     def metadata(self) -> pd.DataFrame:
-        """All rows the archive lists; `part` is a file in images/, `row` its row group. As `read_metadata`."""
+        """All rows the archive lists; `part` is a file in images/, `row` its row group. Raises as `read_metadata`."""
         return read_metadata(self.archive / "metadata.parquet")
 
     def identities(self, part: str) -> pd.DataFrame:
@@ -67,7 +67,7 @@ class MajorTom:
             return self._open(part).read(columns=IDENTITY).to_pandas()
 
     def read(self, part: str, row: int) -> tile.Tile:
-        """Read a row (group, from 0) of images/`part`; raises as `TileSource.read`."""
+        """Read a row (group, from 0) of images/`part`, such as `part_00001.parquet`; raises as `TileSource.read`."""
         file = self._open(part)
         if not 0 <= row < file.num_row_groups:
             raise tile.UnreadableTileError(
@@ -130,8 +130,8 @@ class MajorTom:
 def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
     """Table of a metadata.parquet, as `TileSource.metadata`; nothing is unusable yet.
 
-    Part and row are empty and -1 where the file need not say them (`with_position`). GeoladderError where it is no
-    parquet or may not be read, or a column is missing.
+    Without `with_position`, the file need not say part and row, and they are empty and -1. GeoladderError where it is
+    no parquet or may not be read, or a column is missing.
     """
     try:
         table = pq.read_table(path)
