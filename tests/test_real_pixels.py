@@ -14,13 +14,13 @@ from geoladder.data.archives import grid
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.archives.sources import open_archive
 from geoladder.data.archives.tile import ground_m
-from geoladder.data.batches.batch import BandStats
+from geoladder.data.batches.batch import BandStats, to_reflectance
 from geoladder.data.batches.chip_store import training_chips, validation_chips
 from geoladder.data.batches.chips import write_chips
 from geoladder.data.batches.stats import write_stats
 from geoladder.data.index.build import build_index
 from geoladder.data.index.split import is_validation
-from geoladder.data.labels.bands import BANDS, boa_offset_dn, offset_from_pixels, to_reflectance
+from geoladder.data.labels.bands import BANDS, boa_offset_dn, offset_from_pixels
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.models.build import build_backbone
 from geoladder.study.load import load_study

@@ -8,11 +8,11 @@ from rasterio.warp import transform
 
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.batches import shards
+from geoladder.data.batches.batch import to_reflectance
 from geoladder.data.batches.chip_store import ChipStore
 from geoladder.data.batches.chips import merge_chips, write_chips, write_group
 from geoladder.data.batches.shards import Group
 from geoladder.data.index.build import build_index
-from geoladder.data.labels.bands import to_reflectance
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.study.specs import ChipsSpec, IndexSpec

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from geoladder.data.batches import stats as stats_module
-from geoladder.data.batches.batch import CLIP_SIGMA, BandStats
+from geoladder.data.batches.batch import CLIP_SIGMA, BandStats, to_reflectance
 from geoladder.data.batches.chip_store import ChipStore
 from geoladder.data.batches.stats import write_stats
-from geoladder.data.labels.bands import BANDS, to_reflectance
+from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.study.specs import StatsSpec
 

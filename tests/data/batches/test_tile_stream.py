@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.data.batches.batch import CLIP_SIGMA, BandStats
+from geoladder.data.batches.batch import CLIP_SIGMA, BandStats, to_reflectance
 from geoladder.data.batches.tile_stream import TileCrops, TileReader, open_tiles
 from geoladder.data.index.build import build_index
-from geoladder.data.labels.bands import to_reflectance
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.study.corpora import Corpus, Earth

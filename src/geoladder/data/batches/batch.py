@@ -1,6 +1,7 @@
 """Batches of pretraining, whatever they are made from: standardised pixels, masks and truth, by one assembler.
 
-Masks hide whole blocks, an exact share of each chip.
+Here is the one place where digital numbers (DN) become reflectance. Masks hide whole blocks, an exact share of each
+chip.
 """
 
 import json
@@ -11,13 +12,17 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
+from torch.nn import functional
 
-from geoladder.data.labels.bands import BANDS, DN, to_reflectance
+from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
 
+DN = np.ndarray | torch.Tensor
+"""Digital numbers as stored."""
+DN_PER_REFLECTANCE = 10_000
 CLIP_SIGMA = 10.0
 """Standardised reflectance beyond this is a glint or a defect; it must not rule the loss."""
 
@@ -97,7 +102,7 @@ def transformed(reflectance: torch.Tensor, transform: Transform) -> torch.Tensor
 
 
 class DNBatch(NamedTuple):
-    """Samples as stored; goes straight into `geoladder.data.labels.bands.to_reflectance`."""
+    """Samples as stored; goes straight into `to_reflectance`."""
 
     dn10: np.ndarray
     """(N, 4, P, P) uint16."""
@@ -200,3 +205,42 @@ def block_masks(
     order = torch.rand(batch, rows * columns, generator=generator).argsort(dim=1)
     blocks = (order < hidden).view(batch, 1, rows, columns)
     return blocks.repeat_interleave(block_px, 2).repeat_interleave(block_px, 3)
+
+
+def to_reflectance(dn10: DN, dn20: DN | None, offset_dn: DN | int) -> torch.Tensor:
+    """Turn stored DN into surface reflectance at 10 m: max(DN - offset, 0) / 10000.
+
+    Negative reflectance is clipped to 0, and nodata (DN 0) stays 0. Bands of 20 m are resampled bilinearly.
+    GeoladderError where band counts or sizes do not fit together.
+
+    Args:
+        dn10: (N, 4, P, P) uint16, B02 B03 B04 B08; or all ten bands at 10 m, (N, 10, P, P), with dn20 None.
+        dn20: (N, 6, P/2, P/2) uint16, B05 B06 B07 B8A B11 B12; or None.
+        offset_dn: DN to subtract, (N,) or one number.
+
+    Returns:
+        (N, 10, P, P) float32 reflectance, 0..1 for most surfaces (snow and clouds exceed 1), bands in `BANDS` order,
+        on the device of `dn10`.
+    """
+    fine = _subtract(dn10, offset_dn)
+    if dn20 is None:
+        if fine.shape[1] != len(BANDS):
+            raise GeoladderError(
+                f"without 20 m bands, 10 bands at 10 m are needed; got shape {tuple(dn10.shape)}"
+            )
+        return fine
+    coarse = _subtract(dn20, offset_dn)
+    side = tuple(2 * length for length in coarse.shape[2:])
+    if fine.shape[1] != len(BANDS_10M) or coarse.shape[1] != len(BANDS_20M) or tuple(fine.shape[2:]) != side:
+        raise GeoladderError(
+            f"10 m bands {tuple(dn10.shape)} and 20 m bands {tuple(dn20.shape)} do not fit: "
+            "(N, 4, P, P) and (N, 6, P/2, P/2) are needed"
+        )
+    coarse = functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.cat([fine, coarse], dim=1)
+
+
+def _subtract(dn: DN, offset_dn: DN | int) -> torch.Tensor:
+    stored = dn.float() if isinstance(dn, torch.Tensor) else torch.from_numpy(dn.astype(np.float32))
+    offset = torch.as_tensor(offset_dn, dtype=torch.float32, device=stored.device).reshape(-1, 1, 1, 1)
+    return (stored - offset).clamp_(min=0).div_(DN_PER_REFLECTANCE)

@@ -26,7 +26,7 @@ from rasterio.warp import transform as reproject
 from torch.utils.data import DataLoader, Dataset
 
 from geoladder.data.archives.sources import open_archive
-from geoladder.data.archives.tile import CLOUDY, Tile, UnreadableTileError, climate_of, ground_m
+from geoladder.data.archives.tile import CLOUDY, Tile, TileSource, UnreadableTileError, climate_of, ground_m
 from geoladder.data.batches.batch import BandStats, DNBatch, PretrainBatch, assemble, step_masks
 from geoladder.data.batches.chip_store import read_numbers, read_texts, training_rows
 from geoladder.data.batches.order import StreamOrder, positions_of
@@ -170,7 +170,7 @@ class TileCrops:
         side_px: int,
         workers: int = 0,
     ) -> None:
-        """Open an archive and its index.parquet for a run with `tiles`; crops have the side of the validation chips.
+        """Open the index.parquet of an archive for a run with `tiles`; crops have the side of the validation chips.
 
         In each rank, so many `workers` read, or this process where there are none. That changes no batch.
 
@@ -183,11 +183,16 @@ class TileCrops:
             )
         self._spec, self._reading, self._stats = spec, spec.tiles, stats
         self.side_px, self._workers = side_px, workers
-        self._archive = open_archive(archive, spec.tiles.layout)
+        self._folder = archive
         self._tiles = open_tiles(index, spec.corpus, spec.fraction, spec.seed)
         self._order = StreamOrder(
             len(self._tiles), spec.tiles.crops_per_tile, spec.seed, spec.tiles.shuffle_window
         )
+
+    @cached_property
+    def _archive(self) -> TileSource:
+        """Opened where tiles are read first: in each worker."""
+        return open_archive(self._folder, self._reading.layout)
 
     def __len__(self) -> int:
         """Number of tiles."""
