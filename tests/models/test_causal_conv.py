@@ -33,7 +33,7 @@ def by_definition(x, weight, bias):
 
 
 def gradients(function, inputs):
-    leaves = [each.clone().requires_grad_() for each in inputs]
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
     y = function(*leaves)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y).sin()
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
@@ -51,7 +51,7 @@ def test_no_token_hears_of_a_later_one():
     x, weight, bias = example(2, 7, 3, 4)
     changed = x.clone()
     changed[:, 4:] += 1
-    before, after = (causal_convolution(each, weight, bias) for each in (x, changed))
+    before, after = (causal_convolution(tokens, weight, bias) for tokens in (x, changed))
     assert torch.equal(before[:, :4], after[:, :4])
     assert not torch.isclose(before[:, 4:], after[:, 4:]).any()
 
@@ -80,8 +80,8 @@ def package(monkeypatch):
 )
 def test_fused_kernel_gets_its_layout_and_gives_the_same(package, channels, stride):
     inputs = example(2, 5, channels, 4)
-    fused = gradients(lambda *each: causal_convolution(*each, backend="causal_conv1d"), inputs)
-    plain = gradients(lambda *each: causal_convolution(*each, backend="torch"), inputs)
+    fused = gradients(lambda *tensors: causal_convolution(*tensors, backend="causal_conv1d"), inputs)
+    plain = gradients(lambda *tensors: causal_convolution(*tensors, backend="torch"), inputs)
     assert package == [((2, channels, 5), stride, (channels, 4))]
     assert all(torch.allclose(one, other) for one, other in zip(fused, plain, strict=True))
 
@@ -133,7 +133,7 @@ def test_torch_is_chosen_where_the_package_is_absent_or_broken(caplog, monkeypat
 
 
 def test_meta_tensors_have_the_right_shape():
-    inputs = [each.to("meta") for each in example(2, 5, 6, 4)]
+    inputs = [tensor.to("meta") for tensor in example(2, 5, 6, 4)]
     assert causal_convolution(*inputs).shape == (2, 5, 6)
 
 
@@ -150,9 +150,11 @@ def test_bad_input_is_named(monkeypatch):
 
 def test_models_import_neither_triton_nor_the_fused_packages():
     wanted = "import sys, geoladder.models.mamba, geoladder.models.scan; "
-    found = "print([name for name in ('causal_conv1d', 'mamba_ssm') if name in sys.modules])"
+    loaded = "print([name for name in ('causal_conv1d', 'mamba_ssm') if name in sys.modules])"
     # A package that is there but cannot be imported must not matter: None in sys.modules makes an import fail.
     broken = "import sys; sys.modules.update(causal_conv1d=None, mamba_ssm=None, triton=None); "
-    shown = subprocess.run([sys.executable, "-c", wanted + found], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", wanted + loaded], capture_output=True, text=True, check=True
+    )
     assert shown.stdout.strip() == "[]"
     subprocess.run([sys.executable, "-c", broken + wanted], check=True)

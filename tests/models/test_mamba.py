@@ -31,13 +31,13 @@ class MambaSsm(torch.nn.Module):
 
 def test_weights_go_to_mamba_ssm_and_back():
     package, ours = MambaSsm(), Mixer(48, 16, 2, (0,))
-    theirs = {name: each.clone() for name, each in package.state_dict().items()}
+    theirs = {name: parameter.clone() for name, parameter in package.state_dict().items()}
     ours.load_state_dict(theirs, strict=True)
-    for each in package.parameters():
-        torch.nn.init.zeros_(each)
+    for parameter in package.parameters():
+        torch.nn.init.zeros_(parameter)
     package.load_state_dict(ours.state_dict(), strict=True)
     assert theirs.keys() == MAMBA_SSM.keys()
-    assert all(torch.equal(each, theirs[name]) for name, each in package.state_dict().items())
+    assert all(torch.equal(parameter, theirs[name]) for name, parameter in package.state_dict().items())
 
 
 def test_mixer_equals_mamba_written_out():

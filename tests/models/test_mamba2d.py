@@ -47,7 +47,7 @@ def block_mask(batch=2, px=PX, block=16):
 
 
 def test_mixer_has_the_published_parameters():
-    shapes = {name: tuple(each.shape) for name, each in M2DMixer(64, 16, 2).named_parameters()}
+    shapes = {name: tuple(parameter.shape) for name, parameter in M2DMixer(64, 16, 2).named_parameters()}
     assert shapes == {
         "in_proj.weight": (128, 64), "in_proj.bias": (128,), "x_proj.weight": (40, 128), "x_proj.bias": (40,),
         "dt_proj_top.weight": (128, 4), "dt_proj_top.bias": (128,), "dt_proj_left.weight": (128, 4),
@@ -66,7 +66,7 @@ def test_mixer_equals_its_description(turned):
     parts = mixer.x_proj(u)
     top = functional.softplus(mixer.dt_proj_top(parts[..., :1]))
     left = functional.softplus(mixer.dt_proj_left(parts[..., 1:2]))
-    grids = [each.permute(0, 3, 1, 2) for each in (u, top, left, parts[..., 2:6], parts[..., 6:])]
+    grids = [grid.permute(0, 3, 1, 2) for grid in (u, top, left, parts[..., 2:6], parts[..., 6:])]
     rates = [-mixer.A_top_log.exp(), -mixer.A_left_log.exp()]
     y = wavefront_scan(*grids[:3], *rates, *grids[3:], mixer.D).permute(0, 2, 3, 1)
     y = mixer.out_proj(functional.gelu(y))
@@ -165,7 +165,11 @@ def test_every_parameter_learns(make):
         + out.targets["climate"].logsumexp(1).sum()
     )
     loss.backward()
-    still = [name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()]
+    still = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
     assert still == []
 
 
@@ -235,4 +239,4 @@ def test_paper_arguments_that_do_not_fit_are_named():
 
 
 def test_dims_follow_the_width():
-    assert [each.out_channels for each in Mamba2D(8, [1, 1, 1, 1], 16).encoder.downs] == [16, 40, 64]
+    assert [down.out_channels for down in Mamba2D(8, [1, 1, 1, 1], 16).encoder.downs] == [16, 40, 64]

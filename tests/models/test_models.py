@@ -6,10 +6,11 @@ from torch.utils._pytree import tree_leaves
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import hide
-from geoladder.models.build import FinetuneModel, PretrainModel, build_backbone
+from geoladder.models.build import FinetuneModel, PretrainModel, build_backbone, build_from
+from geoladder.registry.ladder import rung
 
 SMALL = [("unet", "xs"), ("vit_upernet", "xs"), ("mamba_upernet", "xs"), ("pixel", "mlp")]
-PRETRAINED = [each for each in SMALL if each[0] != "pixel"]
+PRETRAINED = [pair for pair in SMALL if pair[0] != "pixel"]
 STRIDE = {"unet": 8, "vit_upernet": 8, "mamba_upernet": 8, "pixel": 1}
 
 
@@ -55,6 +56,22 @@ def test_sizes_and_bands_that_do_not_fit_are_named(backbone):
             backbone(image(width=36))
     with pytest.raises(GeoladderError, match=r"\(B, 10, H, W\); got \(2, 9, 32, 32\)"):
         backbone(image(bands=9))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "message"),
+    [
+        ("unet", {"depths": [1, 1]}, r"3 levels.*got \[1, 1\]"),
+        ("vit_upernet", {"heads": 5}, "multiple of its heads; got width 12, heads 5"),
+        ("vit_upernet", {"depth": 3}, "multiples of 4; got width 12, depth 3"),
+        ("vit_upernet", {"patch": 5}, "even side; got patch 5"),
+        ("mamba_upernet", {"width": 6}, "multiples of 4; got width 6, depth 4"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_with_the_architecture(architecture, changes, message):
+    kwargs = rung(architecture, "xs").kwargs | changes
+    with pytest.raises(GeoladderError, match=rf"^{architecture} cannot be built from .*{message}"):
+        build_from(architecture, kwargs)
 
 
 def test_hidden_pixels_do_not_leak(backbone):
@@ -114,7 +131,7 @@ def test_outputs_start_near_zero_and_have_their_shapes(pretrain_model):
     assert out.targets["geo"].shape == (2, 4)
     assert out.targets["climate"].shape == (2, 31)
     assert list(out.targets) == ["geo", "climate"]
-    assert all(each.abs().max() < 0.5 for each in tree_leaves(out))
+    assert all(output.abs().max() < 0.5 for output in tree_leaves(out))
 
 
 def test_prior_bias_is_where_a_task_starts(backbone):

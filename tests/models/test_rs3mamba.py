@@ -51,7 +51,7 @@ def test_resnet_50_has_its_maps_and_its_published_parameters():
             x = stage(x)
             maps.append(x)
     count = millions(resnet)
-    assert [tuple(each.shape[1:]) for each in maps] == [
+    assert [tuple(level.shape[1:]) for level in maps] == [
         (256, 16, 16),
         (512, 8, 8),
         (1024, 4, 4),

@@ -47,14 +47,14 @@ def reference(u, delta, a, b, c, skip):
 
 
 def values_and_gradients(inputs, scan):
-    leaves = [each.clone().requires_grad_() for each in inputs]
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
     y = scan(*leaves)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y).sin()
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
 
 
 def assert_same(inputs, backend):
-    expected = values_and_gradients([each.double() for each in inputs], reference)
+    expected = values_and_gradients([tensor.double() for tensor in inputs], reference)
     scan = partial(selective_scan, backend=backend)
     for got, want in zip(values_and_gradients(inputs, scan), expected, strict=True):
         limit = TOLERANCE[inputs[0].dtype] * (1 + want.abs().max())
@@ -79,12 +79,12 @@ def test_equals_reference_for_any_shape_and_step(batch, channels, length, order,
 
 
 def test_gradcheck():
-    leaves = [each.requires_grad_() for each in example(2, 3, 18, 2)]
+    leaves = [tensor.requires_grad_() for tensor in example(2, 3, 18, 2)]
     assert torch.autograd.gradcheck(lambda *x: selective_scan(*x, backend="numba"), leaves)
 
 
 def test_operator_is_registered_soundly():
-    u, delta, a, b, c, skip = (each.float() for each in example(2, 5, 7, 3))
+    u, delta, a, b, c, skip = (tensor.float() for tensor in example(2, 5, 7, 3))
     inputs = (
         u.mT,
         delta.mT.contiguous(),
@@ -93,7 +93,7 @@ def test_operator_is_registered_soundly():
         c.mT.contiguous(),
         skip,
     )
-    torch.library.opcheck(scan_op, [each.requires_grad_() for each in inputs])
+    torch.library.opcheck(scan_op, [tensor.requires_grad_() for tensor in inputs])
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
@@ -137,15 +137,15 @@ def test_no_gradient_wanted_and_some_wanted():
 
 def test_half_precision_is_computed_in_float32():
     inputs = example(2, 8, 20, 4, torch.float32)
-    rounded = [each.bfloat16() for each in inputs]
-    want = selective_scan(*(each.float() for each in rounded), backend="numba").bfloat16()
+    rounded = [tensor.bfloat16() for tensor in inputs]
+    want = selective_scan(*(tensor.float() for tensor in rounded), backend="numba").bfloat16()
     got = selective_scan(*rounded, backend="numba")
     assert got.dtype == torch.bfloat16
     assert torch.equal(got, want)
 
 
 def test_meta_tensors_have_the_right_shape():
-    inputs = [each.to("meta") for each in example(2, 6, 9, 4)]
+    inputs = [tensor.to("meta") for tensor in example(2, 6, 9, 4)]
     assert selective_scan(*inputs).shape == (2, 6, 9)
 
 
@@ -222,14 +222,14 @@ def test_a_forked_child_has_threads_too():
 
 
 def test_kept_states_take_the_memory_of_one_input():
-    u, delta, a, b, c, skip = (each.float() for each in example(2, 32, 64, 16))
+    u, delta, a, b, c, skip = (tensor.float() for tensor in example(2, 32, 64, 16))
     _y, states = scan_op(u.mT, delta.mT, a, b.mT, c.mT, skip)
     assert states.numel() == u.numel()
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_flops_are_counted(device):
-    inputs = [each.to(device).requires_grad_() for each in example(2, 6, 9, 4)]
+    inputs = [tensor.to(device).requires_grad_() for tensor in example(2, 6, 9, 4)]
     with FlopCounterMode(display=False) as counter:
         selective_scan(*inputs).sum().backward()
     assert counter.get_total_flops() == 2 * 6 * 9 * ((9 * 4 + 2) + (20 * 4 + 8))

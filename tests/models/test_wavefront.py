@@ -45,18 +45,21 @@ def cell_by_cell(u, top, left, a_top, a_left, b, c, skip):
 
 
 def values_and_gradients(inputs, scan):
-    leaves = [each.clone().requires_grad_() for each in inputs]
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
     y = scan(*leaves)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y).sin()
     gradients = torch.autograd.grad((y * weights).sum(), leaves, allow_unused=True)
-    found = (torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True))
-    return [y.detach(), *found]
+    pairs = zip(gradients, leaves, strict=True)
+    return [
+        y.detach(),
+        *(torch.zeros_like(leaf) if gradient is None else gradient for gradient, leaf in pairs),
+    ]
 
 
 def assert_same(inputs):
-    expected = values_and_gradients([each.double() for each in inputs], cell_by_cell)
-    found = values_and_gradients(inputs, wavefront_scan)
-    for got, want in zip(found, expected, strict=True):
+    expected = values_and_gradients([tensor.double() for tensor in inputs], cell_by_cell)
+    results = values_and_gradients(inputs, wavefront_scan)
+    for got, want in zip(results, expected, strict=True):
         assert got.dtype == inputs[0].dtype
         assert (got - want).abs().max() <= TOLERANCE[inputs[0].dtype] * (1 + want.abs().max())
 
@@ -83,7 +86,7 @@ def test_equals_the_recurrence_for_any_shape_and_step(
 
 
 def test_gradcheck():
-    leaves = [each.requires_grad_() for each in example(2, 3, 3, 4, 2)]
+    leaves = [tensor.requires_grad_() for tensor in example(2, 3, 3, 4, 2)]
     assert torch.autograd.gradcheck(wavefront_scan, leaves)
 
 
@@ -93,7 +96,9 @@ def test_one_row_or_column_is_a_selective_scan(height, width):
     top[..., :1, :] = left[..., :1, :]  # the corner takes the left step
     got = wavefront_scan(u, top, left, a_top, a_left, b, c, skip)
     step, rates = (left, a_left) if height == 1 else (top, a_top)
-    want = selective_scan(*(each.flatten(2) for each in (u, step)), rates, b.flatten(2), c.flatten(2), skip)
+    want = selective_scan(
+        *(tensor.flatten(2) for tensor in (u, step)), rates, b.flatten(2), c.flatten(2), skip
+    )
     assert torch.allclose(got.flatten(2), want, atol=1e-12)
 
 
@@ -155,15 +160,15 @@ def test_no_gradient_wanted_and_some_wanted():
 
 
 def test_half_precision_is_computed_in_float32():
-    rounded = [each.bfloat16() for each in example(2, 8, 5, 4, 4, torch.float32)]
-    want = wavefront_scan(*(each.float() for each in rounded)).bfloat16()
+    rounded = [tensor.bfloat16() for tensor in example(2, 8, 5, 4, 4, torch.float32)]
+    want = wavefront_scan(*(tensor.float() for tensor in rounded)).bfloat16()
     got = wavefront_scan(*rounded)
     assert got.dtype == torch.bfloat16
     assert torch.equal(got, want)
 
 
 def test_meta_tensors_have_shapes_and_flops_both_ways():
-    inputs = [each.to("meta").requires_grad_() for each in example(2, 6, 9, 5, 4)]
+    inputs = [tensor.to("meta").requires_grad_() for tensor in example(2, 6, 9, 5, 4)]
     with FlopCounterMode(display=False) as counter:
         y = wavefront_scan(*inputs)
         forward = counter.get_total_flops()
@@ -171,14 +176,14 @@ def test_meta_tensors_have_shapes_and_flops_both_ways():
     assert y.shape == (2, 6, 9, 5)
     assert forward == 2 * 6 * 9 * 5 * (13 * 4 + 6)
     assert counter.get_total_flops() - forward == 2 * 6 * 9 * 5 * (30 * 4 + 18)
-    assert all(each.grad.shape == each.shape for each in inputs)
+    assert all(tensor.grad.shape == tensor.shape for tensor in inputs)
 
 
 def test_bad_input_is_named():
     inputs = example(2, 3, 4, 5, 2)
     with pytest.raises(GeoladderError, match=r"\(2, 2, 4, 3\)"):
         wavefront_scan(*inputs[:5], inputs[5][..., :3], *inputs[6:])
-    empty = [each[..., :0] if each.ndim == 4 else each for each in inputs]
+    empty = [tensor[..., :0] if tensor.ndim == 4 else tensor for tensor in inputs]
     with pytest.raises(GeoladderError, match="H and W at least 1"):
         wavefront_scan(*empty)
 
@@ -187,5 +192,5 @@ def test_bad_input_is_named():
 def test_equals_the_recurrence_on_a_gpu():
     inputs = example(2, 33, 7, 9, 4)
     want = values_and_gradients(inputs, cell_by_cell)
-    found = values_and_gradients([each.cuda() for each in inputs], wavefront_scan)
-    assert all((got.cpu() - each).abs().max() < 1e-9 for got, each in zip(found, want, strict=True))
+    results = values_and_gradients([tensor.cuda() for tensor in inputs], wavefront_scan)
+    assert all((got.cpu() - expected).abs().max() < 1e-9 for got, expected in zip(results, want, strict=True))

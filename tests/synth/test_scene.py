@@ -10,9 +10,11 @@ import pytest
 from rasterio.io import MemoryFile
 
 from geoladder.data.archives.grid import cell_of
+from geoladder.data.labels.climate import CLASSES
 from geoladder.study.corpora import Earth
+from geoladder.synth.landscape import COVERS, ORCHARD
 from geoladder.synth.materials import LIBRARY, snow, soils_near, water
-from geoladder.synth.place import Place
+from geoladder.synth.place import CLIMATES, Place
 from geoladder.synth.scene import Scene, render
 from geoladder.synth.seasons import greenness, leaf_cover, sun_position, temperature_c
 from geoladder.synth.styles import style_of
@@ -148,6 +150,11 @@ def _style_shares(earth: Earth, places: list[tuple[float, float]]) -> np.ndarray
     """Shares of the styles of settlement over places, most frequent first."""
     styles = [style_of(Place(earth, cell_of(*place)), "settlement") for place in places]
     return np.sort(np.bincount(styles, minlength=earth.styles))[::-1] / len(styles)
+
+
+def test_every_climate_of_the_map_has_its_numbers() -> None:
+    assert list(CLIMATES) == list(CLASSES)
+    assert len(COVERS) == ORCHARD + 1
 
 
 def test_coast_and_climate_are_the_real_ones() -> None:

@@ -21,7 +21,7 @@ from geoladder.models.build import build_backbone
 from geoladder.study.corpora import Corpus
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ChipsSpec
-from geoladder.training.checkpoints import save_model
+from geoladder.training.checkpoints import load_trained, save_model
 from geoladder.training.export import DATA, export_model, model_card
 from geoladder.training.hub import load_model
 from geoladder.training.import_weights import import_weights
@@ -90,6 +90,19 @@ def test_what_is_exported_computes_the_same(finished, tmp_path, architecture):
     assert (card["architecture"], card["size"], card["samples_seen"]) == (architecture, "xs", 16)
     assert {"bands", "statistics", "objective", "provenance", "model", "metrics", "transform"} <= card.keys()
     assert load_model(run)[1]["fingerprint"] == card["fingerprint"]  # a run loads without an export, too
+
+
+def test_a_backbone_that_names_no_stride_is_exported_too(finished, tmp_path, monkeypatch):
+    def load(folder):
+        backbone, card = load_trained(folder)
+        del backbone.stride_px, backbone.side_px  # only the base class of the package sets them
+        return backbone, card
+
+    monkeypatch.setattr("geoladder.training.export.load_trained", load)
+    study = study_with()
+    export_model(finished(study), tmp_path / "out", study)
+    assert json.loads((tmp_path / "out" / "model.json").read_text())["stride"] is None
+    assert "Image sides" not in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_the_card_of_synthetic_data_says_so_and_its_example_runs(finished, tmp_path):

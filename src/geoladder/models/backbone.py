@@ -27,12 +27,14 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """An architecture without heads; a module with `fill`, `dense_channels`, `summary_dim` and this call is one too.
+    """An architecture without heads.
 
-    Classes of families raise GeoladderError where their arguments do not fit together. `encoder` takes pixels and
-    mask to a list of maps and the summary of `summary_dim` numbers, `decoder` those maps and the pixels to
-    `dense_channels` dense features. H and W are multiples of `stride_px`; both are `side_px` unless that is 0, and
-    `why` says in an error message why it takes no other.
+    A class need not inherit from it: a module with `fill`, `dense_channels`, `summary_dim` and this `forward` is one
+    too. Classes of families raise GeoladderError where their arguments do not fit together.
+
+    `encoder` takes pixels and mask to a list of maps and the summary of `summary_dim` numbers; `decoder` takes these
+    maps and the pixels to `dense_channels` dense features. Images have sides of multiples of `stride_px` pixels. If
+    `side_px` is not 0, both sides must be that, and `why` is the reason that the error message gives.
     """
 
     fill: Fill = "mean"
@@ -74,13 +76,12 @@ class Backbone(nn.Module):
 
     def visible(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Pixels with hidden ones filled, (B, bands or with the mask bands + 1, H, W); arguments as `forward`."""
-        check_input(x, self.bands, self.stride_px)
-        height, width = x.shape[2:]
-        if self.side_px and not height == width == self.side_px:
+        if self.side_px and x.ndim == 4 and x.shape[2:] != (self.side_px, self.side_px):
             raise GeoladderError(
                 f"this {type(self).__name__} takes images of {self.side_px} x {self.side_px} pixels only, since "
-                f"{self.why}; got {height} x {width}"
+                f"{self.why}; got {x.shape[2]} x {x.shape[3]}"
             )
+        check_input(x, self.bands, self.stride_px)
         filled, hidden = hide(x, mask, self.fill)
         pixels = torch.cat([filled, hidden], 1) if self.mask_channel else filled
         return pixels.contiguous(memory_format=torch.channels_last) if self.channels_last else pixels
@@ -128,10 +129,10 @@ def check_input(x: Tensor, bands: int, stride: int) -> None:
 
 
 class Started(nn.Module):
-    """A layer that has more to set at the start than `init_weights` does."""
+    """A layer that sets some of its initial weights itself, after `init_weights`."""
 
     def start(self, depth: int) -> None:
-        """Set the layer's own weights, in an encoder of `depth` blocks; those of its parts are theirs to set."""
+        """Set these weights, in an encoder of `depth` blocks; parts that are `Started` too set theirs."""
         raise NotImplementedError
 
 

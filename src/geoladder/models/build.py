@@ -30,7 +30,7 @@ HEAD_DEVIATION = 0.01
 
 
 def build_backbone(architecture: str, size: str, bands: int = 10) -> Backbone:
-    """A new backbone of a rung; unknown ones are refused, else as `build_from`."""
+    """A new backbone of a rung, as `build_from` makes it; unknown architectures and sizes are refused."""
     return build_from(architecture, rung(architecture, size).kwargs, bands)
 
 
@@ -48,14 +48,14 @@ def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
     path = classes[layout]
     try:
         family = resolve_name(path)
-    except ImportError as problem:
+    except (ImportError, AttributeError) as problem:
         raise GeoladderError(
             f"{path}, the class of {architecture}, cannot be imported: {problem}"
         ) from problem
     arguments = {key: value for key, value in kwargs.items() if key != "layout"}
     try:
         return cast(Backbone, family(**arguments, bands=bands))
-    except TypeError as problem:
+    except (TypeError, GeoladderError) as problem:
         raise GeoladderError(f"{architecture} cannot be built from {kwargs}: {problem}") from None
 
 
@@ -100,7 +100,7 @@ class PretrainModel(nn.Module):
 class FinetuneModel(nn.Module):
     """Backbone, pretrained or not, with a 1x1 convolution to `outputs` per pixel for one dense task.
 
-    `prior_bias` is what outputs start at: one number, or one each (logit of a mean density, log of class shares).
+    Outputs start at `prior_bias`: one number, or a number for each (logit of a mean density, log of class shares).
     """
 
     def __init__(self, backbone: Backbone, outputs: int, prior_bias: float | list[float] = 0.0) -> None:

@@ -30,7 +30,7 @@ SPREAD = 0.01
 
 
 class _LearnedResidual(nn.Module):
-    """scale_a * identity + shift_a + scale_b * branch + shift_b, by channel."""
+    """scale_a * identity + shift_a + scale_b * branch + shift_b, by channel; maps (B, channels, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class _LearnedResidual(nn.Module):
 
 
 class _SqueezeExcite(nn.Module):
-    """Gates channels by what the whole image has of them (Hu et al., 2018, arXiv 1709.01507)."""
+    """Gates channels of (B, channels, H, W) by what the whole image has of them (Hu et al., arXiv 1709.01507)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class ConvBlock(nn.Module):
 
 
 class _Stage(nn.Module):
-    """`depth` blocks of one size, with a learned residual around them all if they are several."""
+    """`depth` blocks on (B, channels, px, px), with a learned residual around them all if they are several."""
 
     def __init__(self, channels: int, depth: int, px: int) -> None:
         super().__init__()
@@ -97,7 +97,10 @@ def _stages(dims: list[int], depths: list[int], px: int) -> nn.ModuleList:
 
 
 class _Encoder(nn.Module):
-    """Images (B, bands, px, px) to maps (B, dims[i], px / 2**i, px / 2**i), and the embedding (B, latent), twice."""
+    """Images (B, bands, px, px) to five maps (B, dims[i], px / 2**i, px / 2**i) and the embedding (B, latent).
+
+    The embedding is the summary, and also the last of the maps, since the decoder starts from it.
+    """
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
         super().__init__()
@@ -123,15 +126,17 @@ class _Encoder(nn.Module):
 
 def _up(inputs: int, outputs: int, px: int) -> nn.Sequential:
     """Twice the side: (B, inputs, px / 2, px / 2) to (B, outputs, px, px)."""
-    layers = OrderedDict[str, nn.Module]()
-    layers["wide"] = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-    layers["conv"] = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate", bias=False)
-    layers["norm"] = nn.LayerNorm([outputs, px, px])
-    return nn.Sequential(layers).append(nn.GELU())
+    layers: dict[str, nn.Module] = {
+        "wide": nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+        "conv": nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate", bias=False),
+        "norm": nn.LayerNorm([outputs, px, px]),
+        "activation": nn.GELU(),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 class _Decoder(nn.Module):
-    """Maps and embedding to dense features (B, bands, px, px), from the coarsest stage up, each with its skip."""
+    """Maps and embedding to dense features (B, bands, px, px), from the coarsest stage up; each adds its skip."""
 
     def __init__(self, bands: int, dims: list[int], depths: list[int], latent: int, px: int) -> None:
         super().__init__()
@@ -148,10 +153,10 @@ class _Decoder(nn.Module):
         self.head = ConvBlock(dims[0], bands, px, activate=False)
 
     def forward(self, maps: list[Tensor], _pixels: Tensor) -> Tensor:
-        *maps, embedding = maps
+        *stages, embedding = maps
         x = self.norm(self.from_latent(embedding).unflatten(1, self.shape))
         for level in reversed(range(STAGES)):
-            x = self.stages[level](self.skips[level](maps[level], x))
+            x = self.stages[level](self.skips[level](stages[level], x))
             if level:
                 x = self.ups[level - 1](x)
         return self.head(self.last_norm(x))

@@ -13,7 +13,7 @@ be one. No MLP follows, as in VMamba's first version, which RS3Mamba builds on.
 """
 
 import math
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -137,19 +137,25 @@ class _StateSpaceEncoder(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Both encoders, joined: images to four fused maps, which the CNN's next stages take, and (B, latent)."""
+    """Both encoders, joined: images (B, bands, H, W) to four fused maps and the embedding (B, latent).
+
+    Maps are (B, cnn.dims[i], H / 4 / 2**i, ...); each is what the CNN's next stage takes. `cells` are the pixels of
+    the coarsest.
+    """
 
     def __init__(self, cnn: ResNet, ssm: _StateSpaceEncoder, heads: int, cells: int, latent: int) -> None:
         super().__init__()
         self.cnn, self.ssm = cnn, ssm
-        self.fusions = nn.ModuleList(map(GlobalLocalBlock, cnn.dims, ssm.dims, repeat(heads)))
+        self.fusions = nn.ModuleList(
+            GlobalLocalBlock(dim, local_dim, heads) for dim, local_dim in zip(cnn.dims, ssm.dims, strict=True)
+        )
         self.to_latent = nn.Linear(cnn.dims[-1] * cells, latent)
         start(self, ssm.depth)
 
     def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        locals_, maps = self.ssm(pixels), []
+        local_maps, maps = self.ssm(pixels), []
         x = self.cnn.stem(pixels)
-        for stage, fuse, local in zip(self.cnn.stages, self.fusions, locals_, strict=True):
+        for stage, fuse, local in zip(self.cnn.stages, self.fusions, local_maps, strict=True):
             x = fuse(stage(x), local)
             maps.append(x)
         return maps, self.to_latent(x.flatten(1))
@@ -158,10 +164,10 @@ class _Encoder(nn.Module):
 class RS3Mamba(Backbone):
     """RS3Mamba for images of one size.
 
-    The state-space encoder has `width` channels in the first of four stages, `depths` blocks in all, and scans of
-    `d_state` states and `expand` channels per token channel; the ResNet has two thirds of `width`, and `resnet`
-    blocks. Fusions attend with `heads`, decoder and dense features have `decoder` channels, a multiple of 8, the
-    embedding `latent` numbers, images `image_px` a side, a multiple of 32.
+    The state-space encoder has `width` channels in the first of its four stages, `depths` blocks in them, and scans
+    of `expand` channels per token channel with `d_state` states each. The ResNet's inner width is two thirds of
+    `width`; its stages have `resnet` blocks. Fusions attend with `heads`; decoder and dense features have `decoder`
+    channels, a multiple of 8; the embedding has `latent` numbers. Images have sides of `image_px`, a multiple of 32.
     """
 
     mask_channel = channels_last = False

@@ -1,12 +1,12 @@
 """The selective scan of Mamba (S6; Gu and Dao, arXiv 2312.00752, algorithm 2), by whichever backend is fastest here.
 
-Backends, among which `auto` picks by the device and logs the reason once:
+Backends (`auto` picks one by the device and logs the reason once):
 
 - `numba`: compiled kernels with their own backward pass (geoladder.models.scan_kernels); CPU, and counting on `meta`
 - `torch`: chunks of a log-step scan in plain torch, any device; what a GPU without mamba-ssm gets
 - `mamba_ssm`: the fused CUDA kernel of the package mamba-ssm, where it is installed
 
-The first is the torch operator `geoladder::selective_scan`. Besides the inputs, its backward pass keeps a state for
+`numba` is the torch operator `geoladder::selective_scan`. Besides the inputs, its backward pass keeps a state for
 each chunk of tokens, as much memory as one input where there are as many states as tokens in a chunk. No compiler is
 needed on the user's machine. Compiled code is cached on disk by numba: beside the kernels, in the user's cache folder
 where that is read-only, or in NUMBA_CACHE_DIR. Batch items are shared out to as many Python threads as torch uses;
@@ -76,7 +76,7 @@ def choose_backend(device_type: str) -> Backend:
 def warm_up() -> None:
     """Compile the CPU kernels, or load them from numba's cache on disk, so that forked children need not."""
     with torch.enable_grad():
-        u, delta, a, b, c, skip = (torch.ones((1,) * n, requires_grad=True) for n in (3, 3, 2, 3, 3, 1))
+        u, delta, a, b, c, skip = (torch.ones((1,) * ndim, requires_grad=True) for ndim in (3, 3, 2, 3, 3, 1))
         selective_scan(u, delta, a, b, c, skip, "numba").sum().backward()
 
 

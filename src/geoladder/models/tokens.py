@@ -50,7 +50,7 @@ class PatchEmbedding(nn.Module):
         self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
-        """Tokens."""
+        """(B, bands, H, W) and `hidden` (B, 1, H, W) to tokens (B, rows, columns, dim)."""
         tokens = self.embed(functional.gelu(self.stem(pixels))).permute(0, 2, 3, 1)
         return with_mask_token(tokens, hidden, self.patch, self.mask_token)
 
@@ -69,9 +69,9 @@ class PlainPatches(nn.Module):
         self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
 
     def forward(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
-        """Tokens."""
-        cut = pixels.unflatten(2, (-1, self.patch)).unflatten(4, (-1, self.patch))
-        patches = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)  # rows, columns, bands x side x side
+        """(B, bands, H, W) and `hidden` (B, 1, H, W) to tokens (B, rows, columns, dim)."""
+        grid = pixels.unflatten(2, (-1, self.patch)).unflatten(4, (-1, self.patch))
+        patches = grid.permute(0, 2, 4, 1, 3, 5).flatten(3)  # rows, columns, bands x side x side
         return with_mask_token(self.embed(patches), hidden, self.patch, self.mask_token)
 
 
@@ -122,15 +122,15 @@ class MixerBlock(Started):
 class Encoder(nn.Module):
     """Pixels (B, bands, H, W), filled where hidden, to four taps and a summary.
 
-    Pixels go through `stem`, if there is one, and `patches`, which takes them and what is hidden to tokens
-    (B, rows, columns, width); further channels than `bands` are left out. `width` and the number of `blocks`, which
-    an iterator makes after the CLS token, are multiples of 4. With `cls` blocks take a row of tokens with a CLS token
-    before it, else the grid. The place code has a `temperature`, 0 adds none; that of a grid of side `code_side` is
-    kept among the parameters, untrained, 0 keeps none. The summary is `latent` numbers by a linear map of the CLS
-    token, or at 0 that token itself.
+    The first `bands` channels go through `stem`, if there is one, and `patches`, which takes them and what is hidden
+    to tokens (B, rows, columns, width). `width` and the number of `blocks` are multiples of 4. Blocks are iterated
+    once, after the CLS token is made, so that a generator draws their random numbers after its. With `cls` they take
+    a row of tokens with a CLS token before it, else the grid. The place code has a `temperature`; 0 adds none. That
+    of a grid of side `code_side` is kept among the parameters, untrained; 0 keeps none. The summary is `latent`
+    numbers by a linear map of the CLS token; 0 takes that token itself.
 
     Raises:
-        GeoladderError: width or number of blocks is no multiple of 4.
+        GeoladderError: the width or the number of blocks is not a multiple of 4.
     """
 
     def __init__(

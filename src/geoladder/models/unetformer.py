@@ -134,7 +134,7 @@ class _Refinement(nn.Module):
 
 
 class UNetFormerDecoder(nn.Module):
-    """Four maps, each of half the resolution of the one before, to features of `channels`, a multiple of 8."""
+    """Four maps (B, dims[i], rows / 2**i, columns / 2**i) to features (B, channels, H, W); 8 divides `channels`."""
 
     def __init__(self, dims: list[int], channels: int) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class UNetFormerDecoder(nn.Module):
         self.last = conv_norm(channels, channels, 3)
 
     def forward(self, maps: list[Tensor], pixels: Tensor) -> Tensor:
-        """From the coarsest map up, and to the size of `pixels` (B, any, H, W)."""
+        """From the coarsest map up to the finest, then resized to the H and W of `pixels` (B, any, H, W)."""
         x = self.blocks[0](self.pre(maps[3]))
         for block, skip, level in zip(self.blocks[1:], self.skips, (2, 1), strict=True):
             x = block(skip(x, maps[level]))

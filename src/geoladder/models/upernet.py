@@ -46,9 +46,10 @@ def conv_norm(inputs: int, outputs: int, kernel: int, activation: type[nn.Module
 class Pyramid(nn.Module):
     """What the layouts share: laterals, pooling of the coarsest map, sums from the coarsest level to the finest.
 
-    Encoder maps go through `scales`, where a layout has any, and all but the coarsest, finest first, through
-    `laterals` to `channels` channels each. So does the coarsest, of `coarsest` channels, through `pools`, by bins per
-    side, and a convolution of side `kernel` that joins it and its pools. Norms are followed by `activation`.
+    `scales`, where a layout has any, resize the encoder's maps first. `laterals`, finest first, take all maps but the
+    coarsest to `channels` channels each, and `pools`, by bins per side, take what is pooled of the coarsest to as
+    many. A convolution of side `kernel` joins the coarsest map, of `coarsest` channels, with its pools. `activation`
+    follows every norm.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Pyramid(nn.Module):
 
 
 class UPerNet(Pyramid):
-    """Four token maps (B, dim, rows, columns), of `patch` pixels a token, and the pixels to dense features."""
+    """Four token maps (B, dim, rows, columns) and the pixels to dense features; a token is `patch` pixels, even."""
 
     def __init__(self, dim: int, channels: int, patch: int, bands: int) -> None:
         finest = nn.ConvTranspose2d(dim, channels, 2, stride=2)
@@ -147,7 +148,7 @@ class PaperUPerNet(Pyramid):
 
 
 class LightUPerNet(Pyramid):
-    """Maps of `dims` channels, each of half the resolution of the one before, to a multiple of 8 dense features."""
+    """Maps (B, dims[i], rows / 2**i, columns / 2**i) to `channels` dense features, a multiple of 8."""
 
     def __init__(self, dims: list[int], channels: int) -> None:
         laterals = [conv_norm(dim, channels, 1) for dim in dims[:-1]]

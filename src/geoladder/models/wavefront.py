@@ -9,8 +9,8 @@ input-dependent step and decay rates, and the two are averaged over the neighbou
     y[i,j] = C[i,j] . h[i,j] + D u[i,j]
 
 The average is the authors' and keeps the state bounded: paths to a cell double with every anti-diagonal, and without
-the half so would a state that decays slowly. On `meta` the scan is one operator without a kernel, and tells how many
-FLOPs to count, as formulas do for the other scans: no counter looks into the elementwise work of the torch form.
+the half so would a state that decays slowly. On `meta` the scan is one operator without a kernel, which is given its
+FLOPs as an argument for the counter to read: no counter looks into the elementwise work of the torch form.
 """
 
 from typing import Any
@@ -111,9 +111,9 @@ def _(_u: Any, flops: int, **_: Any) -> int:  # noqa: ANN401 - shapes
 class _Counted(torch.autograd.Function):
     """The scan as far as shapes, FLOPs and what autograd keeps go.
 
-    FLOPs are per cell, channel and state 13 forward (the 9 of a selective scan and the second neighbour's step times
-    rate, exponential, product and sum), and backward 9 to recompute a state and 21 for the gradients; per cell and
-    channel 6 and 18 more.
+    Forward FLOPs per cell, channel and state are 13: the 9 of a selective scan and the second neighbour's step times
+    rate, exponential, product and sum; per cell and channel 6 more. Backward FLOPs per cell, channel and state are 9
+    to recompute the state and 21 for the gradients; per cell and channel 18 more.
     """
 
     @staticmethod

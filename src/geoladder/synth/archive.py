@@ -115,8 +115,9 @@ def _scene(earth: Earth, row: Row) -> tuple[Scene, tuple[int, int]]:
         corner = best_quadrant(scene.cloud_mask, side, scene.landcover == WATER_CODE)
         if corner:
             rows, columns = (slice(first, first + side) for first in corner)
-            layers = (array[..., rows, columns] for array in scene[2:])
-            return Scene(scene.place, date, *layers), corner
+            _, _, *layers = scene
+            quadrant = (layer[..., rows, columns] for layer in layers)
+            return Scene(scene.place, date, *quadrant), corner
     raise GeoladderError(
         f"none of {len(row.candidates)} candidate cells has a clear, dry quadrant "
         f"({', '.join(cell for cell, _ in row.candidates)})"

@@ -69,7 +69,7 @@ def write_bench(out_dir: Path, earth: Earth, bench: Bench, processes: int) -> No
 
 
 def make_tile(path: Path, earth: Earth, tile: Tile, patch_px: int, side_px: int) -> None:
-    """Render all dates of a tile, cut patches, write its npy files, and its record to `path`."""
+    """Render all dates of a tile, cut patches, and write its record to `path`, its npy files one folder higher."""
     parts: dict[str, list[dict[str, np.ndarray]]] = {}
     for date, baseline in zip(tile.dates, tile.baselines, strict=True):
         scene = render(earth, tile.cell, date, side_px)

@@ -44,7 +44,7 @@ def _shares(plan: Plan, corners: np.ndarray, roofs: np.ndarray, side: int) -> np
     for polygon, roof in zip((corners * SCALE).reshape(-1, 8).tolist(), roofs.tolist(), strict=True):
         pen.polygon(polygon, fill=ROOF + roof)
     return np.stack(
-        [_averaged(canvas.point([255 * (value == code) for value in range(256)])) for code in CODES]
+        [_averaged(canvas.point([255 if value == code else 0 for value in range(256)])) for code in CODES]
     )
 
 

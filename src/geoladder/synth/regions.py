@@ -54,25 +54,28 @@ class Tile(NamedTuple):
 def plan_tiles(earth: Earth, region: Region, bench: Bench) -> list[Tile]:
     """Choose the cells and dates of a region's tiles; no cell twice."""
     rng = stream(earth.seed, "bench", region.name, bench.seed)
-    train, test = bench.train_tiles * region.weight, bench.test_tiles * region.weight * region.tested
+    train = bench.train_tiles * region.weight
+    test = bench.test_tiles * region.weight if region.tested else 0
     tiles: list[Tile] = []
     for number in range(train + test):
         place = _settled_place(rng, earth, region, {tile.cell for tile in tiles})
         dates = sorted(_clear_date(rng, place) for _ in range(DATES))
         baselines = [draw_baseline(rng, earth) for _ in dates]
-        scaled, holes = (rng.random(2) < (SQUARE_METRES_SHARE, NAN_SHARE)).tolist()
-        tiles.append(Tile(region, number, number >= train, place.cell, dates, baselines, scaled, holes))
+        square_metres = rng.random() < SQUARE_METRES_SHARE
+        nan = rng.random() < NAN_SHARE
+        tiles.append(Tile(region, number, number >= train, place.cell, dates, baselines, square_metres, nan))
     return tiles
 
 
 def _settled_place(rng: np.random.Generator, earth: Earth, region: Region, taken: set[str]) -> Place:
     """The most settled of some land cells of a region."""
-    best = None
+    best: Place | None = None
     for attempt in range(50 * CANDIDATES):
         lat = region.lat_deg + region.spread_deg * rng.uniform(-1, 1)
         place = Place(earth, cell_of(lat, region.lon_deg + region.spread_deg * rng.uniform(-1, 1)))
-        if place.sea_share < 0.6 and place.cell not in taken:
-            best = max(best or place, place, key=lambda candidate: candidate.population)
+        usable = place.sea_share < 0.6 and place.cell not in taken
+        if usable and (best is None or place.population > best.population):
+            best = place
         if attempt >= CANDIDATES and best:
             return best
     raise GeoladderError(f"region {region.name} has no land cell left; ask for fewer tiles")

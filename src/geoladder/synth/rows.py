@@ -89,11 +89,12 @@ def plan_rows(earth: Earth, like: str, tiles: int, seed: int) -> list[Row]:
     draw = {"majortom": _majortom_rows, "fasttom": _fasttom_rows, "globe": _globe_rows}[like]
     rows = []
     for candidates, baseline in list(draw(rng, earth, tiles))[:tiles]:
-        fate, spelling = rng.random(2).tolist()
-        wart = "swath edge" if fate < EMPTY_SHARE + EDGE_SHARE else ""
+        fate, wart = rng.random(), ""
         if like == "majortom" and fate < EMPTY_SHARE:
             wart = "empty"
-        rows.append(Row(candidates, baseline, wart, crs_typo=spelling < TYPO_SHARE))
+        elif fate < EMPTY_SHARE + EDGE_SHARE:
+            wart = "swath edge"
+        rows.append(Row(candidates, baseline, wart, crs_typo=rng.random() < TYPO_SHARE))
     rows.sort(key=lambda row: (grid.row_column(row.candidates[0][0]), row.candidates[0][1]))
     if like == "majortom" and tiles >= 16:  # each fault at least once, and exactly one wrong cell
         empty, edge, typo, wrong = rng.choice(len(rows), 4, replace=False)
@@ -107,14 +108,14 @@ def plan_rows(earth: Earth, like: str, tiles: int, seed: int) -> list[Row]:
 def _majortom_rows(rng: np.random.Generator, earth: Earth, tiles: int) -> Iterator[Product]:
     """All Earth, one date a cell, a few cells twice."""
     places: list[Place] = []
-    first = tiles - math.ceil(DUPLICATE_SHARE * tiles) if tiles >= 16 else tiles
+    distinct = tiles - math.ceil(DUPLICATE_SHARE * tiles) if tiles >= 16 else tiles
     for index in range(tiles):
-        if index < first:
+        if index < distinct:
             ocean = rng.random() < earth.ocean_share
             place = next(place for place in _places(rng, earth) if (place.koppen == 0) == ocean)
             places.append(place)
         else:
-            place = places[rng.integers(first)]
+            place = places[rng.integers(distinct)]
         yield [(place.cell, draw_date(rng, place.lat_deg))], draw_baseline(rng, earth)
 
 

@@ -16,8 +16,9 @@ from geoladder.synth.styles import Settlement
 MAJOR, STREET, TRACK = 1, 2, 3
 HOUSES, SLABS, WORKS, SQUARE, PARK = range(5)
 MIN_POPULATION = 0.02
+# Round a square of half side 1: corners and middles of the edges, and back to the start.
 RING = np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1]])
-CORNERS = RING[[0, 2, 4, 6]]
+CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
 
 
 class Plan:
@@ -57,7 +58,7 @@ class Plan:
     def _build(
         self, centres: np.ndarray, size_m: tuple[float, float], angle: np.ndarray | float, height_m: float
     ) -> None:
-        """Add rectangles at those of (n, 2) centres that are dry, their sizes scattered about (length, depth)."""
+        """Add rectangles at (n, 2) pixel centres, where they are dry; sizes scatter about (length, depth)."""
         count, side = len(centres), len(self._dry)
         if count == 0:
             return
