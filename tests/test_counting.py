@@ -68,9 +68,9 @@ def mamba(px, width, depth, patch, decoder, stem, d_state, expand, mlp_ratio=4):
     ("architecture", "formula"), [("unet", unet), ("vit_upernet", vit), ("mamba_upernet", mamba)]
 )
 def test_forward_equals_the_closed_formula(architecture, formula, size, px):
-    found = count_gflops(model(architecture, size), px)
+    gflops = count_gflops(model(architecture, size), px)
     macs = formula(px, **rung(architecture, size).kwargs)
-    assert (found.forward - found.scan_forward) * 1e9 == pytest.approx(2 * macs, rel=1e-12)
+    assert (gflops.forward - gflops.scan_forward) * 1e9 == pytest.approx(2 * macs, rel=1e-12)
 
 
 def test_scan_counts_by_its_formula():
@@ -86,17 +86,17 @@ def test_scan_counts_by_its_formula():
 @pytest.mark.parametrize("architecture", ["unet", "vit_upernet", "mamba_upernet"])
 def test_backward_is_about_two_forward_passes(architecture):
     """Exactly two, but for the first layers, whose input needs no gradient; a scan's backward is a little more."""
-    found = count_gflops(model(architecture, "m"), 64)
-    assert 1.7 < found.backward / found.forward < 2.2
+    gflops = count_gflops(model(architecture, "m"), 64)
+    assert 1.7 < gflops.backward / gflops.forward < 2.2
 
 
 @pytest.mark.parametrize("groups", [1, 4, 12])
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
 def test_a_grouped_convolution_costs_two_forward_passes_backwards(kind, groups):
     layers = nn.Sequential(nn.Conv2d(10, 12, 1), kind(12, 12, 3, groups=groups))
-    found = count_gflops(layers, 16)
+    gflops = count_gflops(layers, 16)
     first = 2 * 16**2 * 10 * 12 / 1e9
-    assert found.backward == pytest.approx(first + 2 * (found.forward - first))
+    assert gflops.backward == pytest.approx(first + 2 * (gflops.forward - first))
 
 
 def test_forward_alone_and_with_backward_agree_and_leave_the_model_as_it_is():

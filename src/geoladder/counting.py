@@ -1,7 +1,8 @@
 """How large a model is: parameters by part, FLOPs of a forward and a backward pass, and the activations kept between.
 
-The affine weights of norms are told apart, and of these the maps with a weight per channel and pixel: they are more
-than half of the authors' "44M" U-Net, so a law in the number of parameters must say which it counts.
+The affine weights of norms are also counted apart, and so are the maps among them, which have a weight per channel
+and pixel: they are more than half of the authors' "44M" U-Net, so a law in the number of parameters must say which it
+counts.
 
 FLOPs and activations are counted on the `meta` device: no weight is allocated, nothing runs. Attention is taken apart
 into matrix products before counting FLOPs, because torch 2.13 counts fused attention on a CPU as 0 (pytorch issue
@@ -45,9 +46,12 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
         size = parameter.numel()
         counts["total"] += size
         counts[part] += size
-        counts["norm"] += size * (id(parameter) in norms)
-        counts["norm_maps"] += size * (id(parameter) in norms and parameter.ndim > 1)
-        counts["embeddings"] += size * (path[-1] in EMBEDDINGS)
+        if id(parameter) in norms:
+            counts["norm"] += size
+            if parameter.ndim > 1:
+                counts["norm_maps"] += size
+        if path[-1] in EMBEDDINGS:
+            counts["embeddings"] += size
     return counts
 
 

@@ -31,7 +31,7 @@ def entries(tmp_path, monkeypatch, request):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (DENSITY.format("name='toy', title='Toy'"), "label"),
         (DENSITY.format("name='to y', title='Toy', label='toy'"), "name is 'to y'; small letters"),
@@ -57,8 +57,8 @@ def entries(tmp_path, monkeypatch, request):
         ("", r"it needs `TASK = Task\(\.\.\.\)`"),
     ],
 )
-def test_a_missing_or_wrong_piece_is_named_with_the_file(entries, text, said):
-    with pytest.raises(GeoladderError, match=rf"toy\.py defines no (usable )?task: .*{said}"):
+def test_a_missing_or_wrong_piece_is_named_with_the_file(entries, text, message):
+    with pytest.raises(GeoladderError, match=rf"toy\.py defines no (usable )?task: .*{message}"):
         list(entries(toy=text))
 
 

@@ -235,14 +235,14 @@ def test_sizes_and_corpora_are_lines_of_their_own_and_never_averaged(results, tm
     collect(ledger, root / "results.csv", root)
     fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
     draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
-    drawn = pd.read_csv(tmp_path / "scaling.csv").query(
+    numbers = pd.read_csv(tmp_path / "scaling.csv").query(
         "kind == 'curve' and x == 4 and architecture == 'unet'"
     )
-    at = drawn.set_index(["panel", "line"]).y
+    at = numbers.set_index(["panel", "line"]).y
     small = at["roads against n, size s", "majortom"]
     assert at["roads against n, size m", "majortom"] == pytest.approx(small + 0.5)
     assert at["roads against n, size s", "globe"] == pytest.approx(small + 0.25)
-    assert (drawn.seeds == 3).all()
+    assert (numbers.seeds == 3).all()
 
 
 def test_an_architecture_with_few_runs_is_drawn_without_a_law(results, tmp_path):

@@ -55,6 +55,7 @@ def pretraining_effect(results: pd.DataFrame) -> pd.DataFrame:
     keys = ["task", "architecture", "size", "n", "seed"]
     scratch = table.loc[table.corpus == SCRATCH, [*keys, "y"]]
     pairs = table[table.corpus != SCRATCH].merge(scratch, on=keys, suffixes=("", "_scratch"))
+    pairs = pairs.dropna(subset=["y", "y_scratch"])  # a run that diverged has no error
     rows = []
     for names, pair in pairs.groupby([*ARM, "n"]):
         difference = (pair.y - pair.y_scratch).to_numpy()
