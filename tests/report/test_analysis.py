@@ -149,6 +149,15 @@ def test_the_effect_of_pretraining_is_paired_by_seed(table):
     assert (effect.high - effect.low).to_numpy() == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_run_that_diverged_is_left_out_of_the_effect(table):
+    results = pd.read_csv(table)
+    diverged = results.fingerprint.eq("fine-majortom-unet-roads-1-16") & results.bucket.eq("all")
+    results.loc[diverged, "value"] = np.nan
+    effect = pretraining_effect(results).set_index(["task", "n"])
+    assert effect.seeds.to_dict() == dict.fromkeys(effect.index, 3) | {("roads", 16): 2}
+    assert effect.effect.to_numpy() == pytest.approx(-0.05)
+
+
 def gates_of(table, **settings):
     out = table.with_name("gates.csv")
     write_gates(table, Gates(size="s", n=256, seeds=[0, 1, 2], **settings), "majortom", out)

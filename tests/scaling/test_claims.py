@@ -119,6 +119,12 @@ def test_margin_turns_better_into_not_worse(tmp_path):
 BEST = HEAD + "best: {architecture: unet}, among: all, "
 
 
+def test_null_is_as_if_left_out_and_digits_may_be_grouped(tmp_path):
+    plain = UNET_FIRST.replace("n: all", "n: [50, 1000]") + "scope: mean}"
+    same = UNET_FIRST.replace("n: all", "n: [50, 1_000], metric: null") + "scope: mean, margin: ~, among:}"
+    assert claims_of(tmp_path, same) == claims_of(tmp_path, plain)
+
+
 @pytest.mark.parametrize("scope", ["every", "most", "mean"])
 def test_best_must_beat_every_rival(tmp_path, scope):
     arms = ("mamba", "unet", "vit")

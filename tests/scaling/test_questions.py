@@ -45,6 +45,18 @@ def test_a_falling_error_is_seen_and_a_flat_one_is_not():
     assert rise.direction == "rises" and rise.worst_rise > 0
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_sizes_that_move_together_show_no_scaling():
+    together = runs()[lambda table: np.isclose(table.d, 10 * table.n)]
+    assert trend(read(together, "power"), "n").verdict.endswith("slope nan [nan, nan] includes 0")
+
+
+def test_two_planned_levels_of_equal_size_are_two_means_in_the_order_of_the_levels():
+    table = pd.DataFrame({"n": [10.0, 10, 10, 10, 99], "plan": list("ababc"), "y": [0.8, 0.5, 0.9, 0.6, 0.4]})
+    planned = read_points(table, form_of("power"), {"n": "n"}, "y", planned={"n": "plan"})
+    assert trend(planned, "n").worst_rise == 0
+
+
 def test_a_flat_error_is_called_scaling_about_as_rarely_as_promised():
     seen = sum(
         trend(read(runs(A=1e-12, noise=0.02, rng=k)), "n").direction != "no scaling seen" for k in range(200)
