@@ -38,7 +38,7 @@ def predict_mean(results: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 
 
 def _of_metric(results: pd.DataFrame, stage: str, prefix: str, measure: Measure) -> pd.DataFrame:
-    """Rows of one stage over all buckets with the metric of their task; a task that is no more is refused."""
+    """Rows of one stage over all buckets with the metric of their task; raises GeoladderError for an unknown task."""
     rows = results[(results.stage == stage) & (results.bucket == "all")]
     metrics = {task: prefix + getattr(TASKS[task], measure) for task in rows.task.unique()}
     return rows[rows.metric == rows.task.map(metrics)].rename(columns={"value": "y"})

@@ -30,7 +30,7 @@ class Block(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that name this block, as it is a spec of a node."""
+        """Twelve hexadecimal digits that name this block where it is the spec of a node."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
 
     @classmethod

@@ -183,7 +183,7 @@ class Problem:
     def starts(self) -> Array:
         """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals.
 
-        Of a curve, the best few of its own, by squared log residuals.
+        A curve has starts of its own: the best few of them, by squared log residuals.
         """
         y = self.read.y
         if isinstance(self.form, Curve):
@@ -210,7 +210,8 @@ class Problem:
     ) -> tuple[Array, Array, Array]:
         """Refine starts (R, P), with the problem's own targets, weights and limits or others: one for all, or R.
 
-        A `warm` start is near its optimum: the Huber continuation is skipped. Other starts of a curve are rivals.
+        A `warm` start is near its optimum: the Huber continuation is skipped. Starts that are not are rivals, for a
+        curve (see `descend`).
         Returns the minimisers (R, P), their objectives (R,), and whether each fit settled (R,).
         """
         target = self.target if target is None else target
