@@ -57,7 +57,7 @@ def test_chinchilla_bootstrap_reaches_every_optimum(chinchilla, expected):
 def test_gemstones_fit_is_not_above_the_published_one(delta):
     table = pd.read_json(TRUTH / "gemstones/data_slim_chinchilla.jsonl", lines=True)
     published = json.loads((TRUTH / f"gemstones/fit_delta{delta}_slim_chinchilla.json").read_text())
-    law = fit(
+    fitted = fit(
         table,
         n="params_active_precise",
         d="tokens",
@@ -77,7 +77,7 @@ def test_gemstones_fit_is_not_above_the_published_one(delta):
     residual = np.abs(np.log(law) - np.log(table.final_loss))
     step = float(delta)
     theirs = np.where(residual <= step, residual**2 / 2, step * (residual - step / 2)).sum()
-    assert law.objective <= min(theirs, published["loss"]["0"] * (1 + 1e-6)) * (1 + 1e-7)
+    assert fitted.objective <= min(theirs, published["loss"]["0"] * (1 + 1e-6)) * (1 + 1e-7)
 
 
 def test_over_training_laws_extrapolate_as_published(expected):
