@@ -24,18 +24,18 @@ COMMENTED = [
 
 def commands(tool):
     """Commands of a tool, as (where, command): in code blocks, in back quotes, and in comments, as they stand."""
-    found = []
+    commands = []
     for file in DOCUMENTS:
         text = file.read_text().replace("\\\n", " ")
         blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL))
         prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-        found += [(file, line) for line in re.split(r"\n|&&", blocks)]
-        found += [(file, " ".join(words.split())) for words in re.findall(r"`([^`]+)`", prose)]
+        commands += [(file, line) for line in re.split(r"\n|&&", blocks)]
+        commands += [(file, " ".join(words.split())) for words in re.findall(r"`([^`]+)`", prose)]
     for file in COMMENTED:
         comments = "\n".join(line[1:] for line in file.read_text().splitlines() if line.startswith("#"))
-        found += [(file, line) for line in comments.splitlines()]
-        found += [(file, words) for words in re.findall(r"`([^`]+)`", comments)]
-    unique = {" ".join(command.split()): file for file, command in found}
+        commands += [(file, line) for line in comments.splitlines()]
+        commands += [(file, words) for words in re.findall(r"`([^`]+)`", comments)]
+    unique = {" ".join(command.split()): file for file, command in commands}
     return [
         pytest.param(shlex.split(command, comments=True), id=f"{file.name}: {command.strip()[:70]}")
         for command, file in unique.items()

@@ -1,7 +1,7 @@
 """The command line `geoladder [--log FILE] VERB ...`: runs a verb here, or hands it to the workflow's warm worker.
 
-Unusual: the verbs and the library that parses them are imported only where a verb runs, since a job that is handed
-over needs neither.
+The verbs and the library that parses them are imported only where a verb runs: a job that is handed over needs
+neither.
 """
 
 import os

@@ -1,7 +1,8 @@
 """How large a model is: parameters by part, FLOPs of a forward and a backward pass, and the activations kept between.
 
-The affine weights of norms are counted apart, and so are those of norms with a weight per channel and pixel: they
-are more than half of the authors' "44M" U-Net, so a law in the number of parameters must say which it counts.
+The affine weights of norms are also counted apart, and so are the maps among them, which have a weight per channel
+and pixel: they are more than half of the authors' "44M" U-Net, so a law in the number of parameters must say which it
+counts.
 
 FLOPs and activations are counted on the `meta` device: no weight is allocated, nothing runs. Attention is taken apart
 into matrix products before counting FLOPs, because torch 2.13 counts fused attention on a CPU as 0 (pytorch issue
@@ -47,8 +48,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
         counts[part] += size
         if id(parameter) in norms:
             counts["norm"] += size
-        if id(parameter) in norms and parameter.ndim > 1:
-            counts["norm_maps"] += size
+            if parameter.ndim > 1:
+                counts["norm_maps"] += size
         if path[-1] in EMBEDDINGS:
             counts["embeddings"] += size
     return counts
@@ -79,7 +80,6 @@ def count_gflops(model: nn.Module, px: int, bands: int = 10) -> Gflops:
         outputs = _outputs(model, px, bands)
         forward = counter.get_total_flops()
         operators = counter.get_flop_counts()["Global"]
-        # All operators of ours are scans.
         scan = sum(flops for name, flops in operators.items() if str(name).startswith("geoladder."))
         torch.autograd.backward([tensor.sum() for tensor in tree_leaves(outputs)])
     return Gflops(forward / 1e9, (counter.get_total_flops() - forward) / 1e9, scan / 1e9)

@@ -149,6 +149,15 @@ def test_the_effect_of_pretraining_is_paired_by_seed(table):
     assert (effect.high - effect.low).to_numpy() == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_run_that_diverged_is_left_out_of_the_effect(table):
+    results = pd.read_csv(table)
+    diverged = results.fingerprint.eq("fine-majortom-unet-roads-1-16") & results.bucket.eq("all")
+    results.loc[diverged, "value"] = np.nan
+    effect = pretraining_effect(results).set_index(["task", "n"])
+    assert effect.seeds.to_dict() == dict.fromkeys(effect.index, 3) | {("roads", 16): 2}
+    assert effect.effect.to_numpy() == pytest.approx(-0.05)
+
+
 def gates_of(table, **settings):
     out = table.with_name("gates.csv")
     write_gates(table, Gates(size="s", n=256, seeds=[0, 1, 2], **settings), "majortom", out)
@@ -235,14 +244,14 @@ def test_sizes_and_corpora_are_lines_of_their_own_and_never_averaged(results, tm
     collect(ledger, root / "results.csv", root)
     fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
     draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
-    drawn = pd.read_csv(tmp_path / "scaling.csv").query(
+    numbers = pd.read_csv(tmp_path / "scaling.csv").query(
         "kind == 'curve' and x == 4 and architecture == 'unet'"
     )
-    at = drawn.set_index(["panel", "line"]).y
+    at = numbers.set_index(["panel", "line"]).y
     small = at["roads against n, size s", "majortom"]
     assert at["roads against n, size m", "majortom"] == pytest.approx(small + 0.5)
     assert at["roads against n, size s", "globe"] == pytest.approx(small + 0.25)
-    assert (drawn.seeds == 3).all()
+    assert (numbers.seeds == 3).all()
 
 
 def test_an_architecture_with_few_runs_is_drawn_without_a_law(results, tmp_path):

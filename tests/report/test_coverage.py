@@ -29,7 +29,7 @@ def mixed(tmp_path):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def figures(monkeypatch):
     """Figures as they were when saved."""
     figures, save = [], coverage.save
 
@@ -41,22 +41,24 @@ def drawn(monkeypatch):
     return figures
 
 
-def test_every_tile_is_a_dot_at_its_place_in_the_colour_of_its_fate(mixed, tmp_path, drawn):
+def test_every_tile_is_a_dot_at_its_place_in_the_colour_of_its_fate(mixed, tmp_path, figures):
     draw_coverage(mixed, Figures(), tmp_path / "out" / "coverage.pdf")
     tiles = pd.read_csv(mixed, keep_default_na=False)
-    (axis,) = drawn[0].axes
-    tile_legend = drawn[0].legends[0]
-    said = [text.get_text() for text in tile_legend.get_texts()]
+    (axis,) = figures[0].axes
+    tile_legend = figures[0].legends[0]
+    labels = [text.get_text() for text in tile_legend.get_texts()]
     counts = tiles["reason"].replace("", "kept").value_counts()
-    assert said[0].startswith("kept") and set(said) == {f"{name} ({count})" for name, count in counts.items()}
-    assert len(axis.collections) == len(said)
+    assert labels[0].startswith("kept") and set(labels) == {
+        f"{name} ({count})" for name, count in counts.items()
+    }
+    assert len(axis.collections) == len(labels)
     colours = set()
-    for dots, text in zip(axis.collections, said, strict=True):
+    for dots, text in zip(axis.collections, labels, strict=True):
         name = text.rpartition(" ")[0].replace("kept", "")
         expected = {centre_of(cell)[::-1] for cell in tiles.loc[tiles["reason"] == name, "grid_cell"]}
         np.testing.assert_allclose(sorted(map(tuple, dots.get_offsets())), sorted(expected))
         colours.add(tuple(dots.get_facecolors()[0]))
-    assert len(colours) == len(said)
+    assert len(colours) == len(labels)
     assert axis.get_title(loc="left").startswith(f"{counts['kept']} of {len(tiles)} tiles kept")
 
 
@@ -79,9 +81,9 @@ def test_equal_ledgers_give_equal_bytes(mixed, tmp_path):
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
 
 
-def test_climates_lie_where_they_are(tmp_path, drawn):
+def test_climates_lie_where_they_are(tmp_path, figures):
     draw_coverage(ledger(tmp_path / "l.csv", [("1U_1R", "p", True, "")]), Figures(), tmp_path / "a.pdf")
-    (image,) = drawn[0].axes[0].images
+    (image,) = figures[0].axes[0].images
     left, right, bottom, top = image.get_extent()
     pixels = image.get_array()
     assert (left, right, bottom, top) == (-180, 180, -90, 90) and image.origin == "upper"
@@ -91,15 +93,15 @@ def test_climates_lie_where_they_are(tmp_path, drawn):
         assert pixels[row, column] == group, (lat, lon)
 
 
-def test_cells_off_the_grid_are_counted_not_drawn(tmp_path, drawn):
+def test_cells_off_the_grid_are_counted_not_drawn(tmp_path, figures):
     rows = [
         ("1U_1R", "a", True, ""),
         ("9999U_1R", "b", False, "metadata mismatch"),
         ("", "c", False, "nodata"),
     ]
     draw_coverage(ledger(tmp_path / "l.csv", rows), Figures(), tmp_path / "a.pdf")
-    said = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert said[-1] == "not on the grid: 2 of these" and "metadata mismatch (1)" in said
+    labels = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert labels[-1] == "not on the grid: 2 of these" and "metadata mismatch (1)" in labels
     assert read_ledger(tmp_path / "l.csv")["lat_deg"].isna().tolist() == [False, True, True]
 
 
@@ -111,17 +113,17 @@ def test_cells_at_the_date_line_stay_on_the_map(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a,b\n1,2\n", "is no ledger .* grid_cell, product_id, kept, reason"),
         ("grid_cell,product_id,kept,reason\n", "lists no tile"),
         ("grid_cell,product_id,kept,reason\n1U_1R,p,perhaps,\n", "kept holds 'perhaps'; True or False"),
     ],
 )
-def test_no_ledger_is_one_message(tmp_path, text, said, capsys):
+def test_no_ledger_is_one_message(tmp_path, text, message, capsys):
     path = tmp_path / "l.csv"
     path.write_text(text)
-    with pytest.raises(GeoladderError, match=said):
+    with pytest.raises(GeoladderError, match=message):
         read_ledger(path)
     assert main(["figure-coverage", "--ledger", str(path), "--out", str(tmp_path / "a.pdf")]) == 1
     assert "Traceback" not in capsys.readouterr().err

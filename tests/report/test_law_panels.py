@@ -23,7 +23,7 @@ def fitted(laws):
     return json.loads(laws.read_text())
 
 
-def drawn(runs, along, fitted):
+def panel_of(runs, along, fitted):
     axis = Figure().subplots()
     law_panel(axis, runs, along, fitted)
     return axis
@@ -38,7 +38,7 @@ def scatters(axis):
     [(PARAMETERS, "Parameters", "n", 1), (DATA, "Unique pretraining data (megapixels)", "d", 1e6)],
 )
 def test_runs_and_laws_are_drawn_in_the_unit_of_the_label(runs, fitted, along, label, role, unit):
-    axis = drawn(runs, along, fitted)
+    axis = panel_of(runs, along, fitted)
     assert axis.get_xlabel() == label
     dots = np.concatenate([scatter.get_offsets() for scatter in scatters(axis)])
     expected = runs[role] / unit
@@ -55,7 +55,7 @@ def test_runs_and_laws_are_drawn_in_the_unit_of_the_label(runs, fitted, along, l
 
 @pytest.mark.parametrize(("along", "smallest", "largest"), [(PARAMETERS, 1 / 16, 1), (DATA, "xs", "m")])
 def test_the_least_level_is_the_darkest_in_points_law_and_legend(runs, fitted, along, smallest, largest):
-    axis = drawn(runs, along, fitted)
+    axis = panel_of(runs, along, fitted)
     nested = runs[runs.corpus == "majortom"]
     levels = nested.groupby(along.level)[along.other].mean().sort_values().index
     assert (levels[0], levels[-1]) == (smallest, largest)
@@ -74,7 +74,7 @@ def test_the_least_level_is_the_darkest_in_points_law_and_legend(runs, fitted, a
 
 
 def test_exponents_stand_in_the_title_and_other_corpora_are_crosses_of_their_own(runs, fitted):
-    axis = drawn(runs, DATA, fitted)
+    axis = panel_of(runs, DATA, fitted)
     beta = fitted["pretraining"]["unet"]["law"]["params"]["beta"]
     assert axis.get_title().startswith(f"U-Net\nβ = {beta:.2f} [")
     assert law_legend(runs, DATA, "majortom")[-1].get_label() == "globe (not fitted)"

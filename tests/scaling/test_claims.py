@@ -87,8 +87,8 @@ def test_every_is_as_strong_as_its_weakest_comparison(tmp_path):
     table = planted((0.9, 1.0), noise=0.03, rng=1)
     verdict = answer(tmp_path, UNET_FIRST + "scope: every}", table)
     logs = np.log(table.pivot_table(index=["n", "seed"], columns="architecture", values="y"))
-    each = (logs.unet - logs.vit).groupby("n")
-    worst = max(stats.ttest_1samp(values, 0, alternative="less").pvalue for _, values in each)
+    by_n = (logs.unet - logs.vit).groupby("n")
+    worst = max(stats.ttest_1samp(values, 0, alternative="less").pvalue for _, values in by_n)
     assert verdict.p == pytest.approx(worst)
 
 
@@ -117,6 +117,12 @@ def test_margin_turns_better_into_not_worse(tmp_path):
 
 
 BEST = HEAD + "best: {architecture: unet}, among: all, "
+
+
+def test_null_is_as_if_left_out_and_digits_may_be_grouped(tmp_path):
+    plain = UNET_FIRST.replace("n: all", "n: [50, 1000]") + "scope: mean}"
+    same = UNET_FIRST.replace("n: all", "n: [50, 1_000], metric: null") + "scope: mean, margin: ~, among:}"
+    assert claims_of(tmp_path, same) == claims_of(tmp_path, plain)
 
 
 @pytest.mark.parametrize("scope", ["every", "most", "mean"])

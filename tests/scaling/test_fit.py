@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from geoladder.cli import main
 from geoladder.errors import GeoladderError
 from geoladder.scaling.fit import record
 from geoladder.scaling.fit.fit import Status, fit
@@ -29,39 +30,39 @@ def points(E=0.05, A=3.0, B=20.0, alpha=0.34, beta=0.4, noise=0.0, seeds=1, size
 )  # exact to rounding: nothing left to gain
 def test_planted_exponents_are_recovered(alpha, beta, E):
     planted = points(E=E, A=0.5 * 2.5e4**alpha, B=0.5 * 2.5e5**beta, alpha=alpha, beta=beta)
-    found = fit(planted, bootstrap=0, profile=False)
-    assert found.status is Status.CONVERGED
-    assert found.params["alpha"] == pytest.approx(alpha, rel=1e-4)
-    assert found.params["beta"] == pytest.approx(beta, rel=1e-4)
-    assert found.params["E"] == pytest.approx(E, rel=1e-4)
-    assert found.objective < 1e-12
+    law = fit(planted, bootstrap=0, profile=False)
+    assert law.status is Status.CONVERGED
+    assert law.params["alpha"] == pytest.approx(alpha, rel=1e-4)
+    assert law.params["beta"] == pytest.approx(beta, rel=1e-4)
+    assert law.params["E"] == pytest.approx(E, rel=1e-4)
+    assert law.objective < 1e-12
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("loss", [{}, {"loss": "huber", "delta": 1e-3}])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(seeds, loss):
-    held = {"profile": 0, "bootstrap": 0}
+    covered = {"profile": 0, "bootstrap": 0}
     for draw in range(40):
         table = points(noise=0.005, seeds=seeds, rng=draw)
-        found = fit(table, seed="seed" if seeds > 1 else None, bootstrap=200, level=0.9, rng=draw, **loss)
-        for kind in held:
-            low, high = found.intervals[kind]["beta"]
-            held[kind] += (low or -np.inf) <= 0.4 <= (high or np.inf)
-    assert all(30 <= count for count in held.values()), held
+        law = fit(table, seed="seed" if seeds > 1 else None, bootstrap=200, level=0.9, rng=draw, **loss)
+        for kind in covered:
+            low, high = law.intervals[kind]["beta"]
+            covered[kind] += (low or -np.inf) <= 0.4 <= (high or np.inf)
+    assert all(30 <= count for count in covered.values()), covered
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_two_sizes_are_refused_in_every_draw_and_the_reduced_law_is_offered(seeds):
     for draw in range(20):
-        found = fit(points(sizes=TWO, noise=0.01, seeds=seeds, rng=draw), seed="seed", bootstrap=20)
-        assert found.status is Status.NOT_IDENTIFIED
-        assert found.params == {} and found.intervals == {} and found.objective is None
-        assert found.identifiability.levels == {"n": 2, "d": 3}
-        assert "n takes 2 distinct values" in found.identifiability.reasons[0]
-        assert found.reduced.form == "product"
-        assert found.reduced.params["alpha"] > 0
+        law = fit(points(sizes=TWO, noise=0.01, seeds=seeds, rng=draw), seed="seed", bootstrap=20)
+        assert law.status is Status.NOT_IDENTIFIED
+        assert law.params == {} and law.intervals == {} and law.objective is None
+        assert law.identifiability.levels == {"n": 2, "d": 3}
+        assert "n takes 2 distinct values" in law.identifiability.reasons[0]
+        assert law.reduced.form == "product"
+        assert law.reduced.params["alpha"] > 0
     with pytest.raises(GeoladderError, match="was refused: n takes 2"):
-        found.predict(n=[1e5], d=[1e6])
+        law.predict(n=[1e5], d=[1e6])
 
 
 def test_two_sizes_that_jitter_are_still_two():
@@ -71,39 +72,39 @@ def test_two_sizes_that_jitter_are_still_two():
 
 
 def test_a_held_floor_makes_two_sizes_enough():
-    found = fit(points(sizes=TWO, noise=0.002, seeds=3), bootstrap=0, fixed={"E": 0.05})
-    assert found.status is Status.CONVERGED
-    assert found.params["E"] == pytest.approx(0.05)
-    assert found.params["alpha"] == pytest.approx(0.34, abs=0.1)
+    law = fit(points(sizes=TWO, noise=0.002, seeds=3), bootstrap=0, fixed={"E": 0.05})
+    assert law.status is Status.CONVERGED
+    assert law.params["E"] == pytest.approx(0.05)
+    assert law.params["alpha"] == pytest.approx(0.34, abs=0.1)
 
 
 def test_a_flat_error_has_an_open_interval_and_no_false_exponent():
     flat = points(A=1e-9, noise=0.01, seeds=2)
-    found = fit(flat, bootstrap=0)
-    assert found.identifiability.verdict == "weak"
-    assert None in found.intervals["profile"]["alpha"]
+    law = fit(flat, bootstrap=0)
+    assert law.identifiability.verdict == "weak"
+    assert None in law.intervals["profile"]["alpha"]
 
 
 def test_a_noisy_curve_that_has_reached_its_floor_is_no_bound_and_its_interval_holds_the_floor():
-    held = 0
+    covered = 0
     for draw in range(30):
         n = np.repeat([4, 16, 64, 256, 1024, 4096.0], 3)
         noise = np.exp(0.01 * np.random.default_rng(draw).standard_normal(len(n)))
         curve = pd.DataFrame({"n": n, "y": (0.5 + 0.4 * n**-0.9) * noise})
-        found = fit(curve, "saturating", bootstrap=200, rng=draw)
-        assert found.status is Status.CONVERGED
-        low, high = found.intervals["profile"]["E"]
-        held += low <= 0.5 <= high
-    assert held >= 26
+        law = fit(curve, "saturating", bootstrap=200, rng=draw)
+        assert law.status is Status.CONVERGED
+        low, high = law.intervals["profile"]["E"]
+        covered += low <= 0.5 <= high
+    assert covered >= 26
 
 
 def test_planned_levels_count_not_the_wobble_about_them():
     data = points(sizes=[(n, d) for n, d in SIZES if d < 2e6], noise=0.01, seeds=3)
     data["fraction"] = data.d
     data["d"] *= np.exp(0.2 * np.random.default_rng(0).standard_normal(len(data)))
-    found = fit(data, bootstrap=0, levels={"d": "fraction"})
-    assert found.identifiability.levels == {"n": 4, "d": 2}
-    assert found.status is Status.NOT_IDENTIFIED
+    law = fit(data, bootstrap=0, levels={"d": "fraction"})
+    assert law.identifiability.levels == {"n": 4, "d": 2}
+    assert law.status is Status.NOT_IDENTIFIED
     luck = points(seeds=3)
     luck["fraction"] = luck.d
     least = luck.seed.where(luck.d == luck.d.min(), 1)
@@ -131,14 +132,14 @@ def test_points_with_a_large_standard_error_hardly_count():
 def test_a_huber_loss_shrugs_off_an_outlier():
     data = points(noise=0.001)
     data.loc[3, "y"] *= 1.5
-    found = fit(data, loss="huber", delta=1e-3, bootstrap=0, profile=False)
-    assert found.params["beta"] == pytest.approx(0.4, abs=0.03)
+    law = fit(data, loss="huber", delta=1e-3, bootstrap=0, profile=False)
+    assert law.params["beta"] == pytest.approx(0.4, abs=0.03)
 
 
 def test_a_law_of_one_term_under_a_narrow_huber_loss_is_an_absolute_loss_and_still_solved():
     n = np.repeat(np.geomspace(1, 1e4, 8), 2)
     y = 0.9 * n**-0.2 * np.exp(0.05 * np.random.default_rng(0).standard_normal(n.size))
-    found = fit(pd.DataFrame({"n": n, "y": y}), "power", loss="huber", delta=1e-3, bootstrap=100)
+    law = fit(pd.DataFrame({"n": n, "y": y}), "power", loss="huber", delta=1e-3, bootstrap=100)
     lines = [  # an absolute loss is least on a line through two of the points
         np.polyfit(np.log(n[[i, j]]), np.log(y[[i, j]]), 1)
         for i in range(16)
@@ -146,9 +147,9 @@ def test_a_law_of_one_term_under_a_narrow_huber_loss_is_an_absolute_loss_and_sti
         if n[i] != n[j]
     ]
     best = min(np.abs(np.polyval(line, np.log(n)) - np.log(y)).sum() for line in lines)
-    assert found.objective <= 1e-3 * best
-    assert found.reached == 1.0
-    low, high = found.intervals["bootstrap"]["alpha"]
+    assert law.objective <= 1e-3 * best
+    assert law.reached == 1.0
+    low, high = law.intervals["bootstrap"]["alpha"]
     assert 0.01 < high - low < 0.1
 
 
@@ -163,26 +164,29 @@ def test_a_prediction_interval_holds_new_runs_and_is_wider_than_the_band():
     inside = 0
     for draw in range(40):
         data = points(noise=0.01, seeds=2, rng=draw)
-        found = fit(data, bootstrap=200, rng=draw)
+        law = fit(data, bootstrap=200, rng=draw)
         new = (0.05 + 3.0 * 3e6**-0.34 + 20 * 8e6**-0.4) * np.exp(
             0.01 * np.random.default_rng(1000 + draw).standard_normal()
         )
-        low, high = found.prediction(n=[3e6], d=[8e6])
-        band = found.band(n=[3e6], d=[8e6])
+        low, high = law.prediction(n=[3e6], d=[8e6])
+        band = law.band(n=[3e6], d=[8e6])
         assert high[0] - low[0] > band[1][0] - band[0][0]
         inside += low[0] <= new <= high[0]
     assert inside >= 34
 
 
 def test_a_fit_survives_json(tmp_path):
+    runs, out = tmp_path / "runs.csv", tmp_path / "fit.json"
+    options = ["--d", "d", "--loss", "log_squared", "--bootstrap", "20", "--out", str(out)]
     for data in (points(noise=0.01), points(sizes=TWO, noise=0.01)):
-        found = fit(data, bootstrap=20)
-        record.write(found, tmp_path / "fit.json")
-        again = record.read(tmp_path / "fit.json")
-        assert again == found
-        if found.params:
-            np.testing.assert_array_equal(again.predict(n=[1e5], d=[1e6]), found.predict(n=[1e5], d=[1e6]))
-            np.testing.assert_allclose(again.band(n=[1e5], d=[1e6]), found.band(n=[1e5], d=[1e6]))
+        data.to_csv(runs, index=False)
+        law = fit(pd.read_csv(runs), bootstrap=20)
+        assert main(["fit", str(runs), *options]) == (0 if law.params else 1)
+        again = record.read(out)
+        assert again == law
+        if law.params:
+            np.testing.assert_array_equal(again.predict(n=[1e5], d=[1e6]), law.predict(n=[1e5], d=[1e6]))
+            np.testing.assert_allclose(again.band(n=[1e5], d=[1e6]), law.band(n=[1e5], d=[1e6]))
     (tmp_path / "other.json").write_text('{"a": 1}')
     with pytest.raises(GeoladderError, match="no fit written by"):
         record.read(tmp_path / "other.json")

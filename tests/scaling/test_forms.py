@@ -52,9 +52,9 @@ def test_planted_parameters_are_recovered(name):
     y = law(form_of(name), {k: np.array([v]) for k, v in params.items()}, x)[0]
     y = np.broadcast_to(y, x["n"].shape)
     loss = "squared" if name in ("log_linear", "error_law") else "log_squared"
-    found = fit(pd.DataFrame({**x, "y": y}), name, loss=loss, bootstrap=0, profile=False)
-    assert found.status in (Status.CONVERGED, Status.NOT_CONVERGED)
-    assert found.params == pytest.approx(params, rel=LOOSE.get(name, 1e-4))
+    fitted = fit(pd.DataFrame({**x, "y": y}), name, loss=loss, bootstrap=0, profile=False)
+    assert fitted.status in (Status.CONVERGED, Status.NOT_CONVERGED)
+    assert fitted.params == pytest.approx(params, rel=LOOSE.get(name, 1e-4))
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -41,8 +41,20 @@ def test_a_falling_error_is_seen_and_a_flat_one_is_not():
     assert trend(read(runs(A=1e-12)), "n").verdict.startswith("no scaling seen in n")
     assert trend(read(runs(A=1e-12)), "d").direction == "falls"
     rising = runs().assign(y=lambda t: 1 / t.y)
-    found = trend(read(rising), "n")
-    assert found.direction == "rises" and found.worst_rise > 0
+    rise = trend(read(rising), "n")
+    assert rise.direction == "rises" and rise.worst_rise > 0
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_sizes_that_move_together_show_no_scaling():
+    together = runs()[lambda table: np.isclose(table.d, 10 * table.n)]
+    assert trend(read(together, "power"), "n").verdict.endswith("slope nan [nan, nan] includes 0")
+
+
+def test_two_planned_levels_of_equal_size_are_two_means_in_the_order_of_the_levels():
+    table = pd.DataFrame({"n": [10.0, 10, 10, 10, 99], "plan": list("ababc"), "y": [0.8, 0.5, 0.9, 0.6, 0.4]})
+    planned = read_points(table, form_of("power"), {"n": "n"}, "y", planned={"n": "plan"})
+    assert trend(planned, "n").worst_rise == 0
 
 
 def test_a_flat_error_is_called_scaling_about_as_rarely_as_promised():
@@ -68,18 +80,18 @@ def test_lack_of_fit_is_seen_where_the_law_is_wrong_and_needs_repeats():
 
 
 def test_variance_components_are_recovered_and_inflate_the_errors():
-    found = []
+    splits = []
     for k in range(12):
         table = runs(seeds=4, noise=0.01, cell=0.02, rng=k)
         points = read(table, seed="seed")
-        found.append(
+        splits.append(
             components(
                 fit_points(form_of("chinchilla"), points, Settings(bootstrap=0, profile=False)), points
             )
         )
-    assert np.mean([c.sigma_seed for c in found]) == pytest.approx(0.01, rel=0.1)
-    assert np.mean([c.sigma_cell for c in found]) == pytest.approx(0.02, rel=0.2)
-    assert all(c.mixed["alpha"] > 1.3 * c.plain["alpha"] for c in found)
+    assert np.mean([c.sigma_seed for c in splits]) == pytest.approx(0.01, rel=0.1)
+    assert np.mean([c.sigma_cell for c in splits]) == pytest.approx(0.02, rel=0.2)
+    assert all(c.mixed["alpha"] > 1.3 * c.plain["alpha"] for c in splits)
     with pytest.raises(Refusal, match="more than one seed"):
         components(fit(runs(), bootstrap=0, profile=False), read(runs()))
 
@@ -107,9 +119,9 @@ def test_the_planted_law_wins_and_criteria_that_do_not_exist_are_not_given():
 
 def test_shared_exponents_are_kept_when_true_and_rejected_when_false():
     same = {"a": read(runs(A=20, rng=1)), "b": read(runs(A=40, E=0.2, rng=2))}
-    found = shared_exponents("chinchilla", same)
-    assert found.p > 0.01
-    assert found.exponents == pytest.approx({"alpha": 0.35, "beta": 0.3}, abs=0.02)
+    shared = shared_exponents("chinchilla", same)
+    assert shared.p > 0.01
+    assert shared.exponents == pytest.approx({"alpha": 0.35, "beta": 0.3}, abs=0.02)
     other = shared_exponents("chinchilla", {**same, "c": read(runs(alpha=0.5, A=300, rng=3))})
     assert other.p < 1e-6 and other.verdict.startswith("exponents differ")
     assert other.aicc_shared > other.aicc_separate
@@ -118,9 +130,9 @@ def test_shared_exponents_are_kept_when_true_and_rejected_when_false():
 def test_hidden_runs_of_a_true_law_are_hit_and_those_of_a_wrong_law_are_missed_with_their_sign():
     table = runs(seeds=2, noise=0.01)
     settings = Settings(bootstrap=200, profile=False)
-    held = hold_out(table, "chinchilla", COLUMNS, "y", "n", settings, seed="seed")
-    assert len(held.runs) == 10 and sum(run.hit for run in held.runs) >= 8
-    assert held.runs[0].decades == pytest.approx(0.75, abs=0.01)
+    hidden = hold_out(table, "chinchilla", COLUMNS, "y", "n", settings, seed="seed")
+    assert len(hidden.runs) == 10 and sum(run.hit for run in hidden.runs) >= 8
+    assert hidden.runs[0].decades == pytest.approx(0.75, abs=0.01)
     wrong = hold_out(runs(E=0.6), "product", COLUMNS, "y", "n", settings)
     assert np.mean([run.error for run in wrong.runs]) < 0  # a law without a floor promises too much
     rolling = hold_out(table, "chinchilla", COLUMNS, "y", "n", settings, rolling=True, seed="seed")
@@ -135,10 +147,10 @@ def fitted(**planted):
 def test_a_crossover_is_found_where_planted_and_not_where_there_is_none():
     steep, shallow = fitted(A=60.0, alpha=0.45, noise=0.002), fitted(A=6.0, alpha=0.25, noise=0.002, rng=1)
     planted = optimize.brentq(lambda n: 60 * n**-0.45 - 6 * n**-0.25, 1e3, 1e7)
-    found = crossover(steep, shallow, "n", {"d": 1e9}, decades=2)
-    assert found.at[0] == pytest.approx(planted, rel=0.3)
-    assert found.interval[0] < planted < found.interval[1]
-    assert found.better_below == 2
+    cross = crossover(steep, shallow, "n", {"d": 1e9}, decades=2)
+    assert cross.at[0] == pytest.approx(planted, rel=0.3)
+    assert cross.interval[0] < planted < cross.interval[1]
+    assert cross.better_below == 2
     apart = crossover(fitted(E=0.1), fitted(E=0.5, rng=1), "n", {"d": 1e9}, decades=0)
     assert apart.at == [] and apart.interval is None and apart.never == 1.0
     assert apart.verdict.startswith("no crossover along n: law 1 is lower")

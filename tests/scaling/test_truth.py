@@ -48,16 +48,16 @@ def test_chinchilla_bootstrap_reaches_every_optimum(chinchilla, expected):
     truth = expected["epoch_bootstrap"]
     assert chinchilla.bootstrap.objective_sum <= truth["sum_of_objectives"] * (1 + 1e-6)
     for name, (low, high) in truth["true_optimum"].items():
-        found = chinchilla.intervals["bootstrap"][name]
-        assert found[0] == pytest.approx(low, rel=0.01 if name == "A" else 0.003)
-        assert found[1] == pytest.approx(high, rel=0.003)
+        interval = chinchilla.intervals["bootstrap"][name]
+        assert interval[0] == pytest.approx(low, rel=0.01 if name == "A" else 0.003)
+        assert interval[1] == pytest.approx(high, rel=0.003)
 
 
 @pytest.mark.parametrize("delta", ["1e-3", "1e-4"])
 def test_gemstones_fit_is_not_above_the_published_one(delta):
     table = pd.read_json(TRUTH / "gemstones/data_slim_chinchilla.jsonl", lines=True)
     published = json.loads((TRUTH / f"gemstones/fit_delta{delta}_slim_chinchilla.json").read_text())
-    found = fit(
+    fitted = fit(
         table,
         n="params_active_precise",
         d="tokens",
@@ -77,7 +77,7 @@ def test_gemstones_fit_is_not_above_the_published_one(delta):
     residual = np.abs(np.log(law) - np.log(table.final_loss))
     step = float(delta)
     theirs = np.where(residual <= step, residual**2 / 2, step * (residual - step / 2)).sum()
-    assert found.objective <= min(theirs, published["loss"]["0"] * (1 + 1e-6)) * (1 + 1e-7)
+    assert fitted.objective <= min(theirs, published["loss"]["0"] * (1 + 1e-6)) * (1 + 1e-7)
 
 
 def test_over_training_laws_extrapolate_as_published(expected):
@@ -108,7 +108,7 @@ def test_broken_law_of_four_digit_addition(expected):
     truth = expected["bnsl_addition"]["published"]
     table = pd.read_csv(TRUTH / "bnsl/four_digit_addition.csv")
     fitted = table[table.split == "fit"]
-    found = fit(
+    law = fit(
         fitted,
         "broken",
         n="train_size",
@@ -117,11 +117,11 @@ def test_broken_law_of_four_digit_addition(expected):
         bootstrap=0,
         profile=False,
     )
-    assert np.sqrt(found.objective / len(fitted)) <= truth["rmsle_train"] * (1 + 1e-6)
+    assert np.sqrt(law.objective / len(fitted)) <= truth["rmsle_train"] * (1 + 1e-6)
     for name in ("a", "b", "c0", "c1", "d1", "f1"):
-        assert found.params[name] == pytest.approx(truth[name], rel=1e-4), name
+        assert law.params[name] == pytest.approx(truth[name], rel=1e-4), name
     rest = table[table.split != "fit"]
-    miss = np.log(found.predict(n=rest.train_size)) - np.log(rest.test_cross_entropy)
+    miss = np.log(law.predict(n=rest.train_size)) - np.log(rest.test_cross_entropy)
     assert np.sqrt((miss**2).mean()) == pytest.approx(truth["rmsle_extrapolate"], rel=1e-3)
 
 

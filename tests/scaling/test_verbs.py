@@ -30,24 +30,24 @@ def test_fit_writes_what_it_promises_and_says_it_shortly(runs, tmp_path, capsys)
     out = tmp_path / "fit.json"
     options = [*COLUMNS, "--seed-col", "seed", "--loss", "huber", "--delta", "1e-3", "--bootstrap", "100"]
     assert main(["fit", str(runs), *options, "--rng", "42", "--exclude", "loss > 8", "--out", str(out)]) == 0
-    found = json.loads(out.read_text())
-    assert found["form"] == "chinchilla" and found["status"] == "converged"
-    assert found["params"]["alpha"] == pytest.approx(0.34, abs=0.02)
+    report = json.loads(out.read_text())
+    assert report["form"] == "chinchilla" and report["status"] == "converged"
+    assert report["params"]["alpha"] == pytest.approx(0.34, abs=0.02)
     for kind in ("profile", "bootstrap"):
-        low, high = found["intervals"][kind]["alpha"]
+        low, high = report["intervals"][kind]["alpha"]
         assert low < 0.34 < high
-    assert found["identifiability"] | {"condition": 0} == {
+    assert report["identifiability"] | {"condition": 0} == {
         "verdict": "identified",
         "reasons": [],
         "levels": {"n": 5, "d": 5},
         "rank": 5,
         "condition": 0,
     }
-    assert found["n_points"] + len(found["excluded"]) == 50
-    assert all(row["reason"] == "loss > 8" for row in found["excluded"])
-    assert found["minima"] == [] and found["bootstrap"]["kind"] == "cell"
-    assert len(found["provenance"]["sha256"]) == 64
-    assert found["provenance"]["settings"]["rng"] == 42
+    assert report["n_points"] + len(report["excluded"]) == 50
+    assert all(row["reason"] == "loss > 8" for row in report["excluded"])
+    assert report["minima"] == [] and report["bootstrap"]["kind"] == "cell"
+    assert len(report["provenance"]["sha256"]) == 64
+    assert report["provenance"]["settings"]["rng"] == 42
     printed = capsys.readouterr().out
     assert "y = E + A n^-alpha + B d^-beta" in printed and "converged; identified" in printed
     assert len(printed.splitlines()) <= 10
@@ -102,11 +102,11 @@ def test_compare_names_the_law_and_tests_it(runs, tmp_path, capsys):
     out = tmp_path / "compare.json"
     options = [*COLUMNS, "--seed-col", "seed", "--bootstrap", "50", "--by", "family", "--out", str(out)]
     assert main(["compare", str(runs), *options]) == 0
-    found = json.loads(out.read_text())
-    assert found["laws"][0]["form"] == "chinchilla"
-    assert {t["direction"] for t in found["trends"]} == {"falls"}
-    assert len(found["held_out"]["n"]["runs"]) == 10
-    assert found["shared_exponents"]["p"] > 0.001
+    report = json.loads(out.read_text())
+    assert report["laws"][0]["form"] == "chinchilla"
+    assert {t["direction"] for t in report["trends"]} == {"falls"}
+    assert len(report["held_out"]["n"]["runs"]) == 10
+    assert report["shared_exponents"]["p"] > 0.001
     assert "chinchilla is best by at least 2 units" in capsys.readouterr().out
     assert main(["compare", str(runs), *COLUMNS, "--loss", "huber"]) == 1
     assert "log_squared" in capsys.readouterr().err
@@ -117,15 +117,15 @@ def test_two_sizes_are_refused_without_a_number_that_looks_like_an_answer(runs, 
     table[table.params < 1e7].to_csv(runs, index=False)
     out = tmp_path / "fit.json"
     assert main(["fit", str(runs), *COLUMNS, "--bootstrap", "50", "--out", str(out)]) == 1
-    found = json.loads(out.read_text())
-    assert found["status"] == "not_identified"
-    assert found["identifiability"]["verdict"] == "not_identified"
-    assert "n takes 2 distinct values" in found["identifiability"]["reasons"][0]
-    assert set(found["params"].values()) == {None} and found["objective"] is None
-    assert all(ends == [None, None] for kind in found["intervals"].values() for ends in kind.values())
-    assert found["reduced"]["form"] == "product"
-    told = capsys.readouterr()
-    assert "add runs at another n" in told.out and "was not fitted" in told.err
+    report = json.loads(out.read_text())
+    assert report["status"] == "not_identified"
+    assert report["identifiability"]["verdict"] == "not_identified"
+    assert "n takes 2 distinct values" in report["identifiability"]["reasons"][0]
+    assert set(report["params"].values()) == {None} and report["objective"] is None
+    assert all(ends == [None, None] for kind in report["intervals"].values() for ends in kind.values())
+    assert report["reduced"]["form"] == "product"
+    printed = capsys.readouterr()
+    assert "add runs at another n" in printed.out and "was not fitted" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_two_sizes_are_refused_without_a_number_that_looks_like_an_answer(runs, 
 def test_bad_options_end_in_one_line_and_no_file(runs, tmp_path, capsys, options, message):
     out = tmp_path / "fit.json"
     assert main(["fit", str(runs), *options, "--out", str(out)]) == 1
-    told = capsys.readouterr().err
-    assert message in told and "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed
     assert not out.exists()
 
 

@@ -52,13 +52,16 @@ class Architecture:
     """One architecture, all a study needs to know of it; pydantic names every argument that is missing or unusable.
 
     Attributes:
-        name: as studies spell it: `unet`. In figures: `title`, `U-Net`, and `colour`, `#0173b2`.
+        name: as studies spell it: `unet`.
+        title: in figures: `U-Net`.
+        colour: in figures: `#0173b2`.
         classes: `package.module:Class` of the backbone (`geoladder.models.backbone.Backbone`) by layout; the layout
             of a rung without the argument `layout` is the empty one.
         rungs: constructor arguments (JSON-able) by size, smallest first; `width` is the dial of the size.
         base_width: width at which learning rates are given: that of size `s`, or of the smallest.
-        pretrain_lr: default peak learning rate of pretraining (`finetune_lr`: of fine-tuning); None: a baseline,
-            which is fine-tuned from scratch beside the grids and never pretrained.
+        pretrain_lr: default peak learning rate of pretraining; None: a baseline, which is fine-tuned from scratch
+            beside the grids and never pretrained.
+        finetune_lr: default peak learning rate of fine-tuning.
         sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
     """
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 class Display(NamedTuple):
-    """How a map is drawn: (H, W) numbers, NaN stays empty, and the numbers at the ends of the palette."""
+    """How a map is drawn."""
 
     pixels: np.ndarray
+    """(H, W) numbers; NaN stays empty."""
     palette: str | tuple[str, ...]
     """Name of a colour map, or one colour a whole number."""
     limits: tuple[float, float]
+    """Numbers at the ends of the palette."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +33,11 @@ class Task(ABC):
     predicted is what `prediction` makes of logits.
 
     Attributes:
-        name: as studies spell it: small letters, digits and _. Few-shot draws are seeded by it. `title`: for figures.
+        name: as studies spell it: small letters, digits and _. Few-shot draws are seeded by it.
+        title: for figures.
         label: of its label files, `<region>_<tile>_<split>_label_<label>.npy`.
-        error: metric that curves show; lower is better. `error_label`: of the axis, with its unit.
+        error: metric that curves show; lower is better.
+        error_label: of the axis, with its unit.
         skill: metric that gates compare; higher is better.
         min_density: by split, mean label of a patch above which a few-shot draw always keeps it; of the others it
             keeps a share. None draws all patches alike.

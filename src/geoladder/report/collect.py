@@ -39,13 +39,13 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
             f"{_listed(stale)}\nMake them again with:\n"
             f"  snakemake --cores all results/figures/scaling.pdf --forcerun {' '.join(stale)}"
         )
-    rows = [
-        run | {"bucket": bucket, "metric": metric, "value": value}
-        for file, result in sorted(results.items())
-        for run in [_run(file.split("/")[1], result)]
-        for bucket, metrics in {"all": result["metrics"], **result.get("by_bucket", {})}.items()
-        for metric, value in metrics.items()
-    ]
+    rows = []
+    for file, result in sorted(results.items()):
+        run = _run(file.split("/")[1], result)
+        for bucket, metrics in {"all": result["metrics"], **result.get("by_bucket", {})}.items():
+            rows += [
+                run | {"bucket": bucket, "metric": name, "value": value} for name, value in metrics.items()
+            ]
     with atomic_path(out) as path:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, "bucket", "metric", "value"]).to_csv(path, index=False)
 

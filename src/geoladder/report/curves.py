@@ -38,7 +38,7 @@ def predict_mean(results: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 
 
 def _of_metric(results: pd.DataFrame, stage: str, prefix: str, measure: Measure) -> pd.DataFrame:
-    """Rows of one stage over all buckets with the metric of their task; a task that is no more is refused."""
+    """Rows of one stage over all buckets with the metric of their task; raises GeoladderError for an unknown task."""
     rows = results[(results.stage == stage) & (results.bucket == "all")]
     metrics = {task: prefix + getattr(TASKS[task], measure) for task in rows.task.unique()}
     return rows[rows.metric == rows.task.map(metrics)].rename(columns={"value": "y"})
@@ -55,6 +55,7 @@ def pretraining_effect(results: pd.DataFrame) -> pd.DataFrame:
     keys = ["task", "architecture", "size", "n", "seed"]
     scratch = table.loc[table.corpus == SCRATCH, [*keys, "y"]]
     pairs = table[table.corpus != SCRATCH].merge(scratch, on=keys, suffixes=("", "_scratch"))
+    pairs = pairs.dropna(subset=["y", "y_scratch"])  # a run that diverged has no error
     rows = []
     for names, pair in pairs.groupby([*ARM, "n"]):
         difference = (pair.y - pair.y_scratch).to_numpy()

@@ -86,14 +86,14 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
         raise GeoladderError(f"{path} row {row} lacks {', '.join(lacking)}; fetch the part again")
     text, bands = f"{path}: MajorTOM part of {file.num_row_groups} rows; row {row}:", {}
     for name, value in values.items():
-        said = value
+        shown = value
         if isinstance(value, bytes):
-            said = f"{len(value):,} bytes"
+            shown = f"{len(value):,} bytes"
             if name != "thumbnail":
                 (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}")
                 bands[name] = band.pixels
-                said = f"{_range(band.pixels)}, {band.crs}, {band.transform.a:g} m, {said}"
-        text += f"\n  {name:<12} {said}"
+                shown = f"{_range(band.pixels)}, {band.crs}, {band.transform.a:g} m, {shown}"
+        text += f"\n  {name:<12} {shown}"
     offset = boa_offset_dn(values["product_id"])
     text += f"\n  DN offset    {'not given by the baseline' if offset is None else offset}"
     panels = _composites(bands)

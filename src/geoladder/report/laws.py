@@ -1,8 +1,8 @@
 """The study's laws: which runs they are fitted to, what came out, and what a study asks of them, as JSON.
 
 The law in N and D is fitted per architecture on the nested fractions of one corpus alone. Other corpora differ in
-kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, never fitted into it. What is asked:
-trends, held-out runs, seeds, other laws, other losses, other architectures.
+kind (seasons, ocean, ice), not only in amount: they are drawn beside the law, never fitted into it. A study's
+questions: trends, held-out runs, seeds, other laws, other losses, other architectures.
 """
 
 from collections.abc import Callable, Iterable, Mapping

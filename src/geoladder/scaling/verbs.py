@@ -211,7 +211,8 @@ def compare(
 
     table, excluded = runs.read(points)
     laws = [name.strip() for name in forms.split(",")]
-    richest, last = max(map(form_of, laws), key=lambda law: len(law.variables)), form_of(laws[-1])
+    richest = max(map(form_of, laws), key=lambda law: len(law.variables))
+    last = form_of(laws[-1])
     columns, checked = runs.points(table, richest)
     settings = fitting.settings(loss)
     outcome = contest(table, checked, laws, columns, runs.y, settings, runs.seed_col)
@@ -269,7 +270,8 @@ def isoflop(
 
     curves = minima_of(Runs().read(points)[0], flops, n, y, level=level, rng=rng)
     for best in curves.minima:
-        size, far = Estimate(best.n, best.low, best.high), "" if best.inside else "; outside the sizes run"
+        size = Estimate(best.n, best.low, best.high)
+        far = "" if best.inside else "; outside the sizes run"
         print(f"C = {best.flops:.3g}: N = {size}, y = {best.y:.3g} of {best.points} runs{far}")  # noqa: T201
     if line := curves.line:
         print(f"N* = {line.coefficient:.3g} C^{Estimate(line.slope, line.low, line.high)}")  # noqa: T201

@@ -14,7 +14,7 @@ def _pretrained() -> list[str]:
     return [name for name, entry in ARCHITECTURES.items() if not entry.baseline]
 
 
-def _known(name: str, kind: str, allowed: list[str]) -> str:
+def _one_of(allowed: list[str], name: str, kind: str) -> str:
     if name in allowed:
         return name
     if name in ARCHITECTURES:
@@ -25,7 +25,7 @@ def _known(name: str, kind: str, allowed: list[str]) -> str:
 
 
 def _architecture(name: str) -> str:
-    return _known(name, "architecture", _pretrained())
+    return _one_of(_pretrained(), name, "architecture")
 
 
 def _rung(name: str) -> str:
@@ -34,7 +34,7 @@ def _rung(name: str) -> str:
         for architecture in _pretrained()
         for size in ARCHITECTURES[architecture].rungs
     ]
-    return _known(name, "architecture or rung", _pretrained() + rungs)
+    return _one_of(_pretrained() + rungs, name, "architecture or rung")
 
 
 def _pretrain_rates(rates: dict[str, float]) -> dict[str, float]:
@@ -46,7 +46,7 @@ def _pretrain_rates(rates: dict[str, float]) -> dict[str, float]:
 
 def _finetune_rates(rates: dict[str, float]) -> dict[str, float]:
     defaults = {name: entry.finetune_lr for name, entry in ARCHITECTURES.items()}
-    return defaults | {_known(name, "architecture", list(defaults)): rate for name, rate in rates.items()}
+    return defaults | {_one_of(list(defaults), name, "architecture"): rate for name, rate in rates.items()}
 
 
 ArchitectureName = Annotated[str, AfterValidator(_architecture)]

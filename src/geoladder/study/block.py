@@ -30,7 +30,7 @@ class Block(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that name this block, as it is a spec of a node."""
+        """Twelve hexadecimal digits that name this block where it is the spec of a node."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
 
     @classmethod
@@ -41,7 +41,7 @@ class Block(BaseModel):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of `canonical`; raises GeoladderError with the key that is wrong where the text is another."""
+        """The inverse of `canonical`; raises GeoladderError that names every wrong key of --spec."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as problem:
@@ -55,7 +55,7 @@ class Block(BaseModel):
 
 @contextmanager
 def collected() -> Iterator[None]:
-    """Make an error of the block one of a key of the study, so that it is told together with the others."""
+    """Turn a GeoladderError into a fault of the study's key that is being read, listed with the other faults."""
     try:
         yield
     except GeoladderError as problem:

@@ -39,7 +39,7 @@ def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
 
 
 def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
-    """Validate a study of plain dictionaries; raises GeoladderError with every bad key, its place and what may be."""
+    """Validate a study of plain dictionaries; raises GeoladderError that names every bad key and what is allowed."""
     try:
         return Study.model_validate(raw)
     except ValidationError as problem:

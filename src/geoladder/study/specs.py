@@ -222,14 +222,14 @@ class PretrainSpec(TrainingSpec):
         """Spec of one cell."""
         pretrain, name = study.pretrain, corpus_name(cell.corpus)
         chosen = rung(cell.architecture, cell.size)
-        own: dict[str, object] = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)}
+        settings: dict[str, object] = {"lr": scaled_lr(pretrain.lr[cell.architecture], chosen)}
         for key in (cell.architecture, f"{cell.architecture}-{cell.size}"):
-            own |= pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
+            settings |= pretrain.rungs.get(key, Rung()).model_dump(exclude_none=True)
         return cls.take(
             pretrain,
             study.compute,
             **cell._replace(corpus=name)._asdict(),
-            **own,
+            **settings,
             fraction=corpus_fraction(cell.corpus),
             model=chosen.kwargs,
             code=code,

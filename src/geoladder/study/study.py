@@ -86,10 +86,12 @@ class Study(Block):
     @model_validator(mode="after")
     def _images_fit_the_models(self) -> Self:
         cells = [*self.cells(), *(cell for cell, _ in self.sweep_runs())]
-        uses = [(cell[1:3], "cleaning.chip_px", self.cleaning.chip_px) for cell in cells]
+        chip_px, patch_px = self.cleaning.chip_px, self.bench.patch_px
+        uses = [(cell.architecture, cell.size, "cleaning.chip_px", chip_px) for cell in cells]
         if self.bench.source == "synthetic":
-            uses += [(point.arm[1:], "bench.patch_px", self.bench.patch_px) for point in self.points()]
-        for (architecture, size), key, side_px in dict.fromkeys(uses):
+            arms = [point.arm for point in self.points()]
+            uses += [(arm.architecture, arm.size, "bench.patch_px", patch_px) for arm in arms]
+        for architecture, size, key, side_px in dict.fromkeys(uses):
             with collected():
                 sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
             if side_px not in sides:

@@ -66,9 +66,9 @@ def _look(architecture: str, corpus: str, corpora: list[str]) -> dict[str, Any]:
     if architecture == PREDICT_MEAN:
         return {"color": "0.7", "ls": "-."}
     entry = ARCHITECTURES[architecture]
-    line, marker = ("--", "o")
+    line, marker = "--", "o"
     if entry.baseline:
-        line, marker = (":", "s")
+        line, marker = ":", "s"
     elif corpus != SCRATCH:
         line, marker = "-", CORPUS_MARKERS[corpora.index(corpus) % len(CORPUS_MARKERS)]
     return {"color": entry.colour, "ls": line, "marker": marker, "ms": 2.5}

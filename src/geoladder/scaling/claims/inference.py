@@ -94,24 +94,27 @@ def read_runs(table: pd.DataFrame) -> Runs:
     n = _numbers(table.n, "a positive integer")
     blank = table.seed.isna() | (table.seed.astype(str).str.strip() == "")
     seeds = _numbers(table.seed.where(~blank, 0), "an integer, or empty", positive=False)
-    texts = table.reindex(columns=["task", "metric", *Arm._fields], fill_value="").astype(object)
+    names = table.reindex(columns=["task", "metric", *Arm._fields], fill_value="").astype(object)
+    names = names.fillna("").astype(str)
     runs: Runs = {}
-    rows = zip(
-        texts.fillna("").astype(str).itertuples(index=False, name=None), n, seeds, blank, y, strict=True
-    )
-    for row, ((task, metric, *columns), shots, number, unknown, error) in enumerate(rows):
-        arm, seed = Arm(*columns), None if unknown else int(number)
-        errors = runs.setdefault((task, metric, int(shots)), {}).setdefault(arm, {})
+    for row, (task, metric, *columns) in enumerate(names.itertuples(index=False, name=None)):
+        arm, count = Arm(*columns), int(n[row])
+        seed = None if blank.iloc[row] else int(seeds[row])
+        errors = runs.setdefault((task, metric, count), {}).setdefault(arm, {})
         if seed in errors:
-            run = f"{task} {arm} n={int(shots)}, {'no seed' if unknown else f'seed {seed}'}"
+            run = f"{task} {arm} n={count}, {'no seed' if seed is None else f'seed {seed}'}"
             raise GeoladderError(f"row {row + 1}: the run {run}, is given twice")
-        errors[seed] = float(np.log(error))
+        errors[seed] = float(np.log(y[row]))
     return runs
 
 
 def _numbers(column: "pd.Series[str]", what: str, *, positive: bool = True, whole: bool = True) -> np.ndarray:
     values = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    wrong = ~np.isfinite(values) | (positive & (values <= 0)) | (whole & (values != np.floor(values)))
+    wrong = ~np.isfinite(values)
+    if positive:
+        wrong |= values <= 0
+    if whole:
+        wrong |= values != np.floor(values)
     if wrong.any():
         row = int(wrong.argmax())
         raise GeoladderError(

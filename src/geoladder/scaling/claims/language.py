@@ -27,9 +27,12 @@ from geoladder.errors import GeoladderError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which every value is text: plain YAML reads the key `on` as True, and the size 44 as a number."""
+    """YAML in which a value is text, or null: plain YAML reads the key `on` as True and the size 44 as a number."""
 
-    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (merge keys)
+    yaml_implicit_resolvers = {  # noqa: RUF012  (as PyYAML declares it)
+        letter: [(tag, pattern) for tag, pattern in patterns if tag.endswith((":null", ":merge"))]
+        for letter, patterns in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class Arm(NamedTuple):
@@ -53,11 +56,15 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _counts(value: object) -> tuple[int, ...]:
-    """An n, or a list of them."""
-    counts = value if isinstance(value, list | tuple) else (value,)
-    if not counts or not all(str(count).isdecimal() and int(count) > 0 for count in counts):
+    """An n, or a list of them, in digits."""
+    items = value if isinstance(value, list | tuple) else (value,)
+    try:
+        counts = tuple(int(str(item)) for item in items)
+    except ValueError:
+        counts = ()
+    if not counts or min(counts) < 1:
         raise ValueError("must be 'all', a positive integer or a list of them")
-    return tuple(int(count) for count in counts)
+    return counts
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)] | None

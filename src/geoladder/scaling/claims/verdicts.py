@@ -75,31 +75,49 @@ def evaluate(claims: Sequence[Claim], table: pd.DataFrame, level: float = 0.95) 
         raise GeoladderError(f"level must lie between 0 and 1, got {level}")
     runs = inference.read_runs(table)
     pairs = [inference.comparisons(claim, runs) for claim in claims]
-    outcomes = {
-        k: inference.examine(claims[k], compared, level) for k, compared in enumerate(pairs) if compared
-    }
-    adjusted = iter(inference.holm([p for outcome in outcomes.values() for p in outcome.p]))
-    return [
-        _verdict(claim, pairs[k], outcomes[k], [next(adjusted) for _ in outcomes[k].p], 1 - level)
-        if k in outcomes
-        else Verdict(claim.id, claim.text, "untested", reason=inference.unmatched(claim, runs))
-        for k, claim in enumerate(claims)
+    outcomes = [
+        inference.examine(claim, compared, level) if compared else None
+        for claim, compared in zip(claims, pairs, strict=True)
     ]
+    adjusted = iter(inference.holm([p for outcome in outcomes if outcome for p in outcome.p]))
+    verdicts = []
+    for claim, compared, outcome in zip(claims, pairs, outcomes, strict=True):
+        if outcome is None:
+            reason = inference.unmatched(claim, runs)
+            verdicts.append(Verdict(claim.id, claim.text, "untested", reason=reason))
+        else:
+            p_adjusted = [next(adjusted) for _ in outcome.p]
+            verdicts.append(_verdict(claim, compared, outcome, p_adjusted, 1 - level))
+    return verdicts
 
 
 def _verdict(
     claim: Claim, compared: list[Comparison], outcome: Outcome, adjusted: list[float], alpha: float
 ) -> Verdict:
-    effect, low, high, both, seeds, obstacle = outcome
-    side = int(both[1] < both[0]) if both else 0
-    p, p_adjusted = (both[side], adjusted[side]) if both else (None, None)
     answer: Answer = "undecided"
-    reason = obstacle or "no significant difference in either direction"
-    if p_adjusted is not None and p_adjusted <= alpha:
-        answer, reason = _decide(claim, compared, side == 0)
-    head = claim.id, claim.text, answer, _as_plotted(claim, compared), len(compared), seeds
-    ends = None if low is None else _percent(low), None if high is None else _percent(high)
-    return Verdict(*head, _percent(effect), *ends, p, p_adjusted, reason, tuple(compared))
+    reason = outcome.obstacle or "no significant difference in either direction"
+    p = p_adjusted = None
+    if outcome.p:
+        favoured = outcome.p[0] <= outcome.p[1]
+        side = 0 if favoured else 1
+        p, p_adjusted = outcome.p[side], adjusted[side]
+        if p_adjusted <= alpha:
+            answer, reason = _decide(claim, compared, favoured)
+    return Verdict(
+        id=claim.id,
+        text=claim.text,
+        verdict=answer,
+        as_plotted=_as_plotted(claim, compared),
+        comparisons=len(compared),
+        seeds=outcome.seeds,
+        effect_percent=_percent(outcome.effect),
+        low_percent=None if outcome.low is None else _percent(outcome.low),
+        high_percent=None if outcome.high is None else _percent(outcome.high),
+        p=p,
+        p_adjusted=p_adjusted,
+        reason=reason,
+        details=tuple(compared),
+    )
 
 
 def _decide(claim: Claim, compared: list[Comparison], favoured: bool) -> tuple[Answer, str]:

@@ -70,7 +70,7 @@ def hold_out(
     whole = read_points(table, law, columns, y, seed=seed, planned=planned)
     levels = whole.levels[along]
     order = sorted(np.unique(levels), key=lambda k: whole.x[along][levels == k].mean())
-    held = Held([], [])
+    result = Held([], [])
     for cut in range(1, len(order)) if rolling else [len(order) - 1]:
         inside = np.isin(levels, order[:cut])
         top = float(whole.x[along][inside].max())
@@ -80,10 +80,10 @@ def hold_out(
             if fitted.status is Status.NOT_IDENTIFIED:
                 raise Refusal("; ".join(fitted.identifiability.reasons))
         except Refusal as problem:
-            held.skipped.append(f"{along} up to {top:g}: {problem}")
+            result.skipped.append(f"{along} up to {top:g}: {problem}")
             continue
-        held.runs.extend(_predicted(fitted, whole, levels == order[cut], along, top, settings.level))
-    return held
+        result.runs.extend(_predicted(fitted, whole, levels == order[cut], along, top, settings.level))
+    return result
 
 
 def _predicted(
@@ -94,5 +94,6 @@ def _predicted(
     centre, (low, high) = law.predict(**x), law.prediction(level, **x)
     sizes, errors = pd.DataFrame(x).to_dict("records"), np.log(centre / y)
     hits, decades = (low <= y) & (y <= high), law.decades_outside(**x)
-    numbers = (values.tolist() for values in (y, centre, errors, low, high, hits, decades))
-    return [HeldOut(along, top, *run) for run in zip(sizes, *numbers, strict=True)]
+    columns = (y, centre, errors, low, high, hits, decades)  # as the fields are ordered
+    runs = zip(sizes, *(values.tolist() for values in columns), strict=True)
+    return [HeldOut(along, top, *run) for run in runs]

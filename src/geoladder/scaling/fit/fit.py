@@ -29,6 +29,7 @@ NEAR = 0.01
 APART = 0.01
 """Two minima differ when a fitted parameter differs by more than this."""
 SEARCHES = 3
+"""The search begins again, at most so often, where a profile comes upon a better optimum."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,12 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     problem = Problem(law, read, settings.loss, settings.fixed)
     theta, objective, report = _search(problem)
     intervals: dict[str, dict[str, Interval]] = {}
-    for _ in range(SEARCHES if settings.profile and objective > 0 else 0):
-        intervals["profile"], better = profiles(problem, theta, objective, settings.level)
-        if better is None:
-            break
-        theta, objective, report = _search(problem, better)
+    if settings.profile and objective > 0:
+        for _ in range(SEARCHES):
+            intervals["profile"], better = profiles(problem, theta, objective, settings.level)
+            if better is None:
+                break
+            theta, objective, report = _search(problem, better)
     if settings.bootstrap:
         report["bootstrap"], report["draws"], ends = _bootstrap(problem, theta, settings)
         intervals |= ends

@@ -54,9 +54,10 @@ class Problem:
     @cached_property
     def centre(self) -> dict[str, float]:
         """Logarithm of each size's unit; at 0, as where a coefficient is held, its parameter is its own logarithm."""
-        own = {v for name in (*self.fixed, self.isolated) for v in self.form.terms.get(name, {})}
+        single = (*self.fixed, self.isolated)
+        uncentred = {v for name in single for v in self.form.terms.get(name, {})}
         means = {v: float(np.log(self.read.x[v]).mean()) for v in self.form.variables}
-        return {variable: 0.0 if variable in own else mean for variable, mean in means.items()}
+        return {variable: 0.0 if variable in uncentred else mean for variable, mean in means.items()}
 
     def converted(self, theta: Array, other: "Problem") -> Array:
         """Parameters (R, P) of this problem as parameters of one with another centre."""
@@ -155,14 +156,14 @@ class Problem:
         return low, high
 
     def _bounds(self) -> list[tuple[float, float]]:
-        """The floor may lie above the smallest y, noise puts half a plateau below."""
+        """Lowest and highest value of each parameter. E may exceed the least y: noise puts half a plateau below E."""
         x, y = self.read.x, self.read.y
         if isinstance(self.form, Curve):
             return self.form.bounds(x, y)
         least, most = np.log(SMALLEST_TERM * y.min()), np.log(1e3 * y.max())
         bounds = []
         for powers in self.form.terms.values():
-            gaps = [float(np.log(x[v]).mean()) - self.centre[v] for v in powers]  # not subtracted
+            gaps = [float(np.log(x[v]).mean()) - self.centre[v] for v in powers]  # 0 where centred
             reach = [gap * GREATEST_EXPONENT for gap in gaps]
             bounds.append((least + sum(min(r, 0.0) for r in reach), most + sum(max(r, 0.0) for r in reach)))
         lowest = -GREATEST_EXPONENT if self.form.rising else 0.0
@@ -182,7 +183,7 @@ class Problem:
     def starts(self) -> Array:
         """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals.
 
-        Of a curve, the best few of its own, by squared log residuals.
+        A curve has starts of its own: the best few of them, by squared log residuals.
         """
         y = self.read.y
         if isinstance(self.form, Curve):
@@ -209,7 +210,8 @@ class Problem:
     ) -> tuple[Array, Array, Array]:
         """Refine starts (R, P), with the problem's own targets, weights and limits or others: one for all, or R.
 
-        A `warm` start is near its optimum: the Huber continuation is skipped. Other starts of a curve are rivals.
+        A `warm` start is near its optimum: the Huber continuation is skipped. Starts that are not are rivals, for a
+        curve (see `descend`).
         Returns the minimisers (R, P), their objectives (R,), and whether each fit settled (R,).
         """
         target = self.target if target is None else target

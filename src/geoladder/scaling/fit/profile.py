@@ -84,9 +84,9 @@ class _Line:
         logs = problem.loss.scale == LOG
         rows = problem.log_slopes(self.centre) if logs else problem.evaluate(self.centre[None])[1][0]
         rows = rows * np.sqrt(problem.read.weight)[:, None]
-        own, others = rows[:, self.k], rows[:, np.delete(np.arange(rows.shape[1]), self.k)]
+        column, others = rows[:, self.k], rows[:, np.delete(np.arange(rows.shape[1]), self.k)]
         try:
-            alone = np.linalg.norm(own - others @ np.linalg.lstsq(others, own, rcond=None)[0])
+            alone = np.linalg.norm(column - others @ np.linalg.lstsq(others, column, rcond=None)[0])
         except np.linalg.LinAlgError:
             return room / 400
         spread = np.sqrt(2 * (self.ceiling - self.least))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit.identify import Identifiability
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, Status
@@ -70,11 +69,6 @@ def from_json(raw: dict[str, Any]) -> Fit:
 
 def _pairs(ends: dict[str, list[float]]) -> dict[str, tuple[float, ...]]:
     return {name: tuple(pair) for name, pair in ends.items()}
-
-
-def write(fit: Fit, out: Path, **more: Any) -> None:  # noqa: ANN401
-    """Write a fit, with further keys such as `provenance`, at once or not at all."""
-    write_json(out, to_json(fit) | more)
 
 
 def read(path: Path) -> Fit:

@@ -84,15 +84,15 @@ def trend(read: Points, variable: str, level: float = 0.95) -> Trend:
     half = float(stats.t.ppf((1 + level) / 2, dof) * error) if dof > 0 else float("inf")
     low, high = slope - half, slope + half
     direction: Direction = "falls" if high < 0 else "rises" if low > 0 else "no scaling seen"
-    means, sizes = (block_mean(values, read.levels[variable]) for values in (inside_y, log_x))
-    means = means[np.argsort(sizes, kind="stable")]
+    levels = read.levels[variable]
+    _, first = np.unique(levels, return_index=True)
+    means, sizes = block_mean(inside_y, levels)[first], block_mean(log_x, levels)[first]
+    means = means[np.argsort(sizes)]
     worst = float((means - np.minimum.accumulate(means)).max())
-    seen = (
-        f"no scaling seen in {variable}"
-        if direction == "no scaling seen"
-        else f"y {direction} with {variable}"
-    )
-    verdict = f"{seen}: slope {slope:.3f} [{low:.3f}, {high:.3f}]" + " includes 0" * (low <= 0 <= high)
+    numbers = f"slope {slope:.3f} [{low:.3f}, {high:.3f}]"
+    verdict = f"y {direction} with {variable}: {numbers}"
+    if direction == "no scaling seen":
+        verdict = f"no scaling seen in {variable}: {numbers} includes 0"
     return Trend(variable, slope, low, high, worst, direction, verdict)
 
 

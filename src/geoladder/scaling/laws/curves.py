@@ -25,7 +25,7 @@ class Curve(ABC):
         equation: for people.
         variables: roles of the sizes.
         level_ratio: values within this ratio count as one level of the design.
-        terms: none, as of a sum of powers.
+        terms: empty; only a `PowerSum` has terms.
     """
 
     name: ClassVar[str]

@@ -73,13 +73,13 @@ def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Ar
 
 
 @njit(cache=True, fastmath=REORDER)
-def _add_products(out: Array, a: int, index: Array, weight: Array, own: Array, row: Array) -> None:
+def _add_products(out: Array, a: int, index: Array, weight: Array, factor: Array, row: Array) -> None:
     """Add to row a of a lower triangle the weighted products of one factor's row with all."""
     for t in range(index.shape[0]):
         for k in range(index.shape[1]):
             b = index[t, k]
             if 0 <= b <= a:
-                out[b] += _sum3(weight, own, row[t, k])
+                out[b] += _sum3(weight, factor, row[t, k])
 
 
 @njit(cache=True, fastmath=REORDER)
@@ -195,7 +195,7 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
     settled, now = True, 0.0
     for delta in deltas:
         now = evaluate(theta, system, delta, slope, curve, none)
-        damping, known, done, rounds = 0.0, False, False, 0
+        damping, has_metric, done, rounds = 0.0, False, False, 0
         while rounds < ROUNDS:
             for p in range(size):
                 free[p] = low[p] < high[p] and not (
@@ -219,14 +219,14 @@ def _descend(  # noqa: C901 - a Newton loop with its exits
                     curve, trial_curve = trial_curve, curve
                     now = then
                     damping = damping * 0.1 if damping > LEAST_DAMPING else 0.0
-                    known = False
+                    has_metric = False
                     if gained <= GAIN * now and damping == 0.0:
                         done = True
                         break
                     continue
-            if not known:
+            if not has_metric:
                 evaluate(theta, system, delta, slope, curve, metric)
-                known = True
+                has_metric = True
             damping = max(4.0 * damping, LEAST_DAMPING)
             if damping > MOST_DAMPING:  # without a step at all, the start overflows
                 done = solved

@@ -71,8 +71,11 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
     delta = np.array(list(usable.values())) - min(usable.values(), default=0.0)
     likelihood = np.exp(-0.5 * delta)
     weight = likelihood / likelihood.sum()
-    candidates = map(Candidate, usable, usable.values(), delta.tolist(), weight.tolist())
-    return [*sorted(candidates, key=lambda c: c.delta or 0.0), *refused]
+    candidates = [
+        Candidate(name, criterion, float(above), float(share))
+        for (name, criterion), above, share in zip(usable.items(), delta, weight, strict=True)
+    ]
+    return [*sorted(candidates, key=lambda candidate: usable[candidate.form]), *refused]
 
 
 def verdict(candidates: Sequence[Candidate]) -> str:
@@ -197,8 +200,8 @@ def _squares(law: PowerSum, read: Points, exponents: Array) -> float:
     """Least sum of squares with the exponents held; infinite outside their bounds."""
     if (exponents < 0).any() or (exponents > 8).any():
         return float("inf")
-    held = dict(zip(law.exponents, exponents.tolist(), strict=True))
-    problem = Problem(law, read, Loss(), held)
+    fixed = dict(zip(law.exponents, exponents.tolist(), strict=True))
+    problem = Problem(law, read, Loss(), fixed)
     starts = problem.starts()
     starts[:, len(law.logged) :] = exponents
     _, objective, _ = problem.minimise(np.unique(starts.round(3), axis=0)[:4], warm=True)

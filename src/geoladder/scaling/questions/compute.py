@@ -116,9 +116,11 @@ def _estimates(
             return [Estimate(float(value[0]), None, None) for value in best]
         draws = np.stack(quantities(fit.draws))
     usable = np.where(np.isnan(draws), np.inf, draws)
-    low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2], axis=1, method="nearest")
-    unbounded = np.where(np.isfinite(high), high, None)
-    return [Estimate(float(b[0]), *ends) for b, *ends in zip(best, low.tolist(), unbounded, strict=True)]
+    lows, highs = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2], axis=1, method="nearest")
+    return [
+        Estimate(float(value[0]), float(low), float(high) if np.isfinite(high) else None)
+        for value, low, high in zip(best, lows, highs, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,9 @@ def isoflop(
     if len(inside) < 2:
         return IsoFlop(minima, None)
     budgets, best = (np.array([getattr(m, name) for m in inside]) for name in ("flops", "n"))
-    errors = np.array([m.sd_log or np.nan for m in inside])
-    return IsoFlop(minima, power_line(budgets, best, None if np.isnan(errors).any() else errors, level=level))
+    errors = [minimum.sd_log for minimum in inside if minimum.sd_log]
+    weighed = np.array(errors) if len(errors) == len(inside) else None
+    return IsoFlop(minima, power_line(budgets, best, weighed, level=level))
 
 
 def _minimum(

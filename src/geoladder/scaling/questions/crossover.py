@@ -103,8 +103,8 @@ def crossovers(fits: Mapping[str, Fit], level: float = 0.95) -> list[dict[str, A
     for (a, first), (b, second) in combinations(usable.items(), 2):
         shared = [v for v in form_of(first.form).variables if v in form_of(second.form).variables]
         for along in shared:
-            held = {v: min(first.ranges[v][1], second.ranges[v][1]) for v in shared if v != along}
-            cross = crossover(first, second, along, held, level=level)
+            others = {v: min(first.ranges[v][1], second.ranges[v][1]) for v in shared if v != along}
+            cross = crossover(first, second, along, others, level=level)
             crossings.append({"first": a, "second": b, **asdict(cross), "verdict": cross.verdict})
     return crossings
 
