@@ -80,6 +80,7 @@ def count_gflops(model: nn.Module, px: int, bands: int = 10) -> Gflops:
         outputs = _outputs(model, px, bands)
         forward = counter.get_total_flops()
         operators = counter.get_flop_counts()["Global"]
+        # All operators of ours are scans.
         scan = sum(flops for name, flops in operators.items() if str(name).startswith("geoladder."))
         torch.autograd.backward([tensor.sum() for tensor in tree_leaves(outputs)])
     return Gflops(forward / 1e9, (counter.get_total_flops() - forward) / 1e9, scan / 1e9)

@@ -30,9 +30,13 @@ class Compute(Block):
     activation_checkpointing: bool = Field(
         False, description="compute the inside of blocks again in the backward pass: less memory, more time"
     )
-    fetch_jobs: Count = Field(1, description="fetching an archive side by side; choose before the first run")
+    fetch_jobs: Count = Field(
+        1, description="jobs that fetch an archive's parts side by side; choose before the first run"
+    )
     connections: Count = Field(4, description="of one fetching job to the server, at most at one time")
-    chip_jobs: Count = Field(1, description="cutting chips side by side; choose before the first run")
+    chip_jobs: Count = Field(
+        1, description="jobs that cut an archive's chips side by side; choose before the first run"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="processes of each device that read tiles; for pretrain.read: tiles"
     )

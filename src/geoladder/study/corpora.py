@@ -54,19 +54,25 @@ def corpus_slug(key: str) -> str:
 class Earth(Block):
     """The synthetic Earth. Used by corpora and benches whose source is `synthetic`; see docs/synthetic_earth.md."""
 
-    seed: Seed = Field(2506, description="names the Earth; another seed is another, on the same climate map")
+    seed: Seed = Field(
+        2506, description="names the Earth; another seed is another Earth on the same climate map"
+    )
     tile_px: Annotated[int, Field(ge=48, le=1068, multiple_of=12)] = Field(
         192, description="side of a tile in 10 m pixels; real MajorTOM tiles have 1068"
     )
     styles: Count = Field(64, description="vegetation and settlement styles each; more make the tail longer")
-    zipf_exponent: Positive = Field(1.1, description="a style of rank r has a frequency of about r^-exponent")
+    zipf_exponent: Positive = Field(
+        1.1, description="a style of rank r has frequency proportional to r^-exponent"
+    )
     regional_share: Share = Field(0.6, description="of styles that are the region's own")
     noise_reflectance: NotNegative = Field(0.003, description="standard deviation of sensor noise")
     haze: NotNegative = Field(1.0, description="multiplier of residual haze; 0: none")
     texture: NotNegative = Field(1.0, description="multiplier of within-class texture")
     settlement: NotNegative = Field(1.0, description="multiplier of settled land")
     ocean_share: Share = Field(0.15, description="of open-ocean cells in an all-Earth archive")
-    offset_share: Share = Field(0.4, description="of products of baseline 04.00 or later: +1000 DN")
+    offset_share: Share = Field(
+        0.4, description="of products of baseline 04.00 or later, which carry +1000 DN"
+    )
 
 
 def _address(value: str) -> str:
@@ -172,8 +178,12 @@ class Cleaning(Block):
     )
     max_cloud_percent: Percent = 80.0
     max_nodata_share: Share = Field(0.99, description="of a tile, by the metadata")
-    max_corrupt_share: Share = Field(0.1, description="of the rows; more unreadable ones stop the run")
-    chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(32, description="side, 10 m pixels")
+    max_corrupt_share: Share = Field(
+        0.1, description="of the rows; more unreadable rows than this stop the run"
+    )
+    chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(
+        32, description="side of a chip, 10 m pixels"
+    )
     chip_max_cloud_share: Share = 0.3
     chip_codec: Literal["none", "blosc2"] = Field(
         "none", description="of the files: `none`: memory-mapped npy; `blosc2`: the same pixels, compressed"

@@ -83,7 +83,9 @@ class Finetune(Block):
     )
     weight_decay: NotNegative = 0.05
     warmup_share: WarmupShare = 0.1
-    validations: Count = Field(4, description="on the val patches, evenly spaced; the best one is tested")
+    validations: Count = Field(
+        4, description="evaluations on the val patches, evenly spaced; the best one is tested"
+    )
     mode: Literal["full", "frozen", "probe"] = "full"
     test_patches: Count = Field(512, description="at most so many at natural density, drawn once")
     code_changes: Literal["warn", "rerun"] = "rerun"
@@ -98,4 +100,6 @@ class Gates(Block):
     steps: Count = Field(450, description="optimiser steps of these runs")
     batch: Count = 32
     seeds: Seeds = Field([0])
-    min_margin: Share = Field(0.03, description="U-Net over per-pixel, in the task's skill: R2 or accuracy")
+    min_margin: Share = Field(
+        0.03, description="U-Net over per-pixel model, in the task's skill: R2 or accuracy"
+    )

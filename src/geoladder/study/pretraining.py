@@ -145,7 +145,9 @@ class Pretrain(Block):
     )
     checkpoint_every: Count = Field(100, description="steps between two resumable checkpoints")
     objective: Objective = Field(default_factory=Objective)
-    rungs: dict[RungName, Rung] = Field({}, description="by architecture (`unet`) or rung (`unet-s`)")
+    rungs: dict[RungName, Rung] = Field(
+        {}, description="by architecture (`unet`) or architecture-size (`unet-s`)"
+    )
     tensorboard: bool = False
     read: Literal["chips", "tiles"] = Field(
         "chips", description="`tiles`: random crops straight from the archive, new ones each epoch"
