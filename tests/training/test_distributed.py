@@ -433,6 +433,8 @@ def test_a_rank_that_a_signal_killed_is_said_to_be_dead(monkeypatch):
     with pytest.raises(GeoladderError, match=r"rank 1 stopped: it ended with status -9"):
         with other_ranks(2, partial(signal.raise_signal, signal.SIGKILL)):
             monkeypatch.setenv("UNRELATED", "kept")
+            for rank in multiprocessing.active_children():
+                rank.join(60)
             raise RuntimeError("connection closed by peer")
     assert os.environ["UNRELATED"] == "kept"
 
