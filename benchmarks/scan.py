@@ -95,9 +95,19 @@ def log_step_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, ski
     return (h @ c.mT[..., None]).squeeze(-1).mT + u * skip[:, None]
 
 
+def loop(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
+    """The recurrence as a plain loop over tokens; arguments as `selective_scan`."""
+    h = u.new_zeros(u.shape[0], u.shape[1], a.shape[1])
+    outputs = []
+    for u_t, delta_t, b_t, c_t in zip(*(tensor.unbind(-1) for tensor in (u, delta, b, c)), strict=True):
+        h = torch.exp(delta_t[..., None] * a) * h + (delta_t * u_t)[..., None] * b_t[:, None]
+        outputs.append((h * c_t[:, None]).sum(-1))
+    return torch.stack(outputs, -1) + u * skip[:, None]
+
+
 RIVALS: dict[str, Callable[..., Tensor]] = {
     "kernels": lambda *tensors: selective_scan(*tensors, backend="numba"),
-    "loop": lambda *tensors: selective_scan(*tensors, backend="reference"),
+    "loop": loop,
     "log steps": log_step_scan,
 }
 

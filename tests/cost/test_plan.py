@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -120,3 +121,48 @@ def test_planning_the_paper_needs_no_torch_and_no_archive(tmp_path):
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     totals = json.loads((tmp_path / "plan.json").read_text())
     assert totals["bytes"] == 23 * 10**12 + 5 * 10**11  # FastTOM is cut from MajorTOM
+
+
+def gpu_table(folder, rows):
+    """A table of the GPU check, as `benchmarks/gpu` writes it, of (rung, quantity, value)."""
+    table = pd.DataFrame(rows, columns=["item", "quantity", "value"])
+    folder.mkdir(exist_ok=True)
+    table.assign(part="rungs", setting="as trained, batch 256, bf16-mixed").to_csv(
+        folder / "h200-141.csv", index=False
+    )
+
+
+MEMORY = "peak memory over the plan's estimate"
+
+
+def test_a_measured_rung_counts_with_its_own_utilisation_and_memory(tmp_path, capsys):
+    options = ["plan", str(ROOT / "studies/paper.yaml"), "--card", "h200-141", "--measured", str(tmp_path)]
+    main([*options, "--out", str(tmp_path / "assumed")])
+    assert "Assumed: 35% of 989 TFLOP/s bf16; cells" in capsys.readouterr().out
+    rows = [("vit_upernet-P16-100M", "utilisation", 0.7), ("vit_upernet-P16-100M", MEMORY, 2.2)]
+    rows.append(("mamba_upernet-P16-100M", "utilisation", 0.1))  # its memory was not measured: not used
+    gpu_table(tmp_path, rows)
+    main([*options, "--out", str(tmp_path / "measured")])
+    text = capsys.readouterr().out
+    assert "Measured on h200-141: utilisation and memory of vit_upernet-P16-100M\nAssumed: 35% of" in text
+    assert "for the other rungs; cells" in text
+    assumed, measured = (pd.read_csv(tmp_path / name / "cells.csv") for name in ("assumed", "measured"))
+    changed = (assumed["architecture"] == "vit_upernet") & (assumed["size"] == "P16-100M")
+    assert changed.any() and not changed.all()
+    assert np.allclose(measured["gpu_hours"], assumed["gpu_hours"] * np.where(changed, 0.5, 1))
+    ratio = measured["batch_80gb"] / assumed["batch_80gb"]
+    assert ratio[changed].isin([0.25, 0.5]).all() and ratio[~changed].eq(1).all()
+    main([*options, "--utilisation", "0.35", "--out", str(tmp_path / "told")])
+    assert "Measured" not in capsys.readouterr().out
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "told" / "cells.csv"), assumed)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "is no table of the GPU check"), ("a,b\n1,2\n", "is no table of the GPU check")],
+)
+def test_a_table_of_something_else_is_refused(content, message, tmp_path, capsys):
+    (tmp_path / "h200-141.csv").write_text(content)
+    options = ["--card", "h200-141", "--measured", str(tmp_path), "--out", str(tmp_path / "plan")]
+    assert main(["plan", str(ROOT / "studies/paper.yaml"), *options])
+    assert message in capsys.readouterr().err

@@ -262,14 +262,11 @@ def fresh_choice():
 def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(backends, "find_spec", lambda _name: None)
-    assert [choose_backend("cpu"), choose_backend("cpu"), choose_backend("cuda")] == [
-        "numba",
-        "numba",
-        "torch",
-    ]
+    devices = ("cpu", "cpu", "cuda")
+    assert [choose_backend(device).name for device in devices] == ["numba", "numba", "torch"]
     assert [record.getMessage() for record in caplog.records] == [
-        "selective scan by numba: tensors are on cpu",
-        "selective scan by torch: tensors are on cuda, and mamba-ssm is not installed",
+        "selective scan by numba (tensors are on cpu)",
+        "selective scan by torch (a GPU, and mamba-ssm is not installed)",
     ]
 
 
@@ -279,13 +276,31 @@ def test_fused_kernel_is_chosen_where_it_imports(monkeypatch):
     names = ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface")
     for name in names:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    assert choose_backend("cuda") == "torch"  # installed, but broken: no kernel in it
+    assert choose_backend("cuda").name == "torch"  # installed, but broken: no kernel in it
     choose_backend.cache_clear()
     sys.modules[names[-1]].selective_scan_fn = reference
-    assert choose_backend("cuda") == "mamba_ssm"
+    assert choose_backend("cuda").name == "mamba_ssm"
     inputs = example(1, 2, 3, 2)
     got = selective_scan(*inputs, backend="mamba_ssm")
     assert torch.allclose(got, reference(*inputs).float().double())
+
+
+@pytest.mark.usefixtures("fresh_choice")
+@pytest.mark.parametrize(
+    "failure", ["OSError('libcudart.so.12: cannot open')", "RuntimeError('driver too old')"]
+)
+def test_a_fused_kernel_that_fails_on_import_in_any_way_is_left_alone(failure, tmp_path, monkeypatch, caplog):
+    package = tmp_path / "mamba_ssm"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"raise {failure}")
+    monkeypatch.syspath_prepend(tmp_path)
+    with caplog.at_level("INFO", logger="geoladder"):
+        backend = choose_backend("cuda")
+    reason = failure.replace("('", ": ").removesuffix("')")
+    assert str(backend) == f"torch (a GPU, but mamba-ssm does not import: {reason})"
+    assert caplog.text.count("mamba-ssm does not import") == 1
+    with pytest.raises(GeoladderError, match=r"cannot be imported \(.*install mamba-ssm, or use torch"):
+        selective_scan(*example(1, 2, 3, 2), backend="mamba_ssm")
 
 
 def test_warm_up_leaves_nothing_behind():

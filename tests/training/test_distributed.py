@@ -282,7 +282,10 @@ def test_the_log_says_what_was_chosen_and_why(run, pretrain_spec, tmp_path, capl
         run(pretrain_spec("mamba_upernet", samples=8, precision="auto"), tmp_path)
     text = caplog.text
     assert text.count("training on") == text.count("; single device (one device)") == 1
-    assert "training on cpu (no CUDA GPU; 1 threads); kernels: selective_scan by numba" in text
+    assert (
+        "training on cpu (no CUDA GPU; 1 threads); kernels: selective_scan by numba (tensors are on cpu)"
+        in text
+    )
     assert "precision 32-true (auto, and no GPU)" in text
 
 
@@ -322,7 +325,7 @@ def test_shared_out_weights_train_alike(run, pretrain_spec, tmp_path, architectu
 def test_compiled_blocks_train_alike(run, pretrain_spec, tmp_path):
     spec = pretrain_spec("vit_upernet", lr=0.003, samples=32)
     plain = run(spec, tmp_path / "plain")
-    assert_same_run(run(spec, tmp_path / "compiled", compile_model=True), plain)
+    assert_same_run(run(spec, tmp_path / "compiled", compile=True), plain)
 
 
 def shoot(spec, inputs, out, computing, number):

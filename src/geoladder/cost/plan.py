@@ -1,18 +1,22 @@
 """What a study will cost, before anything is fetched or trained: bytes, chips, FLOPs, GPU-hours, memory.
 
-Nothing is measured, so that 23 TB on 32 GPUs are planned in seconds on a laptop. Training FLOPs are counted
-as `geoladder profile` counts them; how much of a card's peak they reach is an assumption that the plan states.
+Nothing is measured here, so that 23 TB on 32 GPUs are planned in seconds on a laptop. Training FLOPs are counted as
+`geoladder profile` counts them. How much of a card's peak they reach, and how much memory a step takes beside the
+estimate, was measured where the GPU check ran on such a card; else it is an assumption. The plan says which.
 """
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from geoladder.cost.corpora import archive_size
-from geoladder.cost.rung_cost import PEAK_TFLOPS, rung_cost
+from geoladder.cost.measured import MeasuredRung
+from geoladder.cost.rung_cost import ASSUMED_UTILISATION, PEAK_TFLOPS, rung_cost
 from geoladder.data.fetch.plan import human
 from geoladder.study.corpora import corpus_fraction, corpus_name
 from geoladder.study.nodes import Nodes
@@ -34,12 +38,18 @@ class Machine(NamedTuple):
 
     card: str = "a100-40"
     gpus: int = 32
-    utilisation: float = 0.35
-    """Share of the card's peak that training reaches."""
+    utilisation: float = ASSUMED_UTILISATION
+    """Share of the card's peak that training reaches, of rungs that were not measured."""
+    measured: Mapping[tuple[str, str], MeasuredRung] = MappingProxyType({})
+    """Rungs measured on such a card, by (architecture, size)."""
 
-    def hours(self, gflops: float) -> float:
-        """GPU-hours for so many GFLOP."""
-        return gflops / (PEAK_TFLOPS[self.card] * 1e3 * self.utilisation) / 3600
+    def rung(self, architecture: str, size: str) -> MeasuredRung:
+        """A rung as measured, or as assumed: memory as estimated."""
+        return self.measured.get((architecture, size), MeasuredRung(self.utilisation, 1.0))
+
+    def hours(self, gflops: float, architecture: str, size: str) -> float:
+        """GPU-hours for so many GFLOP of a rung."""
+        return gflops / (PEAK_TFLOPS[self.card] * 1e3 * self.rung(architecture, size).utilisation) / 3600
 
 
 class Plan(NamedTuple):
@@ -56,10 +66,10 @@ def plan_study(study: Study, machine: Machine) -> Plan:
 
     Returns:
         archives: corpus, path, tiles, tile_px, bytes, chips, chip_bytes, told_by. cells: corpus, architecture, size,
-        seed, parameters, chips, samples, epochs, gflops_train (of all samples), gpu_hours, batch_40gb and batch_80gb
-        (images that fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and batch_80gb_shared
-        (weights shared by `compute.devices`). arms: corpus, architecture, size, runs, gflops, gpu_hours. totals:
-        bytes, chip_bytes, gflops, gpu_hours, wall_hours and the assumptions.
+        seed, parameters, chips, samples, epochs, gflops_train (of all samples), utilisation, gpu_hours, batch_40gb
+        and batch_80gb (images that fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and
+        batch_80gb_shared (weights shared by `compute.devices`). arms: corpus, architecture, size, runs, gflops,
+        gpu_hours. totals: bytes, chip_bytes, gflops, gpu_hours, wall_hours, what is assumed, and the measured rungs.
 
     Raises:
         GeoladderError: a rung is unknown, or cannot take the study's images.
@@ -79,7 +89,14 @@ def plan_study(study: Study, machine: Machine) -> Plan:
         "gpu_hours": hours,
         # Cells run side by side, but one cell only on its own devices.
         "wall_hours": max(hours / machine.gpus, longest),
-        **machine._asdict(),
+        "card": machine.card,
+        "gpus": machine.gpus,
+        "utilisation": machine.utilisation,
+        "measured": {
+            f"{architecture}-{size}": rung._asdict()
+            for (architecture, size), rung in machine.measured.items()
+            if ((cells["architecture"] == architecture) & (cells["size"] == size)).any()
+        },
     }
     return Plan(archives, cells, arms, totals)
 
@@ -116,11 +133,13 @@ def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machi
             "samples": spec.samples,
             "epochs": spec.samples / unique,
             "gflops_train": gflops,
-            "gpu_hours": machine.hours(gflops),
+            "utilisation": machine.rung(cell.architecture, cell.size).utilisation,
+            "gpu_hours": machine.hours(gflops, cell.architecture, cell.size),
         }
+        memory_factor = machine.rung(cell.architecture, cell.size).memory_factor
         for limit in LIMITS_GB:
             for suffix, shards in (("", 1), ("_shared", study.compute.devices)):
-                row[f"batch_{limit}gb{suffix}"] = cost.largest_batch(limit * 1e9, shards)
+                row[f"batch_{limit}gb{suffix}"] = cost.largest_batch(limit * 1e9 / memory_factor, shards)
         rows.append(row)
     return rows
 
@@ -136,7 +155,9 @@ def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, An
         run = cost.gflops_train * spec.steps * spec.batch + cost.gflops_fwd * judged
         gflops.setdefault(point.arm, []).append(run)
     return [
-        arm._asdict() | {"runs": len(costs), "gflops": sum(costs), "gpu_hours": machine.hours(sum(costs))}
+        arm._asdict()
+        | {"runs": len(costs), "gflops": sum(costs)}
+        | {"gpu_hours": machine.hours(sum(costs), arm.architecture, arm.size)}
         for arm, costs in gflops.items()
     ]
 
@@ -147,7 +168,7 @@ def describe(plan: Plan) -> str:
     batches = [name for name in cells if str(name).startswith("batch_")]
     rungs = cells.groupby(["corpus", "architecture", "size"], sort=False).agg(
         seeds=("seed", "size"),
-        **{name: (name, "first") for name in ("parameters", "chips", "samples", "epochs")},
+        **{name: (name, "first") for name in ("parameters", "chips", "samples", "epochs", "utilisation")},
         petaflop=("gflops_train", lambda gflops: gflops.sum() / 1e6),
         gpu_hours=("gpu_hours", "sum"),
     )
@@ -165,13 +186,16 @@ def describe(plan: Plan) -> str:
         f"{title}\n{table.to_string(index=False, float_format='{:.3g}'.format)}"
         for title, table in tables.items()
     ]
+    peak, measured = f"{PEAK_TFLOPS[totals['card']]} TFLOP/s bf16", ", ".join(totals["measured"])
+    known = f"Measured on {totals['card']}: utilisation and memory of {measured}\n" if measured else ""
+    others = " for the other rungs" if measured else ""
     return "\n\n".join(
         [
             *texts,
             f"Total: {human(totals['bytes'])} to fetch, {human(totals['chip_bytes'])} of chips, "
             f"{totals['gflops'] / 1e6:.4g} petaFLOP, {totals['gpu_hours']:.4g} GPU-hours, "
             f"{totals['wall_hours']:.4g} hours on {totals['gpus']} x {totals['card']}\n"
-            f"Assumed: {totals['utilisation']:.0%} of {PEAK_TFLOPS[totals['card']]} TFLOP/s bf16; cells side "
-            "by side; archives whole, before cleaning and fractions; chips uncompressed",
+            f"{known}Assumed: {totals['utilisation']:.0%} of {peak}{others}; cells side by side; "
+            "archives whole, before cleaning and fractions; chips uncompressed",
         ]
     )

@@ -22,9 +22,12 @@ from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
+from geoladder.training.job import Hardware
 from geoladder.training.objective import pretrain_terms
-from geoladder.training.trainer import adamw, choose_precision
+from geoladder.training.trainer import adamw, choose_precision, place, update
 
+LR = 1e-4
+DEFAULT_HARDWARE = Hardware()
 SKIPPED = 2
 """Steps that are not timed: kernels are chosen and memory is first touched."""
 
@@ -76,34 +79,45 @@ def rungs() -> list[tuple[str, str]]:
     return [(name, size) for name, entry in ARCHITECTURES.items() for size in entry.rungs]
 
 
-def measure_step(architecture: str, size: str, px: int, batch: int, steps: int) -> dict[str, Any]:
-    """Pretrain a rung for a few steps on the GPU if there is one, else on the CPU, in the number format of `auto`.
+def measure_step(
+    architecture: str,
+    size: str,
+    px: int,
+    batch: int,
+    steps: int,
+    hardware: Hardware = DEFAULT_HARDWARE,
+    channels_last: bool = True,
+) -> dict[str, Any]:
+    """Pretrain a rung for a few steps as the trainer does, on the GPU if there is one, its number format `auto`.
+
+    Convolution weights are channels-last in memory unless told otherwise.
 
     Returns:
         device, threads, batch, precision, samples_per_second (median of `steps`), seconds_per_step (median) and
         peak_memory_mb (1e6 bytes): on a GPU what torch allocated, on a CPU what the process grew by.
 
     Raises:
-        GeoladderError: not enough memory.
+        GeoladderError: not enough memory, no compiler, or no blocks to recompute or compile.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = choose_precision("auto").name
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = PretrainModel(build_backbone(architecture, size))
+    if not channels_last:
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    if kind == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     before = _peak_bytes(kind)
     seconds = []
     try:
-        model.to(kind)
-        optimizer = adamw(model, 1e-4, 0.0)
-        images = _images(px, batch).to(kind)
+        fabric, forward = place(model, "auto", hardware)
+        optimizer = adamw(model, LR, 0.0)
+        images = _images(px, batch).to(fabric.device)
         for _ in range(SKIPPED + steps):
             start = time.perf_counter()
-            with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16-mixed"):
-                terms = pretrain_terms(model(images.pixels, images.mask), images, Objective())
-                terms.total(Objective()).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            terms = pretrain_terms(forward(images.pixels, images.mask), images, Objective())
+            fabric.backward(terms.total(Objective()))
+            update(model, optimizer, LR, largest_norm=1.0)
             if kind == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
@@ -117,7 +131,7 @@ def measure_step(architecture: str, size: str, px: int, batch: int, steps: int) 
         "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "batch": batch,
-        "precision": precision,
+        "precision": choose_precision("auto").name,
         "seconds_per_step": step,
         "samples_per_second": batch / step,
         "peak_memory_mb": (_peak_bytes(kind) - before) / 1e6,

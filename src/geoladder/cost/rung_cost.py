@@ -15,6 +15,8 @@ TABLE = Path(__file__).parent / "rung_costs.csv"
 PEAK_TFLOPS = {"a100-40": 312, "a100-80": 312, "h100-80": 989, "h200-141": 989}
 """Of each card, whose name ends with its GB of memory: 1e12 dense bf16 operations per second with float32 sums, by
 NVIDIA's data sheets."""
+ASSUMED_UTILISATION = 0.35
+"""Share of the peak that training reaches on a card that was never checked (`python -m benchmarks.gpu`)."""
 STATE_BYTES = 16
 """Per parameter, float32: weight, gradient and the two moments of AdamW."""
 BF16_COPY_BYTES = 2

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from geoladder.cost.rung_cost import PEAK_TFLOPS
+from geoladder.cost.rung_cost import ASSUMED_UTILISATION, PEAK_TFLOPS
 from geoladder.errors import GeoladderError
 from geoladder.options import Study, Threads
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.suggest import nearest
 
+MEASURED = Path("results/reference/gpu")
 COLUMNS = ("rung", "total", "encoder", "decoder", "heads", "norms", "maps", "tokens", "counted", "off by",
            "fwd", "bwd", "scan", "counted", "off by", "act.", "paper")  # fmt: skip
 LEGEND = """\
@@ -57,20 +58,27 @@ def plan(
     *,
     card: Annotated[str, Parameter(help=f"kind of GPU: {', '.join(PEAK_TFLOPS)}")] = "a100-40",
     gpus: Annotated[int, Parameter(help="how many work at once")] = 32,
-    utilisation: Annotated[float, Parameter(help="share of a card's peak that training reaches")] = 0.35,
+    utilisation: Annotated[
+        float | None,
+        Parameter(help="share of a card's peak that training reaches (default: as measured, else 0.35)"),
+    ] = None,
+    measured: Annotated[Path, Parameter(help="folder of the GPU check's tables")] = MEASURED,
     out: Annotated[Path, Parameter(help="folder of the tables")] = Path("results/plan"),
 ) -> None:
     """Say what a study will cost: bytes, chips, FLOPs, GPU-hours, memory."""
+    from geoladder.cost.measured import measured_rungs
     from geoladder.cost.plan import Machine, describe, plan_study
     from geoladder.study.load import load_study
 
     if card not in PEAK_TFLOPS:
         raise GeoladderError(f"--card: no card '{card}'{nearest(card, PEAK_TFLOPS)}")
-    if gpus < 1 or not 0 < utilisation <= 1:
+    assumed = ASSUMED_UTILISATION if utilisation is None else utilisation
+    if gpus < 1 or not 0 < assumed <= 1:
         raise GeoladderError(
-            f"a plan needs at least one GPU and a utilisation in (0, 1]; got {gpus} and {utilisation}"
+            f"a plan needs at least one GPU and a utilisation in (0, 1]; got {gpus} and {assumed}"
         )
-    costs = plan_study(load_study(study), Machine(card, gpus, utilisation))
+    rungs = measured_rungs(card, measured) if utilisation is None else {}
+    costs = plan_study(load_study(study), Machine(card, gpus, assumed, rungs))
     for name in ("archives", "cells", "arms"):
         with atomic_path(out / f"{name}.csv") as path:
             getattr(costs, name).to_csv(path, index=False)

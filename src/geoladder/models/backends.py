@@ -4,12 +4,24 @@ import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pkgutil import resolve_name
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from geoladder.errors import GeoladderError
 
 log = logging.getLogger(__name__)
+
+
+class Backend(NamedTuple):
+    """What runs an operation, and the reason in words."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Both, for logs and provenance."""
+        return f"{self.name} ({self.reason})"
 
 
 @dataclass(frozen=True)
@@ -29,29 +41,34 @@ class FusedKernel:
         Raises:
             GeoladderError: the package cannot be imported.
         """
-        try:
-            kernel = resolve_name(self.function)
-        except (ImportError, AttributeError) as problem:
+        kernel, problem = self._import()
+        if problem:
             raise GeoladderError(
                 f"{self.operation.split()[1]} backend {self.package.replace('-', '_')} cannot be imported "
                 f"({problem}); install {self.package}, or use torch"
-            ) from None
+            )
         return kernel(*inputs)
 
-    def choose(self, device_type: str, otherwise: str) -> str:
+    def choose(self, device_type: str, otherwise: str) -> Backend:
         """This backend on a GPU where it imports, else `otherwise`; logs the reason."""
         module = self.package.replace("-", "_")
-        name, reason = otherwise, f"tensors are on {device_type}"
+        chosen = Backend(otherwise, f"tensors are on {device_type}")
         if device_type == "cuda" and find_spec(module) is None:
-            reason += f", and {self.package} is not installed"
+            chosen = Backend(otherwise, f"a GPU, and {self.package} is not installed")
         elif device_type == "cuda":
-            try:
-                resolve_name(self.function)
-                name, reason = module, f"a GPU, and {self.package} is installed"
-            except (ImportError, AttributeError) as problem:
-                reason = f"a GPU, but {self.package} does not import ({problem})"
-        log.info("%s by %s: %s", self.operation, name, reason)
-        return name
+            _, problem = self._import()
+            chosen = Backend(module, f"a GPU, and {self.package} is installed")
+            if problem:
+                chosen = Backend(otherwise, f"a GPU, but {self.package} does not import: {problem}")
+        log.info("%s by %s", self.operation, chosen)
+        return chosen
+
+    def _import(self) -> tuple[Any, str]:
+        """The function, or why there is none: packages built for another torch or driver fail in many ways."""
+        try:
+            return resolve_name(self.function), ""
+        except Exception as problem:  # noqa: BLE001 - whatever a broken build raises
+            return None, f"{type(problem).__name__}: {problem}"
 
 
 def check_shapes(needs: str, dims: str, *tensors: Tensor) -> None:

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, Started, damp, log_rates, start_steps
-from geoladder.models.backends import FusedKernel, check_shapes
+from geoladder.models.backends import Backend, FusedKernel, check_shapes
 from geoladder.models.mamba2d import M2DMixer
 from geoladder.models.scan import selective_scan
 from geoladder.models.tokens import Encoder, MixerBlock, PatchEmbedding, PlainPatches
@@ -56,14 +56,14 @@ def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, backend: 
         GeoladderError: shapes that do not fit, an unknown backend, or one that cannot be imported.
     """
     check_shapes("causal convolution needs x (B, L, D) and weight (D, 1, K)", "BTD D1K", x, weight)
-    name = choose_backend(x.device.type) if backend == "auto" else backend
+    name = choose_backend(x.device.type).name if backend == "auto" else backend
     if name not in BACKENDS:
         raise GeoladderError(f"convolution backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
     return BACKENDS[name](x, weight, bias)
 
 
 @cache
-def choose_backend(device_type: str) -> str:
+def choose_backend(device_type: str) -> Backend:
     """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
     return FUSED.choose(device_type, otherwise="torch")
 

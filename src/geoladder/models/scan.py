@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backends import FusedKernel, check_shapes
+from geoladder.models.backends import Backend, FusedKernel, check_shapes
 from geoladder.models.scan_kernels import CHUNK, Tensors, backward, forward
 
 FUSED = FusedKernel("selective scan", "mamba-ssm", "mamba_ssm.ops.selective_scan_interface:selective_scan_fn")
@@ -54,7 +54,7 @@ def selective_scan(
         "selective scan needs u and delta (B, D, L), A (D, N), B and C (B, N, L), D (D,) with L at least 1"
     )
     check_shapes(needs, "BDL BDL DN BNL BNL D", u, delta, A, B, C, D)
-    name = choose_backend(u.device.type) if backend == "auto" else backend
+    name = choose_backend(u.device.type).name if backend == "auto" else backend
     if name not in BACKENDS:
         raise GeoladderError(f"scan backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
     if name == "numba" and u.device.type not in ("cpu", "meta"):
@@ -68,7 +68,7 @@ def selective_scan(
 
 
 @cache
-def choose_backend(device_type: str) -> str:
+def choose_backend(device_type: str) -> Backend:
     """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
     return FUSED.choose(device_type, otherwise="numba" if device_type in ("cpu", "meta") else "torch")
 

@@ -12,7 +12,7 @@ import hashlib
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,17 @@ def _software() -> dict[str, Any]:
         "geoladder": __version__,
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain", "--", ":/src")) if commit else None,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
     }
+
+
+def _version(package: str) -> str | None:
+    """None where it is not installed: training from arrays needs neither pyarrow nor rasterio."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def warm_up() -> None:

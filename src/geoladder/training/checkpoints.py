@@ -91,8 +91,8 @@ def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec) -> None:
     _fill(backbone, folder, card)
 
 
-def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Backbone (geoladder.models.backbone.Backbone) of a run or an export, on the CPU, in evaluation mode; its card.
+def load_trained(folder: Path) -> tuple[Backbone, dict[str, Any]]:
+    """Backbone of a run or an export, on the CPU, in evaluation mode; its card.
 
     Raises:
         GeoladderError: a file is missing or damaged, the card describes no architecture of this version, or the

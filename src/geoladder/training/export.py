@@ -128,7 +128,7 @@ def export_model(folder: Path, out: Path, study: Study, licence: str | None = No
     """Write `out`/model.safetensors, model.json and, last, README.md.
 
     model.json is the run's, and besides `metrics` (of the validation set, with units in docs/checkpoints.md), `data`
-    (source, licence, cleaning), `licence` of the weights and `stride` (image sides are multiples of it, if not null).
+    (source, licence, cleaning), `licence` of the weights and `stride` (image sides are multiples of it).
     The weights have the licence of the data (ours for synthetic data), unless `licence` says otherwise.
 
     Raises:
@@ -145,8 +145,7 @@ def export_model(folder: Path, out: Path, study: Study, licence: str | None = No
             f"the licence of the data of {folder} (source: {data['source']}) is not known to geoladder; name that of "
             "the weights, which it may bind, with --licence, such as --licence cc-by-sa-4.0"
         )
-    stride = getattr(backbone, "stride", None)
-    card |= {"metrics": _metrics(folder), "data": data, "licence": licence, "stride": stride}
+    card |= {"metrics": _metrics(folder), "data": data, "licence": licence, "stride": backbone.stride_px}
     with atomic_path(out / "model.safetensors") as path:
         shutil.copyfile(folder / "model.safetensors", path)
     write_json(out / "model.json", card)
@@ -217,7 +216,7 @@ def model_card(card: dict[str, Any]) -> str:
         "rows": "\n".join(
             f"| {key} | {card['metrics'][key]:.4g} | {meaning} |" for key, meaning in meanings.items()
         ),
-        "sides": f"Image sides are multiples of {stride} pixels. " if stride else "",
+        "sides": f"Image sides are multiples of {stride} pixels. " if stride > 1 else "",
         "edited": " (edited)" * bool(made["dirty"]),
         "versions": ", ".join(f"{package} {number}" for package, number in made["versions"].items()),
         "targets": ", ".join(card["objective"]["targets"]) or "none",

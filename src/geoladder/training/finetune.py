@@ -29,7 +29,7 @@ from geoladder.training.checkpoints import load_backbone
 from geoladder.training.job import Hardware
 from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of
 from geoladder.training.ranks import SIGTERM_STATUS, sigterm_noted
-from geoladder.training.trainer import adamw, cosine_with_warmup, place, update
+from geoladder.training.trainer import adamw, cosine_with_warmup, kernels, place, update
 
 EVALUATION_BATCH = 64
 SHOWN_PATCHES = 8
@@ -71,10 +71,11 @@ def finetune(
     curve = train_best(model, spec, train, val)
     predicted = task.prediction(logits_of(model, test.pixels))
     code = code_fingerprint("finetune", spec.architecture, spec.task)
+    device = next(model.parameters()).device
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec.fingerprint, code),
+        "provenance": birth_certificate(spec.fingerprint, code) | {"kernels": kernels(model, device.type)},
         "metrics": task.metrics(predicted, test.labels),
         "by_bucket": task.by_bucket(predicted, test.labels, test.buckets),
         "validation": curve,

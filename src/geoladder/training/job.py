@@ -2,26 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 StrategyName = Literal["auto", "ddp", "fsdp"]
 
 
-@Parameter(name="*")
 @dataclass(frozen=True)
 class Inputs:
     """Files a run reads."""
 
-    validation: Annotated[Path, Parameter(help="chip folder of the common validation set")]
-    stats: Annotated[Path, Parameter(help="JSON written by `stats`")]
-    chips: Annotated[Path | None, Parameter(help="chip folder, for runs that read chips")] = None
-    archive: Annotated[Path | None, Parameter(help="MajorTOM folder, for runs that read tiles")] = None
-    index: Annotated[Path | None, Parameter(help="parquet of its tiles, for runs that read tiles")] = None
+    validation: Path
+    """chip folder of the common validation set"""
+    stats: Path
+    """JSON written by `stats`"""
+    chips: Path | None = None
+    """chip folder, for runs that read chips"""
+    archive: Path | None = None
+    """MajorTOM folder, for runs that read tiles"""
+    index: Path | None = None
+    """parquet of its tiles, for runs that read tiles"""
 
 
-@Parameter(name="*")
 @dataclass(frozen=True)
 class Hardware:
     """What a run computes on; none of it changes results beyond rounding.
@@ -29,14 +30,17 @@ class Hardware:
     Results are bit-identical at a fixed number of `threads`; `workers` changes none.
     """
 
-    threads: Annotated[int, Parameter(help="of the CPU, for each device")] = 1
-    devices: Annotated[int, Parameter(help="GPUs, or CPU processes; each takes a slice of a batch")] = 1
-    strategy: Annotated[StrategyName, Parameter(help="how devices share the model")] = "auto"
-    micro_batch: Annotated[
-        int | None, Parameter(help="samples in one pass of one device (default: its whole share of a batch)")
-    ] = None
-    activation_checkpointing: Annotated[
-        bool, Parameter(help="save memory, compute the inside of blocks twice")
-    ] = False
-    compile_model: Annotated[bool, Parameter(name="--compile", help="compile the blocks")] = False
-    workers: Annotated[int, Parameter(help="processes of each device that read tiles")] = 0
+    threads: int = 1
+    """of the CPU, for each device"""
+    devices: int = 1
+    """GPUs, or CPU processes; each takes a slice of a batch"""
+    strategy: StrategyName = "auto"
+    """how devices share the model"""
+    micro_batch: int | None = None
+    """samples in one pass of one device (default: its whole share of a batch)"""
+    activation_checkpointing: bool = False
+    """save memory, compute the inside of blocks twice"""
+    compile: bool = False
+    """compile the blocks"""
+    workers: int = 0
+    """processes of each device that read tiles"""

@@ -8,6 +8,7 @@ Rows of the journal travel inside checkpoints, so that a resumed run neither los
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,12 @@ import torch
 from lightning.fabric.loggers import TensorBoardLogger
 
 from geoladder.data.batches.batch import PretrainBatch
-from geoladder.data.batches.chip_store import Chips
 from geoladder.models.build import PretrainModel, PretrainOutput
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.pretraining import Objective
+
+if TYPE_CHECKING:
+    from geoladder.data.batches.chip_store import Chips
 
 ROWS = 100
 PROBES = 4
@@ -70,7 +73,7 @@ def pretrain_terms(output: PretrainOutput, batch: PretrainBatch, objective: Obje
 
 
 def validate(
-    model: PretrainModel, chips: Chips, objective: Objective, limit: int | None = None
+    model: PretrainModel, chips: "Chips", objective: Objective, limit: int | None = None
 ) -> dict[str, float]:
     """Errors on the validation set, or on at most `limit` chips, evenly spaced in it and under the same masks.
 

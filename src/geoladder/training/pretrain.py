@@ -10,26 +10,22 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import SoftFileLease
 from lightning.fabric.loggers import TensorBoardLogger
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
 
 from geoladder.counting import count_gflops, count_parameters
 from geoladder.data.batches.batch import BandStats, PretrainBatch, Source
-from geoladder.data.batches.chip_store import Chips, training_chips, validation_chips
-from geoladder.data.batches.tile_stream import TileCrops
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_from
@@ -41,7 +37,10 @@ from geoladder.training.checkpoints import WHOLE, load_progress, newest_checkpoi
 from geoladder.training.job import Hardware, Inputs
 from geoladder.training.objective import PROBED_SHARE, Journal, PretrainTerms, pretrain_terms, validate
 from geoladder.training.ranks import SIGTERM_STATUS, other_ranks, sigterm_noted
-from geoladder.training.trainer import adamw, cosine_with_warmup, place, update
+from geoladder.training.trainer import adamw, cosine_with_warmup, kernels, place, update
+
+if TYPE_CHECKING:
+    from geoladder.data.batches.chip_store import Chips
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class Pretraining:
         self._rate = cosine_with_warmup(self.steps, spec.warmup_share)
         self._last_finite = math.nan
 
-    def judge(self, chips: Chips, limit: int | None = None) -> dict[str, float]:
+    def judge(self, chips: "Chips", limit: int | None = None) -> dict[str, float]:
         """Errors on (at most `limit`) validation chips, on rank 0; nothing on the others, which must ask, too."""
         model = self.whole_model()
         return validate(model, chips, self.spec.objective, limit) if self.fabric.is_global_zero else {}
@@ -81,12 +80,9 @@ class Pretraining:
     ) -> None:
         """Take all steps that are left, and save every few of them; SIGTERM to any rank saves and ends the run."""
         fabric, first = self.fabric, self._resume(state, journal)
-        steps: Iterable[int] = range(first + 1, self.steps + 1)
-        if progress and fabric.is_global_zero and sys.stderr.isatty():
-            bar = Console(stderr=True)
-            steps = track(steps, "pretraining", total=self.steps, completed=first, console=bar)
+        is_shown = progress and fabric.is_global_zero and sys.stderr.isatty()
         batches = data.batches(first, fabric.global_rank, fabric.world_size)
-        with sigterm_noted() as sigterm:
+        with sigterm_noted() as sigterm, _shown(range(first + 1, self.steps + 1), is_shown) as steps:
             for step, batch in zip(steps, batches, strict=False):
                 journal.note(step, *self._step(step, batch))
                 if lease is not None:
@@ -157,6 +153,19 @@ class Pretraining:
         )
 
 
+@contextmanager
+def _shown(steps: range, is_shown: bool) -> Iterator[Iterable[int]]:
+    """Steps, maybe under a progress bar; it is done when the block ends, so that an error message stands after it."""
+    if not is_shown:
+        yield steps
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        yield bar.track(steps, total=steps.stop - 1, completed=steps.start - 1, description="pretraining")
+
+
 def pretrain(
     spec: PretrainSpec, inputs: Inputs, hardware: Hardware, out: Path, progress: bool = True
 ) -> None:
@@ -169,6 +178,8 @@ def pretrain(
             share the batch, a precision or a number of GPUs that this machine lacks, or a failure of another rank.
         SystemExit: after SIGTERM, with the step reached saved; the same call goes on from there.
     """
+    from geoladder.data.batches.chip_store import validation_chips
+
     passes = accumulation(spec.batch, hardware.devices, hardware.micro_batch)
     torch.set_num_threads(hardware.threads)
     start = time.perf_counter()
@@ -206,8 +217,12 @@ def _training_data(
     spec: PretrainSpec, inputs: Inputs, stats: BandStats, crop_px: int, workers: int
 ) -> Source:
     if spec.tiles is not None:
+        from geoladder.data.batches.tile_stream import TileCrops
+
         return TileCrops(spec, inputs.archive, inputs.index, stats, crop_px, workers)
     if inputs.chips is not None:
+        from geoladder.data.batches.chip_store import training_chips
+
         return training_chips(spec, inputs.chips, stats)
     raise GeoladderError("this run reads chips: give their folder with --chips")
 
@@ -224,12 +239,13 @@ def _tensorboard(out: Path) -> TensorBoardLogger:
 
 def _facts(spec: PretrainSpec, model: nn.Module, data: Source, steps: int) -> dict[str, Any]:
     """What `metrics.json` and `model.json` say of a run: identity, sizes, data and compute."""
-    samples = steps * spec.batch
+    samples, device = steps * spec.batch, next(model.parameters()).device
+    certificate = birth_certificate(spec.fingerprint, code_fingerprint("pretrain", spec.architecture))
     gflops = count_gflops(model, data.side_px)
     return {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec.fingerprint, code_fingerprint("pretrain", spec.architecture)),
+        "provenance": certificate | {"kernels": kernels(model, device.type)},
         "parameters": count_parameters(model),
         "steps": steps,
         "samples_seen": samples,

@@ -32,7 +32,7 @@ from geoladder.training.job import Hardware, StrategyName
 log = logging.getLogger(__name__)
 
 PrecisionName = Literal["auto", "32-true", "bf16-mixed"]
-KERNELS = {"selective_scan": "geoladder.models.scan"}
+KERNELS = {"selective_scan": "geoladder.models.scan", "causal_convolution": "geoladder.models.mamba"}
 """Functions with several backends, and where each is; `choose_backend` there picks one (and logs why). Not imported
 here: a U-Net needs none of them, and must not count as changed when they are."""
 
@@ -65,7 +65,7 @@ def place(model: nn.Module, precision: PrecisionName, hardware: Hardware) -> tup
     """
     if hardware.activation_checkpointing:
         checkpoint_blocks(model)
-    if hardware.compile_model:
+    if hardware.compile:
         compile_blocks(model)
     for chatty in ("lightning.pytorch", "lightning.fabric"):  # notes on the devices found
         logging.getLogger(chatty).setLevel(logging.WARNING)

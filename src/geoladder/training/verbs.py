@@ -8,11 +8,16 @@ from cyclopts import Parameter
 from geoladder.options import Bench, BenchIndex, Indices, Out, Progress, Spec, Stats, Study, Threads
 from geoladder.training.job import Hardware, Inputs
 
-STUDY, ALONE = Path("config.yaml"), Hardware()
+STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
 
 
 def pretrain(
-    *, spec: Spec, inputs: Inputs, out: Out, hardware: Hardware = ALONE, progress: Progress = True
+    *,
+    spec: Spec,
+    inputs: Annotated[Inputs, FLAT],
+    out: Out,
+    hardware: Annotated[Hardware, FLAT] = ALONE,
+    progress: Progress = True,
 ) -> None:
     """Pretrain one cell into a folder; a run that stopped goes on from what is in it."""
     from geoladder.study.specs import PretrainSpec

@@ -102,7 +102,7 @@ def test_single_label_files_stand_in_for_label_geo(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"label_geo": None}, "neither .*_label_geo.npy nor .*_label_coords.npy"),
         ({"label_geo": np.zeros((5, 35))}, r"has shape \(5, 35\), but its images need \(5, 36\)"),
@@ -111,13 +111,13 @@ def test_single_label_files_stand_in_for_label_geo(tmp_path):
         ({"s2": np.zeros((5, 16, 16, 11), np.uint16)}, r"has shape \(5, 16, 16, 11\)"),
     ],
 )
-def test_bad_files_are_one_unreadable_row(tmp_path, changes, said):
+def test_bad_files_are_one_unreadable_row(tmp_path, changes, message):
     write_globe(tmp_path, **changes)
     write_globe(tmp_path, split="val", patches=2)
     reader = Globe(tmp_path)
     rows = reader.metadata()
     assert len(rows) == 3 and (rows["epsg"] == 0).sum() == 1
-    with pytest.raises(UnreadableTileError, match=said):
+    with pytest.raises(UnreadableTileError, match=message):
         reader.identities(PART)
 
 

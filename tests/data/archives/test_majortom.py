@@ -82,7 +82,7 @@ def test_real_samples(samples):
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
         ({"B04": b"no tiff at all"}, "band B04 is no readable GeoTIFF"),
         ({"B04": None}, "band B04 is empty"),
@@ -92,10 +92,10 @@ def test_real_samples(samples):
         ({"cloud_mask": lambda make: make.geotiff(np.ones((32, 32), np.uint8))}, "cloud_mask has 32 x 32"),
     ],
 )
-def test_bad_band_is_named(archive, make, image, said):
+def test_bad_band_is_named(archive, make, image, message):
     image = {name: value(make) if callable(value) else value for name, value in image.items()}
     archive.add("1U_1R", image=image).write()
-    with pytest.raises(UnreadableTileError, match=said) as caught:
+    with pytest.raises(UnreadableTileError, match=message) as caught:
         MajorTom(archive.folder).read(PART, 0)
     assert f"{PART} row 0 (1U_1R)" in str(caught.value)
 

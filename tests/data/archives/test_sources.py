@@ -152,11 +152,13 @@ def test_a_bad_globe_file_is_one_row_of_the_ledger(tmp_path, no_bench, make):
     assert list(ledger["reason"]) == [""] * 19 + ["unreadable"]
 
 
-@pytest.mark.parametrize(("is_", "said"), [("globe", "tree"), ("tree", "majortom"), ("majortom", "globe")])
-def test_another_layout_than_the_study_says_is_recognised(folder_of, is_, said):
-    folder = folder_of(is_)
-    with pytest.raises(GeoladderError, match=rf"looks like `source: {is_}` .* says `source: {said}`"):
-        open_archive(folder, Layout(source=said))
+@pytest.mark.parametrize(
+    ("actual", "stated"), [("globe", "tree"), ("tree", "majortom"), ("majortom", "globe")]
+)
+def test_another_layout_than_the_study_says_is_recognised(folder_of, actual, stated):
+    folder = folder_of(actual)
+    with pytest.raises(GeoladderError, match=rf"looks like `source: {actual}` .* says `source: {stated}`"):
+        open_archive(folder, Layout(source=stated))
 
 
 def test_linked_folders_are_part_of_the_archive(tmp_path):
@@ -170,10 +172,10 @@ def test_zips_are_explained(tmp_path):
     for name in ("mini_foundation.z01", "mini_foundation.z02", "mini_foundation.zip"):
         (tmp_path / name).write_bytes(b"0" * 1000)
     for source in ("auto", "globe", "majortom"):
-        with pytest.raises(GeoladderError) as told:
+        with pytest.raises(GeoladderError) as caught:
             open_archive(tmp_path, Layout(source=source))
-        assert "zip -s 0 mini_foundation.zip --out one.zip && unzip one.zip" in str(told.value)
-        assert "3 file(s) of a zip" in str(told.value) and "at least 6e-06 GB" in str(told.value)
+        assert "zip -s 0 mini_foundation.zip --out one.zip && unzip one.zip" in str(caught.value)
+        assert "3 file(s) of a zip" in str(caught.value) and "at least 6e-06 GB" in str(caught.value)
     (tmp_path / "mini_foundation.zip").unlink()
     with pytest.raises(GeoladderError, match="but not the last one"):
         open_archive(tmp_path, Layout(source="auto"))
@@ -188,9 +190,9 @@ def test_what_lies_there_is_listed(tmp_path):
         open_archive(tmp_path, Layout(source="auto"))
     for name in ("notes.txt", "a.jp2", "b.jp2"):
         (tmp_path / name).write_text("")
-    with pytest.raises(GeoladderError, match=r"a.jp2, b.jp2, notes.txt \(2 .jp2, 1 .txt\)") as told:
+    with pytest.raises(GeoladderError, match=r"a.jp2, b.jp2, notes.txt \(2 .jp2, 1 .txt\)") as caught:
         open_archive(tmp_path, Layout(source="auto"))
-    assert all(f"{layout}: " in str(told.value) for layout in READERS)
+    assert all(f"{layout}: " in str(caught.value) for layout in READERS)
     with pytest.raises(GeoladderError, match=r"no folder at .*nowhere"):
         open_archive(tmp_path / "nowhere")
 
@@ -199,7 +201,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(GeoladderError, match=r"cannot be listed .*Permission denied.*chmod"):
         open_archive(tmp_path)
 
@@ -261,7 +263,7 @@ def test_another_content_of_the_file_of_cells_is_another_index(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("corpus", "said"),
+    ("corpus", "message"),
     [
         ({"path": "x"}, "belong to a source that is not synthetic"),
         ({"source": "globe"}, "source: globe needs a `path`"),
@@ -278,8 +280,8 @@ def test_another_content_of_the_file_of_cells_is_another_index(tmp_path):
         ({"source": "majortom", "url": "/data/x"}, "is no archive to fetch"),
     ],
 )
-def test_settings_that_do_not_go_together(corpus, said):
-    with pytest.raises(ValidationError, match=said):
+def test_settings_that_do_not_go_together(corpus, message):
+    with pytest.raises(ValidationError, match=message):
         Corpus(**corpus)
 
 

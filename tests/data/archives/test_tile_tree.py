@@ -78,8 +78,13 @@ def test_metadata_beside_the_tree_is_believed_and_what_it_lacks_is_described(tmp
     metadata(*listed).to_parquet(tmp_path / "metadata.parquet")
     with caplog.at_level(logging.WARNING):
         rows = TileTree(tmp_path).metadata()
-    told = rows.iloc[0]
-    assert (told["cloud_percent"], told["nodata_share"], told["epsg"], told["row"]) == (12.5, 0.25, 32633, 0)
+    first = rows.iloc[0]
+    assert (first["cloud_percent"], first["nodata_share"], first["epsg"], first["row"]) == (
+        12.5,
+        0.25,
+        32633,
+        0,
+    )
     assert list(rows["unusable"]) == ["", ABSENT, ""]
     assert rows["product_id"][2] == OTHER and rows["cloud_percent"][2] == 0
     assert f"does not list 1 of the products, the first {rows['part'][2]}" in caplog.text
@@ -108,7 +113,7 @@ def broken(folder, what):
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("missing", "B11.tif does not exist"),
         ("mask", "cloud_mask.tif does not exist"),
@@ -117,11 +122,11 @@ def broken(folder, what):
         ("size", "band B11 has 32 x 32 pixels beside 32 x 32 of B02; half as many"),
     ],
 )
-def test_bad_files_are_named(tmp_path, what, said):
+def test_bad_files_are_named(tmp_path, what, message):
     folder = Product(land_cell(), NAME).write(tmp_path)
     broken(folder, what)
     reader = TileTree(tmp_path)
-    with pytest.raises(UnreadableTileError, match=said):
+    with pytest.raises(UnreadableTileError, match=message):
         reader.read(folder.relative_to(tmp_path).as_posix(), 0)
 
 

@@ -168,31 +168,31 @@ def test_file_without_patches_is_no_trouble(bench_folder, opened):
 
 
 def test_damaged_files_are_named(bench_folder, make, tmp_path):
-    def said(message):
+    def refused(message):
         with pytest.raises(GeoladderError, match=message):
             index_bench(bench_folder.folder, tmp_path / "index.parquet")
         assert not (tmp_path / "index.parquet").exists()
 
-    said(r"no \*_s2.npy in .*zip -s 0")
+    refused(r"no \*_s2.npy in .*zip -s 0")
     bench_folder.add("europe", "1", "train", 4, s2=np.zeros((4, 16, 16, 11), np.uint16))
-    said(r"europe_1_train_s2.npy has shape \(4, 16, 16, 11\)")
+    refused(r"europe_1_train_s2.npy has shape \(4, 16, 16, 11\)")
     bench_folder.add("europe", "1", "train", 4, s2=np.zeros((4, 10, 16, 16), np.uint16))
-    said(r"europe_1_train_s2.npy has shape \(4, 10, 16, 16\); .* bands last")
+    refused(r"europe_1_train_s2.npy has shape \(4, 10, 16, 16\); .* bands last")
     bench_folder.add("europe", "1", "train", 4, s2=np.zeros((4, 16, 16, 10), np.float32))
-    said("europe_1_train_s2.npy is float32")
+    refused("europe_1_train_s2.npy is float32")
     bench_folder.add("europe", "1", "train", 4, label_building=np.zeros((5, 16, 16, 1), np.float32))
-    said(
+    refused(
         r"europe_1_train_label_building.npy has shape \(5, 16, 16, 1\), but its images need \(4, 16, 16, 1\)"
     )
     bench_folder.add("europe", "1", "train", 4, label_coords=np.zeros((5, 3)))
-    said(r"europe_1_train_label_coords.npy has shape \(5, 3\)")
+    refused(r"europe_1_train_label_coords.npy has shape \(5, 3\)")
     bench_folder.add("europe", "1", "train", 4)
     make.truncate(bench_folder.folder / "europe_1_train_s2.npy")
-    said(r"europe_1_train_s2.npy cannot be read")
+    refused(r"europe_1_train_s2.npy cannot be read")
     bench_folder.add("europe", "1", "train", 4)
     (bench_folder.folder / "metadata").mkdir()
     (bench_folder.folder / "metadata" / "tiles_metadata.json").write_text("{")
-    said(r"tiles_metadata.json is not valid JSON")
+    refused(r"tiles_metadata.json is not valid JSON")
 
 
 def test_mixed_patch_sizes_are_refused(bench_folder, tmp_path):

@@ -24,11 +24,11 @@ def bench(full_bench, tmp_path):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_draws_are_nested_by_bucket(bench, task, seed):
     draws = {n: nshot.draw(bench, task, n, seed) for n in (1, 4, 9, 20)}
-    for n, drawn in draws.items():
-        assert (drawn.train_rows["bucket"].value_counts() == n).all()
-        assert drawn.train_rows["bucket"].nunique() == 6
-        assert (drawn.val_rows["bucket"].value_counts() <= ceil(0.2 * n)).all()
-        assert not drawn.train_rows.duplicated(KEY).any() and not drawn.val_rows.duplicated(KEY).any()
+    for n, subset in draws.items():
+        assert (subset.train_rows["bucket"].value_counts() == n).all()
+        assert subset.train_rows["bucket"].nunique() == 6
+        assert (subset.val_rows["bucket"].value_counts() <= ceil(0.2 * n)).all()
+        assert not subset.train_rows.duplicated(KEY).any() and not subset.val_rows.duplicated(KEY).any()
     for part in ("train_rows", "val_rows"):
         for small, large in [(1, 4), (4, 9), (9, 20)]:
             few_rows = getattr(draws[small], part)
@@ -65,8 +65,8 @@ def test_threshold_is_stricter_for_validation(bench_folder, tmp_path):
         bench_folder.add("japan", "1", split, 40, label_roads=faint)
     index_bench(bench_folder.folder, tmp_path / "index.parquet")
     bench = Bench(bench_folder.folder, tmp_path / "index.parquet")
-    drawn = nshot.draw(bench, "roads", 40, seed=0)
-    assert len(drawn.train_rows) == 40
+    subset = nshot.draw(bench, "roads", 40, seed=0)
+    assert len(subset.train_rows) == 40
     val = nshot._draw_split(bench, "roads", "val", 40, seed=0)["japan"]
     assert 2 <= len(val) <= 20
 
@@ -169,15 +169,15 @@ def official(bench, tmp_path):
 
 
 def test_official_index_files(bench, official):
-    drawn = nshot.read_official(official(), bench, "roads")
-    assert len(drawn.train_rows) == 18 and len(drawn.val_rows) == 6
-    japan = drawn.train_rows[drawn.train_rows["bucket"] == "japan"]
+    subset = nshot.read_official(official(), bench, "roads")
+    assert len(subset.train_rows) == 18 and len(subset.val_rows) == 6
+    japan = subset.train_rows[subset.train_rows["bucket"] == "japan"]
     assert list(japan["position"]) == [5, 0, 7]
-    assert len(bench.read("roads", drawn.train_rows).images) == 18
+    assert len(bench.read("roads", subset.train_rows).images) == 18
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"length_multi_array_train": 39}, "made for 39 train patches in bucket 'japan'.* has 40"),
         ({"val_indices": [6]}, r"bucket 'japan': val positions must lie in 0\.\.5"),
@@ -185,8 +185,8 @@ def test_official_index_files(bench, official):
         ({"train_indices": "all"}, "train entries are unusable"),
     ],
 )
-def test_official_index_of_another_bench_is_refused(bench, official, changes, said):
-    with pytest.raises(GeoladderError, match=said):
+def test_official_index_of_another_bench_is_refused(bench, official, changes, message):
+    with pytest.raises(GeoladderError, match=message):
         nshot.read_official(official(**changes), bench, "roads")
 
 

@@ -39,8 +39,8 @@ def get(site, folder, selection=ALL, **options):
     return fetch(plan, folder, patience=QUICK, **options)
 
 
-def one_file(site, path, patience=QUICK, **known):
-    remote = RemoteFile(PART, known.pop("size_bytes", len(site.files[PART])), **known)
+def one_file(site, path, patience=QUICK, sha256=None):
+    remote = RemoteFile(PART, len(site.files[PART]), sha256)
     return fetch_file(Server(site.url, patience, 1), remote, path)
 
 
@@ -289,10 +289,14 @@ def test_wrong_checksum_is_fetched_again_and_in_the_end_refused(blob, tmp_path):
 
 
 def test_refusals_are_not_repeated(blob, tmp_path):
-    for status, said in ((404, "does not exist"), (403, "refuses access"), (418, "status 418; 200 or 206")):
+    for status, message in (
+        (404, "does not exist"),
+        (403, "refuses access"),
+        (418, "status 418; 200 or 206"),
+    ):
         blob.faults[PART].append({"status": status})
         blob.log.clear()
-        with pytest.raises(GeoladderError, match=said):
+        with pytest.raises(GeoladderError, match=message):
             one_file(blob, tmp_path / "x")
         assert len(blob.gets(PART)) == 1
 
@@ -398,6 +402,15 @@ def test_never_more_connections_than_allowed(stocked, tmp_path, connections):
     stocked.hold_s = 0.05
     get(stocked, tmp_path / "out", connections=connections)
     assert stocked.busiest == connections
+
+
+def test_no_connections_are_refused_before_anything_is_removed(stocked, tmp_path):
+    folder = tmp_path / "out"
+    get(stocked, folder, Select(max_cloud_percent=20))
+    plan = prepare(stocked.url, ALL, folder, patience=QUICK, whole_parts=True)
+    with pytest.raises(GeoladderError, match="connections 0 must be at least 1"):
+        fetch(plan, folder, connections=0, patience=QUICK)
+    assert (folder / "metadata.parquet").exists()
 
 
 def test_groups_share_the_parts_and_a_last_call_completes(stocked, tmp_path):
@@ -530,12 +543,12 @@ def test_the_hub_lists_sizes_and_checksums_by_page(site, monkeypatch):
         ),
         ([{"type": "file", "path": "images/b", "size": 9, "lfs": {"oid": digest}}], ""),
     ]
-    asked = []
-    monkeypatch.setattr(Server, "_hub_page", lambda self, url: (asked.append(url), pages.pop(0))[1])
+    urls = []
+    monkeypatch.setattr(Server, "_hub_page", lambda self, url: (urls.append(url), pages.pop(0))[1])
     server = Server(resolve("hf://datasets/o/n@" + "a" * 40), QUICK, 1)
     listed = server.list_files(["images/a", "images/b", "images/c"])
     assert listed == {"images/a": RemoteFile("images/a", 7), "images/b": RemoteFile("images/b", 9, digest)}
-    assert asked == [f"{HUB}/api/datasets/o/n/tree/{'a' * 40}/images", "page 2"]
+    assert urls == [f"{HUB}/api/datasets/o/n/tree/{'a' * 40}/images", "page 2"]
 
 
 def test_the_hub_is_asked_for_the_next_page_and_again_after_a_failure(site, monkeypatch):
@@ -549,7 +562,7 @@ def test_the_hub_is_asked_for_the_next_page_and_again_after_a_failure(site, monk
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         (["--fraction", "0"], "--fraction: Input should be greater than 0 (got '0')"),
         (["--fraction", "3/2"], "--fraction: Input should be less than or equal to 1"),
@@ -564,9 +577,9 @@ def test_the_hub_is_asked_for_the_next_page_and_again_after_a_failure(site, monk
         (["--spec", "{}"], "give either an address"),
     ],
 )
-def test_impossible_selections(option, said, tmp_path, capsys):
+def test_impossible_selections(option, message, tmp_path, capsys):
     assert main(["fetch", "https://example.org/a", "--out", str(tmp_path), *option]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_an_empty_selection_says_what_to_loosen(stocked, tmp_path):

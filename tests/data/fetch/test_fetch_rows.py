@@ -180,6 +180,25 @@ def test_what_was_begun_for_other_rows_is_thrown_away(stocked, archive, tmp_path
     assert same_tiles(tmp_path / "out", archive.folder) == 2
 
 
+def test_what_an_older_version_left_is_thrown_away(stocked, archive, tmp_path):
+    """It kept ranges one after another, and its note named no layout."""
+    stocked.faults[PART].extend([*AFTER_THE_FOOTER, {"stop_after": 300}, *[{"status": 503}] * 9])
+    with pytest.raises(GeoladderError, match="given up"):
+        get(stocked, tmp_path / "out")
+    unfinished = tmp_path / "out/images/.part_00001.parquet.fetching"
+    unfinished.write_bytes(unfinished.read_bytes()[4:])
+    note = unfinished.with_name(f"{unfinished.name}.json")
+    facts = json.loads(note.read_text())
+    assert facts.pop("layout") == 2
+    note.write_text(json.dumps(facts))
+    stocked.faults.clear()
+    stocked.log.clear()
+    get(stocked, tmp_path / "out")
+    ranges = row_ranges(pq.read_metadata(archive.folder / PART), [0, 1], [*COLUMNS, "timestamp"])
+    assert stocked.sent(PART) == sum(behind - first for first, behind in ranges)
+    assert same_tiles(tmp_path / "out", archive.folder) == 2
+
+
 def test_a_part_that_changes_on_the_way_is_begun_again(stocked, archive, tmp_path):
     stocked.faults[PART].extend([*AFTER_THE_FOOTER, {"stop_after": 300}, *[{"status": 503}] * 9])
     with pytest.raises(GeoladderError, match="given up"):
@@ -233,7 +252,7 @@ def test_a_server_that_loses_its_ranges(stocked, tmp_path, number):
 
 def test_parts_of_another_make(stocked, archive, tmp_path):
     table = pq.read_table(archive.folder / PART)
-    for change, said in (
+    for change, message in (
         (lambda path: pq.write_table(table, path, row_group_size=3), "3 rows in 1 row groups"),
         (
             lambda path: pq.write_table(table.drop_columns(["B8A"]), path, row_group_size=1),
@@ -247,7 +266,7 @@ def test_parts_of_another_make(stocked, archive, tmp_path):
     ):
         change(tmp_path / "x")
         stocked.files[PART] = (tmp_path / "x").read_bytes()
-        with pytest.raises(GeoladderError, match=said):
+        with pytest.raises(GeoladderError, match=message):
             get(stocked, tmp_path / "out")
         shutil.rmtree(tmp_path / "out")
 

@@ -58,9 +58,9 @@ def test_a_raster_of_ones_own_is_sampled_at_each_place(beck) -> None:
     rng = np.random.default_rng(4)
     rows, columns = rng.integers(1, 720, 50), rng.integers(0, 1440, 50)
     lat, lon = 90 - (rows + rng.random(50)) * 0.25, -180 + (columns + rng.random(50)) * 0.25
-    found = koppen(lat, lon, path)
-    np.testing.assert_array_equal(found, codes[rows, columns])
-    assert found.dtype == np.uint8
+    sampled = koppen(lat, lon, path)
+    np.testing.assert_array_equal(sampled, codes[rows, columns])
+    assert sampled.dtype == np.uint8
     assert koppen(lat.reshape(5, 10), lon.reshape(5, 10), path).shape == (5, 10)
     assert koppen(89.9, 0.0, path) == 0  # no data is sea
     assert koppen(np.array([]), np.array([]), path).shape == (0,)

@@ -28,8 +28,8 @@ TOO_ICY = "ice"
 def best_quadrant(cloud_mask: np.ndarray, quadrant_px: int, water: np.ndarray) -> tuple[int, int] | None:
     """Choose the quadrant with most clear pixels; of equals the last, in reading order.
 
-    Quadrants start at 0 and `quadrant_px` in each direction of a cloud mask (H, W) uint8, 0 clear, and water (H, W)
-    bool; GeoladderError where these differ in shape or are too small.
+    Quadrants start at 0 and `quadrant_px` in each direction of `cloud_mask` (H, W) uint8, as of a `Tile`, and `water`
+    (H, W) bool. GeoladderError where these differ in shape, or are too small for four quadrants.
 
     Returns:
         (row, column) of its first pixel; None when fewer than 33 % of its pixels are clear or more than 50 % water.
@@ -56,14 +56,19 @@ class FastTom:
     def __init__(self, source: TileSource, layout: Layout) -> None:
         """Derive from a source of whole tiles.
 
-        Metadata and identities are those of the whole tiles: which quadrant counts shows when a tile is read. No data
-        of `layout.water_raster` is water, as in the authors' script, and ice is climate EF, ice cap.
+        Metadata and identities are those of the whole tiles: which quadrant counts shows when a tile is read. A pixel
+        of `layout.water_raster` is water where it is above 0 or without data, as in the authors' script; ice is
+        climate EF, ice cap.
         """
-        self.metadata, self.identities = source.metadata, source.identities
+        self.metadata = source.metadata
+        self.identities = source.identities
         self._source, self._layout = source, layout
 
     def read(self, part: str, row: int) -> Tile:
-        """Read the chosen quadrant of a tile; a tile without one, or with too much ice there, is unwanted."""
+        """Read the chosen quadrant of a tile; raises as `TileSource.read`.
+
+        UnwantedTileError where no quadrant is clear and dry enough, or the chosen one is too icy.
+        """
         tile = self._source.read(part, row)
         where = f"{part} row {row} ({tile.grid_cell})"
         side, limit = quadrant_px(tile), self._layout.max_ice_share

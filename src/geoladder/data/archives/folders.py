@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from geoladder.errors import GeoladderError
 
@@ -19,13 +20,14 @@ SHOWN = 3
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Every folder from `root` down, links followed, as (folder, names of folders in it, names of files in it).
 
-    Removing names from the list of folders keeps the walk out of them. A folder that cannot be listed is an error.
+    Removing names from the list of folders keeps the walk out of them. Raises as `refuse`.
     """
-    for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         yield Path(folder), folders, files
 
 
-def _refuse(problem: OSError) -> None:
+def refuse(problem: OSError) -> NoReturn:
+    """Raise that a folder cannot be listed, as GeoladderError."""
     raise GeoladderError(
         f"{problem.filename} cannot be listed ({problem}); give the right to read and enter it (chmod u+rx), or "
         "remove it"
@@ -52,3 +54,10 @@ def unpacking(folder: Path) -> str:
         f"`cd {whole.parent} && {how}`. Joining and unpacking need at least {2 * size_gb:.3g} GB beside them; "
         "then point `path` at the folder that was unpacked"
     )
+
+
+def remedy(source: Path | memoryview, problem: Exception) -> str:
+    """What to do about a file that cannot be read."""
+    if isinstance(problem, PermissionError) or "Permission denied" in str(problem):
+        return f"give the right to read it (chmod u+r {source if isinstance(source, Path) else ''})"
+    return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"

@@ -38,10 +38,9 @@ MGRS_BANDS = "CDEFGHJKLMNPQRSTUVWX"
 """Of 8 degrees of latitude from 80 S; X has 12."""
 TILE_MARGIN_DEG = 2.0
 """By which a tile of 110 km may reach out of the MGRS band it is named by."""
-_NAME = re.compile(
-    r"^(?P<product>.*?_(?P<tile>T(?P<zone>\d{2})(?P<band>[C-HJ-NP-X])[A-Z]{2})(_.*?)??)(_(train|val|test))?_s2\.npy$"
-)
+_NAME = re.compile(r"^(?P<product>.+?)(_(train|val|test))?_s2\.npy$")
 """`S2B_MSIL2A_..._T21KXA_..._train_s2.npy`: images of one product."""
+_MGRS = re.compile(r"_(?P<tile>T(?P<zone>\d{2})(?P<band>[C-HJ-NP-X])[A-Z]{2})(?=_|$)")
 _FOLDER = re.compile(r"_(?P<year>\d{2})_(?P<month>\d{2})$")
 
 
@@ -66,7 +65,7 @@ class Globe:
     def __init__(self, archive: Path, climate: Literal["sampled", "stored"] = "sampled") -> None:
         """Look for files at any depth; raises GeoladderError where there is none, or a folder may not be looked into.
 
-        With a stored climate, tiles state the commonest one of the labels, otherwise they leave it to a map.
+        With climate `stored`, tiles state the commonest climate of the labels; otherwise they leave it to a map.
         """
         self.archive = Path(archive)
         self._stored_climate = climate == "stored"
@@ -137,20 +136,22 @@ class Globe:
 
 def is_globe_name(name: str) -> bool:
     """Whether a file's name is one of PhilEO Globe's images: `S2B_MSIL2A_..._s2.npy`."""
-    return _NAME.match(name) is not None
+    match = _NAME.match(name)
+    return match is not None and _MGRS.search(match["product"]) is not None
 
 
 def _open_file(archive: Path, part: str) -> GlobeFile:
     """Open an image file with its labels; raises GeoladderError where they are damaged or contradict its name."""
     path = archive / part
     match = _NAME.match(path.name)
-    if match is None:
+    mgrs = match and _MGRS.search(match["product"])
+    if match is None or mgrs is None:
         raise GeoladderError(f"{path} is no file of PhilEO Globe; index the archive again")
     images = open_images(path)
     climates, place, date = _labels(path, len(images))
     lat_deg, lon_deg = decode_phileo_place(place)
     if len(images):
-        _check_place(path, match, lat_deg, lon_deg)
+        _check_place(path, mgrs, lat_deg, lon_deg)
     cells = [cell_of(lat, lon) for lat, lon in zip(lat_deg.tolist(), lon_deg.tolist(), strict=True)]
     facts = table_row(
         part,
@@ -182,19 +183,19 @@ def _labels(path: Path, patches: int) -> tuple[np.ndarray | None, np.ndarray, np
     return None, open_labels(coords, (patches, 3)).astype(float), date
 
 
-def _check_place(path: Path, match: re.Match, lat_deg: np.ndarray, lon_deg: np.ndarray) -> None:
+def _check_place(path: Path, mgrs: re.Match, lat_deg: np.ndarray, lon_deg: np.ndarray) -> None:
     """Refuse places that are none, or that do not lie around the MGRS tile in the file's name."""
     if not (np.isfinite(lat_deg).all() and np.isfinite(lon_deg).all() and (np.abs(lat_deg) < 90).all()):
         raise GeoladderError(f"{path}: its labels name no places on the Earth; unpack or fetch it again")
-    south = 8.0 * MGRS_BANDS.index(match["band"]) - 80
-    north = south + (12 if match["band"] == "X" else 8)
-    middle = 6.0 * int(match["zone"]) - 183
+    south = 8.0 * MGRS_BANDS.index(mgrs["band"]) - 80
+    north = south + (12 if mgrs["band"] == "X" else 8)
+    middle = 6.0 * int(mgrs["zone"]) - 183
     lat, off = float(np.median(lat_deg)), np.abs((lon_deg - middle + 180) % 360 - 180)
     reach = 3 + TILE_MARGIN_DEG / np.cos(np.radians(lat))
     if not (south - TILE_MARGIN_DEG <= lat <= north + TILE_MARGIN_DEG and np.median(off) <= reach):
         raise GeoladderError(
             f"{path}: its labels say latitude {lat:.2f}, longitude {np.median(lon_deg):.2f}, but the product is of "
-            f"MGRS tile {match['tile']}, which lies at {south:g}..{north:g} and {middle - 3:g}..{middle + 3:g}; are "
+            f"MGRS tile {mgrs['tile']}, which lies at {south:g}..{north:g} and {middle - 3:g}..{middle + 3:g}; are "
             "the labels of another edition, which encodes (lat + 90) / 180, or longitude with a period of 180?"
         )
 

@@ -39,7 +39,10 @@ def cell_name(row: int, column: int) -> str:
 
 
 def row_column(cell: str) -> tuple[int, int]:
-    """Signed row and column of a cell: `433D_629L` -> (-433, -629); raises GeoladderError where there is none."""
+    """Signed row and column of a cell: `433D_629L` -> (-433, -629).
+
+    GeoladderError where the text is no cell name, or names a cell beyond the poles or the date line.
+    """
     match = _NAME.match(cell)
     if match is None:
         raise GeoladderError(f"'{cell}' is no grid cell; write row and column like 433D_629L")
@@ -54,7 +57,10 @@ def row_column(cell: str) -> tuple[int, int]:
 
 
 def cell_of(lat_deg: float, lon_deg: float) -> str:
-    """Cell that holds a point in -90 <= lat < 90, -180 <= lon <= 180 (180 is read as -180), else GeoladderError."""
+    """Cell that holds a point of -90 <= lat < 90 and -180 <= lon <= 180 (180 is read as -180).
+
+    GeoladderError where the point is not on the Earth.
+    """
     if not (-90 <= lat_deg < 90 and -180 <= lon_deg <= 180):
         raise GeoladderError(f"no grid cell at latitude {lat_deg}, longitude {lon_deg} (degrees)")
     row = math.floor(lat_deg / ROW_DEG + _EDGE)
@@ -94,7 +100,7 @@ def _crs(epsg: int) -> CRS:
 
 
 def footprint(cell: str) -> tuple[int, float, float, float]:
-    """Square a MajorTOM image of a cell covers: epsg of its UTM zone, left_m and bottom_m there, side in metres."""
+    """Square that a MajorTOM image of a cell covers: (epsg of its UTM zone, left_m, bottom_m, side_m)."""
     lat, lon = corner_of(cell)
     epsg = utm_epsg(cell)
     (x,), (y,) = transform(_crs(4326), _crs(epsg), [lon], [lat])

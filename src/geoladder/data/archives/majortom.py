@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoladder.data.archives import tile
+from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 
@@ -57,7 +58,7 @@ class MajorTom:
             )
 
     def metadata(self) -> pd.DataFrame:
-        """All rows the archive lists; `part` is a file in images/, `row` its row group. As `read_metadata`."""
+        """All rows the archive lists; `part` is a file in images/, `row` its row group. Raises as `read_metadata`."""
         return read_metadata(self.archive / "metadata.parquet")
 
     def identities(self, part: str) -> pd.DataFrame:
@@ -66,7 +67,7 @@ class MajorTom:
             return self._open(part).read(columns=IDENTITY).to_pandas()
 
     def read(self, part: str, row: int) -> tile.Tile:
-        """Read a row (group, from 0) of images/`part`; raises as `TileSource.read`."""
+        """Read a row (group, from 0) of images/`part`, such as `part_00001.parquet`; raises as `TileSource.read`."""
         file = self._open(part)
         if not 0 <= row < file.num_row_groups:
             raise tile.UnreadableTileError(
@@ -102,7 +103,7 @@ class MajorTom:
             ) from None
         except (pa.ArrowException, OSError) as problem:
             raise tile.UnreadableTileError(
-                f"{path}{row} cannot be read ({problem}); {tile.remedy(path, problem)}"
+                f"{path}{row} cannot be read ({problem}); {remedy(path, problem)}"
             ) from None
 
     def _open(self, part: str) -> pq.ParquetFile:
@@ -129,13 +130,13 @@ class MajorTom:
 def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
     """Table of a metadata.parquet, as `TileSource.metadata`; nothing is unusable yet.
 
-    Part and row are empty and -1 where the file need not say them (`with_position`). GeoladderError where it is no
-    parquet or may not be read, or a column is missing.
+    Without `with_position`, the file need not say part and row, and they are empty and -1. GeoladderError where it is
+    no parquet or may not be read, or a column is missing.
     """
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as problem:
-        raise GeoladderError(f"{path} cannot be read ({problem}); {tile.remedy(path, problem)}") from None
+        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
     columns = [name for name in METADATA if with_position or name not in POSITION]
     names = ["timestamp" if name == "product_datetime" else name for name in table.column_names]
     missing = sorted(set(columns) - set(names))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoladder.data.archives.tile import remedy
+from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 
@@ -15,7 +15,7 @@ def label_path(images: Path, kind: str) -> Path:
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """Memory map an npy file; raises GeoladderError where it is missing or truncated, or is none."""
+    """Memory map an npy file; raises GeoladderError where it is missing, truncated or no npy file."""
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as problem:
@@ -34,7 +34,10 @@ def open_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def open_images(path: Path) -> np.ndarray:
-    """Memory map an image file, (N, P, P, 10) uint16 DN; raises GeoladderError as `open_npy`, or for another."""
+    """Memory map an image file: (N, P, P, 10) uint16 DN.
+
+    Raises GeoladderError as `open_npy`, or where it has another shape, band count or dtype.
+    """
     images = open_npy(path)
     if images.ndim != 4 or images.shape[3] != len(BANDS) or images.shape[1] != images.shape[2]:
         raise GeoladderError(

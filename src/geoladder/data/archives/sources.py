@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from geoladder.data.archives.fasttom import FastTom
-from geoladder.data.archives.folders import unpacking, walk
+from geoladder.data.archives.folders import refuse, unpacking
 from geoladder.data.archives.globe import Globe, is_globe_name
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.archives.tile import TileSource
@@ -89,7 +89,9 @@ def _contents(folder: Path) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    if not folder.exists():
-        raise GeoladderError(f"no folder at {folder}; check the corpus' `path`")
-    _, folders, files = next(walk(folder))
-    return folders + files
+    try:
+        return os.listdir(folder)  # noqa: PTH208  (names are enough)
+    except FileNotFoundError:
+        raise GeoladderError(f"no folder at {folder}; check the corpus' `path`") from None
+    except OSError as problem:
+        refuse(problem)

@@ -16,6 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 
+from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.data.labels.climate import koppen
 from geoladder.errors import GeoladderError
@@ -118,23 +119,23 @@ class Band(NamedTuple):
 def read_bands(
     source: Path | memoryview, where: str, bands: int = 1, into: np.ndarray | None = None
 ) -> list[Band]:
-    """Read every band of a GeoTIFF, a file or its bytes, that must have so many; `where` names it in messages.
+    """Read every band of a GeoTIFF, a file or its bytes, which must have `bands`; `where` names it in messages.
 
-    `into` (bands, H, W) is read into where its size and dtype are those of the file. UnreadableTileError where the
-    file is no readable GeoTIFF, or has another number of bands.
+    Pixels are read into `into` (bands, H, W), if its size and dtype are those of the file. UnreadableTileError where
+    the source is no readable GeoTIFF, or has another number of bands.
     """
     try:
-        with ExitStack() as opened:
+        with ExitStack() as files:
             if isinstance(source, memoryview):
-                memory = opened.enter_context(rasterio.MemoryFile(source))
-                raster = opened.enter_context(memory.open(driver="GTiff"))
+                memory = files.enter_context(rasterio.MemoryFile(source))
+                raster = files.enter_context(memory.open(driver="GTiff"))
             else:
-                raster = opened.enter_context(rasterio.open(source, driver="GTiff"))
+                raster = files.enter_context(rasterio.open(source, driver="GTiff"))
             if raster.count != bands:
                 raise UnreadableTileError(
                     f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected"
                 )
-            if into is not None and (into.shape[1:] != raster.shape or {into.dtype.name} != {*raster.dtypes}):
+            if into is not None and (into.shape[1:] != raster.shape or raster.dtypes[0] != into.dtype.name):
                 into = None
             transform, crs = raster.transform, raster.crs
             return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
@@ -144,20 +145,14 @@ def read_bands(
         ) from None
 
 
-def remedy(source: Path | memoryview, problem: Exception) -> str:
-    """What to do about a file that cannot be read."""
-    if isinstance(problem, PermissionError) or "Permission denied" in str(problem):
-        return f"give the right to read it (chmod u+r {source if isinstance(source, Path) else ''})"
-    return "fetch the part again" if isinstance(source, memoryview) else "unpack or fetch it again"
-
-
 def assemble(
     grid_cell: str, product_id: str, read: Callable[[str, np.ndarray | None], Band], where: str
 ) -> Tile:
-    """Put a tile together from the ten `BANDS` at native resolution and cloud_mask at 10 m; `where` is for messages.
+    """Put a tile together from the ten `BANDS` at native resolution and cloud_mask at 10 m.
 
-    `read` gives a band by its name, and may read it into an array (1, H, W), which saves a tenth of a tile's time.
-    UnreadableTileError where a band has another size or dtype, or B02 no coordinate system.
+    `read(name, into)` gives a band; it may read the band into the array `into` (1, H, W), which saves a tenth of a
+    tile's time. `where` names the tile in messages. UnreadableTileError where a band has another size or dtype, or
+    B02 has no coordinate system.
     """
     with rasterio.Env():  # one for all bands; each would set up its own
         blue = read("B02", None)

@@ -83,7 +83,9 @@ class TileTree:
             return listed
         log.warning(
             "%s does not list %d of the products, the first %s; they are described by their pixels",
-            *(path, len(unlisted), unlisted["part"].iloc[0]),
+            path,
+            len(unlisted),
+            unlisted["part"].iloc[0],
         )
         return pd.concat([listed, self._described(unlisted)], ignore_index=True)
 
@@ -209,7 +211,9 @@ class FastTomTree(TileTree):
 def timestamp_of(product_id: str) -> pd.Timestamp | NaTType:
     """Acquisition time a Sentinel-2 product's name states first; NaT where it has none."""
     match = _TIME.search(product_id)
-    return pd.to_datetime(match[1] if match else "", format="%Y%m%dT%H%M%S", errors="coerce")
+    if match is None:
+        return pd.NaT
+    return pd.to_datetime(match[1], format="%Y%m%dT%H%M%S", errors="coerce")
 
 
 def _band(folder: Path, name: str) -> tile.Band:

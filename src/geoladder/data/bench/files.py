@@ -50,7 +50,7 @@ class PatchFile(NamedTuple):
 
 
 def parse(path: Path) -> PatchFile:
-    """Read the name of an image file, `<region>_<tile>_<split>_s2.npy`; raises GeoladderError for other forms."""
+    """Read an image file's name, `<region>_<tile>_<split>_s2.npy`; GeoladderError for others and unknown regions."""
     match = _NAME.match(path.name)
     for order, (bucket, region) in enumerate(_REGIONS):
         if match and match["region"].startswith(region):
@@ -62,7 +62,10 @@ def parse(path: Path) -> PatchFile:
 
 
 def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
-    """One row of a bench's index, which `reader.index_bench` describes; `records` are from `tile_records`."""
+    """One row of a bench's index, which `reader.index_bench` describes; `records` are from `tile_records`.
+
+    GeoladderError where the file or one of its labels is damaged or does not fit.
+    """
     images = open_images(file.path)
     lat_deg, lon_deg = _centre(label_path(file.path, "coords"), len(images))
     date_patches, offset_dn, source = _offsets(file, images, records.get(f"{file.region}_{file.tile}"))

@@ -38,7 +38,7 @@ def draw(bench: Bench, task: str, n: int, seed: int) -> Subset:
     """Draw n training and ceil(0.2 n) validation patches of each bucket that has the task's labels.
 
     For one seed, a non-negative integer, the patches of a smaller n are the first ones of a larger n (in each
-    bucket). Validation patches are as many as the bucket has, when it has fewer. Other tasks change nothing.
+    bucket). Validation patches are as many as the bucket has, when it has fewer. More or fewer tasks change nothing.
     GeoladderError where a bucket has fewer than n drawable training patches, or there is no validation patch at all.
     """
     train = _draw_split(bench, task, "train", n, seed)
@@ -97,8 +97,8 @@ def _too_few(bench: Bench, task: str, n: int, seed: int, short: dict[str, int]) 
 def test_rows(bench: Bench, task: str, limit: int) -> pd.DataFrame:
     """Test patches at natural density: at most `limit`, drawn once from all buckets together.
 
-    They are rows of `Bench.pool(task, "test")` in pool order; the same for every run, since the seed is fixed. Raises
-    GeoladderError where the bench has none for the task.
+    They are rows of `Bench.pool(task, "test")` in pool order; the same for every run, since the seed is fixed.
+    GeoladderError where the bench has no test patch for the task.
     """
     pool = bench.pool(task, "test")
     if pool.empty:
@@ -114,8 +114,9 @@ def test_rows(bench: Bench, task: str, limit: int) -> pd.DataFrame:
 def read_official(path: Path, bench: Bench, task: str) -> Subset:
     """Read an index file of the bench, `indices_<date>_128_10M_<task>_<n>.json`.
 
-    It has by bucket train_indices, val_indices (positions in the bucket's pool), length_multi_array_train and
-    length_multi_array_val (pool sizes). GeoladderError where these are not those of `bench`, or it is no such index.
+    The file is JSON; by bucket, it has train_indices and val_indices (positions in the bucket's pool), and
+    length_multi_array_train and length_multi_array_val (pool sizes). GeoladderError where the file is no such index,
+    or was made for other files than `bench` has.
     """
     try:
         buckets = json.loads(path.read_text())

@@ -62,10 +62,12 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
-    patches, stated = index.groupby("split")["patches"].sum(), (index["offset_source"] == "metadata").sum()
     log.info(
         "%s: %d files, patches: %s; offset of %d files from metadata, of the others from pixels",
-        *(archive, len(index), patches.to_dict(), stated),
+        archive,
+        len(index),
+        index.groupby("split")["patches"].sum().to_dict(),
+        (index["offset_source"] == "metadata").sum(),
     )
 
 
@@ -88,7 +90,7 @@ class Bench:
     ) -> None:
         """Open a bench; raises GeoladderError where the index is missing or is no bench index.
 
-        `harmonise` none leaves the +1000 DN offset of later products in, as the original loaders do.
+        With harmonise `none`, the +1000 DN offset of later products stays in, as in the original loaders.
         """
         self.archive, self._source = Path(archive), Path(index)
         self._harmonise = harmonise == "baseline"
@@ -107,7 +109,10 @@ class Bench:
 
         Returns:
             bucket; position (in the bucket's pool, as published index files count); entry (row of `index`) and slot
-            (patch in that file), which `read` needs. GeoladderError where the index is older than the task.
+            (patch in that file), which `read` needs.
+
+        Raises:
+            GeoladderError: there is no such task, or the index is older than it.
         """
         if f"has_{TASKS[task].name}" not in self.index:
             raise GeoladderError(
@@ -131,8 +136,7 @@ class Bench:
 
         GeoladderError where there are no rows, or a file is missing, damaged or holds values it must not (names it).
         """
-        paths = self._paths
-        images = _gather(rows, lambda entry, slots: open_images(paths[entry])[slots].transpose(0, 3, 1, 2))
+        images = _gather(rows, self._read_images)
         offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
         return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
 
@@ -149,6 +153,9 @@ class Bench:
                 raise GeoladderError(f"{path}: {problem}") from None
 
         return _gather(rows, read)
+
+    def _read_images(self, entry: int, slots: np.ndarray) -> np.ndarray:
+        return open_images(self._paths[entry])[slots].transpose(0, 3, 1, 2)
 
 
 def _gather(rows: pd.DataFrame, read: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:

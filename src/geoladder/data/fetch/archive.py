@@ -46,10 +46,13 @@ def prepare(
 ) -> plans.FetchPlan:
     """Plan a selection from the server's metadata; reuse the plan a folder has for the same selection.
 
-    The address is `https://host/folder` or `hf://datasets/owner/name@revision`; the folder, where the archive will
-    be, receives source/metadata.parquet and source/plan.json. Asked `again`, the server tells all sizes anew, and its
-    metadata is fetched again if its size or checksum changed; `whole_parts` fetches no single rows. GeoladderError
-    where the address is no archive, the folder belongs to another one, nothing is selected, or server or disk refuse.
+    `url` is `https://host/folder` or `hf://datasets/owner/name@revision`; `folder`, where the archive will be,
+    receives source/metadata.parquet and source/plan.json. With `again`, the server is asked again for all sizes, and
+    its metadata is fetched again if its size or checksum changed; with `whole_parts`, no single rows are fetched.
+
+    Raises:
+        GeoladderError: the address is no archive, the folder belongs to another one, nothing is selected, or the
+            server or the disk refuses.
     """
     source, plan = resolve(url), plans.read_plan(folder)
     if plan and plan.source != source:
@@ -63,7 +66,7 @@ def prepare(
             file = server.list_files([METADATA]).get(METADATA)
             if file is None:
                 raise GeoladderError(f"{source} has no {METADATA}; give the folder that holds it and images/")
-            log.info("%s has %s", METADATA, plans.human(file.size_bytes))
+            log.info("%s at %s has %s", METADATA, source, plans.human(file.size_bytes))
             fetch_file(server, file, metadata)
         rows = MajorTom(metadata.parent).metadata()
         plan = plans.plan_fetch(source, rows, select, server.list_files, whole_parts)
@@ -81,14 +84,15 @@ def fetch(
 ) -> Path:
     """Fetch what is missing of a plan, or of one group of its parts.
 
-    The plan's folder receives images/, and at the end metadata.parquet and the manifest that is returned. A group
-    (i, n) is every n-th part, beginning with the i-th, from 1, and ends with a manifest-i-of-n.json alone; a last
-    call without a group checks that all are there and completes the archive. A bar needs a terminal.
+    The plan's folder receives images/, and at the end metadata.parquet and manifest.json, which is returned. A group
+    (i, n) is every n-th part, beginning with the i-th, from 1, and ends with manifest-i-of-n.json alone; a last call
+    without a group checks that all parts are there and completes the archive. A bar is drawn if stderr is a terminal.
 
     Raises:
         GeoladderError: some parts could not be fetched (the others were), or the disk refuses. Nothing that came is
             lost; the same call continues.
     """
+    server = Server(plan.source, patience, connections)
     index, count = group or (1, 1)
     if not 1 <= index <= count:
         raise GeoladderError(
@@ -107,7 +111,7 @@ def fetch(
         _check_room(folder, missing)
         if missing:  # rows of parts are about to move, so what says where they are must go first
             (folder / METADATA).unlink(missing_ok=True)
-        records |= _fetch_parts(Server(plan.source, patience, connections), missing, folder, bar)
+        records |= _fetch_parts(server, missing, folder, bar)
         plans.write_manifest(manifest, plan, {part: records[part] for part in parts})
         if not group:
             _write_metadata(folder, plan, records)
@@ -130,8 +134,9 @@ def _fetch_parts(
             for finished, future in enumerate(as_completed(running), 1):
                 part = running[future]
                 try:
-                    records[part] = future.result()
-                    log.info("%s is complete (%d of %d)", part.file.name, finished, len(parts))
+                    records[part], seconds = future.result()
+                    what = f"{part.file.name} {plans.human(records[part].size_bytes)}"
+                    log.info("%s in %.1f s (%d of %d)", what, seconds, finished, len(parts))
                 except DiskError:
                     raise
                 except StoppedError:
@@ -149,8 +154,8 @@ def _fetch_parts(
     return records
 
 
-def _fetch_part(server: Server, part: plans.Part, folder: Path) -> plans.Record:
-    """Fetch one part or rows of it, and remember it."""
+def _fetch_part(server: Server, part: plans.Part, folder: Path) -> tuple[plans.Record, float]:
+    """Fetch one part or rows of it, and remember it; return what is remembered, and how many seconds it took."""
     file, path, rows = part.file, folder / part.file.name, None
     start_s = time.monotonic()
     try:
@@ -165,8 +170,7 @@ def _fetch_part(server: Server, part: plans.Part, folder: Path) -> plans.Record:
         raise
     record = plans.Record(path.stat().st_size, digest, file.size_bytes, rows)
     plans.write_record(folder, file, record)
-    log.info("%s: %s in %.1f s", file.name, plans.human(record.size_bytes), time.monotonic() - start_s)
-    return record
+    return record, time.monotonic() - start_s
 
 
 def _write_metadata(folder: Path, plan: plans.FetchPlan, records: Mapping[plans.Part, plans.Record]) -> None:

@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -29,6 +28,8 @@ BLOCK_BYTES = 1 << 20
 """Most bytes between two looks at the stop signal."""
 Range = tuple[int, int]
 """First byte, and the byte behind the last."""
+LAYOUT = 2
+"""Version of an unfinished file's layout, in its note: before 2, ranges lay one after another, without holes."""
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -71,9 +72,9 @@ def fetch_ranges(
 ) -> T:
     """Fetch ranges of a file, ascending and none empty, from where an earlier try for the same ranges ended.
 
-    `finish` makes `path` of a file in which the ranges lie where they lie on the server. It may move that file, which
-    is removed afterwards. A `DamagedError` throws it away and fetches it anew, any other exception leaves it for the
-    next call.
+    `finish` makes `path` of a file in which the ranges lie where they lie on the server, and its result is returned.
+    It may move that file, which is removed afterwards. Where it raises `DamagedError`, the file is thrown away and
+    fetched again; any other exception leaves it for the next call.
 
     Raises:
         GeoladderError: the server refuses, gives up, sends no ranges, or has another file than the plan says; or the
@@ -84,19 +85,17 @@ def fetch_ranges(
     def attempt() -> T:
         with cast(BinaryIO, unfinished(path).open("ab", buffering=0)) as handle:
             _lock(handle, path)
-            download = _Download(server, file, ranges, note, handle)
-            server.persist(download.complete, file.name, lambda: download.furthest)
+            download = _Download(server, file, ranges, path, handle)
+            download.complete()
             os.fsync(handle.fileno())
             try:
                 result = finish(unfinished(path))
             except DamagedError:
                 download.begin_again()
                 raise
-            unfinished(path).unlink(missing_ok=True)
-            note.unlink(missing_ok=True)
+            download.remove()
             return result
 
-    note = path.with_name(f".{path.name}.fetching.json")
     with readable_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return server.persist(attempt, file.name)
@@ -122,73 +121,92 @@ def _lock(handle: BinaryIO, path: Path) -> None:
         raise GeoladderError(f"{path}: another job is fetching it; wait for that one, or stop it")
 
 
-@dataclass
 class _Download:
-    """Ranges of a file as far as they came, and the tag of the version they are of."""
+    """Ranges of a file as far as they came, each at its place, and the tag of the version they are of."""
 
-    server: Server
-    file: RemoteFile
-    ranges: Sequence[Range]
-    note: Path
-    handle: BinaryIO
-
-    def __post_init__(self) -> None:
-        """Go on where an earlier try for the same ranges ended."""
-        self.facts = {"size_bytes": self.file.size_bytes, "ranges": [list(limits) for limits in self.ranges]}
-        self.position = os.fstat(self.handle.fileno()).st_size
-        self.server.advance(self.received_bytes())
-        try:
-            facts = json.loads(self.note.read_text())
-            self.tag = facts.pop("tag")
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            facts = None
-        if facts != self.facts or self.position > self.ranges[-1][1]:
+    def __init__(
+        self, server: Server, file: RemoteFile, ranges: Sequence[Range], path: Path, handle: BinaryIO
+    ) -> None:
+        """Go on in `handle`, the unfinished file, where an earlier try for the same ranges ended."""
+        self._server, self._file, self._ranges, self._handle = server, file, ranges, handle
+        self._path, self._note = unfinished(path), path.with_name(f".{path.name}.fetching.json")
+        limits = [[first, behind] for first, behind in ranges]
+        self._facts = {"layout": LAYOUT, "size_bytes": file.size_bytes, "ranges": limits}
+        self._position = os.fstat(handle.fileno()).st_size
+        server.advance(self._received_bytes())
+        tag = self._read_tag()
+        self._tag = tag or ""
+        if tag is None or self._position > ranges[-1][1]:
             self.begin_again()
-        self.furthest = self.position
+        self._furthest = self._position
 
-    def received_bytes(self) -> int:
-        """Of those asked for."""
-        return sum(max(0, min(self.position, behind) - first) for first, behind in self.ranges)
+    def complete(self) -> None:
+        """Append what is missing; raises as `Server.persist`, which counts only tries that bring no new byte."""
+        while self._position < self._ranges[-1][1]:
+            self._server.persist(self._fetch_more, self._file.name)
 
     def begin_again(self) -> None:
         """Throw away what is there."""
-        self.server.advance(-self.received_bytes())
-        self.note.unlink(missing_ok=True)
-        self.handle.truncate(0)
-        self.position, self.tag = 0, ""
+        self._server.advance(-self._received_bytes())
+        self._note.unlink(missing_ok=True)
+        self._handle.truncate(0)
+        self._position, self._tag = 0, ""
 
-    def complete(self) -> None:
-        """Append what is missing."""
-        for first, behind in self.ranges:
-            if self.position < behind:
-                self._append(max(first, self.position), behind)
+    def remove(self) -> None:
+        """Remove what nobody needs once the file is finished."""
+        self._path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def _received_bytes(self) -> int:
+        """Bytes of the ranges that are here; holes between ranges do not count."""
+        return sum(max(0, min(self._position, behind) - first) for first, behind in self._ranges)
+
+    def _read_tag(self) -> str | None:
+        """Tag of the version; None where there is nothing, or it was begun for other ranges or in another layout."""
+        try:
+            note = json.loads(self._note.read_text())
+            return note["tag"] if note == self._facts | {"tag": note["tag"]} else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def _fetch_more(self) -> None:
+        """Append what one request for the rest of a range brings; where new bytes came, a break is no failure."""
+        furthest = self._furthest
+        first, behind = next(limits for limits in self._ranges if self._position < limits[1])
+        try:
+            self._append(max(first, self._position), behind)
+        except TransientError as problem:
+            if self._furthest == furthest:
+                raise
+            received = self._received_bytes()
+            log.info("%s: %s after %d bytes; the rest follows", self._file.name, problem, received)
 
     def _append(self, first: int, behind: int) -> None:
-        with self.server.read(self.file, first, behind, self.tag) as (start, tag, body):
-            if self.position and (start != first or tag not in ("", self.tag)):
-                log.info("%s: changed on the server, or it sends no ranges; begun again", self.file.name)
+        with self._server.read(self._file, first, behind, self._tag) as (start, tag, body):
+            if self._position and (start != first or tag not in ("", self._tag)):
+                log.info("%s: changed on the server, or it sends no ranges; begun again", self._file.name)
                 self.begin_again()
-                first = self.ranges[0][0]
+                first = self._ranges[0][0]
                 if start != first:
                     raise TransientError(f"the answer does not continue byte {first}; begun again")
             if start != first:
-                raise no_ranges(self.file)
-            if not self.position:
-                self.tag = tag
-                write_json(self.note, self.facts | {"tag": tag})
-            if self.position < first:
-                self.handle.truncate(first)
-                self.position = first
+                raise no_ranges(self._file)
+            if not self._position:
+                self._tag = tag
+                write_json(self._note, self._facts | {"tag": tag})
+            if self._position < first:
+                self._handle.truncate(first)  # makes a hole from the last range to this one
+                self._position = first
             while block := body.read1(BLOCK_BYTES):
-                if self.position + len(block) > behind:
-                    raise other_size(self.file, f"more than {behind} bytes")
-                write_all(self.handle.fileno(), block)
-                self.position += len(block)
-                self.furthest = max(self.furthest, self.position)
-                self.server.advance(len(block))
-                if self.server.stop.is_set():
-                    raise StoppedError(self.file.name)
-        if self.position < behind:
+                if self._position + len(block) > behind:
+                    raise other_size(self._file, f"more than {behind} bytes")
+                write_all(self._handle.fileno(), block)
+                self._position += len(block)
+                self._furthest = max(self._furthest, self._position)
+                self._server.advance(len(block))
+                if self._server.stop.is_set():
+                    raise StoppedError(self._file.name)
+        if self._position < behind:
             raise TransientError("the connection ended")
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.errors import GeoladderError
@@ -98,31 +99,39 @@ class Server:
         }
         self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
 
-    def persist(self, action: Callable[[], T], name: str, progress: Callable[[], int] = lambda: 0) -> T:
-        """Repeat `action` until it raises no `TransientError`; at once where the number `progress` says grew.
+    def persist(self, action: Callable[[], T], name: str) -> T:
+        """Repeat `action`, with pauses, until it raises no `TransientError`.
 
         `name` is of what is fetched, for messages and jitter. GeoladderError, which says the last failure, after as
-        many in a row as this server's patience allows; StoppedError where `stop` was set.
+        many as this server's patience allows; StoppedError where `stop` was set.
         """
-        failures, furthest = 0, progress()
-        while not self.stop.is_set():
-            try:
-                return action()
-            except TransientError as problem:
-                if progress() > furthest:
-                    failures, furthest = 0, progress()
-                    log.info("%s: %s; the rest follows", name, problem)
-                    continue
-                failures += 1
-                if failures == self._patience.attempts:
-                    raise GeoladderError(
-                        f"{name}: given up after {failures} failures in a row ({problem}); what came so far is kept, "
-                        "so the same command continues from there: try later, or with fewer --connections"
-                    ) from None
-                pause_s = self._patience.pause_s(name, failures, problem.retry_after_s)
-                log.warning("%s: %s; again in %.1f s", name, problem, pause_s)
-            self.stop.wait(pause_s)
-        raise StoppedError(name)
+
+        def attempt() -> T:
+            if self.stop.is_set():
+                raise StoppedError(name)
+            return action()
+
+        def pause_s(state: RetryCallState) -> float:
+            problem = state.outcome and state.outcome.exception()
+            least_s = problem.retry_after_s if isinstance(problem, TransientError) else 0.0
+            seconds = self._patience.pause_s(name, state.attempt_number, least_s)
+            log.warning("%s: %s; again in %.1f s", name, problem, seconds)
+            return seconds
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(self._patience.attempts),
+            wait=pause_s,
+            sleep=sleep_using_event(self.stop),
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except TransientError as problem:
+            raise GeoladderError(
+                f"{name}: given up after {self._patience.attempts} failures in a row ({problem}); what came so far "
+                "is kept, so the same command continues from there: try later, or with fewer --connections"
+            ) from None
 
     def list_files(self, names: Sequence[str]) -> dict[str, RemoteFile]:
         """Ask for the sizes of files; files the server does not have are left out.
@@ -142,11 +151,13 @@ class Server:
     def read(
         self, file: RemoteFile, first: int, behind: int, tag: str = ""
     ) -> Iterator[tuple[int, str, urllib3.BaseHTTPResponse]]:
-        """Ask for bytes `first` to `behind` (exclusive) of a file; whole, where `tag` is no longer its version's.
+        """Ask for bytes `first` to `behind` (exclusive) of a file.
+
+        Where `tag` is given and the file has another version by now, the server sends the whole file.
 
         Yields:
-            Byte of the file with which the body begins, 0 where the server sends the whole file; tag of its version,
-            empty where the server gives none; the body, to be read inside the block.
+            Byte of the file with which the body begins, 0 where the server sends the whole file and no range; tag of
+            the file's version, empty where the server gives none; the body, to be read inside the block.
 
         Raises:
             TransientError: a failure that may pass, also inside the block.
@@ -167,7 +178,7 @@ class Server:
             yield int(sent[1]) if sent else 0, response.headers.get("ETag", ""), response
 
     def read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
-        """The last bytes of a file, in memory; raises as `persist`, and `GeoladderError` where no ranges are sent."""
+        """The last bytes of a file, in memory; raises as `persist`, `read` and `no_ranges`."""
         first = file.size_bytes - size_bytes
 
         def attempt() -> bytes:

@@ -25,7 +25,7 @@ from geoladder.study.corpora import Select
 
 T = TypeVar("T")
 SOURCE = "source"
-"""Folder beside images/ for the server's own metadata, the plan, the records, and footers of the server's parts."""
+"""Folder beside images/ for the server's metadata, the plan, the records, and a footer per size a part there had."""
 CHIPS_PER_TILE = (1068 // 128) ** 2
 """Of 128 px in a tile of MajorTOM Core."""
 WHOLE_SHARE = 0.75
@@ -124,7 +124,7 @@ def plan_fetch(
 ) -> FetchPlan:
     """Work out tiles, parts and bytes of a selection from the table of `MajorTom.metadata`.
 
-    `list_files` tells size (and checksum) of files by name; asked once, for the parts the selection needs.
+    `list_files` gives size (and checksum) of files by name; it is called once, for the parts the selection needs.
     GeoladderError where no tile is selected, metadata names a part that is no file name, or the server lacks a part.
     """
     chosen = metadata[selected(metadata, select)]
@@ -185,7 +185,7 @@ def write_plan(folder: Path, plan: FetchPlan) -> None:
 
 
 def read_plan(folder: Path) -> FetchPlan | None:
-    """The plan of a folder; None where there is none. Raises GeoladderError where it is damaged, as `read_record`."""
+    """The plan of a folder; None where there is none. Raises GeoladderError where the file is damaged."""
     return _read(folder / SOURCE / "plan.json", _PLAN)
 
 
@@ -195,7 +195,7 @@ def write_record(folder: Path, file: RemoteFile, record: Record) -> None:
 
 
 def read_record(folder: Path, file: RemoteFile) -> Record | None:
-    """What is remembered of a finished part; None where it is missing, or has another size than it had."""
+    """What is remembered of a finished part; None where it is missing or has another size. Raises as `read_plan`."""
     path, record = folder / file.name, _read(_record_path(folder, file), _RECORD)
     return record if record and path.is_file() and path.stat().st_size == record.size_bytes else None
 

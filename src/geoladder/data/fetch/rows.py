@@ -45,23 +45,23 @@ def fetch_rows(
             with one row a group.
     """
     remote = _read_footer(server, file, footer)
+    columns = _columns(remote, file)
     old = _rows_here(path, file)
     new = sorted(set(rows) - set(old))
-    columns = _columns(remote, new, file)
-    rows = tuple(sorted({*old, *new}))
+    _check_rows(remote, new, file)
+    complete_rows = tuple(sorted({*old, *new}))
 
     def write(complete: Path) -> None:
         try:
-            _write(
-                path, file, columns, pq.ParquetFile(complete, metadata=remote, pre_buffer=False), rows, old
-            )
+            with pq.ParquetFile(complete, metadata=remote, pre_buffer=False) as part:
+                _write(path, file, columns, part, complete_rows, old)
         except DamagedError:
             footer.unlink(missing_ok=True)  # it may be of another edition of the same size
             raise
 
     if new:
         fetch_ranges(server, file, row_ranges(remote, new, columns), path, write)
-    return rows
+    return complete_rows
 
 
 def _rows_here(path: Path, file: RemoteFile) -> tuple[int, ...]:
@@ -138,14 +138,18 @@ def _write(
             writer.write_table(table.select(columns).cast(schema))
 
 
-def _columns(part: pq.FileMetaData, rows: Sequence[int], file: RemoteFile) -> list[str]:
-    """Columns of a remote part to keep, once it is sure to have them and the rows, each a row group."""
+def _columns(part: pq.FileMetaData, file: RemoteFile) -> list[str]:
+    """Columns of a remote part to keep."""
     names = part.schema.to_arrow_schema().names
     missing = sorted(set(COLUMNS) - set(names))
     if missing:
         raise GeoladderError(
             f"{file.name} lacks the column(s) {', '.join(missing)}; geoladder reads MajorTOM Core-S2L2A"
         )
+    return [name for name in names if name in (*COLUMNS, *TIMES)]
+
+
+def _check_rows(part: pq.FileMetaData, rows: Sequence[int], file: RemoteFile) -> None:
     if part.num_row_groups != part.num_rows:
         raise _no_rows(file, f"{part.num_rows} rows in {part.num_row_groups} row groups")
     strange = [row for row in rows if not 0 <= row < part.num_row_groups]
@@ -154,7 +158,6 @@ def _columns(part: pq.FileMetaData, rows: Sequence[int], file: RemoteFile) -> li
             f"{file.name} has rows 0..{part.num_row_groups - 1}, but metadata.parquet lists row {strange[0]}; the "
             "two are of different versions: use another revision, or add --whole-parts and find them in the ledger"
         )
-    return [name for name in names if name in (*COLUMNS, *TIMES)]
 
 
 def _no_rows(file: RemoteFile, why: str) -> GeoladderError:

@@ -114,10 +114,10 @@ def _wanted(url: str | None, selection: Selection, spec: str | None) -> tuple[st
     try:
         return url, Select.model_validate(given)
     except ValidationError as problem:
-        raise GeoladderError("; ".join(map(_said, problem.errors()))) from None
+        raise GeoladderError("; ".join(map(_fault_text, problem.errors()))) from None
 
 
-def _said(fault: Any) -> str:  # noqa: ANN401 - pydantic's own type is private
+def _fault_text(fault: Any) -> str:  # noqa: ANN401 - pydantic's own type is private
     """A fault of a selection, under the name of its option."""
     key = str(fault["loc"][0]) if fault["loc"] else ""
     option = OPTIONS.get(key, f"--{key}") if key else "selection"

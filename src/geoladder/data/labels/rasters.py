@@ -1,6 +1,6 @@
 """Values of a global raster at places: climate, water, whatever a GeoTIFF holds.
 
-Unusual: only the pixels asked for are read, so a map of 1 km, about 0.9 GB in memory, costs what its blocks cost.
+Only the pixels asked for are read, so a map of 1 km, about 0.9 GB in memory, costs what its blocks cost.
 """
 
 import os
@@ -20,9 +20,9 @@ GEOGRAPHIC = 4326
 def sample(raster: Path, lat_deg: ArrayLike, lon_deg: ArrayLike, outside: int) -> np.ndarray:
     """Values, int64, of a GeoTIFF's only band at places in degrees, any shape.
 
-    It holds integers in any coordinate system, with longitudes in degrees where it is geographic. Where it does not
-    reach, or has no data, the value is `outside`. GeoladderError where it is no readable GeoTIFF, or has several
-    bands, no integers, or no coordinate system.
+    The raster has integers, in any coordinate system; a geographic one is in degrees. Where it does not reach, or has
+    no data, the value is `outside`. GeoladderError where it is no readable GeoTIFF, or has several bands, other
+    numbers, or no coordinate system.
     """
     dataset = _opened(Path(raster), os.getpid())
     lat, lon = np.broadcast_arrays(np.asarray(lat_deg, float), np.asarray(lon_deg, float))

@@ -20,8 +20,8 @@ def decode_date(encoding: np.ndarray) -> np.ndarray:
 def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places from PhilEO's own labels, ((90 - lat) / 180, (sin lon + 1) / 2, (cos lon + 1) / 2).
 
-    Latitude is stored upside down: 0 is the north pole. The authors call that an accident, and kept it. (N, 3) become
-    lat_deg (N,) and lon_deg (N,) in [-180, 180].
+    Latitude is stored upside down: 0 is the north pole. The authors call that an accident, and kept it. An array
+    (N, 3) becomes lat_deg (N,), and lon_deg (N,) in [-180, 180].
     """
     down, sine, cosine = np.moveaxis(np.asarray(stored, float), -1, 0)
     return 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))

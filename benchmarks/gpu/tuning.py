@@ -1,0 +1,44 @@
+"""A short fine-tuning and its evaluation, by the project's own code, on labelled patches in memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from benchmarks.gpu.check import SEED, Check, Row, at_most, synthetic_batch
+
+from geoladder.models.build import FinetuneModel, build_backbone
+from geoladder.registry import TASKS
+from geoladder.registry.ladder import rung
+from geoladder.study.specs import FinetuneSpec
+from geoladder.training.finetune import logits_of, train_best
+from geoladder.training.patches import Patches
+
+
+def tuning(check: Check) -> Iterator[Row]:
+    """Learn a density that is a band, from eight patches; the validation loss must fall."""
+    steps, px = check.sized(100, 8), check.sized(128, 16)
+    architecture, size = ("vit_upernet", "P16-100M") if not check.dry else ("unet", "xs")
+    train, val = patches(8, px, SEED), patches(8, px, SEED + 1)
+    task = TASKS["roads"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = FinetuneModel(build_backbone(architecture, size), task.outputs, task.prior(train.labels))
+    spec = FinetuneSpec(
+        corpus="memory", architecture=architecture, size=size, model=rung(architecture, size).kwargs, seed=SEED,
+        stats="0", transform="sqrt", batch=8, lr=1e-2 if check.dry else 1e-4, weight_decay=0.05, warmup_share=0.1,
+        precision="auto", code=None, task="roads", n=8, bench="0", harmonise="none", test_patches=8, pretrained=None,
+        steps=steps, validations=4, mode="full",
+    )  # fmt: skip
+    curve = train_best(model, spec, train, val)
+    metrics = task.metrics(task.prediction(logits_of(model, val.pixels)), val.labels)
+    name, setting = f"{architecture}-{size}", f"{steps} steps"
+    fall = min(point["val_loss"] for point in curve) / curve[0]["val_loss"]
+    yield at_most(1.0, name, setting, "best validation loss over the first", fall, "1")
+    finite = all(np.isfinite(value) for value in metrics.values())
+    yield Row(name, setting, task.error, metrics[task.error], "", "all metrics finite", finite)
+
+
+def patches(count: int, px: int, seed: int) -> Patches:
+    """Smooth images whose label is their first band, squashed to 0..1."""
+    pixels = synthetic_batch(count, px, seed).pixels
+    return Patches(pixels, pixels[:, 0].sigmoid(), np.array(["all"] * count))
