@@ -10,19 +10,19 @@ from geoladder.training.checkpoints import load_backbone, load_card, load_traine
 
 
 @pytest.fixture
-def asked(finetune_spec):
+def spec(finetune_spec):
     return finetune_spec(corpus="majortom", pretrained="0123456789ab")
 
 
 @pytest.fixture
-def saved(tmp_path, asked):
+def saved(tmp_path, spec):
     with torch.random.fork_rng():
         torch.manual_seed(7)
         model = PretrainModel(build_backbone("unet", "xs"))
     card = {
         "architecture": "unet",
         "size": "xs",
-        "model": asked.model,
+        "model": spec.model,
         "transform": "sqrt",
         "fingerprint": "0123456789ab",
     }
@@ -30,17 +30,17 @@ def saved(tmp_path, asked):
     return model, tmp_path
 
 
-def test_every_weight_of_the_backbone_comes_back(saved, asked):
+def test_every_weight_of_the_backbone_comes_back(saved, spec):
     model, folder = saved
     backbone = build_backbone("unet", "xs")
-    load_backbone(backbone, folder, asked)
+    load_backbone(backbone, folder, spec)
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(backbone.state_dict()[name], value)
-    assert load_card(folder)["model"] == asked.model
+    assert load_card(folder)["model"] == spec.model
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"pretrained": "ffffffffffff"}, "fingerprint is 0123456789ab, but ffffffffffff is wanted"),
         ({"size": "s"}, "size is xs, but s"),
@@ -49,31 +49,31 @@ def test_every_weight_of_the_backbone_comes_back(saved, asked):
         ({"model": {"width": 99}}, "model is"),
     ],
 )
-def test_another_checkpoint_than_asked_for_is_refused(saved, asked, changes, said):
-    with pytest.raises(GeoladderError, match=said):
-        load_backbone(build_backbone("unet", "xs"), saved[1], asked.model_copy(update=changes))
+def test_another_checkpoint_than_asked_for_is_refused(saved, spec, changes, message):
+    with pytest.raises(GeoladderError, match=message):
+        load_backbone(build_backbone("unet", "xs"), saved[1], spec.model_copy(update=changes))
 
 
-def test_weights_that_do_not_fit_are_refused(saved, asked):
+def test_weights_that_do_not_fit_are_refused(saved, spec):
     _, folder = saved
     with pytest.raises(GeoladderError, match="does not fit unet-xs"):
-        load_backbone(build_backbone("unet", "s"), folder, asked)
+        load_backbone(build_backbone("unet", "s"), folder, spec)
 
 
-def test_a_checkpoint_that_lacks_a_weight_is_refused(saved, asked):
+def test_a_checkpoint_that_lacks_a_weight_is_refused(saved, spec):
     path = saved[1] / "model.safetensors"
     weights = load_file(path)
     del weights["backbone.encoder.stem.weight"]
     save_file(weights, path)
     with pytest.raises(GeoladderError, match=r"encoder\.stem\.weight"):
-        load_backbone(build_backbone("unet", "xs"), saved[1], asked)
+        load_backbone(build_backbone("unet", "xs"), saved[1], spec)
 
 
-def test_a_truncated_file_is_named(saved, asked):
+def test_a_truncated_file_is_named(saved, spec):
     path = saved[1] / "model.safetensors"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(GeoladderError, match=r"model\.safetensors cannot be read"):
-        load_backbone(build_backbone("unet", "xs"), saved[1], asked)
+        load_backbone(build_backbone("unet", "xs"), saved[1], spec)
 
 
 def test_a_missing_or_damaged_card_is_named(tmp_path):
@@ -88,7 +88,7 @@ def test_the_card_is_plain_json(saved):
     assert json.loads((saved[1] / "model.json").read_text())["architecture"] == "unet"
 
 
-def test_a_model_written_before_targets_were_entries_still_loads(saved, asked):
+def test_a_model_written_before_targets_were_entries_still_loads(saved, spec):
     """Its heads had names of their own, and its card weights and maps in place of targets."""
     _, folder = saved
     labels = {"band": {"raster": "x.tif", "codes": [1, 2, 3]}}
@@ -99,7 +99,7 @@ def test_a_model_written_before_targets_were_entries_still_loads(saved, asked):
     weights |= {"labels.band.weight": torch.zeros(3, summary), "labels.band.bias": torch.zeros(3)}
     save_file(weights, folder / "model.safetensors")
     objective = {"geo_weight": 0.05, "climate_weight": 0.02, "labels": labels, "label_weight": 0.1}
-    card = {"architecture": "unet", "size": "xs", "model": asked.model, "bands": ["B"] * 10}
+    card = {"architecture": "unet", "size": "xs", "model": spec.model, "bands": ["B"] * 10}
     (folder / "model.json").write_text(json.dumps(card | {"objective": objective}))
     backbone, read = load_trained(folder)
     assert torch.equal(backbone.state_dict()["encoder.stem.weight"], weights["backbone.encoder.stem.weight"])

@@ -46,9 +46,9 @@ def run(inputs):
     return start
 
 
-def assert_same_run(found, expected, tolerance=1e-5):
+def assert_same_run(result, expected, tolerance=1e-5):
     """Losses, validation and all terms, by step."""
-    log, metrics = found
+    log, metrics = result
     plain_log, plain_metrics = expected
     columns = [name for name in plain_log if name != "samples_per_second"]
     assert log["step"].tolist() == plain_log["step"].tolist()
@@ -74,7 +74,7 @@ def test_passes_multiply_to_the_batch(passes, devices, micro_batch):
 
 
 @pytest.mark.parametrize(
-    ("batch", "devices", "micro_batch", "said"),
+    ("batch", "devices", "micro_batch", "message"),
     [
         (16, 3, None, r"16 samples cannot be shared evenly by 3 devices.* use one of 1, 2, 4, 8, 16 devices"),
         (
@@ -87,17 +87,17 @@ def test_passes_multiply_to_the_batch(passes, devices, micro_batch):
         (16, 2, 16, r"micro_batch 16 does not divide the 8 samples"),
     ],
 )
-def test_what_does_not_fit_is_said_with_what_does(batch, devices, micro_batch, said):
-    with pytest.raises(GeoladderError, match=said):
+def test_what_does_not_fit_is_said_with_what_does(batch, devices, micro_batch, message):
+    with pytest.raises(GeoladderError, match=message):
         accumulation(batch, devices, micro_batch)
 
 
 @settings(max_examples=40)
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 6), st.floats(0.01, 0.99), st.integers(0, 9))
-def test_every_chip_hides_as_many_pixels_so_means_of_slices_pool(ranks, each, blocks, ratio, seed):
+def test_every_chip_hides_as_many_pixels_so_means_of_slices_pool(ranks, per_rank, blocks, ratio, seed):
     """What the mean over ranks and passes rests on: if a mask ever hid unequal numbers, losses would need weights."""
     masks = block_masks(
-        ranks * each, 4 * blocks + 4, 4 * blocks + 4, 4, ratio, torch.Generator().manual_seed(seed)
+        ranks * per_rank, 4 * blocks + 4, 4 * blocks + 4, 4, ratio, torch.Generator().manual_seed(seed)
     )
     assert len({int(masks[rank::ranks].sum()) for rank in range(ranks)}) == 1
     assert len(masks.flatten(1).sum(1).unique()) == 1
@@ -151,11 +151,9 @@ def test_every_rung_can_be_spread(eight_ranks, architecture, size):
     sum(part.sum() for part in (outputs.reconstruction, *outputs.targets.values())).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     trainer.shard(model, eight_ranks)
-    whole, held = (
-        sum(each.numel() for each in parts)
-        for parts in (model.parameters(), (p.to_local() for p in model.parameters()))
-    )
-    assert held < 0.3 * whole
+    whole = sum(p.numel() for p in model.parameters())
+    local = sum(p.to_local().numel() for p in model.parameters())
+    assert local < 0.3 * whole
 
 
 def test_a_family_may_declare_its_blocks_and_the_outermost_of_nested_ones_count():
@@ -195,8 +193,8 @@ def test_weights_are_shared_out_block_by_block_on_meta(eight_ranks, architecture
     shared = {name for name, part in model.named_modules() if isinstance(part, FSDPModule)}
     assert shared == {"", *dict(wrap_policy(model))}
     assert {name: p.shape for name, p in model.named_parameters()} == before
-    held = sum(p.to_local().numel() for p in model.parameters())
-    assert held < 0.25 * sum(map(torch.Size.numel, before.values()))  # an eighth, and what does not divide
+    local = sum(p.to_local().numel() for p in model.parameters())
+    assert local < 0.25 * sum(map(torch.Size.numel, before.values()))  # an eighth, and what does not divide
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
@@ -282,13 +280,13 @@ def test_a_missing_compiler_is_named(monkeypatch):
 def test_the_log_says_what_was_chosen_and_why(run, pretrain_spec, tmp_path, caplog):
     with caplog.at_level("INFO", logger="geoladder"):
         run(pretrain_spec("mamba_upernet", samples=8, precision="auto"), tmp_path)
-    said = caplog.text
-    assert said.count("training on") == said.count("; single device (one device)") == 1
+    text = caplog.text
+    assert text.count("training on") == text.count("; single device (one device)") == 1
     assert (
         "training on cpu (no CUDA GPU; 1 threads); kernels: selective_scan by numba (tensors are on cpu)"
-        in said
+        in text
     )
-    assert "precision 32-true (auto, and no GPU)" in said
+    assert "precision 32-true (auto, and no GPU)" in text
 
 
 def test_two_processes_equal_one(run, pretrain_spec, tmp_path):
@@ -359,9 +357,9 @@ def test_a_shot_run_of_two_processes_goes_on(run, inputs, pretrain_spec, tmp_pat
     assert not (out / "metrics.json").exists()
     checkpoint = newest_checkpoint(out / "state" / spec.fingerprint)
     with caplog.at_level("INFO"):
-        found = run(spec, out, **computing)
+        result = run(spec, out, **computing)
     assert f"resuming from {checkpoint}" in caplog.text
-    assert_same_run(found, plain)
+    assert_same_run(result, plain)
     assert not (out / "state").exists()
 
 
@@ -398,6 +396,21 @@ def test_an_optimisers_state_takes_the_layout_of_its_weights(tmp_path):
     assert torch.equal(*steps)
 
 
+def test_a_weight_without_a_gradient_so_far_has_no_state_to_take_up(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = adamw(model, 0.1, 0.05)
+    model[0](torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    save_progress(tmp_path, 1, model, optimizer, [])
+    fresh = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    other = adamw(fresh, 0.1, 0.05)
+    load_progress(newest_checkpoint(tmp_path), fresh, other)
+    assert torch.equal(other.state[fresh[0].bias]["exp_avg"], optimizer.state[model[0].bias]["exp_avg"])
+    assert not other.state[fresh[1].bias]
+    fresh(torch.ones(1, 2)).sum().backward()
+    other.step()
+
+
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_all_processes(run, pretrain_spec, tmp_path):
     with pytest.raises(GeoladderError, match=r"unet-xs on majortom .* became .* at step"):
@@ -415,6 +428,30 @@ def test_what_another_rank_died_of_is_said():
                 other.join(60)
             raise RuntimeError("connection closed by peer")
     assert "LOCAL_RANK" not in os.environ
+
+
+def test_a_rank_that_a_signal_killed_is_said_to_be_dead(monkeypatch):
+    """It had no time to say why. What else changed in the environment meanwhile stays."""
+    monkeypatch.delenv("UNRELATED", raising=False)
+    with pytest.raises(GeoladderError, match=r"rank 1 stopped: it ended with status -9"):
+        with other_ranks(2, partial(signal.raise_signal, signal.SIGKILL)):
+            monkeypatch.setenv("UNRELATED", "kept")
+            for rank in multiprocessing.active_children():
+                rank.join(60)
+            raise RuntimeError("connection closed by peer")
+    assert os.environ["UNRELATED"] == "kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_ranks_that_find_other_checkpoints_are_refused(inputs, pretrain_spec, tmp_path, strategy):
+    """As on nodes that do not see one folder."""
+    spec = pretrain_spec(samples=1200, checkpoint_every=10, lr=CALM)
+    assert shoot(spec, inputs, tmp_path / "here", {}, signal.SIGTERM) == 143
+    hardware = Hardware(devices=2, strategy=strategy)
+    with pytest.raises(GeoladderError, match=r"ranks go on from different steps \[0, \d+\]"):
+        with other_ranks(2, partial(pretrain, spec, inputs, hardware, tmp_path / "elsewhere")):
+            pretrain(spec, inputs, hardware, tmp_path / "here")
 
 
 def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):

@@ -85,8 +85,8 @@ def test_what_is_exported_computes_the_same(finished, tmp_path, architecture):
     assert torch.equal(torch.get_rng_state(), state)
     assert not backbone.training
     with torch.no_grad():
-        for expected, found in zip(trained.eval()(pixels()), backbone(pixels()), strict=True):
-            assert torch.equal(expected, found)
+        for expected, output in zip(trained.eval()(pixels()), backbone(pixels()), strict=True):
+            assert torch.equal(expected, output)
     assert (card["architecture"], card["size"], card["samples_seen"]) == (architecture, "xs", 16)
     assert {"bands", "statistics", "objective", "provenance", "model", "metrics", "transform"} <= card.keys()
     assert load_model(run)[1]["fingerprint"] == card["fingerprint"]  # a run loads without an export, too
@@ -196,7 +196,7 @@ def test_an_unfinished_run_is_not_exported(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda w: w.pop("backbone.encoder.stem.weight"), r"1 missing \(encoder\.stem\.weight\)"),
         (lambda w: w.update({"backbone.more": torch.zeros(1)}), r"1 extra \(more\)"),
@@ -208,12 +208,12 @@ def test_an_unfinished_run_is_not_exported(finished, tmp_path):
         (lambda w: [w.pop(k) for k in list(w) if k.startswith("backbone.d")], r"\d+ missing \(.*, \.\.\.\)"),
     ],
 )
-def test_weights_that_do_not_fit_their_card_are_named(finished, spoil, said):
+def test_weights_that_do_not_fit_their_card_are_named(finished, spoil, message):
     run = finished(study_with())
     weights = load_file(run / "model.safetensors")
     spoil(weights)
     save_file(weights, run / "model.safetensors")
-    with pytest.raises(GeoladderError, match=said):
+    with pytest.raises(GeoladderError, match=message):
         load_model(run)
 
 
@@ -227,15 +227,15 @@ def test_a_card_without_an_architecture_is_named(finished):
 
 
 def test_a_model_on_the_hub_is_fetched_at_its_revision(finished, monkeypatch, caplog):
-    run, asked = finished(study_with()), []
+    run, requests = finished(study_with()), []
 
     def snapshot_download(repo, **keywords):
-        asked.append((repo, keywords["revision"]))
+        requests.append((repo, keywords["revision"]))
         return str(run)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     backbone, _ = load_model("hf://owner/geo.model@0123abc")
-    assert asked == [("owner/geo.model", "0123abc")]
+    assert requests == [("owner/geo.model", "0123abc")]
     assert backbone.summary_dim == 24
     assert "name a commit" not in caplog.text
     load_model("hf://owner/geo.model@main")
@@ -277,13 +277,13 @@ def hub(monkeypatch, tmp_path):
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answer", (Hub,), {"answer": (status, code)}))
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        asked = partial(
+        fetch = partial(
             huggingface_hub.snapshot_download,
             endpoint=f"http://127.0.0.1:{server.server_port}",
             cache_dir=tmp_path / "cache",
             token=False,
         )
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
 
     yield start
     for server in servers:
@@ -292,7 +292,7 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said"),
+    ("status", "code", "message"),
     [
         (404, "RevisionNotFound", r"owner/name on the hub has no revision 'abc'"),
         (404, "RepoNotFound", r"no repository owner/name, or it is private"),
@@ -300,17 +300,17 @@ def hub(monkeypatch, tmp_path):
         (403, "", r"owner/name at abc"),
     ],
 )
-def test_what_the_hub_refuses_is_explained(hub, status, code, said):
+def test_what_the_hub_refuses_is_explained(hub, status, code, message):
     hub(status, code)
-    with pytest.raises(GeoladderError, match=said):
+    with pytest.raises(GeoladderError, match=message):
         load_model("hf://owner/name@abc")
 
 
 def test_a_hub_out_of_reach_is_explained(monkeypatch, tmp_path):
-    asked = partial(
+    fetch = partial(
         huggingface_hub.snapshot_download, endpoint="http://127.0.0.1:9", cache_dir=tmp_path, token=False
     )
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     with pytest.raises(GeoladderError, match=r"cannot be reached .*fetch it on a machine with network"):
         load_model("hf://owner/name@abc")
 
@@ -329,9 +329,9 @@ def test_the_verbs(finished, tmp_path, capsys):
     assert main(["export", str(run), str(out), "--study", str(file)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "model.json", "model.safetensors"]
     assert main(["load", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert "unet-xs" in said
-    assert "all weights fit" in said
+    output = capsys.readouterr().out
+    assert "unet-xs" in output
+    assert "all weights fit" in output
     assert main(["load", str(tmp_path / "nowhere")]) == 1
     assert "geoladder load: there is no folder" in capsys.readouterr().err
 
@@ -341,10 +341,10 @@ def foreign(tmp_path):
     """A ViT's weights under another library's names, and the map that brings them home."""
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        own = build_backbone("vit_upernet", "xs").state_dict()
+        weights = build_backbone("vit_upernet", "xs").state_dict()
     names = {"proj": "attn.proj", "qkv": "attn.qkv", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
     theirs = {"head.weight": torch.zeros(3, 3)}
-    for name, value in own.items():
+    for name, value in weights.items():
         new = re.sub(
             r"encoder\.blocks\.(\d+)\.(\w+)", lambda m: f"blocks.{m[1]}.{names.get(m[2], m[2])}", name
         )
@@ -359,7 +359,7 @@ def foreign(tmp_path):
         "ignore": [r"head\..*"],
     }
     (tmp_path / "map.yaml").write_text(yaml.safe_dump(name_map))
-    return own, theirs, name_map
+    return weights, theirs, name_map
 
 
 def bring(folder, architecture="vit_upernet", state="theirs.safetensors"):
@@ -367,10 +367,10 @@ def bring(folder, architecture="vit_upernet", state="theirs.safetensors"):
 
 
 def test_foreign_weights_come_home_under_a_map(foreign, tmp_path, capsys):
-    own, theirs, _ = foreign
-    assert bring(tmp_path) == (len(own), 1)
+    weights, theirs, _ = foreign
+    assert bring(tmp_path) == (len(weights), 1)
     backbone, card = load_model(tmp_path / "out")
-    assert all(torch.equal(value, own[name]) for name, value in backbone.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in backbone.state_dict().items())
     assert card["statistics"] is None
     assert card["provenance"]["imported_from"] == "theirs.safetensors"
     assert main(["load", str(tmp_path / "out")]) == 0
@@ -378,14 +378,14 @@ def test_foreign_weights_come_home_under_a_map(foreign, tmp_path, capsys):
     torch.save(theirs, tmp_path / "theirs.pt")
     options = ["--map", str(tmp_path / "map.yaml"), "--architecture", "vit_upernet", "--size", "xs"]
     assert main(["import-weights", str(tmp_path / "theirs.pt"), str(tmp_path / "again"), *options]) == 0
-    assert f"{len(own)} weights taken, 1 ignored" in capsys.readouterr().out
+    assert f"{len(weights)} weights taken, 1 ignored" in capsys.readouterr().out
     first, again = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (lambda m: m["ignore"].clear(), r"1 extra, neither mapped nor ignored \(head\.weight\)"),
         (lambda m: m.update(rules=[]), r"\d+ extra, neither mapped nor ignored \((\S+, ){4}\.\.\.\)"),
@@ -405,11 +405,11 @@ def test_foreign_weights_come_home_under_a_map(foreign, tmp_path, capsys):
         (lambda m: m.update(unknown=1), r"is no map of names"),
     ],
 )
-def test_a_map_that_does_not_bring_every_weight_home_is_refused(foreign, tmp_path, edit, said):
+def test_a_map_that_does_not_bring_every_weight_home_is_refused(foreign, tmp_path, edit, message):
     name_map = foreign[2]
     edit(name_map)
     (tmp_path / "map.yaml").write_text(yaml.safe_dump(name_map))
-    with pytest.raises(GeoladderError, match=said):
+    with pytest.raises(GeoladderError, match=message):
         bring(tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -425,16 +425,16 @@ def test_other_shapes_and_other_architectures_are_refused(foreign, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"no tensors", r"state\.pt .*(cannot be read|tensors alone)"),
         ({"model": {}, "epoch": 3}, r"but model, epoch"),
     ],
 )
-def test_a_file_without_tensors_by_name_is_refused(foreign, tmp_path, content, said):
+def test_a_file_without_tensors_by_name_is_refused(foreign, tmp_path, content, message):
     path = tmp_path / "state.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    with pytest.raises(GeoladderError, match=said):
+    with pytest.raises(GeoladderError, match=message):
         bring(tmp_path, state="state.pt")
 
 

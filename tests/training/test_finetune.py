@@ -269,6 +269,20 @@ def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
     assert float(TASKS["roads"].loss(logits_of(model, val.pixels), val.labels)) == min(losses)
 
 
+def test_the_loss_is_of_logits_of_32_bit_whatever_the_model_computes_in(finetune_spec, sets, monkeypatch):
+    spec = finetune_spec(precision="bf16-mixed")
+    train, val = sets(spec)
+    dtypes, true_loss = set(), Density.loss
+
+    def loss(task, logits, labels):
+        dtypes.add(logits.dtype)
+        return true_loss(task, logits, labels)
+
+    monkeypatch.setattr(Density, "loss", loss)
+    train_best(build_model(spec, None, train.labels), spec, train, val)
+    assert dtypes == {torch.float32}
+
+
 def test_sigterm_ends_a_run_after_a_whole_step(finetune_spec, sets, monkeypatch):
     spec = finetune_spec()
     train, val = sets(spec)

@@ -276,7 +276,7 @@ def test_validation_against_chip_by_chip(corpus, pretrain_spec):
         model = PretrainModel(build_backbone("unet", "xs")).train()
     modes = []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
-    found = validate(model, chips, spec.objective)
+    errors = validate(model, chips, spec.objective)
     assert modes == [False]
     assert model.training
     (whole,) = chips.validation_batches(spec.objective, np.arange(24))
@@ -294,16 +294,16 @@ def test_validation_against_chip_by_chip(corpus, pretrain_spec):
         sin_lon, cos_lon, sin_lat, cos_lat = output.targets["geo"][0].double().tolist()
         lat = math.degrees(math.atan2(sin_lat, max(cos_lat, 0)))
         km.append(great_circle_km(lat, math.degrees(math.atan2(sin_lon, cos_lon)), lats[i], lons[i]))
-    assert found["val_masked_mse"] == pytest.approx(np.mean(hidden), rel=1e-5)
-    assert found["val_visible_mse"] == pytest.approx(np.mean(visible), rel=1e-5)
-    assert found["val_climate_accuracy"] == pytest.approx(np.mean(right))
-    assert found["val_geo_km"] == pytest.approx(np.median(km), rel=1e-5)
+    assert errors["val_masked_mse"] == pytest.approx(np.mean(hidden), rel=1e-5)
+    assert errors["val_visible_mse"] == pytest.approx(np.mean(visible), rel=1e-5)
+    assert errors["val_climate_accuracy"] == pytest.approx(np.mean(right))
+    assert errors["val_geo_km"] == pytest.approx(np.median(km), rel=1e-5)
     o = spec.objective
-    assert found["val_loss"] == pytest.approx(
-        found["val_masked_mse"] * o.masked_weight
-        + found["val_visible_mse"] * o.visible_weight
-        + found["val_geo_mse"] * o.targets["geo"].weight
-        + found["val_climate_cross_entropy"] * o.targets["climate"].weight
+    assert errors["val_loss"] == pytest.approx(
+        errors["val_masked_mse"] * o.masked_weight
+        + errors["val_visible_mse"] * o.visible_weight
+        + errors["val_geo_mse"] * o.targets["geo"].weight
+        + errors["val_climate_cross_entropy"] * o.targets["climate"].weight
     )
 
 

@@ -23,26 +23,26 @@ def test_densities_by_hand(run, trivial_spec, opened):
     result = run(trivial_spec())
     labels = opened.labels("roads", rows_to_test(opened, "roads", 40)).astype(float)
     mean = opened.labels("roads", draw(opened, "roads", 2, 0).train_rows).mean(dtype=float)
-    found = result["metrics"]
-    assert found["zero_mse"] == pytest.approx((labels**2).mean())
-    assert found["zero_mae"] == pytest.approx(labels.mean())
-    assert found["mean_mse"] == pytest.approx(((labels - mean) ** 2).mean(), rel=1e-6)
-    assert found["mean_rmse"] == pytest.approx(math.sqrt(found["mean_mse"]))
-    assert found["mean_r2"] <= 0
+    metrics = result["metrics"]
+    assert metrics["zero_mse"] == pytest.approx((labels**2).mean())
+    assert metrics["zero_mae"] == pytest.approx(labels.mean())
+    assert metrics["mean_mse"] == pytest.approx(((labels - mean) ** 2).mean(), rel=1e-6)
+    assert metrics["mean_rmse"] == pytest.approx(math.sqrt(metrics["mean_mse"]))
+    assert metrics["mean_r2"] <= 0
     assert result["fingerprint"] == trivial_spec().fingerprint
     assert (result["train_patches"], result["test_patches"]) == (12, 40)
 
 
 def test_classes_by_hand(run, trivial_spec, opened):
-    found = run(trivial_spec(task="landcover"))["metrics"]
+    metrics = run(trivial_spec(task="landcover"))["metrics"]
     labels = opened.labels("landcover", rows_to_test(opened, "landcover", 40))
     labels = labels[labels != 255]
     training = opened.labels("landcover", draw(opened, "landcover", 2, 0).train_rows)
     counts = np.bincount(training[training != 255], minlength=11) + 1
     shares = counts / counts.sum()
-    assert found["mean_accuracy"] == pytest.approx((labels == shares.argmax()).mean())
-    assert found["mean_cross_entropy"] == pytest.approx(-np.log(shares[labels]).mean(), rel=1e-5)
-    assert found["zero_accuracy"] == pytest.approx((labels == 0).mean())
+    assert metrics["mean_accuracy"] == pytest.approx((labels == shares.argmax()).mean())
+    assert metrics["mean_cross_entropy"] == pytest.approx(-np.log(shares[labels]).mean(), rel=1e-5)
+    assert metrics["zero_accuracy"] == pytest.approx((labels == 0).mean())
 
 
 @pytest.mark.parametrize(("task", "metric"), [("roads", "mean_mse"), ("landcover", "mean_cross_entropy")])

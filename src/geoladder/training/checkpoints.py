@@ -167,7 +167,10 @@ def refuse(problem: str, names: Mapping[str, Sequence[str]]) -> None:
 def save_progress(
     folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, float]]
 ) -> None:
-    """Write a checkpoint of a whole step, with the rows of the run's log, and remove older ones; by all ranks."""
+    """Write a checkpoint of a whole step, with the rows of the run's log, and remove older ones.
+
+    All ranks must call this together; rank 0 writes.
+    """
     weights, moments = get_state_dict(model, optimizer, options=WHOLE)
     if not weights:
         return
@@ -188,7 +191,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def load_progress(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[int, list[dict[str, float]]]:
-    """Take up weights and the optimiser's state, also as Lightning's trainer saved them; give the step and the log.
+    """Take up weights and the optimiser's state, also as Lightning's trainer saved them; all ranks together.
+
+    Returns:
+        The step, and the rows of the run's log.
 
     Raises:
         GeoladderError: the file is damaged.
@@ -205,8 +211,10 @@ def load_progress(
     # Keys are names or numbers, by who wrote them; the order in each group is the same.
     for group, saved in zip(optimizer.param_groups, moments["param_groups"], strict=True):
         for parameter, key in zip(group["params"], saved["params"], strict=True):
+            # A parameter that never had a gradient has no moments.
             optimizer.state[parameter] = {
-                name: _laid_out(value, parameter.detach()) for name, value in moments["state"][key].items()
+                name: _laid_out(value, parameter.detach())
+                for name, value in moments["state"].get(key, {}).items()
             }
     return state["global_step"], state["callbacks"]["Journal"]["rows"]
 

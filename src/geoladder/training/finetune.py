@@ -172,13 +172,16 @@ def train_best(
     task, optimizer = TASKS[spec.task], adamw(model, spec.lr, spec.weight_decay, BETAS)
     rate = cosine_with_warmup(spec.steps, spec.warmup_share)
     validated = {round(spec.steps * (i + 1) / spec.validations) for i in range(spec.validations)}
-    best, curve = copy.deepcopy(model.state_dict()), list[dict[str, float]]()
+    best, best_loss = copy.deepcopy(model.state_dict()), math.inf
+    curve: list[dict[str, float]] = []
     _start_training(model, spec.mode)
     batches = patch_batches(train, spec.batch, spec.seed)
     with sigterm_noted() as sigterm:
         for step, (pixels, labels) in zip(range(1, spec.steps + 1), batches, strict=False):
-            loss = task.loss(forward(pixels.to(fabric.device)), labels.to(fabric.device))
-            train_loss = _finite(float(loss.detach()), "loss", spec, step - 1)
+            logits = forward(pixels.to(fabric.device)).float()
+            loss = task.loss(logits, labels.to(fabric.device))
+            train_loss = float(loss.detach())
+            _check_finite(train_loss, "loss", spec, step - 1)
             fabric.backward(loss)
             update(model, optimizer, spec.lr * rate(step - 1), GRADIENT_CLIP)
             if sigterm:
@@ -186,10 +189,9 @@ def train_best(
             if step not in validated:
                 continue
             val_loss = float(task.loss(logits_of(model, val.pixels), val.labels))
-            if _finite(val_loss, "validation loss", spec, step) < min(
-                (entry["val_loss"] for entry in curve), default=math.inf
-            ):
-                best = copy.deepcopy(model.state_dict())
+            _check_finite(val_loss, "validation loss", spec, step)
+            if val_loss < best_loss:
+                best, best_loss = copy.deepcopy(model.state_dict()), val_loss
             curve.append({"step": step, "train_loss": train_loss, "val_loss": val_loss})
             _start_training(model, spec.mode)
     model.load_state_dict(best)
@@ -204,9 +206,9 @@ def _start_training(model: FinetuneModel, mode: str) -> None:
         part.eval()
 
 
-def _finite(value: float, name: str, spec: FinetuneSpec, step: int) -> float:
+def _check_finite(value: float, name: str, spec: FinetuneSpec, step: int) -> None:
     if math.isfinite(value):
-        return value
+        return
     raise GeoladderError(
         f"the {name} of {spec.architecture}-{spec.size} from {spec.corpus} on {spec.task} (n={spec.n}, seed "
         f"{spec.seed}) became {value} at step {step} of {spec.steps}; lower "

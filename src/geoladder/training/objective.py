@@ -89,7 +89,9 @@ def validate(
     was_training = model.training
     model.eval()
     sums = torch.zeros(2 + len(objective.targets), dtype=torch.float64)
-    terms, judged = PretrainTerms(), []
+    terms = PretrainTerms()
+    outputs: list[dict[str, torch.Tensor]] = []
+    truth: list[dict[str, torch.Tensor]] = []
     with torch.inference_mode():
         for cpu_batch in chips.validation_batches(objective, positions):
             batch = cpu_batch.to(device)
@@ -97,18 +99,16 @@ def validate(
             # Every chip hides as many pixels, so a batch's mean counts as often as the batch has chips.
             terms = pretrain_terms(output, batch, objective)
             sums += len(batch.pixels) * terms.stacked().cpu().double()
-            judged.append(
-                ({name: out.float().cpu() for name, out in output.targets.items()}, cpu_batch.targets)
-            )
+            outputs.append({name: values.float().cpu() for name, values in output.targets.items()})
+            truth.append(cpu_batch.targets)
     model.train(was_training)
     terms = terms.with_values(sums / positions.size)
     errors = {f"val_{name}": float(value) for name, value in terms.items()}
     errors["val_loss"] = float(terms.total(objective))
     for name, use in objective.targets.items():
-        outputs, truth = (
-            torch.cat([part[name] for part in parts]).numpy() for parts in zip(*judged, strict=True)
-        )
-        metrics = use.entry.metrics(outputs, truth, chips.places(positions))
+        predicted = torch.cat([of_batch[name] for of_batch in outputs]).numpy()
+        true = torch.cat([of_batch[name] for of_batch in truth]).numpy()
+        metrics = use.entry.metrics(predicted, true, chips.places(positions))
         errors |= {f"val_{name}_{suffix}": value for suffix, value in metrics.items()}
     return errors
 

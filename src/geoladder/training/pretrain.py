@@ -10,8 +10,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,16 +78,11 @@ class Pretraining:
     def train(
         self, data: Source, journal: Journal, state: Path, lease: SoftFileLease | None, progress: bool
     ) -> None:
-        """Take all steps that are left; save every few of them, and when SIGTERM came to any rank, which ends it."""
+        """Take all steps that are left, and save every few of them; SIGTERM to any rank saves and ends the run."""
         fabric, first = self.fabric, self._resume(state, journal)
-        steps: Iterable[int] = range(first + 1, self.steps + 1)
-        if progress and fabric.is_global_zero and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import track
-
-            steps = track(steps, "pretraining", console=Console(stderr=True))
+        is_shown = progress and fabric.is_global_zero and sys.stderr.isatty()
         batches = data.batches(first, fabric.global_rank, fabric.world_size)
-        with sigterm_noted() as sigterm:
+        with sigterm_noted() as sigterm, _shown(range(first + 1, self.steps + 1), is_shown) as steps:
             for step, batch in zip(steps, batches, strict=False):
                 journal.note(step, *self._step(step, batch))
                 if lease is not None:
@@ -101,21 +96,25 @@ class Pretraining:
 
     def _resume(self, state: Path, journal: Journal) -> int:
         """Go on from the newest checkpoint in `state`, if there is one; return its step, else 0."""
-        step, checkpoint = 0, newest_checkpoint(state)
+        checkpoint = newest_checkpoint(state)
+        step = int(checkpoint.stem.removeprefix("step-")) if checkpoint else 0
+        lowest, highest = self._over_ranks(step, "min"), self._over_ranks(step, "max")
+        # Ranks that share out weights read a checkpoint together, so they compare before they read.
+        if lowest != highest:
+            raise GeoladderError(
+                f"ranks go on from different steps [{lowest}, {highest}] of {state}; do all nodes see one folder? "
+                "Run again, or delete it to train this run from the start"
+            )
         if checkpoint:
-            step, rows = load_progress(checkpoint, self.model, self.optimizer)
-            journal.take_up(step, rows)
+            journal.take_up(*load_progress(checkpoint, self.model, self.optimizer))
             if self.fabric.is_global_zero:
                 log.info("resuming from %s", checkpoint)
-        ends = [self._over_ranks(step, extreme) for extreme in ("min", "max")]
-        if ends[0] != ends[1]:
-            raise GeoladderError(
-                f"ranks go on from different steps {ends} of {state}; do all nodes see one folder? Run again, or "
-                "delete it to train this run from the start"
-            )
         return step
 
     def _over_ranks(self, value: int, extreme: str) -> int:
+        """The lowest (`min`) or highest (`max`) of the values that all ranks have; they must ask together."""
+        if self.fabric.world_size == 1:  # without waiting for the device
+            return value
         here = torch.tensor(value, device=self.fabric.device)
         return int(self.fabric.strategy.all_reduce(here, reduce_op=extreme))
 
@@ -154,12 +153,25 @@ class Pretraining:
         )
 
 
+@contextmanager
+def _shown(steps: range, is_shown: bool) -> Iterator[Iterable[int]]:
+    """Steps, maybe under a progress bar; it is done when the block ends, so that an error message stands after it."""
+    if not is_shown:
+        yield steps
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        yield bar.track(steps, total=steps.stop - 1, completed=steps.start - 1, description="pretraining")
+
+
 def pretrain(
     spec: PretrainSpec, inputs: Inputs, hardware: Hardware, out: Path, progress: bool = True
 ) -> None:
     """Train one cell, or what is left of it after an interruption, with a progress bar if this is a terminal.
 
-    Of the result, folder `out`, `metrics.json` is written last.
+    The last file written to folder `out` is `metrics.json`.
 
     Raises:
         GeoladderError: no chips, a loss that is not a number, another job at work on this run, devices that cannot

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -70,13 +70,15 @@ def other_ranks(devices: int, run: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
+    before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _start(variables: Mapping[str, str], run: Callable[[], object]) -> tuple[SpawnProcess, Connection]:
@@ -113,7 +115,10 @@ def _blame(ranks: list[tuple[SpawnProcess, Connection]], problem: BaseException)
     for number, (process, errors) in enumerate(ranks, start=1):
         process.join(5)
         if process.exitcode:
-            reason = errors.recv() if errors.poll() else f"it ended with status {process.exitcode}"
+            reason = f"it ended with status {process.exitcode}"
+            if errors.poll():
+                with suppress(EOFError):  # a signal killed it before it said anything
+                    reason = errors.recv()
             raise GeoladderError(f"rank {number} stopped: {reason}") from problem
 
 

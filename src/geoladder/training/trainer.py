@@ -54,10 +54,11 @@ class Autocast(Precision):
 
 
 def place(model: nn.Module, precision: PrecisionName, hardware: Hardware) -> tuple[Fabric, Any]:
-    """Bring a model onto its devices, as the hardware is to compute it, and log what they are and why.
+    """Bring a model onto its devices as the hardware options ask, and log what was chosen and why.
 
     Returns:
-        What computes, and the model to call in training, which casts numbers, and exchanges gradients among ranks.
+        The fabric of the devices, and the model to call in training: it casts numbers, and exchanges gradients among
+        ranks.
 
     Raises:
         GeoladderError: bf16 on a GPU that lacks it, fewer GPUs than devices, no compiler, a network without blocks.
@@ -178,7 +179,7 @@ def block_types(model: nn.Module) -> tuple[type[nn.Module], ...]:
 
 
 def wrap_policy(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Names and modules of a model's blocks, in order; of nested ones the outermost. Raises as `block_types` does."""
+    """Names and modules of a model's blocks, in order, but for blocks inside others. Raises as `block_types` does."""
     kinds, blocks = block_types(model), list[tuple[str, nn.Module]]()
     for name, part in model.named_modules():  # what is inside a module comes right after it
         if isinstance(part, kinds) and not (blocks and name.startswith(f"{blocks[-1][0]}.")):

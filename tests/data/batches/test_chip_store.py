@@ -85,9 +85,9 @@ def test_ranks_that_cannot_share_evenly_are_refused(opened, pretrain_spec):
 
 def test_reading_from_disk_gives_the_same(opened, pretrain_spec, monkeypatch):
     spec = pretrain_spec()
-    held = next(training_chips(spec, *opened).batches(2))
+    batch = next(training_chips(spec, *opened).batches(2))
     monkeypatch.setattr(chip_store, "IN_MEMORY_BYTES", 0)
-    assert same(held, next(training_chips(spec, *opened).batches(2)))
+    assert same(batch, next(training_chips(spec, *opened).batches(2)))
 
 
 def places(chips):

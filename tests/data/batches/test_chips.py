@@ -1,4 +1,8 @@
 import errno
+import itertools
+import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +301,58 @@ def test_a_full_disk_leaves_no_half_shard_and_cutting_goes_on_from_there(
     assert [path.stat().st_mtime_ns for path in safe] == times  # what was safe was not written again
     assert len(read) == 6 if after == 0 else len(read) < 6
     assert_same(ChipStore(task[-1]), ChipStore(whole[-1]))
+
+
+class Killed(BaseException):
+    """What comes where a process would be gone."""
+
+
+def kill_at(monkeypatch, operation):
+    """Let so many files be renamed or removed, and none after them: not even what cleans up runs in a killed job."""
+    count = 0
+
+    def counted(real, *arguments, **named):
+        nonlocal count
+        count += 1
+        if count > operation:
+            raise Killed
+        return real(*arguments, **named)
+
+    for name in ("replace", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, partial(counted, getattr(os, name)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other_first", [False, True])
+def test_a_job_killed_between_any_two_steps_is_gone_on_with(
+    archive, prepare, tmp_path, monkeypatch, other_first
+):
+    """Also one that removed the chips of other settings, which are then wanted again."""
+    monkeypatch.setattr(shards, "SHARD_BYTES", FIVE_CHIPS // 2)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # the machine itself goes on
+    fill(archive, tiles=1, parts=1)
+    task = prepare(archive.folder)
+    write_chips(*task[:3], tmp_path / "whole")
+    whole = ChipStore(tmp_path / "whole")
+    other = task[0].model_copy(update={"chip_px": 24})
+    for operation in itertools.count():
+        out = tmp_path / f"killed{operation}"
+        if other_first:
+            write_group(*task[:3], out, Group())
+        with monkeypatch.context() as patch:
+            kill_at(patch, operation)
+            try:
+                write_chips(other if other_first else task[0], *task[1:3], out)
+            except Killed:
+                is_killed = True
+            else:
+                is_killed = False
+        write_chips(*task[:3], out)
+        assert_same(ChipStore(out), whole)
+        if not is_killed:
+            break
+        shutil.rmtree(out)
+    assert operation > 20
 
 
 def test_an_attempt_with_other_settings_is_not_gone_on_with(archive, prepare, monkeypatch):

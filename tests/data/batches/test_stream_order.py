@@ -100,14 +100,14 @@ def test_crops_of_a_tile_come_soon_after_one_another_but_not_at_once():
 def test_every_tile_is_read_once_by_one_worker_that_holds_few(ranks, workers):
     """Simulates one worker with the cache it is told to have: reads are the tiles it saw, nearly."""
     order = StreamOrder(6000, 16, 0, 960)
-    held = order.tiles_held(ranks * workers)
-    assert held == 1200 // (ranks * workers) and order.reads_per_tile(ranks * workers) == 1
+    capacity = order.tiles_held(ranks * workers)
+    assert capacity == 1200 // (ranks * workers) and order.reads_per_tile(ranks * workers) == 1
     positions = np.arange(0, order.samples, 1).reshape(-1, ranks * workers)[:, 1 % (ranks * workers)]
     tiles, reads, cache = order.at(positions).tile.tolist(), 0, {}
     for tile in tiles:
         if tile not in cache:
             reads += 1
-            if len(cache) == held:
+            if len(cache) == capacity:
                 del cache[next(iter(cache))]
         else:
             del cache[tile]

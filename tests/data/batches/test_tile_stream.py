@@ -84,8 +84,8 @@ def test_ranks_share_the_same_global_batch(crops_of, ranks):
     slices = [take(crops_of().batches(0, rank, ranks), 3) for rank in range(ranks)]
     for step, batch in enumerate(whole):
         for rank in range(ranks):
-            for part, own in zip(tensors(batch), tensors(slices[rank][step]), strict=True):
-                assert torch.equal(part[rank::ranks], own)
+            for part, piece in zip(tensors(batch), tensors(slices[rank][step]), strict=True):
+                assert torch.equal(part[rank::ranks], piece)
 
 
 def test_a_stream_goes_on_at_any_step(crops_of):

@@ -92,8 +92,8 @@ def test_validation_is_the_same_cells_in_every_archive(archive, run):
         archive.add(f"{number}U_1R", tile_px=8)
     archive.write()
     index, _ = run(archive.folder)
-    held = [is_validation(cell, 0.15) for cell in index["grid_cell"]]
-    assert list(index["split"] == "val") == held and 0 < sum(held) < 60
+    validation = [is_validation(cell, 0.15) for cell in index["grid_cell"]]
+    assert list(index["split"] == "val") == validation and 0 < sum(validation) < 60
 
 
 def test_validation_keeps_away_from_bench_tests_and_training_does_not(archive, run, tmp_path):
@@ -105,9 +105,9 @@ def test_validation_keeps_away_from_bench_tests_and_training_does_not(archive, r
     pd.DataFrame(
         {"split": ["test", "test", "train"], "lat_deg": [10.0, 45.1, 45.0], "lon_deg": [9.0, 9.0, 9.0]}
     ).to_parquet(bench)
-    held = {cell for cell in cells if is_validation(cell, 0.15)}
+    validation = {cell for cell in cells if is_validation(cell, 0.15)}
     _, ledger = run(archive.folder, bench, bench_buffer_km=20.0)  # 0.1 degree is 11.1 km
-    assert set(ledger.loc[ledger["reason"] == "near bench test", "grid_cell"]) == held
+    assert set(ledger.loc[ledger["reason"] == "near bench test", "grid_cell"]) == validation
     _, ledger = run(archive.folder, bench, bench_buffer_km=11.0)
     assert ledger["kept"].all()
 
@@ -208,12 +208,12 @@ def test_named_cells(places, run, tmp_path):
     index, ledger = run(places, select={"cells": file})
     assert list(index["grid_cell"]) == ["1U_1R", "2U_1R"]
     assert list(ledger["reason"]) == ["not a named cell", "", "", "not a named cell", "not a named cell"]
-    for content, said in (
+    for content, message in (
         ("1U_1R\n2X\n", "mine.txt line 2: '2X' is no grid cell"),
         ("#\n", "lists no grid cell"),
     ):
         file.write_text(content)
-        with pytest.raises(GeoladderError, match=said):
+        with pytest.raises(GeoladderError, match=message):
             run(places, select={"cells": file})
     with pytest.raises(GeoladderError, match=r"absent.txt cannot be read"):
         run(places, select={"cells": tmp_path / "absent.txt"})

@@ -39,9 +39,9 @@ def test_hash_never_changes():
 
 
 def test_shares_are_met_and_validation_is_independent_of_fractions_and_seeds():
-    held = np.array([is_validation(cell, 0.15) for cell in CELLS])
+    validation = np.array([is_validation(cell, 0.15) for cell in CELLS])
     half, other = (np.isin(CELLS, nested_cells(CELLS, Fraction(1, 2), seed)) for seed in (0, 1))
-    assert abs(held.mean() - 0.15) < 0.015
+    assert abs(validation.mean() - 0.15) < 0.015
     assert half.mean() == 0.5
-    assert abs((held & half).mean() - 0.075) < 0.01
+    assert abs((validation & half).mean() - 0.075) < 0.01
     assert abs((half & other).mean() - 0.25) < 0.02

@@ -132,11 +132,11 @@ class PretrainBatch(NamedTuple):
 
     def chunk(self, passes: int) -> list[Self]:
         """The batch in so many equal parts, one after another."""
+        pixels, mask = self.pixels.chunk(passes), self.mask.chunk(passes)
         truth = {name: values.chunk(passes) for name, values in self.targets.items()}
-        parts = enumerate(zip(self.pixels.chunk(passes), self.mask.chunk(passes), strict=True))
         return [
-            type(self)(pixels, mask, {name: values[number] for name, values in truth.items()})
-            for number, (pixels, mask) in parts
+            type(self)(pixels[part], mask[part], {name: values[part] for name, values in truth.items()})
+            for part in range(passes)
         ]
 
 

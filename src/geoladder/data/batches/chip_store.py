@@ -165,7 +165,7 @@ def training_rows(table: Path, fraction: Fraction, seed: int) -> tuple[np.ndarra
 
 
 class ChipStore:
-    """A folder of chips, opened. Of the manifest, three narrow columns stay in memory: millions open in a second."""
+    """A folder of chips. Only three narrow columns of its manifest stay in memory: millions open in a second."""
 
     def __init__(self, folder: Path) -> None:
         """Open a folder.

@@ -112,6 +112,9 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
             f"no chip of {spec.chip_px} px left of the {len(listed)} tiles of {index} ({dropped}); "
             "loosen cleaning.chip_max_cloud_share or lower cleaning.chip_px"
         )
+    # The newest first: what a kill leaves tells to go on after it, and not that all is there.
+    for piece in reversed(pieces):
+        piece.unlink()
     shutil.rmtree(out / "pieces")
     log.info("%s: %d tiles, %d chips; dropped: %s", out, len(listed), chips, dropped)
 

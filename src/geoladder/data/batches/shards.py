@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoladder.data.batches.chip_store import ChipCodec, chip_bytes, import_blosc2, shard_files, split_rows
+from geoladder.data.batches.chip_store import ChipCodec, chip_bytes, import_blosc2, shard_files
+from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.specs import ChipsSpec
@@ -147,9 +148,10 @@ class NpyShard:
 
     def __init__(self, chip_px: int) -> None:
         """Begin an empty shard of at most `SHARD_BYTES`."""
-        size = chip_bytes(chip_px)
-        rows = np.empty((max(1, SHARD_BYTES // size), size // 2), np.uint16)
-        self._dn10, self._dn20 = split_rows(rows, chip_px)
+        capacity, half = max(1, SHARD_BYTES // chip_bytes(chip_px)), chip_px // 2
+        # Not rows of whole chips: numpy writes arrays with gaps number by number.
+        self._dn10 = np.empty((capacity, len(BANDS_10M), chip_px, chip_px), np.uint16)
+        self._dn20 = np.empty((capacity, len(BANDS_20M), half, half), np.uint16)
         self._chips = 0
 
     @property
@@ -241,7 +243,8 @@ class ShardWriter:
         pieces = self._group.pieces(self._out)
         state = State.of(pieces, key)
         if state is None:
-            for path in pieces:
+            # The newest first: what a kill leaves are the first pieces of that attempt, without a gap.
+            for path in reversed(pieces):
                 path.unlink()
                 path.with_suffix(".csv").unlink(missing_ok=True)
             pieces = []

@@ -172,7 +172,7 @@ class TileCrops:
     ) -> None:
         """Open the index.parquet of an archive for a run with `tiles`; crops have the side of the validation chips.
 
-        In each rank, so many `workers` read, or this process where there are none. That changes no batch.
+        Each rank has so many `workers` that read; with 0 the rank itself reads. Their number changes no batch.
 
         Raises:
             GeoladderError: no training tile, archive or index is missing, or the spec reads chips.
@@ -246,7 +246,10 @@ class TileCrops:
         return np.stack(self._order.at(positions), axis=1).tolist()
 
     def take(self, epoch: int, tile: int) -> list[tuple[Any, ...]]:
-        """Crops of a tile in an epoch, or of the next usable tile after it: its parts as in `TileReader`, for each.
+        """Crops of a tile in an epoch, or of the next usable tile after it.
+
+        Returns:
+            For each crop: dn10, dn20, offset_dn, lat_deg, lon_deg, koppen.
 
         Raises:
             GeoladderError: too many unusable tiles in a row.

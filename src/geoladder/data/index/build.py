@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from geoladder.data.archives.sources import open_archive
-from geoladder.data.archives.tile import TILE_COLUMNS
 from geoladder.data.index.checks import check_identities, set_offsets, warn_off_grid
 from geoladder.data.index.select import unselected
 from geoladder.data.index.split import is_validation
@@ -23,7 +22,10 @@ from geoladder.study.specs import IndexSpec
 
 log = logging.getLogger(__name__)
 
-INDEX_COLUMNS = [*TILE_COLUMNS[:-3], "baseline", "offset_dn", "part", "row", "split"]
+INDEX_COLUMNS = (
+    "grid_cell product_id timestamp lat_deg lon_deg cloud_percent nodata_share epsg "
+    "baseline offset_dn part row split"
+).split()
 
 
 def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, ledger: Path) -> None:
@@ -72,8 +74,13 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     dropped = ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
     log.info(
         "%s: %d rows, %d kept (%d train, %d val, %d with DN offset); dropped: %s",
-        *(archive, len(rows), len(kept), (kept["split"] == "train").sum(), (kept["split"] == "val").sum()),
-        *((kept["offset_dn"] > 0).sum(), dropped),
+        archive,
+        len(rows),
+        len(kept),
+        (kept["split"] == "train").sum(),
+        (kept["split"] == "val").sum(),
+        (kept["offset_dn"] > 0).sum(),
+        dropped,
     )
     if kept.empty:
         raise GeoladderError(

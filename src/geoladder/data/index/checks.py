@@ -48,7 +48,9 @@ def warn_off_grid(rows: pd.DataFrame) -> None:
 
 
 def check_identities(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) -> list[str]:
-    """Compare cell and product of each row in the images with the metadata; give others a `reason`, in place.
+    """Compare cell and product of each row in the images with the metadata.
+
+    Rows that fail get their `reason` in place: `unreadable` or `metadata mismatch`.
 
     Returns:
         What could not be read, in words.
