@@ -104,14 +104,11 @@ def fresh_choice():
 def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(backends, "find_spec", lambda _name: object())
-    assert [choose_backend("cpu"), choose_backend("cpu"), choose_backend("cuda")] == [
-        "torch",
-        "torch",
-        "causal_conv1d",
-    ]
+    devices = ("cpu", "cpu", "cuda")
+    assert [choose_backend(device).name for device in devices] == ["torch", "torch", "causal_conv1d"]
     assert [record.getMessage() for record in caplog.records] == [
-        "causal convolution by torch: tensors are on cpu",
-        "causal convolution by causal_conv1d: a GPU, and causal-conv1d is installed",
+        "causal convolution by torch (tensors are on cpu)",
+        "causal convolution by causal_conv1d (a GPU, and causal-conv1d is installed)",
     ]
 
 
@@ -119,14 +116,14 @@ def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
 def test_torch_is_chosen_where_the_package_is_absent_or_broken(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(backends, "find_spec", lambda _name: None)
-    assert choose_backend("cuda") == "torch"
+    assert choose_backend("cuda").name == "torch"
     choose_backend.cache_clear()
     monkeypatch.setattr(backends, "find_spec", lambda _name: object())
     monkeypatch.setitem(sys.modules, "causal_conv1d", types.ModuleType("causal_conv1d"))  # no kernel in it
-    assert choose_backend("cuda") == "torch"
+    assert choose_backend("cuda").name == "torch"
     choose_backend.cache_clear()
     monkeypatch.setitem(sys.modules, "causal_conv1d", None)
-    assert choose_backend("cuda") == "torch"
+    assert choose_backend("cuda").name == "torch"
     reasons = [record.getMessage() for record in caplog.records]
     assert "is not installed" in reasons[0]
     assert all("does not import" in reason for reason in reasons[1:])
