@@ -1,5 +1,6 @@
 """Benchmarks still fit the code they measure, and the GPU check runs as far as a CPU can take it."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -53,6 +54,18 @@ def test_the_check_feeds_the_device_from_chips_and_from_tiles(tmp_path):
     table, _ = gpu_check(tmp_path, "--parts", "feed")
     assert set(table["item"]) == {"chips from disk", "crops from tiles"}
     assert table.loc[table["unit"] == "1/s", "value"].gt(0).all()
+
+
+def test_documented_checks_take_the_options_they_are_shown_with(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.gpu.__main__ import PARTS, options
+
+    text = "".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    commands = re.findall(r"python -m benchmarks\.gpu([^`\n]*)", text)
+    assert len(commands) >= 4
+    for command in commands:
+        chosen = options().parse_args(command.split())
+        assert set(chosen.parts.split(",")) <= set(PARTS)
 
 
 def test_a_limit_that_is_missed_fails_the_check(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --dry --out /tmp/check       # the same on a CPU, with tiny shapes
 
 Run in the repository's root, with `pip install -e .`, or with `PYTHONPATH=src` and no more than torch 2.11 or later,
-lightning, numpy, pandas, scipy, safetensors, numba and pydantic (then crops from tiles are left out). Writes
+lightning, numpy, pandas, scipy, safetensors, numba and pydantic (the part `feed` is left out then). Writes
 <card>.csv, a row for each measured number, which `geoladder plan` reads, and <card>.md, the same to be read. Exits
 with 1 where a limit is missed or a part fails, with 2 where there is no card.
 """
@@ -47,21 +47,26 @@ PARTS: dict[str, tuple[Callable[[Check], Iterator[Row]], float]] = {
 """Each part, and the share of the time left after which it begins nothing new."""
 
 
-def main() -> int:
-    """Run the parts, write the tables as they grow; exit status."""
-    options = argparse.ArgumentParser(
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--minutes", type=float, default=8, help="nothing new is begun after so many")
-    options.add_argument("--parts", default=",".join(PARTS), help="which, separated by commas")
-    options.add_argument(
+    parser.add_argument("--minutes", type=float, default=8, help="nothing new is begun after so many")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which, separated by commas")
+    parser.add_argument(
         "--out", type=Path, default=Path("results/reference/gpu"), help="folder of the tables"
     )
-    options.add_argument("--dry", action="store_true", help="tiny shapes on the CPU")
-    chosen = options.parse_args()
+    parser.add_argument("--dry", action="store_true", help="tiny shapes on the CPU")
+    return parser
+
+
+def main() -> int:
+    """Run the parts, write the tables as they grow; exit status."""
+    chosen = options().parse_args()
     parts = chosen.parts.split(",")
     if unknown := set(parts) - set(PARTS):
-        options.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        options().error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if chosen.dry:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch has not looked yet
         torch.set_num_threads(1)  # more only wait for each other on such small tensors
