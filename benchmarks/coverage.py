@@ -32,7 +32,7 @@ def simulated(design: tuple[int, int, int], rng: np.random.Generator) -> pd.Data
 
 def covered(design: tuple[int, int, int], loss: str, draws: int, bootstrap: int) -> list[dict[str, object]]:
     """Share of draws whose interval holds alpha, its median width, and how often it was open or refused."""
-    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in ("profile", "bootstrap", "bca")}
+    intervals: dict[str, list[tuple[float, float]]] = {kind: [] for kind in ("profile", "bootstrap", "bca")}
     refused = 0
     for draw in range(draws):
         table = simulated(design, np.random.default_rng([draw, *design]))
@@ -43,7 +43,7 @@ def covered(design: tuple[int, int, int], loss: str, draws: int, bootstrap: int)
             continue
         for kind in law.intervals:
             low, high = law.intervals[kind]["alpha"]
-            found[kind].append((-np.inf if low is None else low, np.inf if high is None else high))
+            intervals[kind].append((-np.inf if low is None else low, np.inf if high is None else high))
     return [
         {
             "design": "x".join(map(str, design)),
@@ -55,7 +55,7 @@ def covered(design: tuple[int, int, int], loss: str, draws: int, bootstrap: int)
             "coverage": float(np.mean([a <= TRUTH["alpha"] <= b for a, b in rows])) if rows else np.nan,
             "median_width": float(np.median([b - a for a, b in rows])) if rows else np.nan,
         }
-        for kind, rows in found.items()
+        for kind, rows in intervals.items()
         if rows or kind == "profile"
     ]
 

@@ -41,16 +41,16 @@ def reference(table: pd.DataFrame, draws: np.ndarray) -> tuple[float, float]:
     n, d, y = (table[name].to_numpy() for name in ("n", "d", "y"))
     started, total = time.process_time(), 0.0
     for which in draws:
-        found = optimize.minimize(objective, START, args=(n[which], d[which], y[which]), method="BFGS")
-        total += float(found.fun)
+        optimum = optimize.minimize(objective, START, args=(n[which], d[which], y[which]), method="BFGS")
+        total += float(optimum.fun)
     return time.process_time() - started, total
 
 
 def ours(table: pd.DataFrame, resamples: int, rng: int) -> tuple[float, float]:
     """CPU seconds of point fit, profile and bootstrap, and the sum of the resamples' objectives."""
     started = time.process_time()
-    found = fit(table, loss="huber", delta=DELTA, bootstrap=resamples, kind="case", rng=rng)
-    return time.process_time() - started, found.bootstrap.objective_sum
+    law = fit(table, loss="huber", delta=DELTA, bootstrap=resamples, kind="case", rng=rng)
+    return time.process_time() - started, law.bootstrap.objective_sum
 
 
 def main() -> None:

@@ -79,9 +79,9 @@ def spec_of(architecture: str, batch: int, steps: int) -> PretrainSpec:
 class Bare:
     """The same training by hand, a step at a time."""
 
-    def __init__(self, spec: PretrainSpec, held: list[PretrainBatch], steps: int) -> None:
+    def __init__(self, spec: PretrainSpec, ready: list[PretrainBatch], steps: int) -> None:
         torch.manual_seed(spec.seed)
-        self.spec, self.batches = spec, itertools.cycle(held)
+        self.spec, self.batches = spec, itertools.cycle(ready)
         self.model = PretrainModel(build_backbone(spec.architecture, spec.size))
         self.optimizer = adamw(self.model, spec.lr, spec.weight_decay)
         self.schedule = LambdaLR(self.optimizer, cosine_with_warmup(steps, spec.warmup_share))
@@ -102,12 +102,12 @@ class Bare:
 class SideBySide:
     """A source of batches in memory, which takes a bare step before each of ours, so that both meet one machine."""
 
-    def __init__(self, held: list[PretrainBatch], bare: Bare) -> None:
-        self._held, self._bare, self.seconds = held, bare, []
+    def __init__(self, ready: list[PretrainBatch], bare: Bare) -> None:
+        self._ready, self._bare, self.seconds = ready, bare, []
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1):
         """From one batch to the next, all but the bare step is ours."""
-        for batch in itertools.cycle(self._held):
+        for batch in itertools.cycle(self._ready):
             start = time.process_time()
             self.loss = self._bare.step()
             end = time.process_time()
@@ -115,9 +115,9 @@ class SideBySide:
             self.seconds.append((end - start, time.process_time() - end))
 
 
-def compare(spec: PretrainSpec, held: list[PretrainBatch], steps: int) -> np.ndarray:
+def compare(spec: PretrainSpec, ready: list[PretrainBatch], steps: int) -> np.ndarray:
     """CPU seconds of each step but the last, (steps - 1, 2): bare, ours."""
-    both = SideBySide(held, Bare(spec, held, steps))
+    both = SideBySide(ready, Bare(spec, ready, steps))
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "log.csv", steps, spec.batch, judge=dict)
         Pretraining(spec, Hardware(), 1).train(both, journal, Path(folder), None, progress=False)
@@ -135,12 +135,12 @@ def main() -> int:
     parser.add_argument("--px", type=int, default=32)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    held = batches(options.batch, options.px)
+    ready = batches(options.batch, options.px)
     worst = 0.0
     for architecture in options.architectures:
-        compare(spec_of(architecture, options.batch, 5), held, 5)  # warm
+        compare(spec_of(architecture, options.batch, 5), ready, 5)  # warm
         spec = spec_of(architecture, options.batch, options.steps)
-        seconds = compare(spec, held, options.steps)[10:]
+        seconds = compare(spec, ready, options.steps)[10:]
         ratio = float(np.median(seconds[:, 1]) / np.median(seconds[:, 0]))
         mean = float(seconds[:, 1].mean() / seconds[:, 0].mean())
         worst = max(worst, ratio)

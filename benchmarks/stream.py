@@ -36,11 +36,11 @@ def interleaved(*runs) -> list[float]:
     """Median CPU seconds of each."""
     times = [[] for _ in runs]
     for _ in range(REPEATS):
-        for each, run in zip(times, runs, strict=True):
+        for seconds, run in zip(times, runs, strict=True):
             start = time.process_time()
             run()
-            each.append(time.process_time() - start)
-    return [median(each) for each in times]
+            seconds.append(time.process_time() - start)
+    return [median(seconds) for seconds in times]
 
 
 def bar(name: str, value: float, limit: float, at_least: bool) -> None:
@@ -120,9 +120,9 @@ def index_of_everything(folder: Path) -> None:
     number = np.arange(ROWS)
     table = pd.DataFrame(
         {
-            "grid_cell": [f"{each // 3000}U_{each % 3000}R" for each in number],
-            "product_id": [f"S2A_MSIL2A_20200101T000000_N0500_R001_T01CCV_{each:015d}" for each in number],
-            "part": [f"part_{each // 500:05d}.parquet" for each in number],
+            "grid_cell": [f"{tile // 3000}U_{tile % 3000}R" for tile in number],
+            "product_id": [f"S2A_MSIL2A_20200101T000000_N0500_R001_T01CCV_{tile:015d}" for tile in number],
+            "part": [f"part_{tile // 500:05d}.parquet" for tile in number],
             "row": number % 500,
             "offset_dn": 1000,
             "split": np.where(number % 50 == 0, "val", "train"),

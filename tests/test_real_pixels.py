@@ -105,15 +105,15 @@ def test_a_real_tile_as_a_tree_is_the_same_tile(real, combined, tmp_path):
             write_bands(folder / f"{name}.tif", pixels[None], tile)
         write_bands(folder / "cloud_mask.tif", tile.cloud_mask[None], tile)
     reader = open_archive(tmp_path, Layout(source="auto"))
-    found = reader.metadata().iloc[0]
-    assert (found["grid_cell"], found["product_id"], found["epsg"]) == (
+    record = reader.metadata().iloc[0]
+    assert (record["grid_cell"], record["product_id"], record["epsg"]) == (
         tile.grid_cell,
         tile.product_id,
         tile.epsg,
     )
-    assert great_circle_km(found["lat_deg"], found["lon_deg"], row["lat_deg"], row["lon_deg"]) < 1e-3
-    assert found["nodata_share"] == pytest.approx(row["nodata_share"], abs=1e-3)
-    same = reader.read(found["part"], 0)
+    assert great_circle_km(record["lat_deg"], record["lon_deg"], row["lat_deg"], row["lon_deg"]) < 1e-3
+    assert record["nodata_share"] == pytest.approx(row["nodata_share"], abs=1e-3)
+    same = reader.read(record["part"], 0)
     for attribute in ("dn10", "dn20", "cloud_mask"):
         np.testing.assert_array_equal(getattr(same, attribute), getattr(tile, attribute))
     assert same.transform.almost_equals(tile.transform)

@@ -11,13 +11,13 @@ from geoladder.cost.published import PUBLISHED, misses
 
 @pytest.mark.parametrize(("architecture", "size"), rungs())
 def test_every_rung_is_within_tolerance_of_the_published_one(architecture, size):
-    found = profile(architecture, size)
-    parts = found["parameters"]
+    costs = profile(architecture, size)
+    parts = costs["parameters"]
     assert parts["total"] == parts["encoder"] + parts["decoder"] + parts["heads"]
-    assert found["gflops_train"] == found["gflops_fwd"] + found["gflops_bwd"]
-    assert 0 < found["activation_bytes"]["bfloat16"] < found["activation_bytes"]["float32"]
+    assert costs["gflops_train"] == costs["gflops_fwd"] + costs["gflops_bwd"]
+    assert 0 < costs["activation_bytes"]["bfloat16"] < costs["activation_bytes"]["float32"]
     if (architecture, size) in PUBLISHED:
-        assert found["published"]["misses"] == []
+        assert costs["published"]["misses"] == []
 
 
 def test_a_miss_is_named_with_both_numbers():

@@ -113,8 +113,8 @@ def test_a_task_is_one_file(tiny, tmp_path):
     table = pd.read_csv(tiny.folder / "results/results.csv").query("task == 'toy_light' and bucket == 'all'")
     assert {"accuracy", "error", "miou"} <= set(table[table.stage == "finetune"].metric)
     assert {"zero_accuracy", "mean_error"} <= set(table[table.stage == "trivial"].metric)
-    drawn = pd.read_csv(tiny.folder / "results/figures/scaling.csv")
-    assert {"roads against n", "toy_light against n"} <= set(drawn.panel)
+    points = pd.read_csv(tiny.folder / "results/figures/scaling.csv")
+    assert {"roads against n", "toy_light against n"} <= set(points.panel)
     patch = next((tiny.folder / "data/bench/archive").glob("*_train_s2.npy"))
     assert "label light" in toy.run("geoladder", "inspect", str(patch)).stdout
 

@@ -187,7 +187,9 @@ def describe(plan: Plan) -> str:
         for title, table in tables.items()
     ]
     peak, measured = f"{PEAK_TFLOPS[totals['card']]} TFLOP/s bf16", ", ".join(totals["measured"])
-    known = f"Measured on {totals['card']}: utilisation and memory of {measured}\n" if measured else ""
+    measured_line = (
+        f"Measured on {totals['card']}: utilisation and memory of {measured}\n" if measured else ""
+    )
     others = " for the other rungs" if measured else ""
     return "\n\n".join(
         [
@@ -195,7 +197,7 @@ def describe(plan: Plan) -> str:
             f"Total: {human(totals['bytes'])} to fetch, {human(totals['chip_bytes'])} of chips, "
             f"{totals['gflops'] / 1e6:.4g} petaFLOP, {totals['gpu_hours']:.4g} GPU-hours, "
             f"{totals['wall_hours']:.4g} hours on {totals['gpus']} x {totals['card']}\n"
-            f"{known}Assumed: {totals['utilisation']:.0%} of {peak}{others}; cells side by side; "
+            f"{measured_line}Assumed: {totals['utilisation']:.0%} of {peak}{others}; cells side by side; "
             "archives whole, before cleaning and fractions; chips uncompressed",
         ]
     )
