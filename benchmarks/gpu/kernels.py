@@ -146,7 +146,10 @@ def scan_loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     return torch.stack(outputs, -1) + u * D[:, None]
 
 
-REFERENCES: dict[object, Operation] = {scan.selective_scan: scan_loop}
+REFERENCES: dict[object, Operation] = {
+    scan.selective_scan: scan_loop,
+    mamba.causal_convolution: partial(mamba.causal_convolution, backend="torch"),
+}
 """Operations whose reference is another form; those of the others are themselves in float64."""
 
 

@@ -51,6 +51,7 @@ def rungs(check: Check) -> Iterator[Row]:
                 continue
             yield from rows(check, name, setting, cost, measured)
             torch.compiler.reset()
+            torch.cuda.empty_cache()  # does nothing without a card
 
 
 def batch_that_fits(cost: RungCost) -> int:
