@@ -20,7 +20,8 @@ from rasterio.io import MemoryFile
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.batches.chip_store import ChipStore, shard_files
 from geoladder.data.batches.chips import write_chips
-from geoladder.data.batches.tile_stream import open_tiles, take_crops
+from geoladder.data.batches.crops import take_crops
+from geoladder.data.batches.tile_stream import open_tiles
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.bands import BANDS
 from geoladder.study.corpora import Corpus, Earth
