@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from geoladder.data.batches.batch import PretrainBatch, block_masks
+from geoladder.data.batches.batch import PretrainBatch, block_masks, truth_of
 from geoladder.data.labels.bands import BANDS
 from geoladder.models.build import PretrainModel, build_from
 from geoladder.registry.target import Places
@@ -152,8 +152,4 @@ def synthetic_batch(samples: int, px: int, seed: int = SEED) -> PretrainBatch:
     masks = block_masks(samples, px, px, objective.mask_block_px, objective.mask_ratio, generator)
     lat_deg = torch.rand(samples, generator=generator, dtype=torch.float64).numpy() * 120 - 60
     places = Places(lat_deg, lat_deg * 2, (lat_deg > 0).astype("int64"))
-    targets = {
-        name: torch.from_numpy(use.entry.encode(use.settings, places))
-        for name, use in objective.targets.items()
-    }
-    return PretrainBatch(pixels, masks, targets)
+    return PretrainBatch(pixels, masks, truth_of(objective, places))

@@ -14,7 +14,7 @@ import torch
 
 from geoladder.cost.published import PUBLISHED, PX, misses
 from geoladder.counting import activation_bytes, count_gflops, count_parameters
-from geoladder.data.batches.batch import PretrainBatch, seeded_masks
+from geoladder.data.batches.batch import PretrainBatch, seeded_masks, truth_of
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
@@ -142,12 +142,8 @@ def _images(px: int, batch: int) -> PretrainBatch:
     """Random pixels, of one place."""
     objective = Objective()
     places = Places(np.zeros(batch), np.zeros(batch), np.zeros(batch, np.int64))
-    targets = {
-        name: torch.from_numpy(use.entry.encode(use.settings, places))
-        for name, use in objective.targets.items()
-    }
     pixels = torch.randn(batch, len(BANDS), px, px, generator=torch.Generator().manual_seed(0))
-    return PretrainBatch(pixels, seeded_masks(batch, px, objective, [0]), targets)
+    return PretrainBatch(pixels, seeded_masks(batch, px, objective, [0]), truth_of(objective, places))
 
 
 def _peak_bytes(device: str) -> int:

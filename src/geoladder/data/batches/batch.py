@@ -163,11 +163,15 @@ def assemble(
     spec: PretrainSpec, stats: BandStats, dn: DNBatch, places: Places, mask: torch.Tensor
 ) -> PretrainBatch:
     """A run's batch of N samples under `mask` (N, 1, P, P): pixels as models see them, and the truth of targets."""
-    targets = {
+    return PretrainBatch(stats.model_input(*dn, spec.transform), mask, truth_of(spec.objective, places))
+
+
+def truth_of(objective: Objective, places: Places) -> dict[str, torch.Tensor]:
+    """Truth of each target of an objective at N places by its name, (N, ...) float32 or int64."""
+    return {
         name: torch.from_numpy(use.entry.encode(use.settings, places))
-        for name, use in spec.objective.targets.items()
+        for name, use in objective.targets.items()
     }
-    return PretrainBatch(stats.model_input(*dn, spec.transform), mask, targets)
 
 
 def step_masks(spec: PretrainSpec, side_px: int, step: int) -> torch.Tensor:
