@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.registry.task import Display, Task
+from geoladder.registry.task import Display, Labels, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ class ClassMap(Task):
             )
         return table[codes.astype(np.uint8)]
 
-    def valid(self, labels: "Tensor") -> "Tensor":
+    def valid(self, labels: Labels) -> Labels:
         """Every pixel that has a class."""
         return labels != IGNORE
 

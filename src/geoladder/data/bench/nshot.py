@@ -71,7 +71,10 @@ def _enriched(
     kept: list[pd.DataFrame] = []
     for start in range(0, len(walk), WALK):
         rows = walk.iloc[start : start + WALK]
-        dense = bench.labels(task, rows).mean(axis=(1, 2)) > min_density
+        labels = bench.labels(task, rows)
+        labelled = TASKS[task].valid(labels)
+        total = labels.sum(axis=(1, 2), where=labelled)
+        dense = total > min_density * labelled.sum(axis=(1, 2))
         kept.append(rows[dense | (chance[start : start + WALK] < KEEP_SPARSE)])
         if sum(map(len, kept)) >= n:
             break
