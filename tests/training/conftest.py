@@ -6,7 +6,7 @@ import torch
 
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import FinetuneSpec, TrivialSpec
+from geoladder.study.specs import BaselineSpec, FinetuneSpec
 from pretraining import PX, smooth
 
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")
@@ -91,7 +91,8 @@ def trivial_spec():
             "bench": "0",
             "harmonise": "baseline",
             "test_patches": 40,
+            "baseline_pixels": 2000,
         }
-        return TrivialSpec(**(values | changes))
+        return BaselineSpec(**(values | changes))
 
     return make

@@ -6,7 +6,9 @@ import torch
 
 from geoladder.data.bench.nshot import draw
 from geoladder.data.bench.reader import Bench, index_bench
+from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.training.baselines import trivial
 
 ROADS = TASKS["roads"]
 
@@ -63,3 +65,13 @@ def test_a_dense_patch_is_dense_however_much_of_it_is_masked(archive):
         return density
 
     assert len(draw(archive(almost_nothing), "roads", 20, seed=0).train_rows) == 20
+
+
+def test_labels_that_are_all_masked_are_named(archive, tmp_path, trivial_spec):
+    archive(lambda density: np.full_like(density, -1))
+    with pytest.raises(
+        GeoladderError, match=r"none of the 2 patches of roads \(n=2, seed 0\) has a labelled pixel"
+    ):
+        # almost a quarter of the sparse patches is drawn
+        trivial(trivial_spec(), tmp_path, tmp_path / "index.parquet", tmp_path / "n2.json")
+    assert not (tmp_path / "n2.json").exists()

@@ -46,7 +46,7 @@ rule trivial:
         folder=bench_folder(),
         indices=index_file_option,
     message:
-        "Predicting zero and the mean on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
+        "Judging baselines on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
     shell:
         "geoladder --log {log:q} trivial --spec {params.spec:q} --bench {params.folder:q}"
         " --bench-index {input.bench:q} {params.indices:q} --out {output:q}"
