@@ -42,26 +42,25 @@ def finetune(
     bench: Path,
     index: Path,
     stats: Path,
+    split: Path,
     checkpoint: Path | None,
     out: Path,
     threads: int = 1,
-    indices: Path | None = None,
 ) -> None:
     """Fine-tune at one n of one curve and judge the best state on the test patches.
 
-    Starts from the pretraining run in folder `checkpoint`, or from scratch, on patches of an official index file
-    `indices`, or drawn by seed. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
+    Starts from the pretraining run in folder `checkpoint`, or from scratch, on the patches of this n in `split`, a
+    file of `geoladder split`. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
     `.npz`: test_patch (row of `test_rows`), predicted and label, (8, P, P).
 
     Raises:
-        GeoladderError: n above the pool of a bucket, a checkpoint or index file that does not fit, a loss that is not
-            a number.
+        GeoladderError: a checkpoint or file of subsets that does not fit, a loss that is not a number.
         SystemExit: after SIGTERM.
     """
     torch.set_num_threads(threads)
     start, task = time.perf_counter(), TASKS[spec.task]
     opened = Bench(bench, index, spec.harmonise)
-    subset = subset_of(opened, spec, indices)
+    subset = subset_of(opened, spec, split)
     band_stats = BandStats.load(stats)
     rows = test_rows(opened, spec.task, spec.test_patches)
     train, val, test = (
@@ -96,18 +95,18 @@ def finetune(
     write_json(out, result)
 
 
-def trivial(spec: TrivialSpec, bench: Path, index: Path, out: Path, indices: Path | None = None) -> None:
+def trivial(spec: TrivialSpec, bench: Path, index: Path, split: Path, out: Path) -> None:
     """Judge two predictors that look at no pixel, only at the training labels: what every curve must beat.
 
     `zero` predicts a density of 0, or the first class everywhere; `mean` predicts the subset's mean density, or its
-    class frequencies (so its map is the majority class). Patches are those of an official index file `indices`, or
-    drawn by seed. `out` has metrics by predictor, `zero_<metric>` and `mean_<metric>`.
+    class frequencies (so its map is the majority class). Patches are those of this n in `split`, a file of `geoladder
+    split`. `out` has metrics by predictor, `zero_<metric>` and `mean_<metric>`.
 
     Raises:
-        GeoladderError: n is above the pool of a bucket, or the index file does not fit.
+        GeoladderError: the file of subsets does not fit.
     """
     task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
-    training = opened.labels(spec.task, subset_of(opened, spec, indices).train_rows)
+    training = opened.labels(spec.task, subset_of(opened, spec, split).train_rows)
     rows = test_rows(opened, spec.task, spec.test_patches)
     labels, buckets = torch.from_numpy(opened.labels(spec.task, rows)), rows["bucket"].to_numpy()
     metrics: dict[str, float] = {}
