@@ -6,7 +6,7 @@ import pytest
 
 from geoladder.data.bench.nshot import draw
 from geoladder.data.bench.nshot import test_rows as rows_to_test
-from geoladder.data.bench.reader import index_bench
+from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.training.baselines import trivial
@@ -16,9 +16,9 @@ PREDICTORS = ("zero", "mean", "linear", "boosted")
 
 
 @pytest.fixture
-def run(bench, tmp_path):
+def run(bench, split, tmp_path):
     def start(spec):
-        trivial(spec, bench / "archive", bench / "index.parquet", tmp_path / "n2.json")
+        trivial(spec, bench / "archive", bench / "index.parquet", split(spec), tmp_path / "n2.json")
         return json.loads((tmp_path / "n2.json").read_text())
 
     return start
@@ -93,20 +93,20 @@ def test_the_same_numbers_twice_and_others_with_another_seed(run, trivial_spec):
 
 
 @pytest.fixture
-def planted(tmp_path, trivial_spec):
+def planted(tmp_path, split, trivial_spec):
     """Judges the baselines on a bench whose road labels are what a function makes of its images' reflectance."""
 
     def start(label, n=20):
         rng = np.random.default_rng(0)
-        for split, count in (("train", 20), ("val", 4), ("test", 10)):
+        for part, count in (("train", 20), ("val", 4), ("test", 10)):
             dn = rng.integers(500, 9500, (count, 16, 16, 10)).astype(np.uint16)
-            np.save(tmp_path / f"europe_0_{split}_s2.npy", dn)
-            np.save(
-                tmp_path / f"europe_0_{split}_label_roads.npy", label(dn[..., 3:4] / np.float32(10000), rng)
-            )
+            stem = f"europe_{int(part == 'test')}_{part}"
+            np.save(tmp_path / f"{stem}_s2.npy", dn)
+            np.save(tmp_path / f"{stem}_label_roads.npy", label(dn[..., 3:4] / np.float32(10000), rng))
         index_bench(tmp_path, tmp_path / "index.parquet")
         spec, out = trivial_spec(n=n, harmonise="none", baseline_pixels=5000), tmp_path / "out.json"
-        trivial(spec, tmp_path, tmp_path / "index.parquet", out)
+        index = tmp_path / "index.parquet"
+        trivial(spec, tmp_path, index, split(spec, Bench(tmp_path, index)), out)
         return json.loads(out.read_text())["metrics"]
 
     return start

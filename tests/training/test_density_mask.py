@@ -49,9 +49,11 @@ def archive(tmp_path):
     def make(change):
         rng = np.random.default_rng(0)
         for split, count in (("train", 20), ("val", 4), ("test", 4)):
-            stem = tmp_path / f"europe_0_{split}"
+            stem = tmp_path / f"europe_0_{split}" if split != "test" else tmp_path / "europe_1_test"
             np.save(f"{stem}_s2.npy", rng.integers(200, 4000, (count, 16, 16, 10)).astype(np.uint16))
-            np.save(f"{stem}_label_roads.npy", change(rng.random((count, 16, 16, 1)).astype(np.float32)))
+            np.save(
+                f"{stem}_label_roads.npy", change(rng.random((count, 16, 16, 1)).astype(np.float32), split)
+            )
         index_bench(tmp_path, tmp_path / "index.parquet")
         return Bench(tmp_path, tmp_path / "index.parquet")
 
@@ -59,7 +61,7 @@ def archive(tmp_path):
 
 
 def test_a_dense_patch_is_dense_however_much_of_it_is_masked(archive):
-    def almost_nothing(density):
+    def almost_nothing(density, _):
         density[:, 1:] = 255
         density[:, 0] *= 0.02  # mean .01 of what is labelled, .0006 of all pixels
         return density
@@ -67,11 +69,16 @@ def test_a_dense_patch_is_dense_however_much_of_it_is_masked(archive):
     assert len(draw(archive(almost_nothing), "roads", 20, seed=0).train_rows) == 20
 
 
-def test_labels_that_are_all_masked_are_named(archive, tmp_path, trivial_spec):
-    archive(lambda density: np.full_like(density, -1))
+def test_patches_without_any_label_are_not_drawn(archive):
+    with pytest.raises(GeoladderError, match="n = 2 for roads"):
+        draw(archive(lambda density, _: np.full_like(density, -1)), "roads", 2, seed=0)
+
+
+def test_test_patches_that_are_all_masked_are_named(archive, split, tmp_path, trivial_spec):
+    bench = archive(lambda density, split: density if split != "test" else np.full_like(density, -1))
+    spec = trivial_spec()
     with pytest.raises(
-        GeoladderError, match=r"none of the 2 patches of roads \(n=2, seed 0\) has a labelled pixel"
+        GeoladderError, match=r"none of the 4 patches of roads \(n=2, seed 0\) has a labelled pixel"
     ):
-        # almost a quarter of the sparse patches is drawn
-        trivial(trivial_spec(), tmp_path, tmp_path / "index.parquet", tmp_path / "n2.json")
+        trivial(spec, tmp_path, tmp_path / "index.parquet", split(spec, bench), tmp_path / "n2.json")
     assert not (tmp_path / "n2.json").exists()

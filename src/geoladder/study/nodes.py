@@ -9,7 +9,7 @@ from typing import Literal
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import BaselineSpec, FinetuneSpec, PretrainSpec
+from geoladder.study.specs import BaselineSpec, FinetuneSpec, PretrainSpec, SplitSpec
 from geoladder.study.study import Cell, Study
 
 
@@ -21,6 +21,7 @@ class Nodes:
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `BaselineSpec`.
+        split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         cell_behind: `.../n<n>.json` of fine-tuning to the folder of the pretraining run it starts from, or None.
     """
 
@@ -33,6 +34,8 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
+        splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
+        self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
         self.trivial: dict[str, BaselineSpec] = {}
@@ -45,6 +48,10 @@ class Nodes:
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
             self.trivial[f"results/trivial/{run}"] = BaselineSpec.of(study, point)
+
+    def split_of(self, task: str, seed: int) -> str:
+        """File of the few-shot subsets of a task at a seed."""
+        return _split_file(SplitSpec.of(self.study, task, seed, []))
 
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
@@ -72,6 +79,10 @@ class Nodes:
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
     return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
+
+
+def _split_file(spec: SplitSpec) -> str:
+    return f"results/splits/{spec.task}/{spec.name}.parquet"
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -24,6 +24,10 @@ def _digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else None
 
 
+SUBSET_KEYS = ("protocol", "validation", "allow_short", "indices")
+"""Of `bench`: how few-shot subsets are drawn from its files."""
+
+
 class ArchiveSpec(Block):
     """A synthetic MajorTOM archive, or a reference to a real one."""
 
@@ -64,7 +68,8 @@ class BenchArchiveSpec(Block):
     @classmethod
     def of(cls, study: Study) -> Self:
         """Spec of the bench's files."""
-        bench = study.bench.model_copy(update={"indices": None})  # subsets are no part of the files
+        subsets = {key: Bench.model_fields[key].default for key in SUBSET_KEYS}  # no part of the files
+        bench = study.bench.model_copy(update=subsets)
         return cls(bench=bench, earth=study.earth if study.bench.source == "synthetic" else None)
 
 
@@ -100,6 +105,7 @@ class IndexSpec(Block):
     harmonise: Literal["baseline", "none"]
     validation_share: float
     bench_buffer_km: float
+    exclude_bench: Literal["test", "all", "none"] = "test"
     layout: Layout = Layout()
     select: Select = Select()
     cells: str | None = None
@@ -240,14 +246,55 @@ class PretrainSpec(TrainingSpec):
         )
 
 
+class SplitSpec(Block):
+    """The few-shot subsets of a task at one seed, one for each n, which all arms share."""
+
+    task: str
+    n: list[int]
+    protocol: Literal["seeded", "philEO", "official"]
+    seed: int | None
+    """None where every seed has the same subsets."""
+    validation: Literal["apart", "adjacent"]
+    allow_short: bool
+    indices: list[str | None]
+    """Digests of the official index files, one for each n."""
+    bench: str
+
+    @classmethod
+    def of(cls, study: Study, task: str, seed: int, n: list[int]) -> Self:
+        """Spec of results/splits/<task>/<name>.parquet."""
+        bench = study.bench
+        files = [bench.index_file(task, size) for size in n] if bench.indices else []
+        return cls(
+            task=task,
+            n=n,
+            protocol="official" if bench.indices else bench.protocol,
+            seed=seed if bench.draws_by_seed else None,
+            validation=bench.validation,
+            allow_short=bench.allow_short,
+            indices=[_digest(file) for file in files],
+            bench=BenchArchiveSpec.of(study).fingerprint,
+        )
+
+    @property
+    def name(self) -> str:
+        """Of the file: `seed3`, `philEO` or `official`."""
+        return self.protocol if self.seed is None else f"seed{self.seed}"
+
+    def subset(self, n: int) -> str:
+        """Fingerprint of the subset of one n: the same whatever other n are drawn beside it."""
+        digest = self.indices[self.n.index(n) :][:1]
+        return self.model_copy(update={"n": [n], "indices": digest}).fingerprint
+
+
 class TrivialSpec(Block):
     """The subset of one (task, seed, n), and the patches it is tested on."""
 
     task: str
     seed: int
     n: int
-    indices: str | None = None
-    """Digest of the official index file the patches are from; None where they are drawn by seed."""
+    subset: str
+    """Fingerprint of the patches, `SplitSpec.subset`."""
     bench: str
     harmonise: Literal["baseline", "none"]
     test_patches: int
@@ -255,10 +302,9 @@ class TrivialSpec(Block):
     @classmethod
     def of(cls, study: Study, point: Point) -> Self:
         """Spec of the subset of a fine-tuning run."""
-        indices = _digest(study.bench.index_file(point.task, point.n))
-        subset = {"task": point.task, "seed": point.seed, "n": point.n, "indices": indices}
-        bench = BenchArchiveSpec.of(study).fingerprint
-        return cls.take(study.finetune, study.cleaning, bench=bench, **subset)
+        split = SplitSpec.of(study, point.task, point.seed, [point.n])
+        subset = {"task": point.task, "seed": point.seed, "n": point.n, "subset": split.fingerprint}
+        return cls.take(study.finetune, study.cleaning, bench=split.bench, **subset)
 
 
 class BaselineSpec(TrivialSpec):

@@ -138,6 +138,13 @@ class Study(Block):
             points += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
         return list(dict.fromkeys(starmap(Point, points)))
 
+    def subsets(self) -> dict[tuple[str, int], list[int]]:
+        """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all."""
+        sizes: dict[tuple[str, int], set[int]] = {}
+        for task, seed, n in ((point.task, point.seed, point.n) for point in self.points()):
+            sizes.setdefault((task, seed if self.bench.draws_by_seed else 0), set()).add(n)
+        return {key: sorted(of_key) for key, of_key in sizes.items()}
+
     def cell_of(self, point: Point) -> Cell | None:
         """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""
         if point.arm.corpus == SCRATCH:

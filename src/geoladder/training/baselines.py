@@ -24,19 +24,19 @@ AT_ONCE = 64
 """Patches in memory."""
 
 
-def trivial(spec: BaselineSpec, bench: Path, index: Path, out: Path, indices: Path | None = None) -> None:
+def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path) -> None:
     """Judge four predictors that need no network, each on the same subset.
 
     `zero` predicts a density of 0, or the first class everywhere; `mean` the subset's mean density, or its class
     frequencies (so its map is the majority class); `linear` and `boosted` see the ten bands of one pixel. Patches are
-    those of an official index file `indices`, or drawn by seed. `out` has metrics by predictor, `zero_<metric>` and
-    so on, with their intervals.
+    those of this n in `split`, a file of `geoladder split`. `out` has metrics by predictor, `zero_<metric>` and so
+    on, with their intervals.
 
     Raises:
-        GeoladderError: n is above the pool of a bucket, the index file does not fit, or nothing has a label.
+        GeoladderError: the file of subsets does not fit, or nothing has a label.
     """
     task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
-    subset = subset_of(opened, spec, indices)
+    subset = subset_of(opened, spec, split)
     training = labelled(opened.labels(spec.task, subset.train_rows), spec, opened)
     rows = test_rows(opened, spec.task, spec.test_patches)
     labelled(opened.labels(spec.task, rows), spec, opened)
