@@ -104,7 +104,9 @@ def _import_heavy_modules() -> None:
     import geoladder.models.scan
     import geoladder.report.figures.scaling
     import geoladder.runs.provenance
+    import geoladder.training.baselines
     import geoladder.training.finetune
+    import geoladder.training.pixel_models
     import geoladder.training.pretrain
 
     geoladder.models.scan.warm_up()
