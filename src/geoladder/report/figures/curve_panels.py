@@ -15,7 +15,7 @@ from geoladder.study.study import SCRATCH
 RIVALS: dict[str, dict[str, Any]] = {
     "mean": {"label": "predict mean", "color": "0.7", "ls": "-."},
     "linear": {"label": "linear in a pixel's bands", "color": "0.7", "ls": ":"},
-    "boosted": {"label": "boosted trees on a pixel's bands", "color": "0.7", "ls": (0, (1, 1))},
+    "boosted": {"label": "boosted trees on a pixel's bands", "color": "0.5", "ls": "-", "lw": 0.7},
 }
 """Predictors that are drawn, with their lines."""
 WORSE: dict[str, Any] = {"ls": "", "marker": "x", "ms": 5, "mew": 0.8, "color": "k"}
