@@ -32,6 +32,8 @@ class Patches(NamedTuple):
     """(N, P, P), as the task's `read` gives them."""
     buckets: np.ndarray
     """(N,) name of the region bucket."""
+    tiles: np.ndarray
+    """(N,) name of the bench's tile, `<region>_<tile>`."""
 
 
 class PixelInput(NamedTuple):
@@ -100,7 +102,12 @@ def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: Ba
             f"check the *_label_{TASKS[spec.task].label}.npy files in {bench.archive}, or raise n"
         )
     pixels = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
-    return Patches(pixels, labels, rows["bucket"].to_numpy())
+    return Patches(pixels, labels, rows["bucket"].to_numpy(), tile_names(rows))
+
+
+def tile_names(rows: pd.DataFrame) -> np.ndarray:
+    """`<region>_<tile>` of each row of a pool; its dates are of one tile."""
+    return (rows["region"] + "_" + rows["tile"]).to_numpy(object)
 
 
 def patch_batches(patches: Patches, batch: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -50,7 +50,7 @@ def finetune(
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
     """Score predictions of zero and of the mean; write JSON."""
     from geoladder.study.specs import TrivialSpec
-    from geoladder.training.finetune import trivial
+    from geoladder.training.baselines import trivial
 
     trivial(TrivialSpec.from_json(spec), bench, bench_index, out, indices=indices)
 
