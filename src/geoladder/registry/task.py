@@ -109,6 +109,10 @@ class Task(ABC):
         """Mean loss of a batch over its labelled pixels; 0 where there is none."""
 
     @abstractmethod
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """What a linear head is fitted to: the share of each output at labelled pixels (M,), (M, outputs) float32."""
+
+    @abstractmethod
     def prediction(self, logits: "Tensor") -> "Tensor":
         """What is predicted: values (N, P, P), or log-probabilities (N, outputs, P, P)."""
 

@@ -95,6 +95,12 @@ class ClassMap(Task):
         total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
         return total / self.valid(labels).sum().clamp(min=1)
 
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """1 for the pixel's class, 0 for the others."""
+        from torch.nn import functional
+
+        return functional.one_hot(labels, self.outputs).float()
+
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Log-probabilities (N, classes, P, P)."""
         return logits.log_softmax(dim=1)

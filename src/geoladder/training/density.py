@@ -71,6 +71,10 @@ class Density(Task):
 
         return functional.binary_cross_entropy_with_logits(logits.float()[:, 0], labels)
 
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """The density."""
+        return labels[:, None].float()
+
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Densities (N, P, P)."""
         return logits[:, 0].sigmoid()

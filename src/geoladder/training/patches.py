@@ -17,7 +17,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.architecture import Input
-from geoladder.study.specs import FinetuneSpec, TrivialSpec
+from geoladder.study.specs import FinetuneSpec, LinearSpec, TrivialSpec
 
 TURNS = 8
 """Symmetries of the square."""
@@ -44,7 +44,7 @@ class PixelInput(NamedTuple):
     harmonise: Literal["baseline", "none"]
 
 
-def input_of(spec: FinetuneSpec, stats: Path) -> PixelInput:
+def input_of(spec: FinetuneSpec | LinearSpec, stats: Path) -> PixelInput:
     """Statistics, transform and harmonising of a run's pixels: the study's (`stats`), or an external model's own.
 
     Raises:
