@@ -11,9 +11,9 @@ from geoladder.training.baselines import trivial
 
 
 @pytest.fixture
-def run(bench, tmp_path):
+def run(bench, split, tmp_path):
     def start(spec):
-        trivial(spec, bench / "archive", bench / "index.parquet", tmp_path / "n2.json")
+        trivial(spec, bench / "archive", bench / "index.parquet", split(spec), tmp_path / "n2.json")
         return json.loads((tmp_path / "n2.json").read_text())
 
     return start

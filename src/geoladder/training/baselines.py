@@ -15,18 +15,18 @@ from geoladder.training.patches import subset_of, tile_names
 from geoladder.training.score import Score
 
 
-def trivial(spec: TrivialSpec, bench: Path, index: Path, out: Path, indices: Path | None = None) -> None:
+def trivial(spec: TrivialSpec, bench: Path, index: Path, split: Path, out: Path) -> None:
     """Judge two predictors that look at no pixel, only at the training labels: what every curve must beat.
 
     `zero` predicts a density of 0, or the first class everywhere; `mean` predicts the subset's mean density, or its
-    class frequencies (so its map is the majority class). Patches are those of an official index file `indices`, or
-    drawn by seed. `out` has metrics by predictor, `zero_<metric>` and `mean_<metric>`.
+    class frequencies (so its map is the majority class). Patches are those of this n in `split`, a file of `geoladder
+    split`. `out` has metrics by predictor, `zero_<metric>` and `mean_<metric>`.
 
     Raises:
-        GeoladderError: n is above the pool of a bucket, or the index file does not fit.
+        GeoladderError: the file of subsets does not fit.
     """
     task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
-    training = opened.labels(spec.task, subset_of(opened, spec, indices).train_rows)
+    training = opened.labels(spec.task, subset_of(opened, spec, split).train_rows)
     rows = test_rows(opened, spec.task, spec.test_patches)
     labels, buckets, tiles = (
         torch.from_numpy(opened.labels(spec.task, rows)),
