@@ -22,6 +22,7 @@ rule collect:
     input:
         PRETRAIN_RESULTS,
         FINETUNE_RESULTS,
+        LINEAR_RESULTS,
         TRIVIAL_RESULTS,
         ledger="results/ledger.json",
     output:
