@@ -15,6 +15,13 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/split.smk"
 include: "workflow/rules/finetune.smk"
+
+
+if study.linear:
+
+    include: "workflow/rules/linear.smk"
+
+
 include: "workflow/rules/analysis.smk"
 
 
@@ -42,6 +49,7 @@ rule pretrain_all:
 rule finetune_all:
     input:
         FINETUNE_RESULTS,
+        LINEAR_RESULTS,
         TRIVIAL_RESULTS,
 
 

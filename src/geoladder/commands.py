@@ -42,9 +42,10 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench),
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
-        *(training.pretrain, training.finetune, training.trivial),
+        *(training.pretrain, training.finetune, training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
-        *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
+        *(report.figure_scaling, report.figure_gates, report.figure_coverage),
+        *(report.figure_linear, report.figure_lr),
     ),
 }
 for place, (title, verbs) in enumerate(VERBS.items()):
@@ -106,6 +107,7 @@ def _import_heavy_modules() -> None:
     import geoladder.runs.provenance
     import geoladder.training.baselines
     import geoladder.training.finetune
+    import geoladder.training.linear
     import geoladder.training.pixel_models
     import geoladder.training.pretrain
 

@@ -28,6 +28,17 @@ class Display(NamedTuple):
     """Numbers at the ends of the palette."""
 
 
+class Layer(NamedTuple):
+    """How a map lies in a raster file."""
+
+    dtype: str
+    """Of numpy."""
+    nodata: float
+    """Number of a pixel without a prediction."""
+    categories: dict[int, tuple[str, str]]
+    """Stored number to name and colour (`#rrggbb`) of each class; empty for a map of quantities."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """One dense downstream task, predicted pixel by pixel. Its kinds say how; its entries say of what.
@@ -104,6 +115,10 @@ class Task(ABC):
         """Mean loss of a batch over its labelled pixels; 0 where there is none."""
 
     @abstractmethod
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """What a linear head is fitted to: the share of each output at labelled pixels (M,), (M, outputs) float32."""
+
+    @abstractmethod
     def prediction(self, logits: "Tensor") -> "Tensor":
         """What is predicted: values (N, P, P), or log-probabilities (N, outputs, P, P)."""
 
@@ -134,3 +149,12 @@ class Task(ABC):
     @abstractmethod
     def display(self, stored: np.ndarray) -> Display:
         """How one stored label map, (H, W), is drawn."""
+
+    @property
+    @abstractmethod
+    def layer(self) -> Layer:
+        """How its maps lie in a raster file."""
+
+    @abstractmethod
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """Maps as `as_map` or `read` give them, in the numbers of `layer`, which `read` and `display` take."""

@@ -14,7 +14,7 @@ from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [
-    "stage", "corpus", "fraction", "architecture", "size", "task", "seed", "n",
+    "stage", "corpus", "fraction", "architecture", "size", "task", "mode", "seed", "draw", "n",
     "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
     "samples_seen", "gflops_train", "lr", "steps", "seconds", "commit", "dirty", "fingerprint", "code", "older_code",
 ]  # fmt: skip
@@ -26,8 +26,8 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
 
     The CSV `out` has `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded, and `low`
     and `high`, 95 % by a bootstrap over test tiles, where there are any. Metrics of single classes, such as
-    `iou_tree`, are of all buckets together. Raises GeoladderError where results are missing, or were made by another
-    configuration; says how to make them again.
+    `iou_tree`, and linear heads, which are many, have all buckets together there, and each in their files. Raises
+    GeoladderError where results are missing, or were made by another configuration; says how to make them again.
     """
     expected: dict[str, str] = json.loads(ledger.read_text())
     missing = [file for file in expected if not (root / file).is_file()]
@@ -46,35 +46,38 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
     rows = []
     for file, result in sorted(results.items()):
         run = _run(file.split("/")[1], result)
-        rows += [run | row for row in _measured(result)]
+        for point in result.get("points", [result]):
+            row = run | {name: point[name] for name in ("draw", "n") if name in point}
+            rows += [row | measured for measured in _measured(point, result.get("by_bucket", {}))]
     with atomic_path(out) as path:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, *MEASURED]).to_csv(path, index=False)
 
 
-def _measured(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """`MEASURED` of each metric of one result."""
-    intervals = result.get("intervals", {})
-    for name, value in result["metrics"].items():
+def _measured(point: dict[str, Any], by_bucket: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
+    """`MEASURED` of each metric of one result, or of one of its points."""
+    intervals = point.get("intervals", {})
+    for name, value in point["metrics"].items():
         low, high = intervals.get(name, (None, None))
         yield {"bucket": "all", "metric": name, "value": value, "low": low, "high": high}
-    for bucket, metrics in result.get("by_bucket", {}).items():
+    for bucket, metrics in by_bucket.items():
         for name, value in metrics.items():
             yield {"bucket": bucket, "metric": name, "value": value}
-    for label, measures in result.get("details", {}).get("all", {}).get("by_class", {}).items():
+    for label, measures in point.get("details", {}).get("all", {}).get("by_class", {}).items():
         for name, value in measures.items():
             yield {"bucket": "all", "metric": f"{name}_{label}", "value": value}
 
 
 def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
-    trained_by = "finetune" if stage == "finetune" else "pretrain"
+    trained_by = stage if stage in ("finetune", "linear") else "pretrain"
     return born.get("code") != code_fingerprint(trained_by, spec["architecture"], spec.get("task"))
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         result: dict[str, Any] = json.loads(file.read_text())
-        missing = {"fingerprint", "spec", "provenance", "metrics"} - set(result)
+        measured = "points" if "points" in result else "metrics"
+        missing = {"fingerprint", "spec", "provenance", measured} - set(result)
     except (ValueError, TypeError) as problem:
         raise GeoladderError(f"{file} is no readable result ({problem}); delete it and run again") from None
     if missing:

@@ -20,16 +20,20 @@ def rivals(results: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(errors).rename(columns={"value": "y"})[["task", "seed", "n", "predictor", "y"]]
 
 
-def marked(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """The rows, one or more for a point (arm and n), with a column `worse_than`.
+def marked(rows: pd.DataFrame, errors: pd.DataFrame, results: pd.DataFrame, point: list[str]) -> pd.DataFrame:
+    """The rows with a column `worse_than`.
 
-    It names the predictors whose mean error over the point's seeds is lower than the point's, or is empty.
+    It names the predictors whose mean error is lower than that of a row's point, on the same subsets, or is empty.
+    `errors` are runs (task, seed and n of the subset, y), and `point` the columns that say which point a row, or a
+    run, is of.
     """
-    pairs = curves(results).merge(rivals(results), on=["task", "seed", "n"], suffixes=("", "_rival"))
-    means = pairs.groupby([*POINT, "predictor"], sort=False)[["y", "y_rival"]].mean()
+    if rows.empty:  # its columns have no types to join by
+        return rows.assign(worse_than="")
+    pairs = errors.merge(rivals(results), on=["task", "seed", "n"], suffixes=("", "_rival"))
+    means = pairs.groupby([*point, "predictor"], sort=False)[["y", "y_rival"]].mean()
     worse = means[means.y > means.y_rival].reset_index("predictor")
-    names = worse.groupby(POINT).predictor.agg(", ".join).rename("worse_than")
-    return rows.join(names, on=POINT).fillna({"worse_than": ""})
+    names = worse.groupby(point).predictor.agg(", ".join).rename("worse_than")
+    return rows.join(names, on=point).fillna({"worse_than": ""})
 
 
 def judged(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -43,6 +47,5 @@ def judged(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     rows = results[(results.stage == "finetune") & (results.bucket == "all")]
     errors = rows[rows.metric == rows.task.map(lambda task: TASKS[task].error)]
     ends = errors.groupby(POINT)[["low", "high"]].mean().add_prefix("tile_")
-    return marked(
-        points.assign(low=points["mean"] - half, high=points["mean"] + half).join(ends, on=POINT), results
-    )
+    with_ends = points.assign(low=points["mean"] - half, high=points["mean"] + half).join(ends, on=POINT)
+    return marked(with_ends, curves(results), results, POINT)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.registry.task import Display, Labels, Task
+from geoladder.registry.task import Display, Labels, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +94,12 @@ class ClassMap(Task):
 
         total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
         return total / self.valid(labels).sum().clamp(min=1)
+
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """1 for the pixel's class, 0 for the others."""
+        from torch.nn import functional
+
+        return functional.one_hot(labels, self.outputs).float()
 
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Log-probabilities (N, classes, P, P)."""
@@ -224,3 +230,15 @@ class ClassMap(Task):
         classes = self.read(stored, 1.0).astype(float)
         classes[classes == IGNORE] = np.nan
         return Display(classes, self.colours, (-0.5, self.outputs - 0.5))
+
+    @property
+    def layer(self) -> Layer:
+        """Codes in eight bits; 0 is no data."""
+        looks = zip(self.classes, self.colours, strict=True)
+        return Layer("uint8", NODATA, dict(zip(self.codes, looks, strict=True)))
+
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """The code of each class."""
+        table = np.full(256, NODATA, np.uint8)
+        table[: self.outputs] = self.codes
+        return table[maps]

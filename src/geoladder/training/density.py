@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.registry.task import Display, Labels, Task
+from geoladder.registry.task import Display, Labels, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,6 +114,10 @@ class Density(Task):
         )
         return losses / valid.sum().clamp(min=1)
 
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """The density."""
+        return labels[:, None].float()
+
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Densities (N, P, P)."""
         return logits[:, 0].sigmoid()
@@ -173,3 +177,12 @@ class Density(Task):
         return Display(
             densities, self.palette, (0.0, max(1.0, np.max(densities, initial=0, where=densities > 0)))
         )
+
+    @property
+    def layer(self) -> Layer:
+        """Densities of 32 bits; a pixel without one is not a number."""
+        return Layer("float32", float("nan"), {})
+
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """The densities themselves, float32."""
+        return maps.astype(np.float32, copy=False)

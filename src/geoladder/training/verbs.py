@@ -47,6 +47,28 @@ def finetune(
     finetune(node, bench, bench_index, stats, split, checkpoint, out, threads=threads)
 
 
+def linear(
+    *,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    stats: Stats,
+    split: Annotated[
+        list[Path], Parameter(help="of each task one for each draw, in order, written by `split`")
+    ],
+    out: Out,
+    checkpoint: Annotated[
+        Path | None, Parameter(help="folder of a pretrained model; omit for a random encoder")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Fit and judge the linear heads of one cell; write JSON by task into a folder."""
+    from geoladder.study.specs import LinearCell
+    from geoladder.training.linear import fit_linear
+
+    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, split, checkpoint, out, threads=threads)
+
+
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
     """Score predictors that need no network: zero, the mean, two per-pixel models; write JSON."""
     from geoladder.study.specs import BaselineSpec

@@ -177,9 +177,13 @@ class Bench:
 
         GeoladderError where there are no rows, or a file is missing, damaged or holds values it must not (names it).
         """
+        return BenchBatch(*self.images(rows), self.labels(task, rows))
+
+    def images(self, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Images and DN offsets alone, as in `BenchBatch`."""
         images = _gather(rows, self._read_images)
         offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
-        return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
+        return images, offset_dn * self._harmonise
 
     def labels(self, task: str, rows: pd.DataFrame) -> np.ndarray:
         """Labels alone, as in `BenchBatch.labels`."""

@@ -20,6 +20,7 @@ RIVALS: dict[str, dict[str, Any]] = {
 """Predictors that are drawn, with their lines."""
 WORSE: dict[str, Any] = {"ls": "", "marker": "x", "ms": 5, "mew": 0.8, "color": "k"}
 """A point that a predictor without a network beats."""
+WORSE_TEXT = "worse than zero, the mean or a pixel's bands"
 CORPUS_MARKERS = ("o", "^", "v", "D")
 
 
@@ -72,7 +73,7 @@ def curve_legend(error: pd.DataFrame, corpora: list[str]) -> list[Line2D]:
         looks[ARCHITECTURES[name].title] = _look(name, SCRATCH, corpora)
     looks |= {look["label"]: look for look in RIVALS.values()}
     if (error.worse_than != "").any():
-        looks["worse than zero, the mean or a pixel's bands"] = WORSE
+        looks[WORSE_TEXT] = WORSE
     return [Line2D([], [], **look | {"label": label}) for label, look in looks.items()]
 
 

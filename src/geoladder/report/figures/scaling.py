@@ -21,7 +21,7 @@ from geoladder.report.curves import curves, of_baseline
 from geoladder.report.figures.curve_panels import curve_legend, curve_panel
 from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, law_panel
 from geoladder.report.laws import pretrain_points
-from geoladder.report.rivals import marked, rivals
+from geoladder.report.rivals import POINT, marked, rivals
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
 from geoladder.study.study import SCRATCH
@@ -36,7 +36,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
-    error, beside = marked(curves(table), table), rivals(table)
+    error, beside = marked(curves(table), curves(table), table, POINT), rivals(table)
     corpora = sorted(set(error.corpus) - {SCRATCH})
     tasks = [task for task in TASKS if task in set(error.task)]
     sizes = _sizes(error, table)
