@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from geoladder.report.figures.scaling import draw_scaling
-from geoladder.report.rivals import PREDICTORS, rivals
+from geoladder.report.rivals import PREDICTORS, marked, rivals
 from geoladder.report.tables import write_tables
 from geoladder.study.analysis import Figures
 
@@ -65,3 +65,15 @@ def test_figures_cross_out_such_points_and_say_what_it_means(table, laws, tmp_pa
         "unet": [4],
     }
     assert (drawn.query("architecture == 'linear'").y - 0.85).abs().max() < 1e-9
+
+
+def test_only_subsets_of_both_are_compared():
+    """The predictor is better on the draws it shares; a hard draw it never saw counts for neither."""
+    trivial = pd.DataFrame({"stage": "trivial", "bucket": "all", "task": "roads", "n": 4, "metric": "linear_rmse",
+                            "seed": [0, 1, 7], "value": [0.1, 0.1, 0.9]})  # fmt: skip
+    errors = pd.DataFrame({"task": "roads", "corpus": "c", "n": 4, "seed": [0, 1, 2], "y": [0.2, 0.1, 0.01]})
+    point = ["task", "corpus", "n"]
+    rows = errors[point].drop_duplicates()
+    assert marked(rows, errors, trivial, point).worse_than.tolist() == ["linear"]
+    assert marked(rows, errors.assign(y=0.05), trivial, point).worse_than.tolist() == [""]
+    assert marked(rows[:0], errors, trivial, point).worse_than.tolist() == []
