@@ -53,7 +53,8 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
 def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
     trained_by = "finetune" if stage == "finetune" else "pretrain"
-    return born.get("code") != code_fingerprint(trained_by, spec["architecture"], spec.get("task"))
+    tasks = [spec["task"]] if "task" in spec else spec["objective"].get("tasks", [])
+    return born.get("code") != code_fingerprint(trained_by, spec["architecture"], *tasks)
 
 
 def _read(file: Path) -> dict[str, Any]:

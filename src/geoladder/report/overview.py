@@ -7,7 +7,7 @@ import pandas as pd
 
 from geoladder.cost.rung_cost import rung_cost
 from geoladder.report.collect import older_code
-from geoladder.study.nodes import Nodes
+from geoladder.study.nodes import STAGES, Nodes
 from geoladder.study.study import Study
 
 
@@ -23,7 +23,11 @@ def cells_table(study: Study) -> str:
             "samples": f"{spec.samples:,}",
             "fingerprint": spec.fingerprint,
         }
-        for cell, spec in zip(study.cells(), nodes.pretrain.values(), strict=True)
+        for cell, spec in zip(
+            [*study.cells(), *study.oracle_cells()],
+            [*nodes.pretrain.values(), *nodes.oracle.values()],
+            strict=True,
+        )
     ]
     return (
         f"{pd.DataFrame(rows).to_string(index=False)}\n\n{len(rows)} pretraining cells, "
@@ -40,7 +44,7 @@ def status_table(study: Study, root: Path) -> str:
     nodes = Nodes(study)
     rows = [
         (stage, file, _state(root / file, spec.fingerprint, stage))
-        for stage in ("pretrain", "finetune", "trivial")
+        for stage in STAGES
         for file, spec in getattr(nodes, stage).items()
     ]
     table = pd.DataFrame(rows, columns=["stage", "result", "state"])

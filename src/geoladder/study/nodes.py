@@ -9,8 +9,11 @@ from typing import Literal
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, PretrainSpec, TrivialSpec
-from geoladder.study.study import Cell, Study
+from geoladder.study.specs import FinetuneSpec, LabelsSpec, PretrainSpec, TrivialSpec
+from geoladder.study.study import ORACLE, Cell, Study
+
+STAGES = ("pretrain", "oracle", "finetune", "trivial")
+"""Of a study's own results; a sweep is another matter."""
 
 
 class Nodes:
@@ -18,6 +21,7 @@ class Nodes:
 
     Attributes:
         pretrain: `.../metrics.json` to `PretrainSpec`.
+        oracle: the same for the oracle's runs.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `TrivialSpec`.
@@ -28,11 +32,16 @@ class Nodes:
         """Unroll a study; raises GeoladderError for an architecture-size the ladder does not have."""
         self.study = study
         self.pretrain = {f"{_folder(cell)}/metrics.json": self._spec(cell) for cell in study.cells()}
+        self.oracle = {
+            f"{_folder(cell)}/metrics.json": PretrainSpec.of_oracle(study, cell, self._code_of_oracle(cell))
+            for cell in study.oracle_cells()
+        }
         self.sweep: dict[str, PretrainSpec] = {}
         for cell, factor in study.sweep_runs():
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
+        cells = self.pretrain | self.oracle
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
         self.trivial: dict[str, TrivialSpec] = {}
@@ -41,7 +50,7 @@ class Nodes:
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
             start = study.cell_of(point)
             self.cell_behind[file] = _folder(start) if start else None
-            pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
+            pretrained = cells[f"{_folder(start)}/metrics.json"].fingerprint if start else None
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
             self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
@@ -49,12 +58,15 @@ class Nodes:
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
 
+    def _code_of_oracle(self, cell: Cell) -> str | None:
+        return self._code("pretrain", cell.architecture, *LabelsSpec.of(self.study).tasks)
+
     def _code(self, stage: Literal["pretrain", "finetune"], *names: str) -> str | None:
         return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""
-        nodes = [getattr(self, stage).items() for stage in stages or ("pretrain", "finetune", "trivial")]
+        nodes = [getattr(self, stage).items() for stage in stages or STAGES]
         return {file: spec.fingerprint for file, spec in chain(*nodes)}
 
     @staticmethod
@@ -71,6 +83,8 @@ class Nodes:
 
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
+    if cell.corpus == ORACLE:
+        return f"results/oracle/{cell.architecture}-{cell.size}/seed{cell.seed}"
     return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
 
 

@@ -12,6 +12,7 @@ from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
+from geoladder.study.oracle import Oracle
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
@@ -26,7 +27,7 @@ class Cell(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
+    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm, `oracle` for labels."""
 
     corpus: str
     architecture: str
@@ -43,6 +44,7 @@ class Point(NamedTuple):
 
 
 SCRATCH = "scratch"
+ORACLE = "oracle"
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
@@ -59,14 +61,19 @@ class Study(Block):
     finetune: Finetune
     gates: Gates | None = Gates()
     sweep: Sweep | None = None
+    oracle: Oracle | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
     compute: Compute = Compute()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        cells = set(self.cells())
-        keys = {cell.corpus for cell in cells} | {cell.corpus for cell, _ in self.sweep_runs()}
+        cells = {*self.cells(), *self.oracle_cells()}
+        keys = {cell.corpus for cell in self.cells()} | {cell.corpus for cell, _ in self.sweep_runs()}
+        for name in sorted({SCRATCH, ORACLE} & set(self.corpora)):
+            raise ValueError(
+                f"no corpus can be called '{name}', which names an arm of fine-tuning; rename it"
+            )
         for name in sorted({self.validation.corpus, *map(corpus_name, keys)} - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
         if self.gates is not None and self.gates.n in self.finetune.n:
@@ -77,15 +84,32 @@ class Study(Block):
         for point in self.points():
             start = self.cell_of(point)
             if start is not None and start not in cells:
+                grid = "oracle" if start.corpus == ORACLE else "pretrain.grid"
                 raise ValueError(
-                    f"finetune needs the pretraining cell {'/'.join(map(str, start))}, which pretrain.grid does not "
+                    f"finetune needs the pretraining cell {'/'.join(map(str, start))}, which {grid} does not "
                     "contain; add it there, or set finetune.pretrain_seed to a seed that is"
                 )
         return self
 
     @model_validator(mode="after")
+    def _oracle_has_labels(self) -> Self:
+        if self.oracle is None:
+            return self
+        name = self.validation.corpus
+        if self.corpora[name].source != "synthetic":
+            raise ValueError(
+                f"`oracle` learns labels that only the synthetic Earth has, but validation.corpus, '{name}', is of "
+                f"source: {self.corpora[name].source}; leave `oracle` out"
+            )
+        if self.pretrain.read == "tiles":
+            raise ValueError(
+                "`oracle` learns labels of chips; set pretrain.read: chips, or leave `oracle` out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _images_fit_the_models(self) -> Self:
-        cells = [*self.cells(), *(cell for cell, _ in self.sweep_runs())]
+        cells = [*self.cells(), *self.oracle_cells(), *(cell for cell, _ in self.sweep_runs())]
         chip_px, patch_px = self.cleaning.chip_px, self.bench.patch_px
         uses = [(cell.architecture, cell.size, "cleaning.chip_px", chip_px) for cell in cells]
         if self.bench.source == "synthetic":
@@ -121,6 +145,13 @@ class Study(Block):
         ]
         return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
+    def oracle_cells(self) -> list[Cell]:
+        """Runs of the oracle, of a corpus that bears its name."""
+        if self.oracle is None:
+            return []
+        cells = product([ORACLE], self.oracle.architectures, self.oracle.sizes, self.oracle.seeds)
+        return list(dict.fromkeys(starmap(Cell, cells)))
+
     def sweep_runs(self) -> list[tuple[Cell, float]]:
         """Runs of the learning-rate sweep: a cell, and the factor of its rate."""
         if self.sweep is None:
@@ -139,7 +170,7 @@ class Study(Block):
         return list(dict.fromkeys(starmap(Point, points)))
 
     def cell_of(self, point: Point) -> Cell | None:
-        """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""
+        """Pretraining cell (maybe the oracle's) a fine-tuning run starts from; None for arms from scratch."""
         if point.arm.corpus == SCRATCH:
             return None
         seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
