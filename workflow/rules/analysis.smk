@@ -21,6 +21,7 @@ FIGURES = [
 rule collect:
     input:
         PRETRAIN_RESULTS,
+        ORACLE_RESULTS,
         FINETUNE_RESULTS,
         TRIVIAL_RESULTS,
         ledger="results/ledger.json",
