@@ -23,6 +23,7 @@ rule collect:
         PRETRAIN_RESULTS,
         ORACLE_RESULTS,
         FINETUNE_RESULTS,
+        LINEAR_RESULTS,
         TRIVIAL_RESULTS,
         ledger="results/ledger.json",
     output:

@@ -31,7 +31,8 @@ def cells_table(study: Study) -> str:
     ]
     return (
         f"{pd.DataFrame(rows).to_string(index=False)}\n\n{len(rows)} pretraining cells, "
-        f"{len(nodes.finetune)} fine-tuning runs, {len(nodes.trivial)} trivial baselines"
+        f"{len(nodes.finetune)} fine-tuning runs, {len(nodes.linear_cells)} encoders with linear heads, "
+        f"{len(nodes.trivial)} trivial baselines"
     )
 
 

@@ -9,11 +9,19 @@ from typing import Literal
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, LabelsSpec, PretrainSpec, TrivialSpec
-from geoladder.study.study import ORACLE, Cell, Study
+from geoladder.study.specs import (
+    BaselineSpec,
+    FinetuneSpec,
+    LabelsSpec,
+    LinearCell,
+    LinearSpec,
+    PretrainSpec,
+    SplitSpec,
+)
+from geoladder.study.study import ORACLE, RANDOM, Cell, Study
 
-STAGES = ("pretrain", "oracle", "finetune", "trivial")
-"""Of a study's own results; a sweep is another matter."""
+STAGES = ("pretrain", "oracle", "finetune", "linear", "trivial")
+"""Of results that a study is made of, each a folder below `results`."""
 
 
 class Nodes:
@@ -24,8 +32,12 @@ class Nodes:
         oracle: the same for the oracle's runs.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
-        trivial: `.../n<n>.json` to `TrivialSpec`.
-        cell_behind: `.../n<n>.json` of fine-tuning to the folder of the pretraining run it starts from, or None.
+        trivial: `.../n<n>.json` to `BaselineSpec`.
+        split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
+        linear: `.../<task>.json` to `LinearSpec`.
+        linear_cells: the folder of these files to `LinearCell`: one job.
+        cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the pretraining run
+            behind it, or None.
     """
 
     def __init__(self, study: Study) -> None:
@@ -41,19 +53,50 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
-        cells = self.pretrain | self.oracle
+        splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
+        self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
-        self.trivial: dict[str, TrivialSpec] = {}
+        self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
             start = study.cell_of(point)
             self.cell_behind[file] = _folder(start) if start else None
-            pretrained = cells[f"{_folder(start)}/metrics.json"].fingerprint if start else None
+            pretrained = self._trained(_folder(start)) if start else None
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
-            self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
+            self.trivial[f"results/trivial/{run}"] = BaselineSpec.of(study, point)
+
+        self.linear: dict[str, LinearSpec] = {}
+        self.linear_cells: dict[str, LinearCell] = {}
+        for cell in study.linear_cells():
+            self._add_linear(cell)
+
+    def _add_linear(self, cell: Cell) -> None:
+        linear = self.study.linear
+        if linear is None:
+            return
+        folder = _folder(cell, "linear")
+        start = None if cell.corpus == RANDOM else _folder(cell)
+        pretrained = self._trained(start) if start else None
+        self.cell_behind[folder] = start
+        specs = {
+            f"{folder}/{task}.json": LinearSpec.of(
+                self.study, linear, cell, task, pretrained, self._code("linear", cell.architecture, task)
+            )
+            for task in self.study.linear_subsets().tasks
+        }
+        self.linear |= specs
+        self.linear_cells[folder] = LinearCell(heads=list(specs.values()))
+
+    def split_of(self, task: str, seed: int) -> str:
+        """File of the few-shot subsets of a task at a seed."""
+        return _split_file(SplitSpec.of(self.study, task, seed, []))
+
+    def _trained(self, folder: str) -> str:
+        """Fingerprint of the pretraining run, maybe an oracle's, in a folder."""
+        return (self.pretrain | self.oracle)[f"{folder}/metrics.json"].fingerprint
 
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
@@ -61,7 +104,7 @@ class Nodes:
     def _code_of_oracle(self, cell: Cell) -> str | None:
         return self._code("pretrain", cell.architecture, *LabelsSpec.of(self.study).tasks)
 
-    def _code(self, stage: Literal["pretrain", "finetune"], *names: str) -> str | None:
+    def _code(self, stage: Literal["pretrain", "finetune", "linear"], *names: str) -> str | None:
         return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
 
     def ledger(self, *stages: str) -> dict[str, str]:
@@ -83,9 +126,13 @@ class Nodes:
 
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
-    if cell.corpus == ORACLE:
+    if cell.corpus == ORACLE and stage == "pretrain":
         return f"results/oracle/{cell.architecture}-{cell.size}/seed{cell.seed}"
     return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
+
+
+def _split_file(spec: SplitSpec) -> str:
+    return f"results/splits/{spec.task}/{spec.name}.parquet"
 
 
 def _write_new(path: Path, text: str) -> None:
