@@ -62,7 +62,7 @@ class Pretraining:
         self.model.start_maps(priors)
         # The summary of an image serves its targets alone.
         self.fabric, self._forward = place(
-            self.model, spec.precision, hardware, unused_parts=not spec.objective.targets
+            self.model, spec.precision, hardware, partial_use=not spec.objective.targets
         )
         self.optimizer = adamw(self.model, spec.lr, spec.weight_decay)
         self._rate = cosine_with_warmup(self.steps, spec.warmup_share)

@@ -54,11 +54,11 @@ class Autocast(Precision):
 
 
 def place(
-    model: nn.Module, precision: PrecisionName, hardware: Hardware, unused_parts: bool = False
+    model: nn.Module, precision: PrecisionName, hardware: Hardware, partial_use: bool = False
 ) -> tuple[Fabric, Any]:
     """Bring a model onto its devices as the hardware options ask, and log what was chosen and why.
 
-    Ranks are told of `unused_parts`, weights that the loss does not depend on; they would wait for their gradients.
+    With `partial_use`, some of its weights take no part in the loss, and ranks do not wait for their gradients.
 
     Returns:
         The fabric of the devices, and the model to call in training: it casts numbers, and exchanges gradients among
@@ -77,7 +77,7 @@ def place(
     number_format = choose_precision(precision)
     spread = choose_strategy(hardware.strategy, hardware.devices, nodes)
     strategies = {
-        "ddp": DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=unused_parts),
+        "ddp": DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=partial_use),
         "fsdp": ModelParallelStrategy(
             lambda whole, mesh: shard(whole, mesh["data_parallel"]), hardware.devices, 1
         ),
