@@ -13,6 +13,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/sweep.smk"
+include: "workflow/rules/oracle.smk"
 include: "workflow/rules/split.smk"
 include: "workflow/rules/finetune.smk"
 
@@ -44,6 +45,7 @@ rule all:
 rule pretrain_all:
     input:
         PRETRAIN_RESULTS,
+        ORACLE_RESULTS,
 
 
 rule finetune_all:

@@ -40,7 +40,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         *(scaling.frontier, scaling.isoflop, scaling.claims),
     ),
     "Nodes of the graph": (
-        *(synth.make_archive, synth.make_bench),
+        *(synth.make_archive, synth.make_bench, synth.make_labels),
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
         *(training.pretrain, training.finetune, training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from geoladder.report.collect import RUN_COLUMNS, collect
+from geoladder.report.gates import _transfer_gates
 from geoladder.report.linear_effect import linear_effect, linear_errors, mean_interval, two_way_interval
 
 BORN = {"commit": "abc", "dirty": False, "code": "c0de"}
@@ -117,3 +118,20 @@ def test_the_two_way_interval_moves_and_scales_with_its_data(seed, shift, scale)
         (scale * low + shift, scale * high + shift)
     )
     assert two_way_interval(grid.T) == pytest.approx((low, high))
+
+
+def test_the_gate_of_transfer_wants_the_whole_interval_on_its_side(table):
+    def gates(rows):
+        named = rows.assign(corpus=rows.corpus.replace("majortom", "oracle"))
+        return [gate for gate in _transfer_gates(named) if gate[2] > gate[3]], named
+
+    passed, named = gates(table)
+    assert [gate[1] for gate in passed] == ["roads, unet-s, n=1", "roads, unet-s, n=4"]
+    assert "rmse 0.2900 against 0.3000: -0.0100 [" in passed[0][4] and "3 seeds, 5 draws" in passed[0][4]
+    half = stats.t.ppf(0.975, 2) * 0.001 / 3**0.5
+    assert passed[0][2] == pytest.approx(0.01 - half)
+    one_seed, _ = gates(table[table.seed == 0])
+    assert [gate[2] for gate in one_seed] == pytest.approx([0.009, 0.009])
+    worse = named.assign(value=named.value + 0.02 * (named.corpus == "oracle"))
+    assert not [gate for gate in _transfer_gates(worse) if gate[2] > gate[3]]
+    assert not list(_transfer_gates(table))  # a study without an oracle

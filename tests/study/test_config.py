@@ -1,4 +1,5 @@
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,9 @@ RAW = {
     },
     "finetune": {"grid": [{"corpora": ["scratch", "majortom"], "architectures": ["unet"], "sizes": ["xs"]}]},
 }
+
+
+ORACLE_ARM = {"corpora": ["oracle"], "architectures": ["unet"], "sizes": ["xs"]}
 
 
 def edited(path: str, value: object) -> dict:
@@ -99,6 +103,15 @@ def test_default_study_has_the_cells_it_promises():
         ("gates", {"architecture": "geoaware_unet", "size": "44M"}, ["bench.patch_px is 32", "128 only"]),
         ("gates", {"size": "xz"}, ["unet has no size 'xz'; the ladder has xs, s, m"]),
         ("figures", {"palette": "colourblind"}, ["figures.palette", "did you mean 'colorblind'"]),
+        (
+            "pretrain.objective",
+            {"tasks": ["roads"]},
+            ["pretrain.objective", "give the study an `oracle` block"],
+        ),
+        ("oracle", {"architectures": ["unet"]}, ["oracle.sizes", "required"]),
+        ("oracle", {"architectures": ["unet"], "sizes": ["xz"]}, ["unet has no size 'xz'"]),
+        ("finetune.grid", [ORACLE_ARM], ["cell oracle/unet/xs/0, which oracle does not contain"]),
+        ("corpora.oracle", {}, ["no corpus can be called 'oracle'"]),
     ],
 )
 def test_a_bad_value_is_named_with_its_place_and_the_fix(path, value, words):
@@ -178,3 +191,20 @@ def test_corpus_keys_keep_name_and_fraction(top, bottom):
     assert corpus_name(key) == "majortom"
     assert corpus_fraction(key) == pytest.approx(top / bottom)
     assert corpus_slug(key) == f"majortom@{top}-{bottom}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (
+            "corpora.majortom",
+            {"source": "majortom", "path": "somewhere"},
+            "labels that only the synthetic Earth has, but validation.corpus, 'majortom', is of source: majortom",
+        ),
+        ("pretrain.read", "tiles", "`oracle` learns labels of chips; set pretrain.read: chips"),
+    ],
+)
+def test_an_oracle_without_labels_of_chips_is_refused(path, value, words):
+    raw = edited(path, value) | {"oracle": {"architectures": ["unet"], "sizes": ["xs"]}}
+    with pytest.raises(GeoladderError, match=re.escape(words)):
+        parse_study(raw)

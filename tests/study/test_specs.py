@@ -85,3 +85,39 @@ def test_the_frozen_study_is_the_study(tmp_path):
     study = parse_study(TWO)
     frozen = Nodes(study).freeze(tmp_path)
     assert parse_study(__import__("json").loads(frozen.read_text())) == study
+
+
+ORACLE = {"architectures": ["unet"], "sizes": ["xs"], "seeds": [0, 1, 2]}
+
+
+def test_an_oracle_adds_itself_and_its_heads_and_changes_nothing_old():
+    files = changed(lambda raw: raw.update(oracle=ORACLE))
+    assert {file.partition("/unet-xs/")[0] for file in files} == {"results/oracle", "results/linear/oracle"}
+    assert len([file for file in files if file.startswith("results/oracle/")]) == 3
+
+
+def with_oracle(**changes):
+    raw = copy.deepcopy(TWO) | {"oracle": ORACLE | changes}
+    raw["finetune"]["grid"][0]["corpora"].append("oracle")
+    return Nodes(parse_study(raw))
+
+
+def test_oracle_arms_start_from_the_oracle_of_their_seed():
+    nodes = with_oracle()
+    file = "results/finetune/oracle/unet-xs/roads/seed2/n4.json"
+    assert nodes.cell_behind[file] == "results/oracle/unet-xs/seed2"
+    oracle = nodes.oracle["results/oracle/unet-xs/seed2/metrics.json"]
+    assert nodes.finetune[file].pretrained == oracle.fingerprint
+    assert oracle.objective.tasks == ["buildings", "landcover", "roads"]
+    assert (oracle.corpus, oracle.fraction, oracle.objective.mask_ratio) == ("majortom", 1, 0)
+    cell = nodes.pretrain["results/pretrain/majortom/unet-xs/seed2/metrics.json"]
+    same = {"chips", "stats", "batch", "lr", "weight_decay", "warmup_share", "samples", "validation_chips"}
+    assert oracle.model_dump(include=same) == cell.model_dump(include=same)
+
+
+def test_more_samples_of_the_oracle_reach_it_and_its_arms_only():
+    before, after = with_oracle().ledger(), with_oracle(samples=32768).ledger()
+    files = {file for file, fingerprint in after.items() if before[file] != fingerprint}
+    assert files
+    assert all("/oracle/" in file for file in files)
+    assert len([file for file in files if file.startswith("results/finetune/")]) == 3 * 3 * 3

@@ -23,6 +23,7 @@ FIGURES = [
 rule collect:
     input:
         PRETRAIN_RESULTS,
+        ORACLE_RESULTS,
         FINETUNE_RESULTS,
         LINEAR_RESULTS,
         TRIVIAL_RESULTS,

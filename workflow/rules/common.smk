@@ -16,6 +16,7 @@ from geoladder.study.specs import (
     ChipsSpec,
     FetchSpec,
     IndexSpec,
+    LabelsSpec,
     StatsSpec,
 )
 from geoladder.study.nodes import Nodes
@@ -48,10 +49,12 @@ os.environ |= {
 }
 
 PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
+ORACLE = "results/oracle/{architecture}-{size}/seed{seed}"
 FINETUNE = "results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
 SPLIT = "results/splits/{task}/{draw}.parquet"
 TRIVIAL = "results/trivial/{task}/seed{seed}/n{n}.json"
 PRETRAIN_RESULTS = list(nodes.pretrain)
+ORACLE_RESULTS = list(nodes.oracle)
 FINETUNE_RESULTS = list(nodes.finetune)
 LINEAR_RESULTS = list(nodes.linear)
 TRIVIAL_RESULTS = list(nodes.trivial)

@@ -18,7 +18,6 @@ from geoladder.cost.corpora import archive_size
 from geoladder.cost.measured import MeasuredRung
 from geoladder.cost.rung_cost import ASSUMED_UTILISATION, PEAK_TFLOPS, rung_cost
 from geoladder.data.fetch.plan import human
-from geoladder.study.corpora import corpus_fraction, corpus_name
 from geoladder.study.nodes import Nodes
 from geoladder.study.study import Arm, Study
 
@@ -122,10 +121,11 @@ def _archive_row(study: Study, name: str) -> dict[str, Any]:
 
 def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machine) -> list[dict[str, Any]]:
     rows = []
-    for cell, spec in zip(study.cells(), nodes.pretrain.values(), strict=True):
+    specs = [*nodes.pretrain.values(), *nodes.oracle.values()]
+    for cell, spec in zip([*study.cells(), *study.oracle_cells()], specs, strict=True):
         cost = rung_cost(cell.architecture, cell.size, study.cleaning.chip_px)
-        training = corpus_fraction(cell.corpus) * Fraction(1 - study.validation.share)
-        unique = max(1, round(chips[corpus_name(cell.corpus)] * training))
+        training = spec.fraction * Fraction(1 - study.validation.share)
+        unique = max(1, round(chips[spec.corpus] * training))
         gflops = cost.gflops_train * spec.samples
         row = cell._asdict() | {
             "parameters": cost.parameters,

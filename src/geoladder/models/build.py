@@ -67,17 +67,21 @@ def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
 
 
 class PretrainOutput(NamedTuple):
-    """For B images reconstructed (B, bands, H, W) standardised reflectance, and (B, size) raw outputs by target."""
+    """For B images reconstructed (B, bands, H, W) standardised reflectance, and raw outputs.
+
+    They are (B, size) by target, and (B, size, H, W) by task.
+    """
 
     reconstruction: Tensor
     targets: dict[str, Tensor]
+    maps: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class PretrainModel(nn.Module):
-    """Backbone with a head for masked reconstruction, and one for each target of whole images.
+    """Backbone with a head for masked reconstruction, one for each target of whole images, and one for each task.
 
-    `fill` is what hidden pixels are replaced by; `head_sizes` are the outputs of the head of each target, by name, in
-    the order in which heads are made.
+    `fill` is what hidden pixels are replaced by; `head_sizes` are the outputs of the head of each target, and
+    `map_sizes` those per pixel of the head of each task, by name, in the order in which heads are made.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class PretrainModel(nn.Module):
         bands: int = 10,
         fill: Fill = "mean",
         head_sizes: Mapping[str, int] = PAPER_HEADS,
+        map_sizes: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         backbone.fill = fill
@@ -94,6 +99,14 @@ class PretrainModel(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _final(nn.Linear(backbone.summary_dim, size)) for name, size in head_sizes.items()}
         )
+        self.maps = nn.ModuleDict(
+            {name: _final(nn.Conv2d(backbone.dense_channels, size, 1)) for name, size in map_sizes.items()}
+        )
+
+    def start_maps(self, priors: Mapping[str, list[float]]) -> None:
+        """Let the maps of tasks start at these outputs everywhere, as `FinetuneModel` starts at its prior."""
+        for name, prior in priors.items():
+            cast(Tensor, self.maps[name].bias).data.copy_(torch.as_tensor(prior))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> PretrainOutput:
         """Outputs for images x (B, bands, H, W) whose pixels under `mask` (B, 1, H, W) bool are hidden."""
@@ -101,6 +114,7 @@ class PretrainModel(nn.Module):
         return PretrainOutput(
             self.reconstruction(features.dense),
             {name: head(features.summary) for name, head in self.heads.items()},
+            {name: head(features.dense) for name, head in self.maps.items()},
         )
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 from geoladder.registry import TASKS
 from geoladder.report.curves import curves, of_baseline, predict_mean, runs
 from geoladder.report.laws import pretrain_points
+from geoladder.report.linear_effect import linear_effect
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.downstream import Gates
-from geoladder.study.study import SCRATCH
+from geoladder.study.study import ORACLE, SCRATCH
 
 Gate = tuple[str, str, float, float, str]
 """Gate, its subject, value, threshold that the value must exceed, and the numbers behind them in words."""
@@ -29,7 +30,12 @@ def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
     `corpus` are the data axis.
     """
     table = pd.read_csv(results)
-    rows = [*_context_gates(table, settings), *_curve_gates(table), *_law_gates(table, corpus)]
+    rows = [
+        *_context_gates(table, settings),
+        *_curve_gates(table),
+        *_transfer_gates(table),
+        *_law_gates(table, corpus),
+    ]
     gates = pd.DataFrame(rows, columns=["gate", "subject", "value", "threshold", "detail"])
     gates.insert(4, "passed", gates.value > gates.threshold)
     with atomic_path(out) as path:
@@ -60,6 +66,23 @@ def _curve_gates(table: pd.DataFrame) -> Iterator[Gate]:
         base = float(mean[(mean.task == task) & (mean.n == top)].y.mean())
         detail = f"{TASKS[str(task)].skill} {skills.mean():.3f} against {base:.3f} at n={top}, worst seed"
         yield "curve beats mean", f"{task}, {architecture}", float(skills.min()) - base, 0.0, detail
+
+
+def _transfer_gates(table: pd.DataFrame) -> Iterator[Gate]:
+    """There must be something to transfer: heads on the oracle's encoder err less than on a random one.
+
+    The whole interval must lie there: over seeds and draws, or over draws where there is one seed.
+    """
+    effect = linear_effect(table)
+    for row in effect[effect.corpus == ORACLE].to_dict("records"):
+        high = row["high"] if row["seeds"] > 1 else row["draws_high"]
+        low = row["low"] if row["seeds"] > 1 else row["draws_low"]
+        subject = f"{row['task']}, {row['architecture']}-{row['size']}, n={row['n']}"
+        detail = (
+            f"{TASKS[row['task']].error} {row['pretrained']:.4f} against {row['random']:.4f}: "
+            f"{row['effect']:+.4f} [{low:+.4f}, {high:+.4f}]; {row['seeds']} seeds, {row['draws']} draws"
+        )
+        yield "oracle beats random", subject, -high, 0.0, detail
 
 
 def _law_gates(table: pd.DataFrame, corpus: str) -> Iterator[Gate]:

@@ -23,7 +23,11 @@ def cells_table(study: Study) -> str:
             "samples": f"{spec.samples:,}",
             "fingerprint": spec.fingerprint,
         }
-        for cell, spec in zip(study.cells(), nodes.pretrain.values(), strict=True)
+        for cell, spec in zip(
+            [*study.cells(), *study.oracle_cells()],
+            [*nodes.pretrain.values(), *nodes.oracle.values()],
+            strict=True,
+        )
     ]
     return (
         f"{pd.DataFrame(rows).to_string(index=False)}\n\n{len(rows)} pretraining cells, "

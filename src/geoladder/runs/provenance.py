@@ -69,13 +69,13 @@ def _reach(start: set[Path]) -> dict[str, str]:
 
 
 @cache
-def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> str:
+def code_fingerprint(stage: str, architecture: str, *tasks: str) -> str:
     """Twelve hexadecimal digits for the code of one stage, `pretrain` or `finetune`, with one architecture.
 
-    The classes of the architecture count and, of fine-tuning, the entry of the task, and no other.
+    The classes of the architecture count and, of runs that learn labels, the entries of their tasks, and no others.
     """
     modules = {path.partition(":")[0] for path in ARCHITECTURES[architecture].classes.values()}
-    modules |= {TASKS.module_of(task)} if task else set()
+    modules |= {TASKS.module_of(task) for task in tasks}
     sources = _reach({ROOT / f"training/{stage}.py", *filter(None, map(_file_of, modules))})
     text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

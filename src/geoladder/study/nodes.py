@@ -9,10 +9,18 @@ from typing import Literal
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import BaselineSpec, FinetuneSpec, LinearCell, LinearSpec, PretrainSpec, SplitSpec
-from geoladder.study.study import RANDOM, Cell, Study
+from geoladder.study.specs import (
+    BaselineSpec,
+    FinetuneSpec,
+    LabelsSpec,
+    LinearCell,
+    LinearSpec,
+    PretrainSpec,
+    SplitSpec,
+)
+from geoladder.study.study import ORACLE, RANDOM, Cell, Study
 
-STAGES = ("pretrain", "finetune", "linear", "trivial")
+STAGES = ("pretrain", "oracle", "finetune", "linear", "trivial")
 """Of results that a study is made of, each a folder below `results`."""
 
 
@@ -21,6 +29,7 @@ class Nodes:
 
     Attributes:
         pretrain: `.../metrics.json` to `PretrainSpec`.
+        oracle: the same for the oracle's runs.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `BaselineSpec`.
@@ -35,6 +44,10 @@ class Nodes:
         """Unroll a study; raises GeoladderError for an architecture-size the ladder does not have."""
         self.study = study
         self.pretrain = {f"{_folder(cell)}/metrics.json": self._spec(cell) for cell in study.cells()}
+        self.oracle = {
+            f"{_folder(cell)}/metrics.json": PretrainSpec.of_oracle(study, cell, self._code_of_oracle(cell))
+            for cell in study.oracle_cells()
+        }
         self.sweep: dict[str, PretrainSpec] = {}
         for cell, factor in study.sweep_runs():
             spec = self._spec(cell)
@@ -50,7 +63,7 @@ class Nodes:
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
             start = study.cell_of(point)
             self.cell_behind[file] = _folder(start) if start else None
-            pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
+            pretrained = self._trained(_folder(start)) if start else None
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
         for point in study.judged_points():
@@ -67,7 +80,7 @@ class Nodes:
             return
         folder = _folder(cell, "linear")
         start = None if cell.corpus == RANDOM else _folder(cell)
-        pretrained = self.pretrain[f"{start}/metrics.json"].fingerprint if start else None
+        pretrained = self._trained(start) if start else None
         self.cell_behind[folder] = start
         specs = {
             f"{folder}/{task}.json": LinearSpec.of(
@@ -82,8 +95,15 @@ class Nodes:
         """File of the few-shot subsets of a task at a seed."""
         return _split_file(SplitSpec.of(self.study, task, seed, []))
 
+    def _trained(self, folder: str) -> str:
+        """Fingerprint of the pretraining run, maybe an oracle's, in a folder."""
+        return (self.pretrain | self.oracle)[f"{folder}/metrics.json"].fingerprint
+
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
+
+    def _code_of_oracle(self, cell: Cell) -> str | None:
+        return self._code("pretrain", cell.architecture, *LabelsSpec.of(self.study).tasks)
 
     def _code(self, stage: Literal["pretrain", "finetune", "linear"], *names: str) -> str | None:
         return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
@@ -107,6 +127,8 @@ class Nodes:
 
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
+    if cell.corpus == ORACLE and stage == "pretrain":
+        return f"results/oracle/{cell.architecture}-{cell.size}/seed{cell.seed}"
     return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
 
 

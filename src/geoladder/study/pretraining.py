@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from geoladder.registry import TARGETS
+from geoladder.registry import TARGETS, TASKS
 from geoladder.registry.target import Name, Settings, Target
 from geoladder.study.architectures import Architectures, Arms, PretrainRates, RungName
 from geoladder.study.block import Block, Count, NotNegative, Positive, Seeds, WarmupShare, collected
@@ -62,7 +62,7 @@ class TargetUse(Block):
 class Objective(Block):
     """Pretraining objective (arXiv 2506.14765): masked reconstruction, and targets of whole chips."""
 
-    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(0.6, description="hidden; 0: nothing is")
     fill: Literal["mean", "zero", "noise"] = Field(
         "mean",
         description="what hidden pixels are replaced by: the image's own visible mean, 0, or fixed noise; wholly "
@@ -79,6 +79,11 @@ class Objective(Block):
         },
         description="by name; those listed are all there are. By default `geo: {weight: 0.05}`, the place, and "
         "`climate: {weight: 0.02}`, the Köppen-Geiger class",
+    )
+    tasks: list[Name] = Field(
+        [],
+        description="whose labels are predicted at every pixel; of the `oracle` alone, which sets it",
+        exclude_if=lambda tasks: not tasks,
     )
 
     @model_validator(mode="before")
@@ -109,6 +114,11 @@ class Objective(Block):
     def head_sizes(self) -> dict[str, int]:
         """Numbers that the head of each target gives for a chip, in the order heads are made."""
         return {name: use.entry.size(use.settings) for name, use in self.targets.items()}
+
+    @property
+    def map_sizes(self) -> dict[str, int]:
+        """Numbers that the head of each task gives for a pixel, in the order heads are made."""
+        return {name: TASKS[name].outputs for name in self.tasks}
 
 
 class Cells(Arms):
@@ -159,6 +169,13 @@ class Pretrain(Block):
     code_changes: Literal["warn", "rerun"] = Field(
         "warn", description="whether cells pretrained by older code are kept (and reported) or trained again"
     )
+
+    @field_validator("objective", mode="after")
+    @classmethod
+    def _without_labels(cls, objective: Objective) -> Objective:
+        if objective.tasks:
+            raise ValueError("`tasks` is the oracle's alone: give the study an `oracle` block instead")
+        return objective
 
 
 class Sweep(Block):

@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Input, Kwargs
 from geoladder.registry.ladder import rung, scaled_lr
@@ -161,6 +162,22 @@ class ChipsSpec(Block):
         return cls.take(study.cleaning, index=index, layout=layout, split=split)
 
 
+class LabelsSpec(Block):
+    """Labels of the chips of the validation corpus, which only the synthetic Earth knows."""
+
+    earth: Earth
+    chips: str
+    tasks: list[str]
+
+    @classmethod
+    def of(cls, study: Study) -> Self:
+        """Spec of data/<name>/labels/; only for studies with an oracle."""
+        if study.oracle is None:
+            raise GeoladderError("this study has no `oracle` block, for which alone labels of chips are made")
+        chips = ChipsSpec.of(study, study.validation.corpus).pixels
+        return cls(earth=study.earth, chips=chips, tasks=study.oracle.tasks)
+
+
 class StatsSpec(Block):
     """Band statistics, taken once, from the training chips of the validation corpus.
 
@@ -226,6 +243,8 @@ class PretrainSpec(TrainingSpec):
     objective: Objective
     tensorboard: bool
     tiles: TileReading | None = None
+    labels: str | None = Field(None, exclude_if=lambda labels: labels is None)
+    """Of the chips, where the objective has tasks."""
 
     @classmethod
     def of(cls, study: Study, cell: Cell, code: str | None = None) -> Self:
@@ -248,6 +267,15 @@ class PretrainSpec(TrainingSpec):
             validation_chips=study.validation.chips,
             tiles=TileReading.of(study, name),
         )
+
+    @classmethod
+    def of_oracle(cls, study: Study, cell: Cell, code: str | None = None) -> Self:
+        """Spec of one cell of the oracle: it sees every pixel of all training chips, and learns their labels."""
+        labels, name = LabelsSpec.of(study), study.validation.corpus
+        objective = Objective(mask_ratio=0, masked_weight=0, targets={}, tasks=labels.tasks)
+        samples = (study.oracle and study.oracle.samples) or study.pretrain.samples
+        changed = {"objective": objective, "labels": labels.fingerprint, "samples": samples}
+        return cls.of(study, cell._replace(corpus=name), code).model_copy(update=changed)
 
 
 def pixels_of(study: Study, architecture: str) -> dict[str, object]:

@@ -13,6 +13,7 @@ from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
 from geoladder.study.linear import FEW, Linear
+from geoladder.study.oracle import Oracle
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
@@ -27,7 +28,7 @@ class Cell(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
+    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm, `oracle` for labels."""
 
     corpus: str
     architecture: str
@@ -52,6 +53,8 @@ class LinearSubsets(NamedTuple):
 
 
 SCRATCH = "scratch"
+ORACLE = "oracle"
+"""Corpus of encoders that learnt the labels of pretraining tiles."""
 RANDOM = "random"
 """Corpus of encoders that were never trained at all, under linear heads."""
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
@@ -71,18 +74,19 @@ class Study(Block):
     gates: Gates | None = Gates()
     linear: Linear | None = Linear()
     sweep: Sweep | None = None
+    oracle: Oracle | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
     compute: Compute = Compute()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        cells = set(self.cells())
-        keys = {cell.corpus for cell in cells} | {cell.corpus for cell, _ in self.sweep_runs()}
+        cells = {*self.cells(), *self.oracle_cells()}
+        keys = {cell.corpus for cell in self.cells()} | {cell.corpus for cell, _ in self.sweep_runs()}
         for name in sorted({self.validation.corpus, *map(corpus_name, keys)} - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
-        for name in sorted({SCRATCH, RANDOM} & set(self.corpora)):
-            raise ValueError(f"no corpus can be called '{name}', which means encoders without one; rename it")
+        for name in sorted({SCRATCH, RANDOM, ORACLE} & set(self.corpora)):
+            raise ValueError(f"no corpus can be called '{name}', which names encoders without one; rename it")
         if self.gates is not None and self.gates.n in self.finetune.n:
             raise ValueError(
                 f"gates.n is {self.gates.n}, which is also in finetune.n; the gates train longer, so give them an n "
@@ -91,15 +95,32 @@ class Study(Block):
         for point in self.points():
             start = self.cell_of(point)
             if start is not None and start not in cells:
+                grid = "oracle" if start.corpus == ORACLE else "pretrain.grid"
                 raise ValueError(
-                    f"finetune needs the pretraining cell {'/'.join(map(str, start))}, which pretrain.grid does not "
+                    f"finetune needs the pretraining cell {'/'.join(map(str, start))}, which {grid} does not "
                     "contain; add it there, or set finetune.pretrain_seed to a seed that is"
                 )
         return self
 
     @model_validator(mode="after")
+    def _oracle_has_labels(self) -> Self:
+        if self.oracle is None:
+            return self
+        name = self.validation.corpus
+        if self.corpora[name].source != "synthetic":
+            raise ValueError(
+                f"`oracle` learns labels that only the synthetic Earth has, but validation.corpus, '{name}', is of "
+                f"source: {self.corpora[name].source}; leave `oracle` out"
+            )
+        if self.pretrain.read == "tiles":
+            raise ValueError(
+                "`oracle` learns labels of chips; set pretrain.read: chips, or leave `oracle` out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _images_fit_the_models(self) -> Self:
-        cells = [*self.cells(), *(cell for cell, _ in self.sweep_runs())]
+        cells = [*self.cells(), *self.oracle_cells(), *(cell for cell, _ in self.sweep_runs())]
         chip_px, patch_px = self.cleaning.chip_px, self.bench.patch_px
         uses = [(cell.architecture, cell.size, "cleaning.chip_px", chip_px) for cell in cells]
         if self.bench.source == "synthetic":
@@ -135,11 +156,18 @@ class Study(Block):
         ]
         return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
+    def oracle_cells(self) -> list[Cell]:
+        """Runs of the oracle, of a corpus that bears its name."""
+        if self.oracle is None:
+            return []
+        cells = product([ORACLE], self.oracle.architectures, self.oracle.sizes, self.oracle.seeds)
+        return list(dict.fromkeys(starmap(Cell, cells)))
+
     def linear_cells(self) -> list[Cell]:
-        """Encoders with linear heads: of every pretraining cell, then random ones of its sizes and seeds."""
+        """Encoders with linear heads: of every pretraining cell and oracle, then random ones of their sizes."""
         if self.linear is None:
             return []
-        cells = self.cells()
+        cells = [*self.cells(), *self.oracle_cells()]
         return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def linear_subsets(self) -> LinearSubsets:
@@ -183,7 +211,7 @@ class Study(Block):
         return {key: sorted(of_key) for key, of_key in sizes.items()}
 
     def cell_of(self, point: Point) -> Cell | None:
-        """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""
+        """Pretraining cell (maybe the oracle's) a fine-tuning run starts from; None for arms from scratch."""
         if point.arm.corpus == SCRATCH:
             return None
         seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed

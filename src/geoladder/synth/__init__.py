@@ -12,5 +12,5 @@ run: readers know only the formats. The reasoning, sources and what failed: docs
     scene       all of it: one tile on one date          encode      reflectance -> DN -> GeoTIFF bytes
     rows        rows and faults of an archive            archive     MajorTOM writer
     regions     places of PhilEO Bench                   bench       PhilEO Bench writer
-    pool        many tiles on several processes
+    labels      labels of an archive's chips                pool        many tiles on several processes
 """

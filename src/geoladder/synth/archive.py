@@ -66,10 +66,9 @@ def make_tile(path: Path, earth: Earth, row: Row) -> None:
     """Render one row and write it, with its metadata, as a one-row parquet file."""
     scene, corner = _scene(earth, row)
     place = scene.place
-    epsg, left, bottom, size = grid.footprint(place.cell)
-    margin = (size - earth.tile_px * PIXEL_M) / 2
-    left += margin + corner[1] * PIXEL_M
-    top = bottom + size - margin - corner[0] * PIXEL_M
+    epsg, left, top = upper_left_m(place.cell, earth.tile_px)
+    left += corner[1] * PIXEL_M
+    top -= corner[0] * PIXEL_M
     width = len(scene.cloud_mask) * PIXEL_M
     lat, lon = grid.to_lat_lon(epsg, left + width / 2, top - width / 2)
     time = acquisition(place, scene.date)
@@ -103,6 +102,13 @@ def make_tile(path: Path, earth: Earth, row: Row) -> None:
     table = pa.Table.from_pylist([image]).replace_schema_metadata({"row": json.dumps(metadata)})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="none")
+
+
+def upper_left_m(cell: str, tile_px: int) -> tuple[int, float, float]:
+    """Corner of a tile in the middle of the cell's footprint: (epsg of its UTM zone, left_m, top_m)."""
+    epsg, left, bottom, size = grid.footprint(cell)
+    margin = (size - tile_px * PIXEL_M) / 2
+    return epsg, left + margin, bottom + size - margin
 
 
 def _scene(earth: Earth, row: Row) -> tuple[Scene, tuple[int, int]]:

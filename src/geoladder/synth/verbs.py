@@ -1,9 +1,9 @@
-"""The verbs `make-archive` and `make-bench`. Heavy imports wait until one runs."""
+"""The verbs `make-archive`, `make-bench` and `make-labels`. Heavy imports wait until one runs."""
 
 from typing import TYPE_CHECKING
 
 from geoladder.errors import GeoladderError
-from geoladder.options import Out, Spec, Threads
+from geoladder.options import Chips, Out, Spec, Threads
 
 if TYPE_CHECKING:
     from geoladder.study.corpora import Earth
@@ -25,6 +25,14 @@ def make_bench(*, spec: Spec, out: Out, threads: Threads = 1) -> None:
 
     node = BenchArchiveSpec.from_json(spec)
     write_bench(out, _made(node.earth), node.bench, threads)
+
+
+def make_labels(*, spec: Spec, chips: Chips, out: Out, threads: Threads = 1) -> None:
+    """Write the labels that the synthetic Earth knows of a folder of chips into a folder."""
+    from geoladder.study.specs import LabelsSpec
+    from geoladder.synth.labels import write_labels
+
+    write_labels(LabelsSpec.from_json(spec), chips, out, threads)
 
 
 def _made(earth: "Earth | None") -> "Earth":

@@ -70,7 +70,7 @@ def _with_targets(objective: dict[str, Any] | None) -> dict[str, Any] | None:
 def _head_name(name: str) -> str:
     """Name of a head's weight today: `geo.bias` was that of `heads.geo.bias`, and `labels.map.bias` of its map."""
     head = name.removeprefix("labels.")
-    return name if head.startswith(("heads.", "reconstruction.")) else f"heads.{head}"
+    return name if head.startswith(("heads.", "maps.", "reconstruction.")) else f"heads.{head}"
 
 
 def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec | LinearSpec) -> None:
@@ -109,8 +109,11 @@ def load_trained(folder: Path) -> tuple[Backbone, dict[str, Any]]:
         backbone = build_from(architecture, kwargs, len(bands))
         heads = _fill(backbone, folder, card)
         if heads:
-            sizes = Objective.model_validate(card.get("objective") or {}).head_sizes
-            _, own_heads = _split(PretrainModel(backbone, len(bands), head_sizes=sizes).state_dict())
+            learnt = Objective.model_validate(card.get("objective") or {})
+            model = PretrainModel(
+                backbone, len(bands), head_sizes=learnt.head_sizes, map_sizes=learnt.map_sizes
+            )
+            _, own_heads = _split(model.state_dict())
             check_fit(f"heads in {folder} do not fit {architecture}-{card.get('size')}", own_heads, heads)
     return backbone.eval(), card
 

@@ -61,14 +61,18 @@ METRICS = {
     "val_visible_mse": "squared error on visible pixels, standardised reflectance squared",
     "val_loss": "weighted sum of the objective",
 }
+PRETRAIN_WORDS = "masked reconstruction, geo-location and Köppen-Geiger class\n(arXiv 2506.14765)"
+ORACLE_WORDS = (
+    "labels of their own pixels ({tasks}):\nan oracle, which shows what such a model can learn at best"
+)
 TEMPLATE = """---
 {front}---
 
 # {name}, pretrained on {data[corpus]}
 
 A {architecture} backbone of {millions:.3f} million parameters (size `{size}` of geoladder's ladder), pretrained on
-Sentinel-2-like images of ten bands by masked reconstruction, geo-location and Köppen-Geiger class
-(arXiv 2506.14765). It gives dense features at full resolution and one summary vector an image.
+Sentinel-2-like images of ten bands by {learnt}.
+It gives dense features at full resolution and one summary vector an image.
 
 ## How to load
 
@@ -193,7 +197,7 @@ def _metrics(folder: Path) -> dict[str, float]:
 def model_card(card: dict[str, Any]) -> str:
     """README.md of an exported model; `card` is its model.json with `metrics`, `data` and `licence`."""
     data, made, stride = (card[key] for key in ("data", "provenance", "stride"))
-    of_source = DATA[data["source"]]
+    of_source, labels = DATA[data["source"]], card["objective"].get("tasks")
     front = {
         "license": card["licence"],
         "library_name": "geoladder",
@@ -222,6 +226,7 @@ def model_card(card: dict[str, Any]) -> str:
         "edited": " (edited)" * bool(made["dirty"]),
         "versions": ", ".join(f"{package} {number}" for package, number in made["versions"].items()),
         "targets": ", ".join(card["objective"]["targets"]) or "none",
+        "learnt": ORACLE_WORDS.format(tasks=", ".join(labels)) if labels else PRETRAIN_WORDS,
         "ladder_row": ", ".join(f"{key} {value}" for key, value in card["model"].items()),
     }
     return TEMPLATE.format(**card | words)

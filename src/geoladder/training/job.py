@@ -17,6 +17,8 @@ class Inputs:
     """JSON written by `stats`"""
     chips: Path | None = None
     """chip folder, for runs that read chips"""
+    labels: Path | None = None
+    """labels of the chips of the validation set's folder, for the oracle, which trains on that folder"""
     archive: Path | None = None
     """MajorTOM folder, for runs that read tiles"""
     index: Path | None = None

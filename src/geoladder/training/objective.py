@@ -1,4 +1,4 @@
-"""Pretraining objective (arXiv 2506.14765): masked reconstruction, and targets of whole chips.
+"""Pretraining objective (arXiv 2506.14765): masked reconstruction, and targets of whole chips; the oracle's labels.
 
 Here are its terms, the errors on the validation set, and the journal of a run.
 
@@ -17,6 +17,7 @@ from lightning.fabric.loggers import TensorBoardLogger
 
 from geoladder.data.batches.batch import PretrainBatch
 from geoladder.models.build import PretrainModel, PretrainOutput
+from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.pretraining import Objective
 
@@ -31,13 +32,17 @@ WRITE_EVERY_S = 5.0
 
 
 class PretrainTerms(dict[str, torch.Tensor]):
-    """Terms of the objective by name, each a mean over chips: masked_mse, visible_mse, and one of each target."""
+    """Terms of the objective by name, each a mean over chips.
+
+    They are masked_mse, visible_mse, one of each target and, in nats per pixel, one of each task.
+    """
 
     def total(self, objective: Objective) -> torch.Tensor:
         """Weighted sum."""
         pixels = objective.masked_weight * self["masked_mse"] + objective.visible_weight * self["visible_mse"]
+        maps = sum((self[f"{name}_loss"] for name in objective.tasks), pixels)
         return sum(
-            (use.weight * self[term_name(name, objective)] for name, use in objective.targets.items()), pixels
+            (use.weight * self[term_name(name, objective)] for name, use in objective.targets.items()), maps
         )
 
     def stacked(self) -> torch.Tensor:
@@ -55,20 +60,24 @@ def term_name(target: str, objective: Objective) -> str:
 
 
 def pretrain_terms(output: PretrainOutput, batch: PretrainBatch, objective: Objective) -> PretrainTerms:
-    """Squared error on hidden and on visible pixels apart, and the loss of each target.
+    """Squared error on hidden and on visible pixels apart, and the losses of each target and of each task.
 
     Every chip hides the same number of pixels, so means over equally large batches pool to the mean over all. For
-    the same reason a chip without truth counts as one without error.
+    the same reason a chip without truth counts as one without error, and so does a pixel without a label.
     """
     error = (output.reconstruction.float() - batch.pixels).square().mean(dim=1, keepdim=True)
     hidden = batch.mask.float()
     terms = PretrainTerms(
-        masked_mse=(error * hidden).sum() / hidden.sum(),
+        masked_mse=(error * hidden).sum() / hidden.sum().clamp(min=1),
         visible_mse=(error * (1 - hidden)).sum() / (1 - hidden).sum(),
     )
     for name, use in objective.targets.items():
         summed = use.entry.loss(output.targets[name].float(), batch.targets[name])
         terms[term_name(name, objective)] = summed / len(batch.pixels)
+    for name in objective.tasks:
+        task, labels = TASKS[name], batch.targets[name]
+        labelled_share = task.valid(labels).float().mean()
+        terms[f"{name}_loss"] = labelled_share * task.loss(output.maps[name].float(), labels)
     return terms
 
 
@@ -81,14 +90,14 @@ def validate(
 
     Returns:
         `val_masked_mse` and `val_visible_mse` (standardised reflectance squared), the loss of each target
-        (`val_geo_mse`, `val_climate_cross_entropy`), `val_loss` (their weighted sum), and the metrics of each target
-        (`val_geo_km`, `val_climate_accuracy`).
+        (`val_geo_mse`, `val_climate_cross_entropy`) and of each task (`val_roads_loss`), `val_loss` (their weighted
+        sum), and the metrics of each target (`val_geo_km`, `val_climate_accuracy`).
     """
     positions = np.linspace(0, len(chips) - 1, min(limit or len(chips), len(chips))).astype(np.int64)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    sums = torch.zeros(2 + len(objective.targets), dtype=torch.float64)
+    sums = torch.zeros(2 + len(objective.targets) + len(objective.tasks), dtype=torch.float64)
     terms = PretrainTerms()
     outputs: list[dict[str, torch.Tensor]] = []
     truth: list[dict[str, torch.Tensor]] = []

@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -49,14 +49,21 @@ class Pretraining:
     """One run at work: the model, on the devices of this rank, and its optimiser.
 
     The spec's seed alone draws the first weights; a device takes its share of a batch in so many `passes`. Every rank
-    judges the same loss, and a checkpoint or a signal never comes between two passes of one step.
+    judges the same loss, and a checkpoint or a signal never comes between two passes of one step. Maps of tasks start
+    at their `priors`.
     """
 
-    def __init__(self, spec: PretrainSpec, hardware: Hardware, passes: int) -> None:
+    def __init__(
+        self, spec: PretrainSpec, hardware: Hardware, passes: int, priors: Mapping[str, list[float]]
+    ) -> None:
         self.spec, self._passes = spec, passes
         self.steps = math.ceil(spec.samples / spec.batch)
         self.model = _new_model(spec)
-        self.fabric, self._forward = place(self.model, spec.precision, hardware)
+        self.model.start_maps(priors)
+        # The summary of an image serves its targets alone.
+        self.fabric, self._forward = place(
+            self.model, spec.precision, hardware, partial_use=not spec.objective.targets
+        )
         self.optimizer = adamw(self.model, spec.lr, spec.weight_decay)
         self._rate = cosine_with_warmup(self.steps, spec.warmup_share)
         self._last_finite = math.nan
@@ -184,14 +191,14 @@ def pretrain(
     torch.set_num_threads(hardware.threads)
     start = time.perf_counter()
     stats = BandStats.load(inputs.stats)
-    val = validation_chips(spec, inputs.validation, stats)
+    val = validation_chips(spec, inputs.validation, stats, inputs.labels)
     data = _training_data(spec, inputs, stats, val.side_px, hardware.workers)
     state = out / "state" / spec.fingerprint
     is_first_rank = not getattr(rank_zero_only, "rank", 0)
     lock: AbstractContextManager[SoftFileLease | None] = only_job(state) if is_first_rank else nullcontext()
     same_run = partial(pretrain, spec, inputs, hardware, out, progress)
     with lock as lease, other_ranks(hardware.devices, same_run):
-        run = Pretraining(spec, hardware, passes)
+        run = Pretraining(spec, hardware, passes, data.priors())
         board = _tensorboard(out) if spec.tensorboard else None
         probe = partial(run.judge, val, len(val) // PROBED_SHARE + 1)
         log_path = state / "log.csv" if is_first_rank else None
@@ -223,7 +230,7 @@ def _training_data(
     if inputs.chips is not None:
         from geoladder.data.batches.chip_store import training_chips
 
-        return training_chips(spec, inputs.chips, stats)
+        return training_chips(spec, inputs.chips, stats, inputs.labels)
     raise GeoladderError("this run reads chips: give their folder with --chips")
 
 
@@ -240,7 +247,8 @@ def _tensorboard(out: Path) -> TensorBoardLogger:
 def _facts(spec: PretrainSpec, model: nn.Module, data: Source, steps: int) -> dict[str, Any]:
     """What `metrics.json` and `model.json` say of a run: identity, sizes, data and compute."""
     samples, device = steps * spec.batch, next(model.parameters()).device
-    certificate = birth_certificate(spec.fingerprint, code_fingerprint("pretrain", spec.architecture))
+    code = code_fingerprint("pretrain", spec.architecture, *spec.objective.tasks)
+    certificate = birth_certificate(spec.fingerprint, code)
     gflops = count_gflops(model, data.side_px)
     return {
         "fingerprint": spec.fingerprint,
@@ -273,4 +281,7 @@ def _new_model(spec: PretrainSpec) -> PretrainModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         backbone = build_from(spec.architecture, spec.model)
-        return PretrainModel(backbone, fill=spec.objective.fill, head_sizes=spec.objective.head_sizes)
+        learnt = spec.objective
+        return PretrainModel(
+            backbone, fill=learnt.fill, head_sizes=learnt.head_sizes, map_sizes=learnt.map_sizes
+        )

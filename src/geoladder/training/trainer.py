@@ -53,8 +53,12 @@ class Autocast(Precision):
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
-def place(model: nn.Module, precision: PrecisionName, hardware: Hardware) -> tuple[Fabric, Any]:
+def place(
+    model: nn.Module, precision: PrecisionName, hardware: Hardware, partial_use: bool = False
+) -> tuple[Fabric, Any]:
     """Bring a model onto its devices as the hardware options ask, and log what was chosen and why.
+
+    With `partial_use`, some of its weights take no part in the loss, and ranks do not wait for their gradients.
 
     Returns:
         The fabric of the devices, and the model to call in training: it casts numbers, and exchanges gradients among
@@ -73,7 +77,7 @@ def place(model: nn.Module, precision: PrecisionName, hardware: Hardware) -> tup
     number_format = choose_precision(precision)
     spread = choose_strategy(hardware.strategy, hardware.devices, nodes)
     strategies = {
-        "ddp": DDPStrategy(gradient_as_bucket_view=True),
+        "ddp": DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=partial_use),
         "fsdp": ModelParallelStrategy(
             lambda whole, mesh: shard(whole, mesh["data_parallel"]), hardware.devices, 1
         ),

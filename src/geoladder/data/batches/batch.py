@@ -118,7 +118,8 @@ class PretrainBatch(NamedTuple):
     Attributes:
         pixels: (B, 10, H, W) float32 standardised reflectance.
         mask: (B, 1, H, W) bool, True where hidden.
-        targets: truth of each target by its name, (B, ...) float32 or int64.
+        targets: truth of each target by its name, (B, ...) float32 or int64; and, of the oracle, labels of each task
+            by its name, (B, H, W) as the task's `read` gives them.
     """
 
     pixels: torch.Tensor
@@ -152,6 +153,10 @@ class Source(Protocol):
         Raises:
             GeoladderError: the ranks cannot share a batch evenly, or too many tiles are unusable.
         """
+        ...
+
+    def priors(self) -> dict[str, list[float]]:
+        """Outputs, by task of the objective, that predict the mean of the training labels; nothing without tasks."""
         ...
 
     def facts(self, samples: int) -> dict[str, Any]:
@@ -191,7 +196,8 @@ def block_masks(
 ) -> torch.Tensor:
     """Hide the same number of blocks in every chip, drawn uniformly without replacement by a CPU `generator`.
 
-    A share `ratio` of blocks is hidden, rounded to whole blocks; at least one is hidden and one stays visible.
+    A share `ratio` of blocks is hidden, rounded to whole blocks; at least one is hidden and one stays visible. A
+    ratio of 0 hides nothing.
 
     Returns:
         (batch, 1, height_px, width_px) bool, True where hidden.
@@ -205,7 +211,7 @@ def block_masks(
             "pretrain.objective.mask_block_px must divide cleaning.chip_px"
         )
     rows, columns = height_px // block_px, width_px // block_px
-    hidden = min(max(round(ratio * rows * columns), 1), rows * columns - 1)
+    hidden = min(max(round(ratio * rows * columns), 1), rows * columns - 1) if ratio else 0
     order = torch.rand(batch, rows * columns, generator=generator).argsort(dim=1)
     blocks = (order < hidden).view(batch, 1, rows, columns)
     return blocks.repeat_interleave(block_px, 2).repeat_interleave(block_px, 3)

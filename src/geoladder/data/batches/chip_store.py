@@ -28,6 +28,7 @@ from geoladder.data.batches.batch import (
     seeded_masks,
     step_masks,
 )
+from geoladder.data.batches.chip_labels import ChipLabels
 from geoladder.data.batches.order import batch_at
 from geoladder.data.index.split import nested_cells
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
@@ -228,8 +229,19 @@ class Chips:
         side_px: side of a chip.
     """
 
-    def __init__(self, store: ChipStore, rows: np.ndarray, stats: BandStats, spec: PretrainSpec) -> None:
-        """Take the chips at positions `rows` of the store's manifest, as a run wants them."""
+    def __init__(
+        self,
+        store: ChipStore,
+        rows: np.ndarray,
+        stats: BandStats,
+        spec: PretrainSpec,
+        labels: Path | None = None,
+    ) -> None:
+        """Take the chips at positions `rows` of the store's manifest, as a run wants them.
+
+        `labels` is the folder of their labels. Raises GeoladderError where the run learns labels and has none.
+        """
+        self._labels = ChipLabels(labels, spec, (len(store), store.chip_px))
         self._store, self._rows, self._stats, self._spec = store, rows, stats, spec
         lat_deg, lon_deg, koppen = (
             read_numbers(store.manifest, name)[rows] for name in ("lat_deg", "lon_deg", "koppen")
@@ -253,7 +265,8 @@ class Chips:
             dn = self._store.read(self._rows[positions])
         else:
             dn = DNBatch(*(part[positions] for part in self._in_memory))
-        return assemble(self._spec, self._stats, dn, self.places(positions), mask)
+        batch = assemble(self._spec, self._stats, dn, self.places(positions), mask)
+        return batch._replace(targets=batch.targets | self._labels.read(self._rows[positions]))
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[PretrainBatch]:
         """As `Source.batches`."""
@@ -269,13 +282,17 @@ class Chips:
             part = positions[start : start + VALIDATION_BATCH]
             yield self.batch(part, masks[torch.from_numpy(part)])
 
+    def priors(self) -> dict[str, list[float]]:
+        """As `Source.priors`."""
+        return self._labels.priors(self._rows)
+
     def facts(self, samples: int) -> dict[str, int]:
         """What a run on these chips can see: chips do not overlap, so their pixels are unique."""
         return {"unique_chips": len(self), "unique_pixels": len(self) * self.side_px**2}
 
 
-def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
-    """Training chips of a cell: the nested fraction that its seed draws.
+def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats, labels: Path | None = None) -> Chips:
+    """Training chips of a cell, maybe with labels: the nested fraction that its seed draws.
 
     Raises:
         GeoladderError: no chip is left.
@@ -287,11 +304,11 @@ def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
             f"{spec.corpus}@{spec.fraction} has no training chip: 0 of {cells} grid cells in {folder} are "
             f"in the fraction at seed {spec.seed}; take a larger fraction or more tiles"
         )
-    return Chips(store, rows, stats, spec)
+    return Chips(store, rows, stats, spec, labels)
 
 
-def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chips:
-    """The validation set, the same for every cell and seed.
+def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats, labels: Path | None = None) -> Chips:
+    """The validation set, the same for every cell and seed; maybe with labels.
 
     Raises:
         GeoladderError: the folder holds no validation chip.
@@ -303,4 +320,4 @@ def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats) -> Chip
     if rows.size > spec.validation_chips:
         rng = np.random.default_rng(VALIDATION_SEED)
         rows = np.sort(rng.choice(rows, spec.validation_chips, replace=False))
-    return Chips(store, rows, stats, spec)
+    return Chips(store, rows, stats, spec, labels)

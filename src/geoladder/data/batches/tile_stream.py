@@ -137,6 +137,10 @@ class TileCrops:
             mask = step_masks(spec, self.side_px, step)[rank::ranks]
             yield assemble(spec, self._stats, DNBatch(*samples[:3]), Places(*samples[3:]), mask)
 
+    def priors(self) -> dict[str, list[float]]:
+        """Nothing: crops have no labels."""
+        return {}
+
     def facts(self, samples: int) -> dict[str, Any]:
         """What a run of so many samples has seen: unique pixels are an expectation, not a count.
 

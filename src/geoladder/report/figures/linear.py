@@ -1,8 +1,9 @@
 """Linear heads on frozen encoders: test error against labels, unique pretraining data and parameters.
 
-A column for each task. Rows: random against pretrained encoders of every family at each n, on the largest fraction of
-the law's corpus; error against data, a line for each family and size; error against parameters, a line for each
-family, with its random encoders. The last two are at one n, and dots are cells: means over draws.
+A column for each task. Rows: random, pretrained and oracle encoders of every family at each n, on the largest
+fraction of the law's corpus; error against data, a line for each family and size; error against parameters, a line
+for each family, with its random encoders, the floor, and its oracles, the ceiling. The last two are at one n, and
+dots are cells: means over draws.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ from geoladder.report.linear_effect import linear_errors, mean_interval
 from geoladder.report.rivals import marked
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
-from geoladder.study.study import RANDOM
+from geoladder.study.study import ORACLE, RANDOM
 
 ROW_SHARE = 0.3
 """Height of a row of panels as a share of the figure's width."""
@@ -29,6 +30,8 @@ SHOWN_N = 4
 """Of the panels against data and parameters, or the nearest n there is."""
 SIZE_MARKERS = ("v", "o", "^", "D", "s", "P", "X", "*")
 SHIFTED = "x"
+LINES = {RANDOM: "--", ORACLE: ":"}
+"""Of the floor and the ceiling."""
 MEGA = 1e6
 LEGEND_COLUMNS = 6
 
@@ -65,15 +68,16 @@ def draw_linear(results: Path, corpus: str, settings: Figures, out: Path) -> Non
                 axis.set_ylabel(TASKS[task].error_label)
             for axis in column[1:]:
                 axis.set_title(f"n = {shown_n}", fontsize="medium")
-        handles = _legend(ordered(set(errors.architecture)), marker_of)
+        bounds = [corpus for corpus in LINES if corpus in set(errors.corpus)]
+        handles = _legend(ordered(set(errors.architecture)), bounds, marker_of)
         figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
         save(figure, pd.concat(numbers, ignore_index=True), out)
 
 
 def _largest(errors: pd.DataFrame, corpus: str) -> pd.DataFrame:
-    """Random encoders, and those pretrained on the largest fraction of the corpus."""
-    nested = errors[errors.corpus == corpus]
-    return pd.concat([errors[errors.corpus == RANDOM], nested[nested.fraction == nested.fraction.max()]])
+    """Random encoders, oracles, and those pretrained on the largest fraction of the corpus."""
+    nested, bounds = errors[errors.corpus == corpus], errors[errors.corpus.isin([RANDOM, ORACLE])]
+    return pd.concat([bounds, nested[nested.fraction == nested.fraction.max()]])
 
 
 def _beaten(errors: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +114,7 @@ def _against_n(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
 
 def _against_data(axis: Axes, errors: pd.DataFrame, corpus: str, marker_of: dict[str, str]) -> pd.DataFrame:
     """A dot per cell: its mean over draws, a line through the means of a size over seeds."""
-    cells = errors[errors.corpus != RANDOM].groupby(
+    cells = errors[~errors.corpus.isin([RANDOM, ORACLE])].groupby(
         ["architecture", "size", "corpus", "fraction", "seed"], as_index=False
     )
     points = cells[["pixels", "y"]].mean().rename(columns={"pixels": "x"})
@@ -129,7 +133,7 @@ def _against_data(axis: Axes, errors: pd.DataFrame, corpus: str, marker_of: dict
 
 
 def _against_parameters(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
-    """A dot per encoder: its mean over draws; lines through means over seeds, dashed for random encoders."""
+    """A dot per encoder: its mean over draws; lines through means over seeds."""
     encoders = errors.groupby(["architecture", "size", "corpus", "seed"], as_index=False)
     points = encoders[["parameters", "y"]].mean().rename(columns={"parameters": "x"})
     for (architecture, corpus), rows in points.groupby(["architecture", "corpus"]):
@@ -142,17 +146,17 @@ def _against_parameters(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def _look(architecture: str, corpus: str) -> dict[str, Any]:
-    return {"color": ARCHITECTURES[architecture].colour, "ls": "--" if corpus == RANDOM else "-"}
+    return {"color": ARCHITECTURES[architecture].colour, "ls": LINES.get(corpus, "-")}
 
 
-def _legend(architectures: list[str], marker_of: dict[str, str]) -> list[Line2D]:
+def _legend(architectures: list[str], bounds: list[str], marker_of: dict[str, str]) -> list[Line2D]:
     handles = [
         Line2D([], [], color=ARCHITECTURES[name].colour, label=ARCHITECTURES[name].title)
         for name in architectures
     ]
     handles += [
         Line2D([], [], color="k", label="pretrained"),
-        Line2D([], [], color="k", ls="--", label="random"),
+        *(Line2D([], [], color="k", ls=LINES[corpus], label=corpus) for corpus in bounds),
     ]
     handles += [
         Line2D([], [], color="k", ls="", marker=marker, label=f"size {size}")
