@@ -34,7 +34,10 @@ app = App(
 
 VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Studies and results": (report.cells, cost.plan, report.status, report.inspect, fetch.fetch),
-    "Models": (cost.profile, training.export, training.load, training.import_weights),
+    "Models": (
+        *(cost.profile, training.export, training.load, training.import_weights),
+        *(training.predict_map,),
+    ),
     "Scaling laws of any runs": (
         *(scaling.fit, scaling.predict, scaling.compare),
         *(scaling.frontier, scaling.isoflop, scaling.claims),
