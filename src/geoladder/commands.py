@@ -36,7 +36,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Studies and results": (report.cells, cost.plan, report.status, report.inspect, fetch.fetch),
     "Models": (
         *(cost.profile, training.export, training.load, training.import_weights),
-        *(training.predict_map,),
+        *(training.predict_map, training.embed),
     ),
     "Scaling laws of any runs": (
         *(scaling.fit, scaling.predict, scaling.compare),

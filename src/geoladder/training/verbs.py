@@ -129,3 +129,27 @@ def predict_map(
 
     names = bands.split(",") if bands else None
     predict_map(checkpoint, image, out, names, offset_dn, tile_px, threads=threads, progress=progress)
+
+
+def embed(
+    checkpoint: Annotated[
+        str, Parameter(help="folder of a pretrained or tuned model, or hf://owner/name@revision")
+    ],
+    source: Annotated[
+        Path, Parameter(help="Sentinel-2 image, folder of chips, or an archive with its --index")
+    ],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="GeoParquet to write")],
+    index: Annotated[Path | None, Parameter(help="parquet of an archive's tiles, written by `index`")] = None,
+    bands: BandNames = None,
+    offset_dn: OffsetDn = None,
+    chip_px: Annotated[int, Parameter(help="side of the chips that are cut")] = 128,
+    threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Write the encoder's features of every chip, with footprints, as GeoParquet."""
+    from geoladder.training.embed import embed
+
+    names = bands.split(",") if bands else None
+    embed(checkpoint, source, out, index, names, offset_dn, chip_px, threads=threads, progress=progress)
