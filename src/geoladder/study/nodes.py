@@ -9,8 +9,11 @@ from typing import Literal
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, PretrainSpec, TrivialSpec
-from geoladder.study.study import Cell, Study
+from geoladder.study.specs import FinetuneSpec, LinearCell, LinearSpec, PretrainSpec, TrivialSpec
+from geoladder.study.study import RANDOM, Cell, Study
+
+STAGES = ("pretrain", "finetune", "linear", "trivial")
+"""Of results that a study is made of, each a folder below `results`."""
 
 
 class Nodes:
@@ -21,7 +24,10 @@ class Nodes:
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `TrivialSpec`.
-        cell_behind: `.../n<n>.json` of fine-tuning to the folder of the pretraining run it starts from, or None.
+        linear: `.../<task>.json` to `LinearSpec`.
+        linear_cells: the folder of these files to `LinearCell`: one job.
+        cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the pretraining run
+            behind it, or None.
     """
 
     def __init__(self, study: Study) -> None:
@@ -46,15 +52,37 @@ class Nodes:
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
             self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
 
+        self.linear: dict[str, LinearSpec] = {}
+        self.linear_cells: dict[str, LinearCell] = {}
+        for cell in study.linear_cells():
+            self._add_linear(cell)
+
+    def _add_linear(self, cell: Cell) -> None:
+        linear = self.study.linear
+        if linear is None:
+            return
+        folder = _folder(cell, "linear")
+        start = None if cell.corpus == RANDOM else _folder(cell)
+        pretrained = self.pretrain[f"{start}/metrics.json"].fingerprint if start else None
+        self.cell_behind[folder] = start
+        specs = {
+            f"{folder}/{task}.json": LinearSpec.of(
+                self.study, linear, cell, task, pretrained, self._code("linear", cell.architecture, task)
+            )
+            for task in linear.tasks or self.study.finetune.tasks
+        }
+        self.linear |= specs
+        self.linear_cells[folder] = LinearCell(heads=list(specs.values()))
+
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
 
-    def _code(self, stage: Literal["pretrain", "finetune"], *names: str) -> str | None:
+    def _code(self, stage: Literal["pretrain", "finetune", "linear"], *names: str) -> str | None:
         return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""
-        nodes = [getattr(self, stage).items() for stage in stages or ("pretrain", "finetune", "trivial")]
+        nodes = [getattr(self, stage).items() for stage in stages or STAGES]
         return {file: spec.fingerprint for file, spec in chain(*nodes)}
 
     @staticmethod

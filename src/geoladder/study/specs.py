@@ -10,13 +10,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
 
-from geoladder.registry.architecture import Kwargs
+from pydantic import Field
+
+from geoladder.registry import ARCHITECTURES
+from geoladder.registry.architecture import Input, Kwargs
 from geoladder.registry.ladder import rung, scaled_lr
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench
+from geoladder.study.linear import FEW, Linear
 from geoladder.study.pretraining import Objective, Rung
-from geoladder.study.study import Cell, Point, Study
+from geoladder.study.study import RANDOM, Cell, Point, Study
 
 
 def _digest(path: Path | None) -> str | None:
@@ -240,6 +244,17 @@ class PretrainSpec(TrainingSpec):
         )
 
 
+def pixels_of(study: Study, architecture: str) -> dict[str, object]:
+    """Values of the keys `transform`, `harmonise` and `input` of a spec: how pixels are made for an architecture.
+
+    External ones get digital numbers standardised by constants of their own, see `training.patches.input_of`.
+    """
+    given = ARCHITECTURES[architecture].input
+    if given is None:
+        return {"transform": study.pretrain.transform, "harmonise": study.cleaning.harmonise, "input": None}
+    return {"transform": "linear", "harmonise": given.harmonise, "input": given}
+
+
 class TrivialSpec(Block):
     """The subset of one (task, seed, n): all that predict-zero and predict-mean depend on."""
 
@@ -268,6 +283,7 @@ class FinetuneSpec(TrainingSpec, TrivialSpec):
     steps: int
     validations: int
     mode: Literal["full", "frozen", "probe"]
+    input: Input | None = Field(None, exclude_if=lambda pixels: pixels is None)
 
     @classmethod
     def of(cls, study: Study, point: Point, pretrained: str | None = None, code: str | None = None) -> Self:
@@ -282,7 +298,77 @@ class FinetuneSpec(TrainingSpec, TrivialSpec):
             model=chosen.kwargs,
             pretrained=pretrained,
             stats=StatsSpec.of(study).fingerprint,
-            transform=study.pretrain.transform,
+            **pixels_of(study, arm.architecture),
             lr=scaled_lr(finetune.lr[arm.architecture], chosen),
             code=code,
         )
+
+
+class LinearSpec(Block):
+    """The linear heads of one cell on one task, for every draw and n. `pretrained` as of `FinetuneSpec`."""
+
+    mode: Literal["linear"] = "linear"
+    task: str
+    corpus: str
+    fraction: Fraction | None
+    architecture: str
+    size: str
+    model: Kwargs
+    seed: int
+    """Of pretraining, or of the random encoder."""
+    pretrained: str | None
+    n: list[int]
+    draws: int
+    strengths: list[float]
+    pixels: int
+    keep: list[int]
+    """Each n whose model of the first draw is kept."""
+    bench: str
+    harmonise: Literal["baseline", "none"]
+    test_patches: int
+    stats: str
+    transform: Literal["sqrt", "linear"]
+    input: Input | None = Field(None, exclude_if=lambda pixels: pixels is None)
+    code: str | None
+
+    @classmethod
+    def of(
+        cls, study: Study, linear: Linear, cell: Cell, task: str, pretrained: str | None, code: str | None
+    ) -> Self:
+        """Spec of one file of one cell."""
+        n = linear_sizes(study, linear)
+        arm = [other for other in study.linear_cells() if other[:3] == cell[:3]]
+        largest = [max(n)] if cell == arm[0] else []
+        random = cell.corpus == RANDOM
+        return cls.take(
+            linear,
+            mode="linear",
+            test_patches=study.finetune.test_patches,
+            **cell._replace(corpus=corpus_name(cell.corpus))._asdict(),
+            fraction=None if random else corpus_fraction(cell.corpus),
+            model=rung(cell.architecture, cell.size).kwargs,
+            task=task,
+            pretrained=pretrained,
+            n=n,
+            keep={"none": [], "largest": largest, "all": n}[linear.keep],
+            bench=BenchArchiveSpec.of(study).fingerprint,
+            stats=StatsSpec.of(study).fingerprint,
+            **pixels_of(study, cell.architecture),
+            code=code,
+        )
+
+    def subset(self, draw: int, n: int) -> TrivialSpec:
+        """Spec of the training patches of one draw and n."""
+        return TrivialSpec.take(self, seed=draw, n=n)
+
+
+class LinearCell(Block):
+    """The linear heads of one cell on every task, which one job makes; they differ in nothing but the task."""
+
+    heads: list[LinearSpec]
+
+
+def linear_sizes(study: Study, linear: Linear) -> list[int]:
+    """Every n of linear heads: by default those of `FEW` that finetune.n reaches, at least 1."""
+    largest = max(study.finetune.n)
+    return linear.n or [n for n in FEW if n <= largest]

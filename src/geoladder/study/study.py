@@ -12,6 +12,7 @@ from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
+from geoladder.study.linear import Linear
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
@@ -43,6 +44,8 @@ class Point(NamedTuple):
 
 
 SCRATCH = "scratch"
+RANDOM = "random"
+"""Corpus of encoders that were never trained at all, under linear heads."""
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
@@ -58,6 +61,7 @@ class Study(Block):
     pretrain: Pretrain
     finetune: Finetune
     gates: Gates | None = Gates()
+    linear: Linear | None = Linear()
     sweep: Sweep | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
@@ -120,6 +124,13 @@ class Study(Block):
             for block in self.pretrain.grid
         ]
         return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
+
+    def linear_cells(self) -> list[Cell]:
+        """Encoders with linear heads: of every pretraining cell, then random ones of its sizes and seeds."""
+        if self.linear is None:
+            return []
+        cells = self.cells()
+        return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def sweep_runs(self) -> list[tuple[Cell, float]]:
         """Runs of the learning-rate sweep: a cell, and the factor of its rate."""

@@ -59,10 +59,29 @@ def finetune(
     finetune(node, bench, bench_index, stats, checkpoint, out, threads=threads, indices=indices)
 
 
+def linear(
+    *,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    stats: Stats,
+    out: Out,
+    checkpoint: Annotated[
+        Path | None, Parameter(help="folder of a pretrained model; omit for a random encoder")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Fit and judge the linear heads of one cell; write JSON by task into a folder."""
+    from geoladder.study.specs import LinearCell
+    from geoladder.training.linear import fit_linear
+
+    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, checkpoint, out, threads=threads)
+
+
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
     """Score predictions of zero and of the mean; write JSON."""
     from geoladder.study.specs import TrivialSpec
-    from geoladder.training.finetune import trivial
+    from geoladder.training.baselines import trivial
 
     trivial(TrivialSpec.from_json(spec), bench, bench_index, out, indices=indices)
 

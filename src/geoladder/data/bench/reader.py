@@ -108,8 +108,8 @@ class Bench:
         """All patches of a split that have the task's labels, bucket after bucket.
 
         Returns:
-            bucket; position (in the bucket's pool, as published index files count); entry (row of `index`) and slot
-            (patch in that file), which `read` needs.
+            bucket; position (in the bucket's pool, as published index files count); region and tile; entry (row of
+            `index`) and slot (patch in that file), which `read` needs.
 
         Raises:
             GeoladderError: there is no such task, or the index is older than it.
@@ -123,7 +123,10 @@ class Bench:
         counts = chosen["patches"].to_numpy()
         pool = pd.DataFrame(
             {
-                "bucket": np.repeat(chosen["bucket"].to_numpy(object), counts),
+                **{
+                    name: np.repeat(chosen[name].to_numpy(object), counts)
+                    for name in ("bucket", "region", "tile")
+                },
                 "entry": np.repeat(chosen.index.to_numpy(), counts),
                 "slot": np.concatenate([np.arange(count) for count in counts] or [np.empty(0, np.int64)]),
             }
@@ -136,9 +139,13 @@ class Bench:
 
         GeoladderError where there are no rows, or a file is missing, damaged or holds values it must not (names it).
         """
+        return BenchBatch(*self.images(rows), self.labels(task, rows))
+
+    def images(self, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Images and DN offsets alone, as in `BenchBatch`."""
         images = _gather(rows, self._read_images)
         offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
-        return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
+        return images, offset_dn * self._harmonise
 
     def labels(self, task: str, rows: pd.DataFrame) -> np.ndarray:
         """Labels alone, as in `BenchBatch.labels`."""

@@ -7,7 +7,7 @@ import pytest
 from geoladder.data.bench.nshot import draw
 from geoladder.data.bench.nshot import test_rows as rows_to_test
 from geoladder.errors import GeoladderError
-from geoladder.training.finetune import trivial
+from geoladder.training.baselines import trivial
 
 
 @pytest.fixture
