@@ -47,7 +47,13 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         *(data.bench_index, data.index, data.chips, data.stats),
         *(training.pretrain, training.finetune, training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
-        *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
+        *(
+            report.figure_scaling,
+            report.figure_gates,
+            report.figure_coverage,
+            report.figure_lr,
+            report.figure_patches,
+        ),
     ),
 }
 for place, (title, verbs) in enumerate(VERBS.items()):

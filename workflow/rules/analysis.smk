@@ -13,6 +13,8 @@ TABLES = ["results/tables/cells.csv", *GATES]
 FIGURES = [
     "results/figures/scaling.pdf",
     *(["results/figures/synthetic_gates.pdf"] if study.gates else []),
+    *(f"results/figures/patches_{task}.pdf" for task in study.finetune.tasks),
+    *(f"results/figures/errors_{task}.pdf" for task in study.finetune.tasks),
 ]
 
 

@@ -19,6 +19,8 @@ LEGACY_BATCH = 64
 """Patches per batch of the original evaluation, whose RMSE is the root of an unweighted mean over batches."""
 CONSTANT = 1e-13
 """Labels whose squared deviation is below this share of their squares are constant but for rounding."""
+WORST = 0.5
+"""Error of the deepest colours."""
 PRIOR_LIMITS = (1e-4, 1 - 1e-4)
 
 
@@ -130,6 +132,10 @@ class Density(Task):
     def display(self, stored: np.ndarray) -> Display:
         """Densities from 0 to 1, or to the largest stored number."""
         return Display(stored, self.palette, (0.0, max(1.0, float(np.nanmax(stored)))))
+
+    def mistakes(self, predicted: np.ndarray, label: np.ndarray) -> Display:
+        """Predicted minus true density, blue where it is too low and red where it is too high."""
+        return Display(predicted - label, "RdBu_r", (-WORST, WORST))
 
     @property
     def layer(self) -> Layer:
