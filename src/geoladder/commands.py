@@ -33,7 +33,14 @@ app = App(
 )
 
 VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "Studies and results": (report.cells, cost.plan, report.status, report.inspect, fetch.fetch),
+    "Studies and results": (
+        report.cells,
+        cost.plan,
+        report.status,
+        report.inspect,
+        fetch.fetch,
+        data.bench_from_image,
+    ),
     "Models": (
         *(cost.profile, training.export, training.load, training.import_weights),
         *(training.predict_map, training.embed),
