@@ -9,7 +9,7 @@ from typing import Literal
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, LinearCell, LinearSpec, PretrainSpec, TrivialSpec
+from geoladder.study.specs import BaselineSpec, FinetuneSpec, LinearCell, LinearSpec, PretrainSpec, SplitSpec
 from geoladder.study.study import RANDOM, Cell, Study
 
 STAGES = ("pretrain", "finetune", "linear", "trivial")
@@ -23,7 +23,8 @@ class Nodes:
         pretrain: `.../metrics.json` to `PretrainSpec`.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
-        trivial: `.../n<n>.json` to `TrivialSpec`.
+        trivial: `.../n<n>.json` to `BaselineSpec`.
+        split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         linear: `.../<task>.json` to `LinearSpec`.
         linear_cells: the folder of these files to `LinearCell`: one job.
         cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the pretraining run
@@ -39,9 +40,11 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
+        splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
+        self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
-        self.trivial: dict[str, TrivialSpec] = {}
+        self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
@@ -50,7 +53,7 @@ class Nodes:
             pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
-            self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
+            self.trivial[f"results/trivial/{run}"] = BaselineSpec.of(study, point)
 
         self.linear: dict[str, LinearSpec] = {}
         self.linear_cells: dict[str, LinearCell] = {}
@@ -69,10 +72,14 @@ class Nodes:
             f"{folder}/{task}.json": LinearSpec.of(
                 self.study, linear, cell, task, pretrained, self._code("linear", cell.architecture, task)
             )
-            for task in linear.tasks or self.study.finetune.tasks
+            for task in self.study.linear_subsets().tasks
         }
         self.linear |= specs
         self.linear_cells[folder] = LinearCell(heads=list(specs.values()))
+
+    def split_of(self, task: str, seed: int) -> str:
+        """File of the few-shot subsets of a task at a seed."""
+        return _split_file(SplitSpec.of(self.study, task, seed, []))
 
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
@@ -100,6 +107,10 @@ class Nodes:
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
     return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
+
+
+def _split_file(spec: SplitSpec) -> str:
+    return f"results/splits/{spec.task}/{spec.name}.parquet"
 
 
 def _write_new(path: Path, text: str) -> None:

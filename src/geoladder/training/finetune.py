@@ -41,26 +41,25 @@ def finetune(
     bench: Path,
     index: Path,
     stats: Path,
+    split: Path,
     checkpoint: Path | None,
     out: Path,
     threads: int = 1,
-    indices: Path | None = None,
 ) -> None:
     """Fine-tune at one n of one curve and judge the best state on the test patches.
 
-    Starts from the pretraining run in folder `checkpoint`, or from scratch, on patches of an official index file
-    `indices`, or drawn by seed. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
+    Starts from the pretraining run in folder `checkpoint`, or from scratch, on the patches of this n in `split`, a
+    file of `geoladder split`. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
     `.npz`: test_patch (row of `test_rows`), predicted and label, (8, P, P).
 
     Raises:
-        GeoladderError: n above the pool of a bucket, a checkpoint or index file that does not fit, a loss that is not
-            a number.
+        GeoladderError: a checkpoint or file of subsets that does not fit, a loss that is not a number.
         SystemExit: after SIGTERM.
     """
     torch.set_num_threads(threads)
     start, task = time.perf_counter(), TASKS[spec.task]
     opened = Bench(bench, index, spec.harmonise)
-    subset = subset_of(opened, spec, indices)
+    subset = subset_of(opened, spec, split)
     band_stats = input_of(spec, stats).stats
     rows = test_rows(opened, spec.task, spec.test_patches)
     train, val, test = (

@@ -10,7 +10,6 @@ stronger and worse (n = 4: error .587 in place of .568).
 
 import time
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from torch.nn import functional
 from geoladder.counting import count_parameters
 from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
+from geoladder.data.bench.split import read_subset
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
 from geoladder.models.build import LinearModel, build_backbone, logits_of_shares
@@ -30,7 +30,7 @@ from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.specs import LinearCell, LinearSpec
 from geoladder.training.checkpoints import load_backbone
-from geoladder.training.patches import input_of, subset_of, tile_names
+from geoladder.training.patches import input_of, tile_names
 from geoladder.training.ridge import Head, Part, Sums, choose_head
 from geoladder.training.score import Score
 from geoladder.training.tap_reader import PATCH, TapBatch, TapReader
@@ -57,18 +57,20 @@ def fit_linear(
     bench: Path,
     index: Path,
     stats: Path,
+    splits: list[Path],
     checkpoint: Path | None,
     out: Path,
     threads: int = 1,
 ) -> None:
     """Fit and judge the linear heads of one cell; write `<task>.json` for each task into the folder `out`.
 
-    The encoder is that of the pretraining run in folder `checkpoint`, or random. A file has `points`, one for each
-    draw and n: draw, n, strength, left_out_error, train_patches, and the keys of `Score.result` but `details`. Models
-    that the spec wants kept go to `<task>/n<n>/`, of the first draw.
+    The encoder is that of the pretraining run in folder `checkpoint`, or random. `splits` are files of subsets, of
+    each task one for each draw, in order. A result has `points`, one for each draw and n: draw, n, strength,
+    left_out_error, train_patches, and the keys of `Score.result` but `details`. Models that the spec wants kept go to
+    `<task>/n<n>/`, of the first draw.
 
     Raises:
-        GeoladderError: n above the pool of a bucket, a checkpoint that does not fit, a subset without a label.
+        GeoladderError: a checkpoint or files of subsets that do not fit, a subset without a label.
     """
     torch.set_num_threads(threads)
     start, first = time.perf_counter(), cell.heads[0]
@@ -76,11 +78,7 @@ def fit_linear(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = frozen_backbone(first, checkpoint).to(device)
     reader = TapReader(Bench(bench, index, pixels.harmonise), backbone, pixels)
-    subsets = {
-        Trial(spec.task, draw, n): subset_of(reader.bench, spec.subset(draw, n), None).train_rows
-        for spec in cell.heads
-        for draw, n in product(range(spec.draws), spec.n)
-    }
+    subsets = read_subsets(cell, reader.bench, splits)
     heads: dict[Trial, Head] = {}
     for trials in _passes(subsets, reader.features):
         parts = gather(reader, {trial: subsets[trial] for trial in trials}, first.pixels)
@@ -112,6 +110,25 @@ def _result(
         "points": points,
         "parameters": count_parameters(backbone),
         "seconds": seconds,
+    }
+
+
+def read_subsets(cell: LinearCell, bench: Bench, splits: list[Path]) -> dict[Trial, pd.DataFrame]:
+    """Training patches of every head, as rows of the bench's pool.
+
+    Raises:
+        GeoladderError: there are not as many files as tasks and draws, or as `read_subset`.
+    """
+    draws = [(spec, draw) for spec in cell.heads for draw in range(len(spec.subsets))]
+    if len(splits) != len(draws):
+        raise GeoladderError(
+            f"the spec has {len(draws)} draws of all tasks together, but {len(splits)} files of subsets are given; "
+            "give --split once for each draw of each task"
+        )
+    return {
+        Trial(spec.task, draw, n): read_subset(file, bench, spec.task, n, fingerprint).train_rows
+        for (spec, draw), file in zip(draws, splits, strict=True)
+        for n, fingerprint in zip(spec.n, spec.subsets[draw], strict=True)
     }
 
 
@@ -187,17 +204,20 @@ def gather(reader: TapReader, subsets: dict[Trial, pd.DataFrame], pixels: int) -
 def _add(batch: TapBatch, parts: list[Part], pixels: int) -> None:
     """Add the patches of a batch to all parts that they are of."""
     task, device = TASKS[batch.task], batch.features.device
-    groups = batch.uses.groupby("at")
-    for (_, uses), feature_map, label_map in zip(groups, batch.features, batch.labels, strict=True):
-        features, labels = feature_map.flatten(1).T, label_map.flatten()
-        order = np.random.default_rng([*uses[PATCH].to_numpy()[0]]).permutation(len(labels))
-        chosen = torch.from_numpy(order)[task.valid(labels)[order]][:pixels]
+    at, of_use = batch.uses["at"].to_numpy(), batch.uses["part"].to_numpy()
+    first = np.flatnonzero(np.diff(at, prepend=-1))
+    patches = zip(batch.uses[PATCH].to_numpy()[first], np.split(of_use, first[1:]), strict=True)
+    maps = zip(batch.features, batch.labels, strict=True)
+    for (names, of_patch), (features, labels) in zip(patches, maps, strict=True):
+        order = torch.from_numpy(np.random.default_rng(names).permutation(labels.numel()))
+        chosen = order[task.valid(labels).flatten()[order]][:pixels]
         if not len(chosen):
             continue
-        x, y = features[chosen.to(device)], labels[chosen].to(device)
+        x = features.flatten(1)[:, chosen.to(device)].T
+        y = labels.flatten()[chosen].to(device)
         sums = Sums.of(x, task.shares(y))
         sample = (x[:SAMPLE].clone(), y[:SAMPLE]) if task.outputs > 1 else None
-        for part in uses["part"]:
+        for part in of_patch:
             parts[part].add(sums, sample)
 
 

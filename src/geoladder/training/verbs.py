@@ -9,11 +9,11 @@ from geoladder.options import (
     BandNames,
     Bench,
     BenchIndex,
-    Indices,
     OffsetDn,
     Out,
     Progress,
     Spec,
+    Split,
     Stats,
     Study,
     Threads,
@@ -44,11 +44,11 @@ def finetune(
     bench: Bench,
     bench_index: BenchIndex,
     stats: Stats,
+    split: Split,
     out: Out,
     checkpoint: Annotated[
         Path | None, Parameter(help="folder of a pretrained model; omit to start from scratch")
     ] = None,
-    indices: Indices = None,
     threads: Threads = 1,
 ) -> None:
     """Fine-tune at one n of one curve; write JSON."""
@@ -56,7 +56,7 @@ def finetune(
     from geoladder.training.finetune import finetune
 
     node = FinetuneSpec.from_json(spec)
-    finetune(node, bench, bench_index, stats, checkpoint, out, threads=threads, indices=indices)
+    finetune(node, bench, bench_index, stats, split, checkpoint, out, threads=threads)
 
 
 def linear(
@@ -65,6 +65,9 @@ def linear(
     bench: Bench,
     bench_index: BenchIndex,
     stats: Stats,
+    split: Annotated[
+        list[Path], Parameter(help="of each task one for each draw, in order, written by `split`")
+    ],
     out: Out,
     checkpoint: Annotated[
         Path | None, Parameter(help="folder of a pretrained model; omit for a random encoder")
@@ -75,15 +78,15 @@ def linear(
     from geoladder.study.specs import LinearCell
     from geoladder.training.linear import fit_linear
 
-    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, checkpoint, out, threads=threads)
+    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, split, checkpoint, out, threads=threads)
 
 
-def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
-    """Score predictions of zero and of the mean; write JSON."""
-    from geoladder.study.specs import TrivialSpec
+def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
+    """Score predictors that need no network: zero, the mean, two per-pixel models; write JSON."""
+    from geoladder.study.specs import BaselineSpec
     from geoladder.training.baselines import trivial
 
-    trivial(TrivialSpec.from_json(spec), bench, bench_index, out, indices=indices)
+    trivial(BaselineSpec.from_json(spec), bench, bench_index, split, out)
 
 
 def export(
