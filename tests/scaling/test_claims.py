@@ -243,7 +243,7 @@ def test_more_claims_make_each_harder(tmp_path):
     assert among.p_adjusted == pytest.approx(min(1, 10 * alone.p_adjusted))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.8, 1.25))
 def test_swapping_the_arms_mirrors_the_verdict(tmp_path_factory, rng, ratio):
     folder = tmp_path_factory.mktemp("claims")
@@ -259,6 +259,7 @@ def test_swapping_the_arms_mirrors_the_verdict(tmp_path_factory, rng, ratio):
     assert (1 + back.effect_percent / 100) * (1 + there.effect_percent / 100) == pytest.approx(1)
 
 
+@settings(max_examples=25, deadline=None)  # statsmodels collects garbage in each call, .1 s
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_lies_between_no_adjustment_and_bonferroni(p):
     adjusted = holm(p)
