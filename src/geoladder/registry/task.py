@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from geoladder.errors import GeoladderError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from geoladder.training.pixel_models import Pixels, Predict
+
+
+Labels = TypeVar("Labels", np.ndarray, "Tensor")
 
 
 class Display(NamedTuple):
@@ -30,7 +35,8 @@ class Task(ABC):
     """One dense downstream task, predicted pixel by pixel. Its kinds say how; its entries say of what.
 
     Labels are (N, P, P) arrays or tensors as `read` returns them, logits are (N, outputs, P, P) float32, and what is
-    predicted is what `prediction` makes of logits.
+    predicted is what `prediction` makes of logits. Metrics are functions of sums over pixels, so that those of a
+    bucket, of a resampled set of tiles or of several processes follow from sums of sums.
 
     Attributes:
         name: as studies spell it: small letters, digits and _. Few-shot draws are seeded by it.
@@ -43,6 +49,7 @@ class Task(ABC):
             keeps a share. None draws all patches alike.
         by_default: whether studies that name no task have it.
         measures: names of all metrics.
+        ordered: how many of a patch's sums, the first ones, `in_order` needs.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Task(ABC):
     min_density: Mapping[str, float] | None = None
     by_default: bool = False
     measures: ClassVar[tuple[str, ...]]
+    ordered: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         """Check the entry; raises GeoladderError that names the field."""
@@ -76,14 +84,17 @@ class Task(ABC):
 
     @abstractmethod
     def scale(self, stored: np.ndarray) -> float:
-        """Factor from the numbers of one label file, (N, P, P, 1), to labels; taken once, when a bench is indexed."""
+        """Factor from the numbers of one label file, (N, P, P, 1), to labels; taken once, when a bench is indexed.
+
+        Raises GeoladderError where they tell none.
+        """
 
     @abstractmethod
     def read(self, stored: np.ndarray, scale: float) -> np.ndarray:
         """Labels of stored numbers of the same shape; raises GeoladderError for a number that means nothing."""
 
     @abstractmethod
-    def valid(self, labels: "Tensor") -> "Tensor":
+    def valid(self, labels: Labels) -> Labels:
         """Bool of the same shape: which pixels have a label."""
 
     @abstractmethod
@@ -103,22 +114,32 @@ class Task(ABC):
         """Predictions as maps (N, P, P) that can be laid beside labels."""
 
     @abstractmethod
-    def metrics(self, predicted: "Tensor", labels: "Tensor") -> dict[str, float]:
-        """Every one of `measures`, weighted by pixel: sums over all labelled pixels, divided once."""
+    def sums(self, predicted: "Tensor", labels: "Tensor") -> np.ndarray:
+        """Sums of each patch over its labelled pixels, from which all metrics follow: (N, K) float64."""
+
+    @abstractmethod
+    def metrics(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """The `measures` of sums (..., K), each (...); NaN where no pixel is labelled. Divides once."""
+
+    def in_order(self, sums: np.ndarray) -> dict[str, float]:
+        """Those `measures` that depend on the order of test patches, from the first sums of each: (N, `ordered`)."""
+        return {}
+
+    def details(self, sums: np.ndarray) -> dict[str, Any]:
+        """What else the sums (K,) of a set of patches tell, as JSON values."""
+        return {}
 
     @abstractmethod
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
         """What predictors say of `labels` that see no pixel: `zero`, and `mean` of the training labels."""
 
     @abstractmethod
+    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
+        """Predictors fitted to single pixels, by name: `linear` and `boosted`.
+
+        They take bands (M, 10) and give what `prediction` does: values (M,), or log-probabilities (M, outputs).
+        """
+
+    @abstractmethod
     def display(self, stored: np.ndarray) -> Display:
         """How one stored label map, (H, W), is drawn."""
-
-    def by_bucket(
-        self, predicted: "Tensor", labels: "Tensor", buckets: np.ndarray
-    ) -> dict[str, dict[str, float]]:
-        """`metrics` of each region bucket; `buckets` (N,) names the bucket of each patch."""
-        return {
-            bucket: self.metrics(predicted[buckets == bucket], labels[buckets == bucket])
-            for bucket in sorted(set(buckets))
-        }

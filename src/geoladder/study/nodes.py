@@ -9,7 +9,7 @@ from typing import Literal
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, PretrainSpec, SplitSpec, TrivialSpec
+from geoladder.study.specs import BaselineSpec, FinetuneSpec, PretrainSpec, SplitSpec
 from geoladder.study.study import Cell, Study
 
 
@@ -20,7 +20,7 @@ class Nodes:
         pretrain: `.../metrics.json` to `PretrainSpec`.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
-        trivial: `.../n<n>.json` to `TrivialSpec`.
+        trivial: `.../n<n>.json` to `BaselineSpec`.
         split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         cell_behind: `.../n<n>.json` of fine-tuning to the folder of the pretraining run it starts from, or None.
     """
@@ -38,7 +38,7 @@ class Nodes:
         self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
-        self.trivial: dict[str, TrivialSpec] = {}
+        self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
@@ -47,7 +47,7 @@ class Nodes:
             pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
-            self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
+            self.trivial[f"results/trivial/{run}"] = BaselineSpec.of(study, point)
 
     def split_of(self, task: str, seed: int) -> str:
         """File of the few-shot subsets of a task at a seed."""

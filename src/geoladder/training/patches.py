@@ -31,6 +31,8 @@ class Patches(NamedTuple):
     """(N, P, P), as the task's `read` gives them."""
     buckets: np.ndarray
     """(N,) name of the region bucket."""
+    tiles: np.ndarray
+    """(N,) name of the bench's tile, `<region>_<tile>`."""
 
 
 def subset_of(bench: Bench, spec: TrivialSpec, split: Path) -> Subset:
@@ -45,14 +47,25 @@ def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: Ba
         GeoladderError: no pixel of the rows has a label, or as `Bench.read`.
     """
     batch = bench.read(spec.task, rows)
-    labels = torch.from_numpy(batch.labels)
-    if not TASKS[spec.task].valid(labels).any():
-        raise GeoladderError(
-            f"none of the {len(rows)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
-            f"check the *_label_{TASKS[spec.task].label}.npy files in {bench.archive}, or raise n"
-        )
+    labels = torch.from_numpy(labelled(batch.labels, spec, bench))
     pixels = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
-    return Patches(pixels, labels, rows["bucket"].to_numpy())
+    return Patches(pixels, labels, rows["bucket"].to_numpy(), tile_names(rows))
+
+
+def labelled(labels: np.ndarray, spec: TrivialSpec, bench: Bench) -> np.ndarray:
+    """The labels themselves, (N, P, P); raises GeoladderError where no pixel of them has one."""
+    task = TASKS[spec.task]
+    if not task.valid(labels).any():
+        raise GeoladderError(
+            f"none of the {len(labels)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
+            f"check the *_label_{task.label}.npy files in {bench.archive}, or raise n"
+        )
+    return labels
+
+
+def tile_names(rows: pd.DataFrame) -> np.ndarray:
+    """`<region>_<tile>` of each row of a pool; its dates are of one tile."""
+    return (rows["region"] + "_" + rows["tile"]).to_numpy(object)
 
 
 def patch_batches(patches: Patches, batch: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
