@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.data.bench.reader import Bench
+from geoladder.registry import TASKS
 
 FIRST, MOST = 64, 1024
 """Patches read at a time: few at first, as most draws are small, then twice as many each time."""
@@ -21,7 +22,7 @@ class Densities:
 
     def labelled(self) -> Iterator[float]:
         """Means over the labelled pixels of each patch; not a number where it has none."""
-        return self._means(_labelled_mean)
+        return self._means(self._labelled_mean)
 
     def whole(self) -> Iterator[float]:
         """Means over all pixels of each patch; not a number where one has no label."""
@@ -35,11 +36,10 @@ class Densities:
                 known += self._bench.measure(self._task, ahead, mean).tolist()
             yield known[place]
 
-
-def _labelled_mean(labels: np.ndarray) -> np.ndarray:
-    flat = labels.reshape(len(labels), -1)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.nansum(flat, axis=1, dtype=np.float64) / (~np.isnan(flat)).sum(axis=1))
+    def _labelled_mean(self, labels: np.ndarray) -> np.ndarray:
+        valid = TASKS[self._task].valid(labels)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(labels.sum(axis=(1, 2), dtype=np.float64, where=valid) / valid.sum(axis=(1, 2)))
 
 
 def _whole_mean(labels: np.ndarray) -> np.ndarray:

@@ -173,11 +173,11 @@ def check_size(
     if not short:
         return
     bucket, drawable = min(short.items(), key=lambda item: item[1])
-    enriched = f", of which {drawable} are drawn" if TASKS[task].min_density else ""
+    enriched = f", of which {drawable} are drawn (never one without any labelled pixel)"
     raise GeoladderError(
         f"n = {n} for {task} is more than bucket '{bucket}' has: its pool is {(pool['bucket'] == bucket).sum()} "
-        f"training patches{enriched}; the largest n allowed is {drawable}. Lower n, add tiles to the bench, or take "
-        "what there is with bench.allow_short: true"
+        f"training patches{enriched if TASKS[task].min_density else ''}; the largest n allowed is {drawable}. "
+        "Lower n, add tiles to the bench, or take what there is with bench.allow_short: true"
     )
 
 

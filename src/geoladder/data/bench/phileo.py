@@ -26,7 +26,6 @@ from random import Random
 import pandas as pd
 
 from geoladder.data.bench.densities import Densities
-from geoladder.data.bench.files import Side
 from geoladder.data.bench.nshot import KEEP_SPARSE, VAL_SHARE, Subset, check_size
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
@@ -40,14 +39,17 @@ def draw_as_phileo(bench: Bench, task: str, sizes: Iterable[int], allow_short: b
 
     GeoladderError as `nshot.draw`; with `allow_short`, a short bucket gives all it has, as in the bench.
     """
-    sides: tuple[Side, Side] = ("train", "val")
-    pools = {side: dict(iter(bench.pool(task, side).groupby("bucket", sort=False))) for side in sides}
-    buckets = [_Bucket(bench, task, rows, pools["val"].get(name)) for name, rows in pools["train"].items()]
+    train_pool, val_pool = (bench.pool(task, side) for side in ("train", "val"))
+    by_val = dict(iter(val_pool.groupby("bucket")))
+    buckets = {
+        str(name): _Bucket(bench, task, rows, by_val.get(name, val_pool.iloc[:0]))
+        for name, rows in train_pool.groupby("bucket", sort=False)
+    }
     subsets = {}
     for n in sizes:
-        drawn = {str(name): bucket.draw(n) for name, bucket in zip(pools["train"], buckets, strict=True)}
+        drawn = {name: bucket.draw(n) for name, bucket in buckets.items()}
         train = {name: subset.train_rows for name, subset in drawn.items()}
-        check_size(bench, task, n, bench.pool(task, "train"), train, allow_short)
+        check_size(bench, task, n, train_pool, train, allow_short)
         val = pd.concat([subset.val_rows for subset in drawn.values()], ignore_index=True)
         if val.empty:
             raise GeoladderError(
@@ -60,8 +62,8 @@ def draw_as_phileo(bench: Bench, task: str, sizes: Iterable[int], allow_short: b
 class _Bucket:
     """One bucket's two walks, whose labels are read once for all n."""
 
-    def __init__(self, bench: Bench, task: str, train: pd.DataFrame, val: pd.DataFrame | None) -> None:
-        self._pools = {"train": train, "val": train.iloc[:0] if val is None else val}
+    def __init__(self, bench: Bench, task: str, train: pd.DataFrame, val: pd.DataFrame) -> None:
+        self._pools = {"train": train, "val": val}
         self._min_density = TASKS[task].min_density or {}
         if self._min_density:
             walks = {side: pool.iloc[_order(len(pool), len(pool))] for side, pool in self._pools.items()}
