@@ -8,6 +8,7 @@ from geoladder.data.bench.nshot import draw
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.training.baselines import trivial
 
 ROADS = TASKS["roads"]
 

@@ -70,7 +70,7 @@ def _measured(point: dict[str, Any], by_bucket: dict[str, dict[str, float]]) -> 
 def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
     trained_by = stage if stage in ("finetune", "linear") else "pretrain"
-    tasks = [spec["task"]] if "task" in spec else spec["objective"].get("tasks", [])
+    tasks = [spec["task"]] if "task" in spec else spec.get("objective", {}).get("tasks", [])
     return born.get("code") != code_fingerprint(trained_by, spec["architecture"], *tasks)
 
 
