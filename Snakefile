@@ -13,6 +13,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/sweep.smk"
+include: "workflow/rules/external.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/analysis.smk"
 

@@ -42,7 +42,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench),
         *(data.bench_index, data.index, data.chips, data.stats),
-        *(training.pretrain, training.finetune, training.trivial),
+        *(training.pretrain, training.import_released, training.finetune, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
     ),

@@ -186,6 +186,12 @@ def checkpoint_option(wildcards):
     return ["--checkpoint", cell] if cell else []
 
 
+def released_file(wildcards):
+    """The file of released weights, if it is there: the job says how to get one that is not."""
+    weights = Path(study.external[f"{wildcards.architecture}-{wildcards.size}"].weights)
+    return str(weights) if weights.exists() else []
+
+
 def index_file_of(wildcards):
     """The official index file of a few-shot subset; nothing where subsets are drawn by seed."""
     return study.bench.index_file(wildcards.task, int(wildcards.n)) or []

@@ -64,6 +64,21 @@ class Input:
         return [bands.index(band) if band in bands else -1 for band in self.bands]
 
 
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Release:
+    """Where the weights of an external architecture are, and how their names become ours.
+
+    Attributes:
+        files: repository and file on the Hugging Face hub, `owner/name/FILE`, by size.
+        rules: our names by theirs; regular expressions on whole names, of which the first that matches counts.
+        ignore: regular expressions on whole names of theirs that are not of the encoder, or fixed numbers of it.
+    """
+
+    files: dict[str, Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+/[\w.-]+$")]]
+    rules: dict[str, str]
+    ignore: list[str]
+
+
 @dataclass(
     frozen=True, kw_only=True, config=ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
 )
@@ -83,6 +98,7 @@ class Architecture:
         finetune_lr: default peak learning rate of fine-tuning.
         sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
         input: pixels of an external architecture, whose weights come from elsewhere; None for our own.
+        release: where these weights are.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -95,6 +111,13 @@ class Architecture:
     finetune_lr: Rate
     sides_px: range | Callable[[Kwargs], range]
     input: Input | None = None
+    release: Release | None = None
+
+    @model_validator(mode="after")
+    def _release_goes_with_input(self) -> Self:
+        if (self.release is None) != (self.input is None):
+            raise ValueError("`input` and `release` belong together: an external architecture has both")
+        return self
 
     @model_validator(mode="after")
     def _rungs_are_usable(self) -> Self:

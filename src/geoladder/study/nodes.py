@@ -6,11 +6,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from geoladder.registry.ladder import named
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, PretrainSpec, TrivialSpec
-from geoladder.study.study import Cell, Study
+from geoladder.study.specs import FinetuneSpec, PretrainSpec, ReleasedSpec, TrivialSpec
+from geoladder.study.study import RELEASED, Cell, Point, Study
 
 
 class Nodes:
@@ -21,7 +22,8 @@ class Nodes:
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `TrivialSpec`.
-        cell_behind: `.../n<n>.json` of fine-tuning to the folder of the pretraining run it starts from, or None.
+        released: `.../model.json` of the weights of external models to `ReleasedSpec`.
+        cell_behind: `.../n<n>.json` of fine-tuning to the folder of the checkpoint it starts from, or None.
     """
 
     def __init__(self, study: Study) -> None:
@@ -33,18 +35,31 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
+        self.released = {
+            f"{released_folder(*named(name))}/model.json": ReleasedSpec.of(study, *named(name))
+            for name in study.external
+        }
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
         self.trivial: dict[str, TrivialSpec] = {}
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
-            start = study.cell_of(point)
-            self.cell_behind[file] = _folder(start) if start else None
-            pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
+            folder, pretrained = self._start(point)
+            self.cell_behind[file] = folder
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
             self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
+
+    def _start(self, point: Point) -> tuple[str | None, str | None]:
+        """Folder and fingerprint of the checkpoint a fine-tuning run starts from; None for arms from scratch."""
+        if point.arm.corpus == RELEASED:
+            folder = released_folder(point.arm.architecture, point.arm.size)
+            return folder, self.released[f"{folder}/model.json"].fingerprint
+        cell = self.study.cell_of(point)
+        if cell is None:
+            return None, None
+        return _folder(cell), self.pretrain[f"{_folder(cell)}/metrics.json"].fingerprint
 
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
@@ -68,6 +83,11 @@ class Nodes:
         path = folder / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
         _write_new(path, text)
         return path
+
+
+def released_folder(architecture: str, size: str) -> str:
+    """Folder of the checkpoint of an external architecture-size."""
+    return f"results/{RELEASED}/{architecture}-{size}"
 
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:

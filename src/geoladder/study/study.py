@@ -12,6 +12,7 @@ from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
+from geoladder.study.external import External, ExternalName
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
@@ -26,7 +27,7 @@ class Cell(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
+    """One way to start a fine-tuning curve; `corpus` is `scratch` if untrained, `released` for weights of others."""
 
     corpus: str
     architecture: str
@@ -43,6 +44,8 @@ class Point(NamedTuple):
 
 
 SCRATCH = "scratch"
+RELEASED = "released"
+"""In place of a corpus: weights that others have trained, of an external architecture."""
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
@@ -57,11 +60,44 @@ class Study(Block):
     bench: Bench = Bench()
     pretrain: Pretrain
     finetune: Finetune
+    external: dict[ExternalName, External] = Field(
+        {},
+        description="external models by architecture-size (`terramind-base`), for arms of corpus `released`",
+    )
     gates: Gates | None = Gates()
     sweep: Sweep | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
     compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _external_models_are_used_as_such(self) -> Self:
+        trained = [(cell, "pretrain.grid") for cell in self.cells()]
+        for cell, place in [*trained, *((cell, "sweep") for cell, _ in self.sweep_runs())]:
+            if ARCHITECTURES[cell.architecture].external:
+                raise ValueError(
+                    f"{cell.architecture} is external: its weights are released and not pretrained here; take it out "
+                    f"of {place}, and name `released` among the corpora of finetune.grid"
+                )
+        if RELEASED in self.corpora:
+            raise ValueError(
+                f"no corpus can be called '{RELEASED}', which names weights of others; rename it"
+            )
+        for corpus, architecture, size in dict.fromkeys(point.arm for point in self.points()):
+            name, external = f"{architecture}-{size}", ARCHITECTURES[architecture].external
+            if external and corpus not in (RELEASED, SCRATCH):
+                raise ValueError(
+                    f"{name} is external: its corpora are `released` and `scratch`, not '{corpus}'"
+                )
+            if corpus == RELEASED and not external:
+                raise ValueError(
+                    f"{name} is trained here and has no released weights; take `released` out of its block"
+                )
+            if corpus == RELEASED and name not in self.external:
+                raise ValueError(
+                    f"nothing says where the weights of {name} are; write external.{name}.weights"
+                )
+        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -139,8 +175,8 @@ class Study(Block):
         return list(dict.fromkeys(starmap(Point, points)))
 
     def cell_of(self, point: Point) -> Cell | None:
-        """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""
-        if point.arm.corpus == SCRATCH:
+        """Pretraining cell a fine-tuning run starts from; None for arms from scratch and external ones."""
+        if point.arm.corpus in (SCRATCH, RELEASED):
             return None
         seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
         return Cell(*point.arm, seed)

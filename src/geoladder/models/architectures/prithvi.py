@@ -7,7 +7,7 @@ of our ViTs of the paper's sizes. Patches of 14 pixels (600M) fit few images, so
 from typing import cast
 
 from geoladder.data.labels.bands import BANDS
-from geoladder.registry.architecture import Architecture, Input, Kwargs, multiples
+from geoladder.registry.architecture import Architecture, Input, Kwargs, Release, multiples
 
 HLS = Input(
     bands={
@@ -19,6 +19,28 @@ HLS = Input(
         "B12": (1363.0, 1049.0),
     },
     harmonise="baseline",  # harmonised Landsat and Sentinel-2 reflectance has no offset
+)
+SIZES = ("300M", "300M-TL", "600M", "600M-TL")
+FILES = {
+    size: f"ibm-nasa-geospatial/Prithvi-EO-2.0-{size}/Prithvi_EO_V2_{size.replace('-', '_')}.pt"
+    for size in SIZES
+}
+BLOCK = r"(?:encoder\.)?blocks\.(\d+)\."
+V2 = Release(
+    files=FILES | {"600M-TL-paper": FILES["600M-TL"]},
+    rules={
+        r"(?:encoder\.)?cls_token": "encoder.cls",
+        r"(?:encoder\.)?patch_embed\.proj\.(\w+)": r"encoder.patches.embed.\1",
+        r"(?:encoder\.)?temporal_embed_enc\.scale": "encoder.patches.time_and_place.time_scale",
+        r"(?:encoder\.)?location_embed_enc\.scale": "encoder.patches.time_and_place.place_scale",
+        BLOCK + r"(norm[12])\.(\w+)": r"encoder.blocks.\1.\2.\3",
+        BLOCK + r"(?:attn|mlp)\.(qkv|proj|fc[12])\.(\w+)": r"encoder.blocks.\1.\2.\3",
+        r"(?:encoder\.)?norm\.(\w+)": r"encoder.norm.\1",
+    },
+    ignore=[
+        r"(?:encoder\.)?pos_embed",  # the fixed code of place
+        r"decoder.*|mask_token|.*_embed_dec\..*",
+    ],
 )
 ORDER = HLS.order(BANDS)
 VIT_L = Kwargs(width=1024, depth=24, heads=16, patch=16, order=ORDER)
@@ -49,4 +71,5 @@ ARCHITECTURE = Architecture(
     finetune_lr=0.0001,
     sides_px=_sides_px,
     input=HLS,
+    release=V2,
 )

@@ -10,10 +10,11 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.curves import of_baseline
 from geoladder.report.style import ordered
-from geoladder.study.study import SCRATCH
+from geoladder.study.study import RELEASED, SCRATCH
 
 PREDICT_MEAN = "predict mean"
 CORPUS_MARKERS = ("o", "^", "v", "D")
+STARTS = {SCRATCH: "from scratch", RELEASED: "weights as released"}
 
 
 def curve_panel(
@@ -53,7 +54,7 @@ def curve_legend(error: pd.DataFrame, corpora: list[str]) -> list[Line2D]:
         ARCHITECTURES[name].title: {"color": ARCHITECTURES[name].colour} for name in trained
     }
     for corpus in sorted(set(error[~baseline].corpus)):
-        start = "from scratch" if corpus == SCRATCH else f"pretrained on {corpus}"
+        start = STARTS.get(corpus, f"pretrained on {corpus}")
         looks[start] = _look(trained[0], corpus, corpora) | {"color": "k"}
     for name in ordered(set(error[baseline].architecture)):
         looks[ARCHITECTURES[name].title] = _look(name, SCRATCH, corpora)
