@@ -12,6 +12,7 @@ from geoladder.registry.ladder import rung
 from geoladder.study.specs import FinetuneSpec
 from geoladder.training.finetune import logits_of, train_best
 from geoladder.training.patches import Patches
+from geoladder.training.score import Score
 
 
 def tuning(check: Check) -> Iterator[Row]:
@@ -30,7 +31,9 @@ def tuning(check: Check) -> Iterator[Row]:
         steps=steps, validations=4, mode="full",
     )  # fmt: skip
     curve = train_best(model, spec, train, val)
-    metrics = task.metrics(task.prediction(logits_of(model, val.pixels)), val.labels)
+    score = Score(task)
+    score.update(task.prediction(logits_of(model, val.pixels)), val.labels, val.buckets, val.tiles)
+    metrics = score.result()["metrics"]
     name, setting = f"{architecture}-{size}", f"{steps} steps"
     fall = min(point["val_loss"] for point in curve) / curve[0]["val_loss"]
     yield at_most(1.0, name, setting, "best validation loss over the first", fall, "1")
@@ -41,4 +44,4 @@ def tuning(check: Check) -> Iterator[Row]:
 def patches(count: int, px: int, seed: int) -> Patches:
     """Smooth images whose label is their first band, squashed to 0..1."""
     pixels = synthetic_batch(count, px, seed).pixels
-    return Patches(pixels, pixels[:, 0].sigmoid(), np.array(["all"] * count))
+    return Patches(pixels, pixels[:, 0].sigmoid(), *(np.array(["memory"] * count),) * 2)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from geoladder.data.bench.reader import Bench, index_bench
+from geoladder.data.bench.split import write_split
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import FinetuneSpec, TrivialSpec
+from geoladder.study.specs import FinetuneSpec, SplitSpec, TrivialSpec
 from pretraining import PX, smooth
 
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")
@@ -33,7 +34,7 @@ def bench(tmp_path_factory):
             road = (red < 0.4).astype(np.float32)[..., None] * 0.9
             cover = codes[np.digitize(infrared, [0.3, 0.5, 0.7])][..., None]
             cover[0, :2] = 0  # nodata
-            stem = f"{region}_0_{split}"
+            stem = f"{region}_{int(split == 'test')}_{split}"
             np.save(archive / f"{stem}_s2.npy", (bands * 10000).astype(np.uint16))
             np.save(archive / f"{stem}_label_roads.npy", road)
             np.save(archive / f"{stem}_label_building.npy", road)
@@ -45,6 +46,37 @@ def bench(tmp_path_factory):
 @pytest.fixture
 def opened(bench):
     return Bench(bench / "archive", bench / "index.parquet")
+
+
+def split_spec(task, seed, n):
+    """Spec of the subset of one run on the bench above, whose buckets have one tile each."""
+    return SplitSpec(
+        task=task,
+        n=[n],
+        protocol="seeded",
+        seed=seed,
+        validation="apart",
+        allow_short=False,
+        indices=[],
+        bench="0",
+    )
+
+
+def drawn(values):
+    """Values of a run's spec, with the fingerprint of its subset where they lack it."""
+    return {"subset": split_spec(values["task"], values["seed"], values["n"]).fingerprint} | values
+
+
+@pytest.fixture
+def split(opened, tmp_path_factory):
+    """Draws the subset of a run's spec, and returns the file."""
+
+    def write(spec):
+        path = tmp_path_factory.mktemp("split") / "seed.parquet"
+        write_split(split_spec(spec.task, spec.seed, spec.n), opened, path, [])
+        return path
+
+    return write
 
 
 @pytest.fixture
@@ -76,7 +108,7 @@ def finetune_spec():
             "precision": "32-true",
             "code": None,
         }
-        return FinetuneSpec(**(values | changes))
+        return FinetuneSpec(**drawn(values | changes))
 
     return make
 
@@ -92,6 +124,6 @@ def trivial_spec():
             "harmonise": "baseline",
             "test_patches": 40,
         }
-        return TrivialSpec(**(values | changes))
+        return TrivialSpec(**drawn(values | changes))
 
     return make

@@ -26,10 +26,10 @@ test_rows.__test__ = False  # a function of the package, not a test
 
 
 @pytest.fixture
-def run(bench, corpus, tmp_path):
+def run(bench, corpus, split, tmp_path):
     def start(spec, checkpoint=None, name="n2.json"):
-        out = tmp_path / name
-        finetune(spec, bench / "archive", bench / "index.parquet", corpus / "stats.json", checkpoint, out)
+        out, index, stats = tmp_path / name, bench / "index.parquet", corpus / "stats.json"
+        finetune(spec, bench / "archive", index, stats, split(spec), checkpoint, out)
         return json.loads(out.read_text())
 
     return start
@@ -66,9 +66,7 @@ def test_what_a_run_leaves(run, finetune_spec, tmp_path, task):
     spec = finetune_spec(task=task)
     result = run(spec)
     assert result["fingerprint"] == spec.fingerprint
-    names = {"mse", "rmse", "mae", "r2", "legacy_rmse"}
-    if task == "landcover":
-        names = {"accuracy", "error", "miou", "macro_f1", "cross_entropy"}
+    names = set(TASKS[task].measures)
     assert set(result["metrics"]) == names
     assert len(result["by_bucket"]) == 6
     assert all(set(values) == names for values in result["by_bucket"].values())
@@ -199,10 +197,20 @@ def test_patches_without_any_label_are_refused(finetune_spec, corpus, tmp_path):
         )
 
 
-def test_an_index_file_comes_exactly_with_a_spec_that_has_one(opened, finetune_spec, trivial_spec, tmp_path):
-    for spec, path in ((finetune_spec(), tmp_path / "i.json"), (trivial_spec(indices="0"), None)):
-        with pytest.raises(GeoladderError, match="give --indices exactly where"):
-            subset_of(opened, spec, path)
+def test_all_arms_read_one_file_and_no_other_is_taken(opened, finetune_spec, trivial_spec, split, tmp_path):
+    path = split(trivial_spec())
+    for rows, other in zip(
+        subset_of(opened, finetune_spec(), path), draw(opened, "roads", 2, 0), strict=True
+    ):
+        pd.testing.assert_frame_equal(rows, other)
+    with pytest.raises(
+        GeoladderError, match=r"does not hold the subset of roads, n = 2, .* it has fingerprint"
+    ):
+        subset_of(opened, finetune_spec(seed=1), path)
+    with pytest.raises(GeoladderError, match=r"n = 3, .* it has only n = 2; delete it"):
+        subset_of(opened, finetune_spec(n=3), path)
+    with pytest.raises(GeoladderError, match=r"absent.parquet is no file of subsets .*geoladder split"):
+        subset_of(opened, finetune_spec(), tmp_path / "absent.parquet")
 
 
 def test_spec_and_checkpoint_must_agree(finetune_spec, checkpoint, sets):
@@ -388,7 +396,7 @@ def test_pixels_and_labels_turn_together(turn):
 def test_batches_turn_labels_with_their_images():
     """The label of each patch is a copy of its first band, and stays one in every batch."""
     pixels = torch.rand(6, 10, 8, 8, generator=torch.Generator().manual_seed(0))
-    patches = Patches(pixels, pixels[:, 0].clone(), np.array(["japan"] * 6))
+    patches = Patches(pixels, pixels[:, 0].clone(), *(np.array(["japan"] * 6),) * 2)
     batches = patch_batches(patches, 6, 3)
     for images, labels in (next(batches) for _ in range(8)):
         assert torch.equal(images[:, 0], labels)

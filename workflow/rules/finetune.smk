@@ -2,8 +2,8 @@ rule finetune:
     input:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
+        split=ancient(split_of),
         checkpoint=checkpoint_of,
-        indices=index_file_of,
     output:
         FINETUNE,
     log:
@@ -19,19 +19,18 @@ rule finetune:
         spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),
         folder=bench_folder(),
         checkpoint=checkpoint_option,
-        indices=index_file_option,
     message:
         "Fine-tuning {wildcards.architecture}-{wildcards.size} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
         "geoladder --log {log:q} finetune --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} --stats {input.stats:q} {params.checkpoint:q} {params.indices:q}"
+        " --bench-index {input.bench:q} --stats {input.stats:q} --split {input.split:q} {params.checkpoint:q}"
         " --threads {threads:q} --out {output:q}"
 
 
 rule trivial:
     input:
         bench="data/bench/index.parquet",
-        indices=index_file_of,
+        split=ancient(split_of),
     output:
         TRIVIAL,
     log:
@@ -44,9 +43,8 @@ rule trivial:
     params:
         spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
         folder=bench_folder(),
-        indices=index_file_option,
     message:
         "Predicting zero and the mean on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
     shell:
         "geoladder --log {log:q} trivial --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} {params.indices:q} --out {output:q}"
+        " --bench-index {input.bench:q} --split {input.split:q} --out {output:q}"

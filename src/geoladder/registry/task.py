@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -25,12 +25,24 @@ class Display(NamedTuple):
     """Numbers at the ends of the palette."""
 
 
+class Layer(NamedTuple):
+    """How a map lies in a raster file."""
+
+    dtype: str
+    """Of numpy."""
+    nodata: float
+    """Number of a pixel without a prediction."""
+    categories: dict[int, tuple[str, str]]
+    """Stored number to name and colour (`#rrggbb`) of each class; empty for a map of quantities."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """One dense downstream task, predicted pixel by pixel. Its kinds say how; its entries say of what.
 
     Labels are (N, P, P) arrays or tensors as `read` returns them, logits are (N, outputs, P, P) float32, and what is
-    predicted is what `prediction` makes of logits.
+    predicted is what `prediction` makes of logits. Metrics are functions of sums over pixels, so that those of a
+    bucket, of a resampled set of tiles or of several processes follow from sums of sums.
 
     Attributes:
         name: as studies spell it: small letters, digits and _. Few-shot draws are seeded by it.
@@ -43,6 +55,7 @@ class Task(ABC):
             keeps a share. None draws all patches alike.
         by_default: whether studies that name no task have it.
         measures: names of all metrics.
+        ordered: how many of a patch's sums, the first ones, `in_order` needs.
     """
 
     name: str
@@ -54,6 +67,7 @@ class Task(ABC):
     min_density: Mapping[str, float] | None = None
     by_default: bool = False
     measures: ClassVar[tuple[str, ...]]
+    ordered: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         """Check the entry; raises GeoladderError that names the field."""
@@ -95,6 +109,10 @@ class Task(ABC):
         """Mean loss of a batch over its labelled pixels; 0 where there is none."""
 
     @abstractmethod
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """What a linear head is fitted to: the share of each output at labelled pixels (M,), (M, outputs) float32."""
+
+    @abstractmethod
     def prediction(self, logits: "Tensor") -> "Tensor":
         """What is predicted: values (N, P, P), or log-probabilities (N, outputs, P, P)."""
 
@@ -103,8 +121,20 @@ class Task(ABC):
         """Predictions as maps (N, P, P) that can be laid beside labels."""
 
     @abstractmethod
-    def metrics(self, predicted: "Tensor", labels: "Tensor") -> dict[str, float]:
-        """Every one of `measures`, weighted by pixel: sums over all labelled pixels, divided once."""
+    def sums(self, predicted: "Tensor", labels: "Tensor") -> np.ndarray:
+        """Sums of each patch over its labelled pixels, from which all metrics follow: (N, K) float64."""
+
+    @abstractmethod
+    def metrics(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """The `measures` of sums (..., K), each (...); NaN where no pixel is labelled. Divides once."""
+
+    def in_order(self, sums: np.ndarray) -> dict[str, float]:
+        """Those `measures` that depend on the order of test patches, from the first sums of each: (N, `ordered`)."""
+        return {}
+
+    def details(self, sums: np.ndarray) -> dict[str, Any]:
+        """What else the sums (K,) of a set of patches tell, as JSON values."""
+        return {}
 
     @abstractmethod
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
@@ -114,11 +144,11 @@ class Task(ABC):
     def display(self, stored: np.ndarray) -> Display:
         """How one stored label map, (H, W), is drawn."""
 
-    def by_bucket(
-        self, predicted: "Tensor", labels: "Tensor", buckets: np.ndarray
-    ) -> dict[str, dict[str, float]]:
-        """`metrics` of each region bucket; `buckets` (N,) names the bucket of each patch."""
-        return {
-            bucket: self.metrics(predicted[buckets == bucket], labels[buckets == bucket])
-            for bucket in sorted(set(buckets))
-        }
+    @property
+    @abstractmethod
+    def layer(self) -> Layer:
+        """How its maps lie in a raster file."""
+
+    @abstractmethod
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """Maps as `as_map` or `read` give them, in the numbers of `layer`, which `read` and `display` take."""

@@ -10,8 +10,19 @@ from geoladder.registry.ladder import named
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, PretrainSpec, ReleasedSpec, TrivialSpec
-from geoladder.study.study import RELEASED, Cell, Point, Study
+from geoladder.study.specs import (
+    FinetuneSpec,
+    LinearCell,
+    LinearSpec,
+    PretrainSpec,
+    ReleasedSpec,
+    SplitSpec,
+    TrivialSpec,
+)
+from geoladder.study.study import RANDOM, RELEASED, Cell, Study
+
+STAGES = ("pretrain", "finetune", "linear", "trivial")
+"""Of results that a study is made of, each a folder below `results`."""
 
 
 class Nodes:
@@ -23,7 +34,11 @@ class Nodes:
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `TrivialSpec`.
         released: `.../model.json` of the weights of external models to `ReleasedSpec`.
-        cell_behind: `.../n<n>.json` of fine-tuning to the folder of the checkpoint it starts from, or None.
+        split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
+        linear: `.../<task>.json` to `LinearSpec`.
+        linear_cells: the folder of these files to `LinearCell`: one job.
+        cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the checkpoint behind
+            it, or None.
     """
 
     def __init__(self, study: Study) -> None:
@@ -39,37 +54,61 @@ class Nodes:
             f"{released_folder(*named(name))}/model.json": ReleasedSpec.of(study, *named(name))
             for name in study.external
         }
+        splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
+        self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
         self.trivial: dict[str, TrivialSpec] = {}
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
-            folder, pretrained = self._start(point)
-            self.cell_behind[file] = folder
+            self.cell_behind[file], pretrained = self._start(study.cell_of(point))
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
             self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
 
-    def _start(self, point: Point) -> tuple[str | None, str | None]:
-        """Folder and fingerprint of the checkpoint a fine-tuning run starts from; None for arms from scratch."""
-        if point.arm.corpus == RELEASED:
-            folder = released_folder(point.arm.architecture, point.arm.size)
-            return folder, self.released[f"{folder}/model.json"].fingerprint
-        cell = self.study.cell_of(point)
+        self.linear: dict[str, LinearSpec] = {}
+        self.linear_cells: dict[str, LinearCell] = {}
+        for cell in study.linear_cells():
+            self._add_linear(cell)
+
+    def _add_linear(self, cell: Cell) -> None:
+        linear = self.study.linear
+        if linear is None:
+            return
+        folder = _folder(cell, "linear")
+        self.cell_behind[folder], pretrained = self._start(None if cell.corpus == RANDOM else cell)
+        specs = {
+            f"{folder}/{task}.json": LinearSpec.of(
+                self.study, linear, cell, task, pretrained, self._code("linear", cell.architecture, task)
+            )
+            for task in self.study.linear_subsets().tasks
+        }
+        self.linear |= specs
+        self.linear_cells[folder] = LinearCell(heads=list(specs.values()))
+
+    def _start(self, cell: Cell | None) -> tuple[str | None, str | None]:
+        """Folder and fingerprint of the checkpoint of a cell; None for what starts from none."""
         if cell is None:
             return None, None
+        if cell.corpus == RELEASED:
+            folder = released_folder(cell.architecture, cell.size)
+            return folder, self.released[f"{folder}/model.json"].fingerprint
         return _folder(cell), self.pretrain[f"{_folder(cell)}/metrics.json"].fingerprint
+
+    def split_of(self, task: str, seed: int) -> str:
+        """File of the few-shot subsets of a task at a seed."""
+        return _split_file(SplitSpec.of(self.study, task, seed, []))
 
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
 
-    def _code(self, stage: Literal["pretrain", "finetune"], *names: str) -> str | None:
+    def _code(self, stage: Literal["pretrain", "finetune", "linear"], *names: str) -> str | None:
         return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""
-        nodes = [getattr(self, stage).items() for stage in stages or ("pretrain", "finetune", "trivial")]
+        nodes = [getattr(self, stage).items() for stage in stages or STAGES]
         return {file: spec.fingerprint for file, spec in chain(*nodes)}
 
     @staticmethod
@@ -92,6 +131,10 @@ def released_folder(architecture: str, size: str) -> str:
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
     return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
+
+
+def _split_file(spec: SplitSpec) -> str:
+    return f"results/splits/{spec.task}/{spec.name}.parquet"
 
 
 def _write_new(path: Path, text: str) -> None:

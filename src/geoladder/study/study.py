@@ -6,13 +6,14 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from geoladder.registry import ARCHITECTURES
-from geoladder.registry.ladder import rung
+from geoladder.registry.ladder import named, rung
 from geoladder.study.analysis import Figures, Fit
 from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
 from geoladder.study.external import External, ExternalName
+from geoladder.study.linear import FEW, Linear
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
@@ -43,9 +44,19 @@ class Point(NamedTuple):
     n: int
 
 
+class LinearSubsets(NamedTuple):
+    """Subsets of labelled patches for linear heads: all combinations of these."""
+
+    tasks: list[str]
+    draws: list[int]
+    n: list[int]
+
+
 SCRATCH = "scratch"
 RELEASED = "released"
 """In place of a corpus: weights that others have trained, of an external architecture."""
+RANDOM = "random"
+"""Corpus of encoders that were never trained at all, under linear heads."""
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
@@ -65,6 +76,7 @@ class Study(Block):
         description="external models by architecture-size (`terramind-base`), for arms of corpus `released`",
     )
     gates: Gates | None = Gates()
+    linear: Linear | None = Linear()
     sweep: Sweep | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
@@ -112,7 +124,7 @@ class Study(Block):
             )
         for point in self.points():
             start = self.cell_of(point)
-            if start is not None and start not in cells:
+            if start is not None and start.corpus != RELEASED and start not in cells:
                 raise ValueError(
                     f"finetune needs the pretraining cell {'/'.join(map(str, start))}, which pretrain.grid does not "
                     "contain; add it there, or set finetune.pretrain_seed to a seed that is"
@@ -157,6 +169,23 @@ class Study(Block):
         ]
         return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
+    def linear_cells(self) -> list[Cell]:
+        """Encoders with linear heads: of pretraining cells and external models, then random ones of their sizes."""
+        if self.linear is None:
+            return []
+        cells = [*self.cells(), *(Cell(RELEASED, *named(name), 0) for name in self.external)]
+        return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
+
+    def linear_subsets(self) -> LinearSubsets:
+        """Which subsets of labelled patches linear heads are fitted to; none where the study has no such heads."""
+        if self.linear is None:
+            return LinearSubsets([], [], [])
+        few = self.finetune.n if self.bench.indices else [n for n in FEW if n <= max(self.finetune.n)]
+        draws = self.linear.draws if self.bench.draws_by_seed else 1
+        return LinearSubsets(
+            self.linear.tasks or self.finetune.tasks, list(range(draws)), self.linear.n or few
+        )
+
     def sweep_runs(self) -> list[tuple[Cell, float]]:
         """Runs of the learning-rate sweep: a cell, and the factor of its rate."""
         if self.sweep is None:
@@ -174,9 +203,19 @@ class Study(Block):
             points += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
         return list(dict.fromkeys(starmap(Point, points)))
 
+    def subsets(self) -> dict[tuple[str, int], list[int]]:
+        """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all."""
+        sizes: dict[tuple[str, int], set[int]] = {}
+        tuned = ((point.task, point.seed, point.n) for point in self.points())
+        for task, seed, n in (*tuned, *product(*self.linear_subsets())):
+            sizes.setdefault((task, seed if self.bench.draws_by_seed else 0), set()).add(n)
+        return {key: sorted(of_key) for key, of_key in sizes.items()}
+
     def cell_of(self, point: Point) -> Cell | None:
-        """Pretraining cell a fine-tuning run starts from; None for arms from scratch and external ones."""
-        if point.arm.corpus in (SCRATCH, RELEASED):
+        """Cell whose checkpoint a fine-tuning run starts from, external ones with seed 0; None from scratch."""
+        if point.arm.corpus == SCRATCH:
             return None
+        if point.arm.corpus == RELEASED:
+            return Cell(*point.arm, 0)
         seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
         return Cell(*point.arm, seed)

@@ -1,12 +1,12 @@
 """Tasks that predict one of several classes at each pixel."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.registry.task import Display, Task
+from geoladder.registry.task import Display, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +15,8 @@ NODATA = 0
 """Code of a pixel without a label."""
 IGNORE = 255
 """Class of a pixel without a label."""
+BINS = 15
+"""Of the expected calibration error."""
 TRACE = 1e-6
 """Probability the constant first class leaves to each other class, so that its loss is finite."""
 
@@ -35,7 +37,10 @@ class ClassMap(Task):
     error: str = "error"
     error_label: str = "Test error (share of pixels)"
     skill: str = "accuracy"
-    measures: ClassVar[tuple[str, ...]] = ("accuracy", "error", "miou", "macro_f1", "cross_entropy")
+    measures: ClassVar[tuple[str, ...]] = (
+        "accuracy", "error", "miou", "macro_precision", "macro_recall", "macro_f1",
+        "cross_entropy", "brier", "calibration_error",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Check the entry; raises GeoladderError that names the field."""
@@ -90,6 +95,12 @@ class ClassMap(Task):
         total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
         return total / self.valid(labels).sum().clamp(min=1)
 
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """1 for the pixel's class, 0 for the others."""
+        from torch.nn import functional
+
+        return functional.one_hot(labels, self.outputs).float()
+
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Log-probabilities (N, classes, P, P)."""
         return logits.log_softmax(dim=1)
@@ -98,32 +109,106 @@ class ClassMap(Task):
         """The likeliest class, uint8."""
         return predicted.argmax(dim=1).byte()
 
-    def metrics(self, predicted: "Tensor", labels: "Tensor") -> dict[str, float]:
-        """Quality of a class map.
+    def sums(self, predicted: "Tensor", labels: "Tensor") -> np.ndarray:
+        """Of each patch: its confusion matrix (true class, predicted class), flat; losses; and by bin of confidence.
+
+        The losses are -log p of the true class, and the squared distance of the probabilities from it; the bins are
+        of the probability of the likeliest class, with pixels, probabilities and hits in each.
+        """
+        patches, classes = len(labels), self.outputs
+        log_p = predicted.double().flatten(2).numpy()  # (N, classes, pixels)
+        truth = labels.flatten(1).numpy()
+        valid = truth != IGNORE
+        patch = np.broadcast_to(np.arange(patches)[:, None], truth.shape)[valid]
+        true = truth[valid]
+        top = log_p.argmax(axis=1)
+        p_top = np.exp(np.take_along_axis(log_p, top[:, None], 1)[:, 0][valid])
+        log_true = np.take_along_axis(log_p, np.where(valid, truth, 0)[:, None], 1)[:, 0][valid]
+        squares = np.exp(2 * log_p).sum(axis=1)[valid]
+        level = np.clip(np.ceil(p_top * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+        def added(place: np.ndarray, places: int, values: np.ndarray | None = None) -> np.ndarray:
+            flat = np.bincount(patch * places + place, values, minlength=patches * places)
+            return flat.reshape(patches, places).astype(np.float64)
+
+        return np.hstack(
+            [
+                added(true * classes + top[valid], classes**2),
+                added(0 * true, 1, -log_true),
+                added(0 * true, 1, squares - 2 * np.exp(log_true) + 1),
+                added(level, BINS),
+                added(level, BINS, p_top),
+                added(level, BINS, (top[valid] == true).astype(np.float64)),
+            ]
+        )
+
+    def metrics(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Quality of class maps.
 
         Returns:
-            `accuracy` and `error` (1 - accuracy) over labelled pixels; `miou` and `macro_f1`, means over the classes
-            that occur in labels or predictions; `cross_entropy` in nats per pixel. NaN when no pixel is labelled.
+            `accuracy` and `error` (1 - accuracy) over labelled pixels; `miou`, `macro_precision`, `macro_recall` and
+            `macro_f1`, means over the classes that occur in labels or predictions; `cross_entropy` in nats per pixel;
+            `brier`, the squared distance of the probabilities from the true class, in 0..2 (Brier 1950); and
+            `calibration_error`, the expected one: mean distance of confidence and accuracy in 15 equal bins of
+            confidence, by pixels (Naeini et al. 2015).
         """
-        from torch.nn import functional
-        from torchmetrics.functional.classification import multiclass_confusion_matrix
+        confusion, losses, bins = self._parts(sums)
+        pixels = confusion.sum(axis=(-2, -1))
+        by_class = self._by_class(confusion)
+        present = ~np.isnan(by_class["f1"])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = {
+                name: np.sum(values, axis=-1, where=present) / present.sum(axis=-1)
+                for name, values in by_class.items()
+            }
+            accuracy = np.trace(confusion, axis1=-2, axis2=-1) / pixels
+            return {
+                "accuracy": accuracy,
+                "error": 1 - accuracy,
+                "miou": means["iou"],
+                **{f"macro_{name}": means[name] for name in ("precision", "recall", "f1")},
+                "cross_entropy": losses[..., 0] / pixels,
+                "brier": losses[..., 1] / pixels,
+                "calibration_error": np.abs(bins[..., 1, :] - bins[..., 2, :]).sum(axis=-1) / pixels,
+            }
 
-        pixels = int(self.valid(labels).sum())
-        if not pixels:
-            return dict.fromkeys(self.measures, float("nan"))
-        matrix = multiclass_confusion_matrix(
-            predicted.argmax(dim=1), labels, self.outputs, ignore_index=IGNORE
-        ).double()
-        hits, labelled, guessed = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
-        present = labelled + guessed > 0
-        accuracy = float(hits.sum() / pixels)
-        loss = functional.nll_loss(predicted.double(), labels, ignore_index=IGNORE, reduction="sum")
+    def details(self, sums: np.ndarray) -> dict[str, Any]:
+        """`by_class`: pixels, precision, recall, f1 and iou of each class; `confusion`: rows are true classes."""
+        confusion = self._parts(sums)[0]
+        by_class = {"pixels": confusion.sum(axis=-1).astype(np.int64)} | self._by_class(confusion)
         return {
-            "accuracy": accuracy,
-            "error": 1 - accuracy,
-            "miou": float((hits / (labelled + guessed - hits))[present].mean()),
-            "macro_f1": float((2 * hits / (labelled + guessed))[present].mean()),
-            "cross_entropy": float(loss) / pixels,
+            "by_class": {
+                label: {name: values[place].item() for name, values in by_class.items()}
+                for place, label in enumerate(self.classes)
+            },
+            "confusion": confusion.astype(np.int64).tolist(),
+        }
+
+    def _parts(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Confusion (..., classes, classes), losses (..., 2) and bins (..., 3, 15) of sums (..., K)."""
+        confusion, losses, bins = np.split(sums, [self.outputs**2, self.outputs**2 + 2], axis=-1)
+        leading = sums.shape[:-1]
+        return (
+            confusion.reshape(*leading, self.outputs, self.outputs),
+            losses,
+            bins.reshape(*leading, 3, BINS),
+        )
+
+    @staticmethod
+    def _by_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
+        """Precision, recall, f1 and iou (..., classes): 0 where 0 / 0, NaN for a class that occurs nowhere."""
+        hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+        labelled, guessed = confusion.sum(axis=-1), confusion.sum(axis=-2)
+        absent = labelled + guessed == 0
+        parts = {
+            "precision": (hits, guessed),
+            "recall": (hits, labelled),
+            "f1": (2 * hits, labelled + guessed),
+            "iou": (hits, labelled + guessed - hits),
+        }
+        return {
+            name: np.where(absent, np.nan, above / np.maximum(below, 1))
+            for name, (above, below) in parts.items()
         }
 
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
@@ -145,3 +230,15 @@ class ClassMap(Task):
         classes = self.read(stored, 1.0).astype(float)
         classes[classes == IGNORE] = np.nan
         return Display(classes, self.colours, (-0.5, self.outputs - 0.5))
+
+    @property
+    def layer(self) -> Layer:
+        """Codes in eight bits; 0 is no data."""
+        looks = zip(self.classes, self.colours, strict=True)
+        return Layer("uint8", NODATA, dict(zip(self.codes, looks, strict=True)))
+
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """The code of each class."""
+        table = np.full(256, NODATA, np.uint8)
+        table[: self.outputs] = self.codes
+        return table[maps]

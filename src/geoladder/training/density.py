@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from geoladder.registry.task import Display, Task
+from geoladder.registry.task import Display, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +17,8 @@ FRACTION_MAX = 1.5
 PATCHES_AT_ONCE = 256
 LEGACY_BATCH = 64
 """Patches per batch of the original evaluation, whose RMSE is the root of an unweighted mean over batches."""
+CONSTANT = 1e-13
+"""Labels whose squared deviation is below this share of their squares are constant but for rounding."""
 PRIOR_LIMITS = (1e-4, 1 - 1e-4)
 
 
@@ -34,7 +36,8 @@ class Density(Task):
         default_factory=lambda: MappingProxyType({"train": 0.005, "val": 0.01})
     )
     palette: str = "magma"
-    measures: ClassVar[tuple[str, ...]] = ("mse", "rmse", "mae", "r2", "legacy_rmse")
+    measures: ClassVar[tuple[str, ...]] = ("mse", "rmse", "mae", "r2", "bias", "legacy_rmse")
+    ordered: ClassVar[int] = 2
 
     @property
     def outputs(self) -> int:
@@ -68,6 +71,10 @@ class Density(Task):
 
         return functional.binary_cross_entropy_with_logits(logits.float()[:, 0], labels)
 
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """The density."""
+        return labels[:, None].float()
+
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Densities (N, P, P)."""
         return logits[:, 0].sigmoid()
@@ -76,26 +83,44 @@ class Density(Task):
         """The densities themselves."""
         return predicted
 
-    def metrics(self, predicted: "Tensor", labels: "Tensor") -> dict[str, float]:
-        """Errors of a density map.
+    def sums(self, predicted: "Tensor", labels: "Tensor") -> np.ndarray:
+        """Of each patch: labelled pixels, squared and absolute errors, labels and their squares, and two more.
+
+        These are whether it has a labelled pixel, and its mean error.
+        """
+        pixels = labels.shape[1] * labels.shape[2]
+        truth = labels.numpy().astype(np.float64).reshape(-1, pixels)
+        valid = ~np.isnan(truth)
+        error = np.where(valid, predicted.numpy().astype(np.float64).reshape(-1, pixels) - truth, 0.0)
+        truth = np.where(valid, truth, 0.0)
+        summed = (valid, error**2, np.abs(error), truth, truth**2)
+        count, *sums = (values.sum(axis=1, dtype=np.float64) for values in summed)
+        return np.stack((count, *sums, count > 0, error.sum(axis=1) / np.maximum(count, 1)), axis=1)
+
+    def metrics(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Errors of density maps.
 
         Returns:
             `mse`, `rmse` (its root), `mae`, `r2` (1 - squared error / squared deviation from the set's own mean; NaN
-            when the labels are constant), and `legacy_rmse`: root of the mean over batches of 64 patches,
-            unweighted, as the benchmark's own code averages it.
+            when the labels are constant), and `bias`, the mean error of a patch's mean density (positive: too dense).
         """
-        truth = labels.numpy()
-        error = predicted.numpy().astype(np.float64) - truth
-        squared = float((error**2).sum())
-        deviation = float(((truth - truth.mean(dtype=np.float64)) ** 2).sum())
-        batches = [np.mean(error[i : i + LEGACY_BATCH] ** 2) for i in range(0, len(error), LEGACY_BATCH)]
-        return {
-            "mse": squared / truth.size,
-            "rmse": float(np.sqrt(squared / truth.size)),
-            "mae": float(np.abs(error).sum()) / truth.size,
-            "r2": 1 - squared / deviation if deviation else float("nan"),
-            "legacy_rmse": float(np.sqrt(np.mean(batches))),
-        }
+        pixels, squared, absolute, total, squares, patches, bias = np.moveaxis(sums, -1, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            deviation = squares - total**2 / pixels
+            deviation = np.where(deviation > CONSTANT * squares, deviation, np.nan)
+            return {
+                "mse": squared / pixels,
+                "rmse": np.sqrt(squared / pixels),
+                "mae": absolute / pixels,
+                "r2": 1 - squared / deviation,
+                "bias": bias / patches,
+            }
+
+    def in_order(self, sums: np.ndarray) -> dict[str, float]:
+        """`legacy_rmse`: root of the mean over batches of 64 patches, unweighted, as the bench's own code has it."""
+        batches = [sums[i : i + LEGACY_BATCH].sum(axis=0) for i in range(0, len(sums), LEGACY_BATCH)]
+        errors = [squared / pixels for pixels, squared in batches if pixels]
+        return {"legacy_rmse": float(np.sqrt(np.mean(errors))) if errors else float("nan")}
 
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
         """Nothing anywhere, and the mean density everywhere: (N, P, P)."""
@@ -105,3 +130,12 @@ class Density(Task):
     def display(self, stored: np.ndarray) -> Display:
         """Densities from 0 to 1, or to the largest stored number."""
         return Display(stored, self.palette, (0.0, max(1.0, float(np.nanmax(stored)))))
+
+    @property
+    def layer(self) -> Layer:
+        """Densities of 32 bits; a pixel without one is not a number."""
+        return Layer("float32", float("nan"), {})
+
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """The densities themselves, float32."""
+        return maps.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""One fine-tuning run: a few labelled patches in, test errors of the best state out; and what it must beat.
+"""One fine-tuning run: a few labelled patches in, test errors of the best state out.
 
 Unusual: the best state by validation loss is kept as a copy and truly restored (a `state_dict()` alone is a view of
 weights that training goes on changing). Every arm of a study gets the same patches, the same order, the same
@@ -8,7 +8,6 @@ turns and, for one architecture, the same initial head at the same seed.
 import copy
 import math
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,12 @@ from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
-from geoladder.study.specs import FinetuneSpec, TrivialSpec
+from geoladder.study.specs import FinetuneSpec
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.job import Hardware
 from geoladder.training.patches import Patches, input_of, patch_batches, read_patches, subset_of
 from geoladder.training.ranks import SIGTERM_STATUS, sigterm_noted
+from geoladder.training.score import Score
 from geoladder.training.trainer import adamw, cosine_with_warmup, kernels, place, update
 
 EVALUATION_BATCH = 64
@@ -41,26 +41,25 @@ def finetune(
     bench: Path,
     index: Path,
     stats: Path,
+    split: Path,
     checkpoint: Path | None,
     out: Path,
     threads: int = 1,
-    indices: Path | None = None,
 ) -> None:
     """Fine-tune at one n of one curve and judge the best state on the test patches.
 
-    Starts from the pretraining run in folder `checkpoint`, or from scratch, on patches of an official index file
-    `indices`, or drawn by seed. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
+    Starts from the pretraining run in folder `checkpoint`, or from scratch, on the patches of this n in `split`, a
+    file of `geoladder split`. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
     `.npz`: test_patch (row of `test_rows`), predicted and label, (8, P, P).
 
     Raises:
-        GeoladderError: n above the pool of a bucket, a checkpoint or index file that does not fit, a loss that is not
-            a number.
+        GeoladderError: a checkpoint or file of subsets that does not fit, a loss that is not a number.
         SystemExit: after SIGTERM.
     """
     torch.set_num_threads(threads)
     start, task = time.perf_counter(), TASKS[spec.task]
     opened = Bench(bench, index, spec.harmonise)
-    subset = subset_of(opened, spec, indices)
+    subset = subset_of(opened, spec, split)
     band_stats = input_of(spec, stats).stats
     rows = test_rows(opened, spec.task, spec.test_patches)
     train, val, test = (
@@ -68,21 +67,20 @@ def finetune(
     )
     model = build_model(spec, checkpoint, train.labels)
     curve = train_best(model, spec, train, val)
-    predicted = task.prediction(logits_of(model, test.pixels))
+    predicted, score = task.prediction(logits_of(model, test.pixels)), Score(task)
+    score.update(predicted, test.labels, test.buckets, test.tiles)
     code = code_fingerprint("finetune", spec.architecture, spec.task)
     device = next(model.parameters()).device
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
         "provenance": birth_certificate(spec.fingerprint, code) | {"kernels": kernels(model, device.type)},
-        "metrics": task.metrics(predicted, test.labels),
-        "by_bucket": task.by_bucket(predicted, test.labels, test.buckets),
+        **score.result(),
         "validation": curve,
         "parameters": count_parameters(model),
         "gflops_fwd": gflops_fwd(model, test.pixels.shape[-1]),
         "train_patches": len(train.pixels),
         "val_patches": len(val.pixels),
-        "test_patches": len(test.pixels),
         "steps": spec.steps,
         "samples_seen": spec.steps * spec.batch,
         "lr": spec.lr,
@@ -92,38 +90,6 @@ def finetune(
     maps, labels = task.as_map(predicted)[shown].numpy(), test.labels[shown].numpy()
     with atomic_path(out.with_suffix(".npz")) as path:
         np.savez_compressed(path, test_patch=shown, predicted=maps, label=labels)
-    write_json(out, result)
-
-
-def trivial(spec: TrivialSpec, bench: Path, index: Path, out: Path, indices: Path | None = None) -> None:
-    """Judge two predictors that look at no pixel, only at the training labels: what every curve must beat.
-
-    `zero` predicts a density of 0, or the first class everywhere; `mean` predicts the subset's mean density, or its
-    class frequencies (so its map is the majority class). Patches are those of an official index file `indices`, or
-    drawn by seed. `out` has metrics by predictor, `zero_<metric>` and `mean_<metric>`.
-
-    Raises:
-        GeoladderError: n is above the pool of a bucket, or the index file does not fit.
-    """
-    task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
-    training = opened.labels(spec.task, subset_of(opened, spec, indices).train_rows)
-    rows = test_rows(opened, spec.task, spec.test_patches)
-    labels, buckets = torch.from_numpy(opened.labels(spec.task, rows)), rows["bucket"].to_numpy()
-    metrics: dict[str, float] = {}
-    by_bucket: dict[str, dict[str, float]] = defaultdict(dict)
-    for name, predicted in task.constants(training, labels).items():
-        metrics |= {f"{name}_{key}": value for key, value in task.metrics(predicted, labels).items()}
-        for bucket, values in task.by_bucket(predicted, labels, buckets).items():
-            by_bucket[bucket] |= {f"{name}_{key}": value for key, value in values.items()}
-    result = {
-        "fingerprint": spec.fingerprint,
-        "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec.fingerprint),
-        "metrics": metrics,
-        "by_bucket": by_bucket,
-        "train_patches": len(training),
-        "test_patches": len(rows),
-    }
     write_json(out, result)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from geoladder.options import Bench, BenchIndex, Indices, Out, Progress, Spec, Stats, Study, Threads
+from geoladder.options import Bench, BenchIndex, Out, Progress, Spec, Split, Stats, Study, Threads
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
@@ -32,11 +32,11 @@ def finetune(
     bench: Bench,
     bench_index: BenchIndex,
     stats: Stats,
+    split: Split,
     out: Out,
     checkpoint: Annotated[
         Path | None, Parameter(help="folder of a pretrained model; omit to start from scratch")
     ] = None,
-    indices: Indices = None,
     threads: Threads = 1,
 ) -> None:
     """Fine-tune at one n of one curve; write JSON."""
@@ -44,15 +44,37 @@ def finetune(
     from geoladder.training.finetune import finetune
 
     node = FinetuneSpec.from_json(spec)
-    finetune(node, bench, bench_index, stats, checkpoint, out, threads=threads, indices=indices)
+    finetune(node, bench, bench_index, stats, split, checkpoint, out, threads=threads)
 
 
-def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
+def linear(
+    *,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    stats: Stats,
+    split: Annotated[
+        list[Path], Parameter(help="of each task one for each draw, in order, written by `split`")
+    ],
+    out: Out,
+    checkpoint: Annotated[
+        Path | None, Parameter(help="folder of a pretrained model; omit for a random encoder")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Fit and judge the linear heads of one cell; write JSON by task into a folder."""
+    from geoladder.study.specs import LinearCell
+    from geoladder.training.linear import fit_linear
+
+    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, split, checkpoint, out, threads=threads)
+
+
+def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
     """Score predictions of zero and of the mean; write JSON."""
     from geoladder.study.specs import TrivialSpec
-    from geoladder.training.finetune import trivial
+    from geoladder.training.baselines import trivial
 
-    trivial(TrivialSpec.from_json(spec), bench, bench_index, out, indices=indices)
+    trivial(TrivialSpec.from_json(spec), bench, bench_index, split, out)
 
 
 def import_released(*, spec: Spec, out: Out) -> None:

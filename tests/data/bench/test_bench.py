@@ -7,17 +7,6 @@ from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 
 
-@pytest.fixture
-def opened(tmp_path):
-    """Index a bench folder and open it."""
-
-    def run(folder, **kwargs):
-        index_bench(folder.folder, tmp_path / "index.parquet")
-        return Bench(folder.folder, tmp_path / "index.parquet", **kwargs)
-
-    return run
-
-
 def test_regions_by_prefix_and_own_spelling(tmp_path):
     cases = {
         "europe_12_train_s2.npy": ("europe", "europe", "12", "train"),

@@ -7,13 +7,13 @@ import pytest
 from geoladder.data.bench.nshot import draw
 from geoladder.data.bench.nshot import test_rows as rows_to_test
 from geoladder.errors import GeoladderError
-from geoladder.training.finetune import trivial
+from geoladder.training.baselines import trivial
 
 
 @pytest.fixture
-def run(bench, tmp_path):
+def run(bench, split, tmp_path):
     def start(spec):
-        trivial(spec, bench / "archive", bench / "index.parquet", tmp_path / "n2.json")
+        trivial(spec, bench / "archive", bench / "index.parquet", split(spec), tmp_path / "n2.json")
         return json.loads((tmp_path / "n2.json").read_text())
 
     return start
