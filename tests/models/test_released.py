@@ -68,7 +68,7 @@ def test_only_its_own_bands_count():
 
 def test_images_and_bands_that_do_not_fit_are_named():
     model = build_from(*SMALL["terramind"])
-    with pytest.raises(GeoladderError, match="multiples of 16 pixels; got 64 x 60"):
+    with pytest.raises(GeoladderError, match="multiples of 32 pixels; got 64 x 60"):
         model(images()[..., :60])
     with pytest.raises(GeoladderError, match="choose among them; got 6"):
         build_from("prithvi", PRITHVI, bands=6)

@@ -49,9 +49,9 @@ TL = Kwargs(coordinates=1)
 
 
 def _sides_px(kwargs: Kwargs) -> range:
-    """Multiples of a patch; any from one patch on where images are resized."""
-    patch_px = cast("int", kwargs["patch"])
-    return range(patch_px, 10_001) if "resizes" in kwargs else multiples(patch_px)
+    """Multiples of two patches; any from there on where images are resized."""
+    two_patches_px = 2 * cast("int", kwargs["patch"])
+    return range(two_patches_px, 10_001) if "resizes" in kwargs else multiples(two_patches_px)
 
 
 ARCHITECTURE = Architecture(

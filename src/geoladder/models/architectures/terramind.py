@@ -60,7 +60,7 @@ ARCHITECTURE = Architecture(
     base_width=768,
     pretrain_lr=None,
     finetune_lr=0.0001,
-    sides_px=multiples(16),
+    sides_px=multiples(32),
     input=S2L2A,
     release=V1,
 )
