@@ -67,7 +67,7 @@ wildcard_constraints:
     name="|".join(study.corpora),  # and not the bench, whose folder lies beside theirs
     corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
     architecture=r"[a-z0-9_]+",
-    size=r"[A-Za-z0-9-]+",
+    size=r"[A-Za-z0-9_.-]+",
     task=r"[a-z][a-z0-9_]*",
     seed=r"\d+",
     n=r"\d+",

@@ -99,19 +99,21 @@ class Architecture:
         sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
         input: pixels of an external architecture, whose weights come from elsewhere; None for our own.
         release: where these weights are.
+        any_size: arguments of a size that `rungs` lacks, where every name is one.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: Annotated[str, Field(min_length=1)]
     colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
     classes: Annotated[dict[str, ClassPath], Field(min_length=1)]
-    rungs: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Kwargs], Field(min_length=1)]
+    rungs: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Kwargs]
     base_width: Annotated[int, Field(ge=1)]
     pretrain_lr: Rate | None
     finetune_lr: Rate
     sides_px: range | Callable[[Kwargs], range]
     input: Input | None = None
     release: Release | None = None
+    any_size: Callable[[str], Kwargs] | None = None
 
     @model_validator(mode="after")
     def _release_goes_with_input(self) -> Self:
@@ -121,6 +123,8 @@ class Architecture:
 
     @model_validator(mode="after")
     def _rungs_are_usable(self) -> Self:
+        if not self.rungs and self.any_size is None:
+            raise ValueError("`rungs` needs at least 1 size")
         for size, kwargs in self.rungs.items():
             width, layout = kwargs.get("width"), kwargs.get("layout", "")
             if not isinstance(width, int) or width < 1:
@@ -139,6 +143,12 @@ class Architecture:
         """Whether its weights come from elsewhere, made for pixels of its own (`input`)."""
         return self.input is not None
 
+    def kwargs(self, size: str) -> Kwargs | None:
+        """Constructor arguments of a size; None where it has no such size."""
+        if size not in self.rungs and self.any_size is not None:
+            return self.any_size(size)
+        return self.rungs.get(size)
+
     def sides(self, size: str) -> range:
         """Image sides one of its sizes takes, in pixels."""
-        return self.sides_px if isinstance(self.sides_px, range) else self.sides_px(self.rungs[size])
+        return self.sides_px if isinstance(self.sides_px, range) else self.sides_px(self.kwargs(size) or {})

@@ -70,10 +70,14 @@ def _curve_gates(table: pd.DataFrame) -> Iterator[Gate]:
 
 def _external_gates(table: pd.DataFrame) -> Iterator[Gate]:
     """An external arm must beat predict-mean at its largest n, or its fine-tuning has failed."""
-    for (task, corpus, name, size), arm in external_arms(table).groupby(ARM):
-        top = arm.loc[arm.n.idxmax()]
-        detail = f"{TASKS[str(task)].error} {top.error:.4g} against {top.mean_error:.4g} at n={top.n}; {top.verdict}"
-        yield "external beats mean", f"{task}, {name}-{size} {corpus}", -float(top.difference), 0.0, detail
+    arms = external_arms(table)
+    for top in arms[arms.n == arms.groupby(ARM).n.transform("max")].to_dict("records"):
+        subject = f"{top['task']}, {top['architecture']}-{top['size']} {top['corpus']}"
+        detail = (
+            f"{TASKS[top['task']].error} {top['error']:.4g} against {top['mean_error']:.4g} at n={top['n']}; "
+            f"{top['verdict']}"
+        )
+        yield "external beats mean", subject, -float(top["difference"]), 0.0, detail
 
 
 def _law_gates(table: pd.DataFrame, corpus: str) -> Iterator[Gate]:
