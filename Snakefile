@@ -16,6 +16,13 @@ include: "workflow/rules/sweep.smk"
 include: "workflow/rules/split.smk"
 include: "workflow/rules/external.smk"
 include: "workflow/rules/finetune.smk"
+
+
+if study.linear:
+
+    include: "workflow/rules/linear.smk"
+
+
 include: "workflow/rules/analysis.smk"
 
 
@@ -43,6 +50,7 @@ rule pretrain_all:
 rule finetune_all:
     input:
         FINETUNE_RESULTS,
+        LINEAR_RESULTS,
         TRIVIAL_RESULTS,
 
 

@@ -44,7 +44,8 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
         *(training.pretrain, training.import_released, training.finetune, training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
-        *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
+        *(report.figure_scaling, report.figure_gates, report.figure_coverage),
+        *(report.figure_linear, report.figure_lr),
     ),
 }
 for place, (title, verbs) in enumerate(VERBS.items()):

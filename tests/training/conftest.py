@@ -7,7 +7,7 @@ import torch
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.data.bench.split import write_split
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import FinetuneSpec, SplitSpec, TrivialSpec
+from geoladder.study.specs import BaselineSpec, FinetuneSpec, SplitSpec
 from pretraining import PX, smooth
 
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")
@@ -69,11 +69,11 @@ def drawn(values):
 
 @pytest.fixture
 def split(opened, tmp_path_factory):
-    """Draws the subset of a run's spec, and returns the file."""
+    """Draws the subset of a run's spec, of another bench if one is given, and returns the file."""
 
-    def write(spec):
+    def write(spec, bench=opened):
         path = tmp_path_factory.mktemp("split") / "seed.parquet"
-        write_split(split_spec(spec.task, spec.seed, spec.n), opened, path, [])
+        write_split(split_spec(spec.task, spec.seed, spec.n), bench, path, [])
         return path
 
     return write
@@ -123,7 +123,8 @@ def trivial_spec():
             "bench": "0",
             "harmonise": "baseline",
             "test_patches": 40,
+            "baseline_pixels": 2000,
         }
-        return TrivialSpec(**drawn(values | changes))
+        return BaselineSpec(**drawn(values | changes))
 
     return make

@@ -53,6 +53,7 @@ SPLIT = "results/splits/{task}/{draw}.parquet"
 TRIVIAL = "results/trivial/{task}/seed{seed}/n{n}.json"
 PRETRAIN_RESULTS = list(nodes.pretrain)
 FINETUNE_RESULTS = list(nodes.finetune)
+LINEAR_RESULTS = list(nodes.linear)
 TRIVIAL_RESULTS = list(nodes.trivial)
 WORLD_CORPUS = study.validation.corpus
 # Both come to data/<corpus>/archive, so each name belongs to one of two rules.

@@ -44,7 +44,7 @@ rule trivial:
         spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
         folder=bench_folder(),
     message:
-        "Predicting zero and the mean on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
+        "Judging baselines on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
     shell:
         "geoladder --log {log:q} trivial --spec {params.spec:q} --bench {params.folder:q}"
         " --bench-index {input.bench:q} --split {input.split:q} --out {output:q}"

@@ -121,6 +121,9 @@ class Finetune(Block):
     )
     mode: Literal["full", "frozen", "probe"] = "full"
     test_patches: Count = Field(512, description="at most so many at natural density, drawn once")
+    baseline_pixels: Count = Field(
+        20_000, description="training pixels, at most, of the per-pixel baselines; drawn by seed"
+    )
     code_changes: Literal["warn", "rerun"] = "rerun"
 
 

@@ -11,13 +11,13 @@ from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
 from geoladder.study.specs import (
+    BaselineSpec,
     FinetuneSpec,
     LinearCell,
     LinearSpec,
     PretrainSpec,
     ReleasedSpec,
     SplitSpec,
-    TrivialSpec,
 )
 from geoladder.study.study import RANDOM, RELEASED, Cell, Study
 
@@ -32,7 +32,7 @@ class Nodes:
         pretrain: `.../metrics.json` to `PretrainSpec`.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
-        trivial: `.../n<n>.json` to `TrivialSpec`.
+        trivial: `.../n<n>.json` to `BaselineSpec`.
         released: `.../model.json` of the weights of external models to `ReleasedSpec`.
         split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         linear: `.../<task>.json` to `LinearSpec`.
@@ -58,14 +58,14 @@ class Nodes:
         self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
-        self.trivial: dict[str, TrivialSpec] = {}
+        self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
             self.cell_behind[file], pretrained = self._start(study.cell_of(point))
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
-            self.trivial[f"results/trivial/{run}"] = TrivialSpec.of(study, point)
+            self.trivial[f"results/trivial/{run}"] = BaselineSpec.of(study, point)
 
         self.linear: dict[str, LinearSpec] = {}
         self.linear_cells: dict[str, LinearCell] = {}

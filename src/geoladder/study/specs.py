@@ -331,7 +331,7 @@ class SplitSpec(Block):
 
 
 class TrivialSpec(Block):
-    """The subset of one (task, seed, n): all that predict-zero and predict-mean depend on."""
+    """The subset of one (task, seed, n), and the patches it is tested on."""
 
     task: str
     seed: int
@@ -348,6 +348,18 @@ class TrivialSpec(Block):
         split = SplitSpec.of(study, point.task, point.seed, [point.n])
         subset = {"task": point.task, "seed": point.seed, "n": point.n, "subset": split.fingerprint}
         return cls.take(study.finetune, study.cleaning, bench=split.bench, **subset)
+
+
+class BaselineSpec(TrivialSpec):
+    """The predictors that need no network, on one subset."""
+
+    baseline_pixels: int
+    """Training pixels of per-pixel models, at most."""
+
+    @classmethod
+    def of(cls, study: Study, point: Point) -> Self:
+        """Spec of the baselines beside a fine-tuning run."""
+        return cls.take(TrivialSpec.of(study, point), study.finetune)
 
 
 class FinetuneSpec(TrainingSpec, TrivialSpec):

@@ -117,6 +117,8 @@ class Study(Block):
         keys = {cell.corpus for cell in cells} | {cell.corpus for cell, _ in self.sweep_runs()}
         for name in sorted({self.validation.corpus, *map(corpus_name, keys)} - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
+        for name in sorted({SCRATCH, RANDOM} & set(self.corpora)):
+            raise ValueError(f"no corpus can be called '{name}', which means encoders without one; rename it")
         if self.gates is not None and self.gates.n in self.finetune.n:
             raise ValueError(
                 f"gates.n is {self.gates.n}, which is also in finetune.n; the gates train longer, so give them an n "

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.registry.task import Display, Layer, Task
+from geoladder.registry.task import Display, Labels, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from geoladder.training.pixel_models import Pixels, Predict
 
 NODATA = 0
 """Code of a pixel without a label."""
@@ -79,7 +81,7 @@ class ClassMap(Task):
             )
         return table[codes.astype(np.uint8)]
 
-    def valid(self, labels: "Tensor") -> "Tensor":
+    def valid(self, labels: Labels) -> Labels:
         """Every pixel that has a class."""
         return labels != IGNORE
 
@@ -224,6 +226,12 @@ class ClassMap(Task):
             name: torch.from_numpy(np.log(share).astype(np.float32)).view(1, -1, 1, 1).expand(everywhere)
             for name, share in shares.items()
         }
+
+    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
+        """Classifications of the pixel."""
+        from geoladder.training.pixel_models import class_models
+
+        return class_models(train, val, self.outputs, seed)
 
     def display(self, stored: np.ndarray) -> Display:
         """Classes in their colours; pixels without a label stay empty."""

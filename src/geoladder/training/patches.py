@@ -85,14 +85,20 @@ def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: Ba
         GeoladderError: no pixel of the rows has a label, or as `Bench.read`.
     """
     batch = bench.read(spec.task, rows)
-    labels = torch.from_numpy(batch.labels)
-    if not TASKS[spec.task].valid(labels).any():
-        raise GeoladderError(
-            f"none of the {len(rows)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
-            f"check the *_label_{TASKS[spec.task].label}.npy files in {bench.archive}, or raise n"
-        )
+    labels = torch.from_numpy(labelled(batch.labels, spec, bench))
     pixels = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
     return Patches(pixels, labels, rows["bucket"].to_numpy(), tile_names(rows))
+
+
+def labelled(labels: np.ndarray, spec: TrivialSpec, bench: Bench) -> np.ndarray:
+    """The labels themselves, (N, P, P); raises GeoladderError where no pixel of them has one."""
+    task = TASKS[spec.task]
+    if not task.valid(labels).any():
+        raise GeoladderError(
+            f"none of the {len(labels)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
+            f"check the *_label_{task.label}.npy files in {bench.archive}, or raise n"
+        )
+    return labels
 
 
 def tile_names(rows: pd.DataFrame) -> np.ndarray:

@@ -70,11 +70,11 @@ def linear(
 
 
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
-    """Score predictions of zero and of the mean; write JSON."""
-    from geoladder.study.specs import TrivialSpec
+    """Score predictors that need no network: zero, the mean, two per-pixel models; write JSON."""
+    from geoladder.study.specs import BaselineSpec
     from geoladder.training.baselines import trivial
 
-    trivial(TrivialSpec.from_json(spec), bench, bench_index, split, out)
+    trivial(BaselineSpec.from_json(spec), bench, bench_index, split, out)
 
 
 def import_released(*, spec: Spec, out: Out) -> None:

@@ -8,6 +8,7 @@ index files count so. A file may hold several dates with different DN offsets.
 import json
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,13 +20,14 @@ from geoladder.data.labels.bands import offset_from_pixels
 from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.registry.task import Task
 
 Split = Literal["train", "val", "test"]
 Side = Literal["train", "val"]
 """What a few-shot run uses patches for; the files of a split need not be those of the same side."""
 PIXEL_M = 10.0
 PROBED_PATCHES = 64
-"""Patches of a file, evenly spaced, whose pixels tell the DN offset where no metadata do."""
+"""Patches of a file, evenly spaced, that tell the share without a label and, where no metadata do, the DN offset."""
 
 BUCKETS: dict[str, tuple[str, ...]] = {
     "europe": ("europe", "denmark-1", "denmark-2"),
@@ -88,11 +90,23 @@ def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[st
         "offset_source": source,
     }
     for task in TASKS.values():
-        path = label_path(file.path, task.label)
-        labels = open_labels(path, (*images.shape[:3], 1)) if path.is_file() else None
-        row[f"has_{task.name}"] = labels is not None
-        row[f"{task.name}_scale"] = np.nan if labels is None else task.scale(labels)
+        row |= _label_facts(task, label_path(file.path, task.label), images.shape[:3])
     return row
+
+
+def _label_facts(task: Task, path: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Columns of one task: whether it has labels, their scale, and the share of pixels that have none."""
+    has, scale, unlabelled = path.is_file(), np.nan, np.nan
+    if has:
+        labels = open_labels(path, (*shape, 1))
+        try:
+            scale = task.scale(labels)
+        except GeoladderError as problem:
+            raise GeoladderError(f"{path}: {problem}") from None
+        probed = labels[:: max(1, len(labels) // PROBED_PATCHES)]
+        with suppress(GeoladderError):  # a number that means nothing is named where it is used
+            unlabelled = 1 - float(task.valid(task.read(probed, scale)).mean()) if probed.size else np.nan
+    return {f"has_{task.name}": has, f"{task.name}_scale": scale, f"{task.name}_unlabelled": unlabelled}
 
 
 def tile_records(archive: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
 
 log = logging.getLogger(__name__)
+MANY_UNLABELLED = 0.01
+"""Share of a file's pixels without a label that is worth a word."""
 
 
 def index_bench(archive: Path, out: Path) -> None:
@@ -31,8 +33,9 @@ def index_bench(archive: Path, out: Path) -> None:
             (relative to `archive`), patches, patch_px, lat_deg, lon_deg (centre), south_deg, west_deg, north_deg,
             east_deg (footprint of the patches; east is above 180 across the date line), all NaN where unknown,
             date_patches and offset_dn (lists: how many patches each date has, in order, and its DN offset; one entry
-            where dates are unknown), offset_source (`metadata` or `pixels`), and of each task has_<task> and
-            <task>_scale (factor from stored numbers to labels, NaN without).
+            where dates are unknown), offset_source (`metadata` or `pixels`), and of each task has_<task>,
+            <task>_scale (factor from stored numbers to labels, NaN without) and <task>_unlabelled (share of pixels
+            without a label in up to 128 evenly spaced patches, NaN where it is unknown).
 
     Raises:
         GeoladderError: no file, an unknown name, a damaged file, labels that do not fit or that some files of a tile
@@ -65,6 +68,7 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
+    _name_unlabelled(index, archive)
     log.info(
         "%s: %d files, patches: %s; offset of %d files from metadata, of the others from pixels",
         archive,
@@ -72,6 +76,16 @@ def index_bench(archive: Path, out: Path) -> None:
         index.groupby("split")["patches"].sum().to_dict(),
         (index["offset_source"] == "metadata").sum(),
     )
+
+
+def _name_unlabelled(index: pd.DataFrame, archive: Path) -> None:
+    for task in TASKS:
+        if files := int((index[f"{task}_unlabelled"] > MANY_UNLABELLED).sum()):
+            log.warning(
+                "%s: in %d files more than %.0f %% of the pixels have no label of %s; training and metrics leave "
+                "them out",
+                *(archive, files, 100 * MANY_UNLABELLED, task),
+            )
 
 
 def _check_tiles(index: pd.DataFrame, archive: Path) -> None:
