@@ -4,7 +4,8 @@
 
 writes weights.pt (the state dict) and taps.pt (pixels, coordinates, taps in float64, number of parameters) into
 FOLDER. OPTIONS are JSON: `px` is the side of the images, `absent` the channels that are zero, `channels` their
-number, `coordinates` whether time and location are given; the rest is TerraTorch's.
+number, `coordinates` whether time and location are given; the rest is TerraTorch's. With a `depth`, parameters are
+counted at the whole one.
 """
 
 import json
@@ -23,6 +24,10 @@ def main(name, options, folder):
     )
     torch.manual_seed(7)
     model = BACKBONE_REGISTRY.build(name, pretrained=False, **options).eval()
+    whole = model
+    if options.pop("depth", None):
+        with torch.device("meta"):
+            whole = BACKBONE_REGISTRY.build(name, pretrained=False, **options)
     pixels = torch.randn(IMAGES, channels, px, px)
     pixels[:, absent] = 0
     places = torch.tensor([[2021.0, 153.0, 55.7, 12.6], [2018.0, 0.0, -33.9, 151.2]])
@@ -32,7 +37,7 @@ def main(name, options, folder):
             parameter.add_(SPREAD * torch.randn_like(parameter))
         torch.save(model.state_dict(), folder / "weights.pt")
         taps = model.double()(pixels.double(), **given)
-    count = sum(parameter.numel() for parameter in model.parameters())
+    count = sum(parameter.numel() for parameter in whole.parameters())
     made = {
         "pixels": pixels,
         "coordinates": places if coordinates else None,

@@ -29,12 +29,12 @@ pytestmark = [
 ]
 S2L2A = {"modalities": ["S2L2A"], "channels": 12, "absent": [0, 9], "coordinates": False}
 HLS = {"num_frames": 1, "channels": 6, "absent": [], "coordinates": False}
-MODELS = {
+MODELS = {  # TerraTorch's name and options, and the depth if it is not the whole one
     ("terramind", "base"): ("terramind_v1_base", S2L2A, 0),
     ("terramind", "large"): ("terramind_v1_large", S2L2A, 0),
-    ("prithvi", "300M"): ("prithvi_eo_v2_300", HLS, 0),
-    ("prithvi", "300M-TL"): ("prithvi_eo_v2_300_tl", HLS | {"coordinates": True}, 0),
-    ("prithvi", "600M"): ("prithvi_eo_v2_600", HLS, 0),
+    ("prithvi", "300M"): ("prithvi_eo_v2_300", HLS, 8),
+    ("prithvi", "300M-TL"): ("prithvi_eo_v2_300_tl", HLS | {"coordinates": True}, 8),
+    ("prithvi", "600M"): ("prithvi_eo_v2_600", HLS, 8),
     ("prithvi", "600M-TL"): ("prithvi_eo_v2_600_tl", HLS | {"coordinates": True}, 8),
 }
 
@@ -68,8 +68,8 @@ def test_every_tap_is_terratorchs(architecture, size, tmp_path):
     )
     import_released(spec, tmp_path / "ours")
     with torch.device("meta"):
-        encoder = build_from(architecture, spec.model).encoder
-    assert sum(p.numel() for p in encoder.parameters()) == theirs["parameters"]
+        whole, encoder = (build_from(architecture, made).encoder for made in (kwargs, spec.model))
+    assert sum(p.numel() for p in whole.parameters()) == theirs["parameters"]
     state = load_file(tmp_path / "ours/model.safetensors")
     encoder.load_state_dict(
         {key.removeprefix("backbone.encoder."): value for key, value in state.items()}, assign=True

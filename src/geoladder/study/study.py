@@ -95,7 +95,7 @@ class Study(Block):
             raise ValueError(
                 f"no corpus can be called '{RELEASED}', which names weights of others; rename it"
             )
-        for corpus, architecture, size in dict.fromkeys(point.arm for point in self.points()):
+        for corpus, architecture, size in dict.fromkeys(point.arm[:3] for point in self.points()):
             name, external = f"{architecture}-{size}", ARCHITECTURES[architecture].external
             if external and corpus not in (RELEASED, SCRATCH):
                 raise ValueError(
@@ -218,6 +218,6 @@ class Study(Block):
         if point.arm.corpus == SCRATCH:
             return None
         if point.arm.corpus == RELEASED:
-            return Cell(*point.arm, 0)
+            return Cell(*point.arm[:3], 0)
         seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
         return Cell(*point.arm, seed)
