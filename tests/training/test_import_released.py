@@ -12,8 +12,11 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_from
 from geoladder.registry import ARCHITECTURES
+from geoladder.study.load import parse_study
 from geoladder.study.specs import ReleasedSpec
 from geoladder.training.checkpoints import load_trained
+from geoladder.training.export import export_model
+from geoladder.training.hub import load_model
 from geoladder.training.patches import released_stats
 from geoladder.training.released import import_released
 
@@ -100,6 +103,23 @@ def test_a_released_file_becomes_a_checkpoint_with_its_pixels(file, tmp_path):
     assert [card["statistics"]["linear"][key][0] * 1e4 for key in ("mean", "std")] == pytest.approx(blue)
     again, _ = load_trained(tmp_path / "out")
     assert torch.equal(again(torch.ones(1, 10, 32, 32)).dense, loaded(torch.ones(1, 10, 32, 32)).dense)
+
+
+def test_released_weights_can_be_exported_under_a_licence(file, tmp_path):
+    architecture, size, backbone, _, path = file
+    import_released(spec_of(architecture, size, path), tmp_path / "run")
+    grid = [{"corpora": ["majortom"], "architectures": ["unet"], "sizes": ["xs"]}]
+    finetune = {"grid": grid, "pretrain_seed": 0}
+    raw = {"corpora": {"majortom": {"tiles": 20}}, "pretrain": {"grid": grid}, "finetune": finetune}
+    study = parse_study(raw)
+    with pytest.raises(GeoladderError, match="name that of the weights"):
+        export_model(tmp_path / "run", tmp_path / "out", study)
+    export_model(tmp_path / "run", tmp_path / "out", study, "apache-2.0")
+    again, card = load_model(tmp_path / "out")
+    assert card["licence"] == "apache-2.0"
+    assert torch.equal(next(again.encoder.parameters()), next(backbone.encoder.parameters()))
+    words = (tmp_path / "out/README.md").read_text()
+    assert "license: apache-2.0" in words and card["provenance"]["sha256"] in words
 
 
 def test_a_folder_and_safetensors_do_as_well(file, tmp_path):
