@@ -63,7 +63,9 @@ def draw_linear(results: Path, corpus: str, settings: Figures, out: Path) -> Non
                 axis.set_ylabel(TASKS[task].error_label)
             for axis in column[1:]:
                 axis.set_title(f"n = {shown_n}", fontsize="medium")
-        handles = _legend(ordered(set(errors.architecture)), marker_of)
+        handles = _legend(
+            ordered(set(errors.architecture)), marker_of, bool(set(errors.corpus) - {corpus, RANDOM})
+        )
         figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
         save(figure, pd.concat(numbers, ignore_index=True), out)
 
@@ -123,28 +125,32 @@ def _against_parameters(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
     points = encoders[["parameters", "y"]].mean().rename(columns={"parameters": "x"})
     for (architecture, corpus), rows in points.groupby(["architecture", "corpus"]):
         look = _look(str(architecture), str(corpus))
-        axis.scatter(rows.x, rows.y, s=7, lw=0, alpha=0.7, color=look["color"])
+        axis.scatter(rows.x, rows.y, s=7, lw=0.6, fc=look["mfc"], ec=look["color"])
         line = rows.groupby("size")[["x", "y"]].mean().sort_values("x")
-        axis.plot(line.x, line.y, **look)
+        axis.plot(line.x, line.y, zorder=1, **look)
     axis.set(xscale="log", xlabel="Parameters of the pretraining model")
     return points.assign(panel="parameters")
 
 
 def _look(architecture: str, corpus: str) -> dict[str, Any]:
-    return {"color": ARCHITECTURES[architecture].colour, "ls": "--" if corpus == RANDOM else "-"}
+    """Line of an arm; dots of random encoders are hollow."""
+    colour, random = ARCHITECTURES[architecture].colour, corpus == RANDOM
+    return {"color": colour, "ls": "--" if random else "-", "mfc": "white" if random else colour}
 
 
-def _legend(architectures: list[str], marker_of: dict[str, str]) -> list[Line2D]:
+def _legend(architectures: list[str], marker_of: dict[str, str], shifted: bool) -> list[Line2D]:
     handles = [
         Line2D([], [], color=ARCHITECTURES[name].colour, label=ARCHITECTURES[name].title)
         for name in architectures
     ]
     handles += [
-        Line2D([], [], color="k", label="pretrained"),
-        Line2D([], [], color="k", ls="--", label="random"),
+        Line2D([], [], color="k", marker="o", ms=2.5, label="pretrained"),
+        Line2D([], [], color="k", ls="--", marker="o", ms=2.5, mfc="white", label="random"),
     ]
     handles += [
         Line2D([], [], color="k", ls="", marker=marker, label=f"size {size}")
         for size, marker in marker_of.items()
     ]
-    return [*handles, Line2D([], [], color="k", ls="", marker=SHIFTED, label="another corpus")]
+    if shifted:
+        handles.append(Line2D([], [], color="k", ls="", marker=SHIFTED, label="another corpus"))
+    return handles
