@@ -43,6 +43,8 @@ def theirs_as_ours(name):
     assert out.shape == (1, 1, 64, 64)
     assert torch.equal(copy.deepcopy(model).eval()(x), out)
     assert gflops_fwd(model, 64) > 0
+    with torch.device("meta"):
+        assert gflops_fwd(FinetuneModel(build_backbone("terratorch", name), 1), 64) == gflops_fwd(model, 64)
     out.sum().backward()
     assert all(p.grad is not None for p in model.backbone.decoder.parameters())
 

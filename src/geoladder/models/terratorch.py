@@ -44,7 +44,7 @@ class RegistryEncoder(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RegistryEncoder":
         """Build it again, since some of its backbones keep functions that hold the original."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), next(self.parameters()).device:
             twin = RegistryEncoder(self.name)
         twin.load_state_dict(copy.deepcopy(self.state_dict(), memo))
         for mine, its in zip(self.parameters(), twin.parameters(), strict=True):
