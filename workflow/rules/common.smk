@@ -71,7 +71,7 @@ wildcard_constraints:
     name="|".join(study.corpora),  # and not the bench, whose folder lies beside theirs
     corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
     architecture=r"[a-z0-9_]+",
-    size=r"[A-Za-z0-9-]+",
+    size=r"[A-Za-z0-9_.-]+",
     task=r"[a-z][a-z0-9_]*",
     seed=r"\d+",
     n=r"\d+",
@@ -190,6 +190,12 @@ def checkpoint_option(wildcards):
     """The checkpoint as an option of the command line; nothing for arms from scratch."""
     cell = nodes.cell_behind[FINETUNE.format(**wildcards)]
     return ["--checkpoint", cell] if cell else []
+
+
+def released_file(wildcards):
+    """The file of released weights, if it is there: the job says how to get one that is not."""
+    weights = Path(study.external[f"{wildcards.architecture}-{wildcards.size}"].weights)
+    return str(weights) if weights.exists() else []
 
 
 def split_of(wildcards):

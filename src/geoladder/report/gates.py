@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geoladder.registry import TASKS
-from geoladder.report.curves import curves, of_baseline, predict_mean, runs
+from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.report.curves import ARM, curves, of_baseline, predict_mean, runs
+from geoladder.report.external import external_arms
 from geoladder.report.laws import pretrain_points
 from geoladder.report.linear_effect import linear_effect
 from geoladder.runs.atomic import atomic_path
@@ -31,8 +32,7 @@ def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
     """
     table = pd.read_csv(results)
     rows = [
-        *_context_gates(table, settings),
-        *_curve_gates(table),
+        *(*_context_gates(table, settings), *_curve_gates(table), *_external_gates(table)),
         *_transfer_gates(table),
         *_law_gates(table, corpus),
     ]
@@ -58,7 +58,9 @@ def _context_gates(table: pd.DataFrame, settings: Gates) -> Iterator[Gate]:
 def _curve_gates(table: pd.DataFrame) -> Iterator[Gate]:
     """The top of each architecture's curve from scratch must lie above predict-mean."""
     skill, mean = curves(table, "skill"), predict_mean(table, "skill")
-    scratch = skill[(skill.corpus == SCRATCH) & ~of_baseline(skill)]
+    external = [name for name, entry in ARCHITECTURES.items() if entry.external]
+    ours = ~of_baseline(skill) & ~skill.architecture.isin(external)
+    scratch = skill[(skill.corpus == SCRATCH) & ours]
     for (task, architecture), arm in scratch.groupby(["task", "architecture"]):
         seeds = arm.groupby("n").seed.nunique()
         top = int(seeds[seeds == seeds.max()].index.max())
@@ -83,6 +85,18 @@ def _transfer_gates(table: pd.DataFrame) -> Iterator[Gate]:
             f"{row['effect']:+.4f} [{low:+.4f}, {high:+.4f}]; {row['seeds']} seeds, {row['draws']} draws"
         )
         yield "oracle beats random", subject, -high, 0.0, detail
+
+
+def _external_gates(table: pd.DataFrame) -> Iterator[Gate]:
+    """An external arm must beat predict-mean at its largest n, or its fine-tuning has failed."""
+    arms = external_arms(table)
+    for top in arms[arms.n == arms.groupby(ARM).n.transform("max")].to_dict("records"):
+        subject = f"{top['task']}, {top['architecture']}-{top['size']} {top['corpus']}"
+        detail = (
+            f"{TASKS[top['task']].error} {top['error']:.4g} against {top['mean_error']:.4g} at n={top['n']}; "
+            f"{top['verdict']}"
+        )
+        yield "external beats mean", subject, -float(top["difference"]), 0.0, detail
 
 
 def _law_gates(table: pd.DataFrame, corpus: str) -> Iterator[Gate]:

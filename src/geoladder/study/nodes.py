@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from geoladder.registry.ladder import named
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
@@ -16,9 +17,10 @@ from geoladder.study.specs import (
     LinearCell,
     LinearSpec,
     PretrainSpec,
+    ReleasedSpec,
     SplitSpec,
 )
-from geoladder.study.study import ORACLE, RANDOM, Cell, Study
+from geoladder.study.study import ORACLE, RANDOM, RELEASED, Cell, Study
 
 STAGES = ("pretrain", "oracle", "finetune", "linear", "trivial")
 """Of results that a study is made of, each a folder below `results`."""
@@ -33,11 +35,12 @@ class Nodes:
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `BaselineSpec`.
+        released: `.../model.json` of the weights of external models to `ReleasedSpec`.
         split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         linear: `.../<task>.json` to `LinearSpec`.
         linear_cells: the folder of these files to `LinearCell`: one job.
-        cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the pretraining run
-            behind it, or None.
+        cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the checkpoint behind
+            it, or None.
     """
 
     def __init__(self, study: Study) -> None:
@@ -53,6 +56,10 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
+        self.released = {
+            f"{released_folder(*named(name))}/model.json": ReleasedSpec.of(study, *named(name))
+            for name in study.external
+        }
         splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
         self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
@@ -61,9 +68,7 @@ class Nodes:
         for point in study.points():
             arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
             file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
-            start = study.cell_of(point)
-            self.cell_behind[file] = _folder(start) if start else None
-            pretrained = self._trained(_folder(start)) if start else None
+            self.cell_behind[file], pretrained = self._start(study.cell_of(point))
             code = self._code("finetune", arm.architecture, point.task)
             self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
         for point in study.judged_points():
@@ -79,9 +84,7 @@ class Nodes:
         if linear is None:
             return
         folder = _folder(cell, "linear")
-        start = None if cell.corpus == RANDOM else _folder(cell)
-        pretrained = self._trained(start) if start else None
-        self.cell_behind[folder] = start
+        self.cell_behind[folder], pretrained = self._start(None if cell.corpus == RANDOM else cell)
         specs = {
             f"{folder}/{task}.json": LinearSpec.of(
                 self.study, linear, cell, task, pretrained, self._code("linear", cell.architecture, task)
@@ -91,13 +94,19 @@ class Nodes:
         self.linear |= specs
         self.linear_cells[folder] = LinearCell(heads=list(specs.values()))
 
+    def _start(self, cell: Cell | None) -> tuple[str | None, str | None]:
+        """Folder and fingerprint of the checkpoint of a cell; None for what starts from none."""
+        if cell is None:
+            return None, None
+        if cell.corpus == RELEASED:
+            folder = released_folder(cell.architecture, cell.size)
+            return folder, self.released[f"{folder}/model.json"].fingerprint
+        folder = _folder(cell)
+        return folder, (self.pretrain | self.oracle)[f"{folder}/metrics.json"].fingerprint
+
     def split_of(self, task: str, seed: int) -> str:
         """File of the few-shot subsets of a task at a seed."""
         return _split_file(SplitSpec.of(self.study, task, seed, []))
-
-    def _trained(self, folder: str) -> str:
-        """Fingerprint of the pretraining run, maybe an oracle's, in a folder."""
-        return (self.pretrain | self.oracle)[f"{folder}/metrics.json"].fingerprint
 
     def _spec(self, cell: Cell) -> PretrainSpec:
         return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
@@ -124,6 +133,11 @@ class Nodes:
         path = folder / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
         _write_new(path, text)
         return path
+
+
+def released_folder(architecture: str, size: str) -> str:
+    """Folder of the checkpoint of an external architecture-size."""
+    return f"results/{RELEASED}/{architecture}-{size}"
 
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
