@@ -5,10 +5,10 @@ runs. The class it names is looked for in its source, without importing it.
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -45,6 +45,25 @@ def _class_exists(path: str) -> str:
 ClassPath = Annotated[str, AfterValidator(_class_exists)]
 
 
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Input:
+    """What pixels an architecture was released for, whose weights come from elsewhere.
+
+    Attributes:
+        bands: mean and deviation of the digital numbers (DN) it was trained on, by Sentinel-2 band (`B02`), in the
+            order in which it takes them. It takes bands that archives of ten bands lack at their mean.
+        harmonise: whether these numbers are of pixels without the +1000 DN of newer products (`baseline`), or of
+            products as they come (`none`); a study may choose otherwise.
+    """
+
+    bands: dict[str, tuple[float, Annotated[float, Field(gt=0)]]]
+    harmonise: Literal["baseline", "none"]
+
+    def order(self, bands: Sequence[str]) -> list[int]:
+        """Places of these bands among `bands`; -1 for one that is not there."""
+        return [bands.index(band) if band in bands else -1 for band in self.bands]
+
+
 @dataclass(
     frozen=True, kw_only=True, config=ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
 )
@@ -59,10 +78,11 @@ class Architecture:
             of a rung without the argument `layout` is the empty one.
         rungs: constructor arguments (JSON-able) by size, smallest first; `width` is the dial of the size.
         base_width: width at which learning rates are given: that of size `s`, or of the smallest.
-        pretrain_lr: default peak learning rate of pretraining; None: a baseline, which is fine-tuned from scratch
-            beside the grids and never pretrained.
+        pretrain_lr: default peak learning rate of pretraining; None: never pretrained here, since it is external, or
+            a baseline, which is fine-tuned from scratch beside the grids.
         finetune_lr: default peak learning rate of fine-tuning.
         sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
+        input: pixels of an external architecture, whose weights come from elsewhere; None for our own.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -74,6 +94,7 @@ class Architecture:
     pretrain_lr: Rate | None
     finetune_lr: Rate
     sides_px: range | Callable[[Kwargs], range]
+    input: Input | None = None
 
     @model_validator(mode="after")
     def _rungs_are_usable(self) -> Self:
@@ -88,7 +109,12 @@ class Architecture:
     @property
     def baseline(self) -> bool:
         """Whether it is fine-tuned from scratch only."""
-        return self.pretrain_lr is None
+        return self.pretrain_lr is None and not self.external
+
+    @property
+    def external(self) -> bool:
+        """Whether its weights come from elsewhere, made for pixels of its own (`input`)."""
+        return self.input is not None
 
     def sides(self, size: str) -> range:
         """Image sides one of its sizes takes, in pixels."""

@@ -10,7 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
 
-from geoladder.registry.architecture import Kwargs
+from pydantic import Field
+
+from geoladder.registry import ARCHITECTURES
+from geoladder.registry.architecture import Input, Kwargs
 from geoladder.registry.ladder import rung, scaled_lr
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
@@ -240,6 +243,17 @@ class PretrainSpec(TrainingSpec):
         )
 
 
+def pixels_of(study: Study, architecture: str) -> dict[str, object]:
+    """Values of the keys `transform`, `harmonise` and `input` of a spec: how pixels are made for an architecture.
+
+    External ones get digital numbers standardised by constants of their own, see `training.patches.input_of`.
+    """
+    given = ARCHITECTURES[architecture].input
+    if given is None:
+        return {"transform": study.pretrain.transform, "harmonise": study.cleaning.harmonise, "input": None}
+    return {"transform": "linear", "harmonise": given.harmonise, "input": given}
+
+
 class TrivialSpec(Block):
     """The subset of one (task, seed, n): all that predict-zero and predict-mean depend on."""
 
@@ -268,6 +282,7 @@ class FinetuneSpec(TrainingSpec, TrivialSpec):
     steps: int
     validations: int
     mode: Literal["full", "frozen", "probe"]
+    input: Input | None = Field(None, exclude_if=lambda pixels: pixels is None)
 
     @classmethod
     def of(cls, study: Study, point: Point, pretrained: str | None = None, code: str | None = None) -> Self:
@@ -282,7 +297,7 @@ class FinetuneSpec(TrainingSpec, TrivialSpec):
             model=chosen.kwargs,
             pretrained=pretrained,
             stats=StatsSpec.of(study).fingerprint,
-            transform=study.pretrain.transform,
+            **pixels_of(study, arm.architecture),
             lr=scaled_lr(finetune.lr[arm.architecture], chosen),
             code=code,
         )

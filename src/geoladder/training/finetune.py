@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from geoladder.counting import count_parameters, gflops_fwd
-from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
@@ -26,7 +25,7 @@ from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.specs import FinetuneSpec
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.job import Hardware
-from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of
+from geoladder.training.patches import Patches, input_of, patch_batches, read_patches, subset_of
 from geoladder.training.ranks import SIGTERM_STATUS, sigterm_noted
 from geoladder.training.score import Score
 from geoladder.training.trainer import adamw, cosine_with_warmup, kernels, place, update
@@ -62,7 +61,7 @@ def finetune(
     start, task = time.perf_counter(), TASKS[spec.task]
     opened = Bench(bench, index, spec.harmonise)
     subset = subset_of(opened, spec, indices)
-    band_stats = BandStats.load(stats)
+    band_stats = input_of(spec, stats).stats
     rows = test_rows(opened, spec.task, spec.test_patches)
     train, val, test = (
         read_patches(opened, part, spec, band_stats) for part in (subset.train_rows, subset.val_rows, rows)

@@ -3,18 +3,20 @@
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from geoladder.data.batches.batch import BandStats
+from geoladder.data.batches.batch import DN_PER_REFLECTANCE, BandStats, Moments, Transform
 from geoladder.data.batches.order import batch_at
 from geoladder.data.bench.nshot import Subset, draw, read_official
 from geoladder.data.bench.reader import Bench
+from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.registry.architecture import Input
 from geoladder.study.specs import FinetuneSpec, TrivialSpec
 
 TURNS = 8
@@ -32,6 +34,42 @@ class Patches(NamedTuple):
     """(N,) name of the region bucket."""
     tiles: np.ndarray
     """(N,) name of the bench's tile, `<region>_<tile>`."""
+
+
+class PixelInput(NamedTuple):
+    """What pixels of a run are made with."""
+
+    stats: BandStats
+    transform: Transform
+    harmonise: Literal["baseline", "none"]
+
+
+def input_of(spec: FinetuneSpec, stats: Path) -> PixelInput:
+    """Statistics, transform and harmonising of a run's pixels: the study's (`stats`), or an external model's own.
+
+    Raises:
+        GeoladderError: as `BandStats.load`.
+    """
+    measured = BandStats.load(stats)
+    used = measured if spec.input is None else released_stats(spec.input, measured.linear)
+    return PixelInput(used, spec.transform, spec.harmonise)
+
+
+def released_stats(pixels: Input, others: Moments) -> BandStats:
+    """Statistics of reflectance of a model released for these pixels; bands it does not take have those of `others`.
+
+    Their moments of square roots are those of reflectance, too: such a model sees nothing transformed.
+    """
+    given = [pixels.bands.get(band) for band in BANDS]
+    mean, std = (
+        [
+            other if pair is None else pair[part] / DN_PER_REFLECTANCE
+            for pair, other in zip(given, values, strict=True)
+        ]
+        for part, values in enumerate((others.mean, others.std))
+    )
+    moments = Moments(mean, std)
+    return BandStats(list(BANDS), moments, moments, 0, "released")
 
 
 def subset_of(bench: Bench, spec: TrivialSpec, indices: Path | None) -> Subset:
