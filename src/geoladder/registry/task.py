@@ -25,6 +25,17 @@ class Display(NamedTuple):
     """Numbers at the ends of the palette."""
 
 
+class Layer(NamedTuple):
+    """How a map lies in a raster file."""
+
+    dtype: str
+    """Of numpy."""
+    nodata: float
+    """Number of a pixel without a prediction."""
+    categories: dict[int, tuple[str, str]]
+    """Stored number to name and colour (`#rrggbb`) of each class; empty for a map of quantities."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """One dense downstream task, predicted pixel by pixel. Its kinds say how; its entries say of what.
@@ -128,3 +139,12 @@ class Task(ABC):
     @abstractmethod
     def display(self, stored: np.ndarray) -> Display:
         """How one stored label map, (H, W), is drawn."""
+
+    @property
+    @abstractmethod
+    def layer(self) -> Layer:
+        """How its maps lie in a raster file."""
+
+    @abstractmethod
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """Maps as `as_map` or `read` give them, in the numbers of `layer`, which `read` and `display` take."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.registry.task import Display, Task
+from geoladder.registry.task import Display, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -224,3 +224,15 @@ class ClassMap(Task):
         classes = self.read(stored, 1.0).astype(float)
         classes[classes == IGNORE] = np.nan
         return Display(classes, self.colours, (-0.5, self.outputs - 0.5))
+
+    @property
+    def layer(self) -> Layer:
+        """Codes in eight bits; 0 is no data."""
+        looks = zip(self.classes, self.colours, strict=True)
+        return Layer("uint8", NODATA, dict(zip(self.codes, looks, strict=True)))
+
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """The code of each class."""
+        table = np.full(256, NODATA, np.uint8)
+        table[: self.outputs] = self.codes
+        return table[maps]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from geoladder.registry.task import Display, Task
+from geoladder.registry.task import Display, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,3 +126,12 @@ class Density(Task):
     def display(self, stored: np.ndarray) -> Display:
         """Densities from 0 to 1, or to the largest stored number."""
         return Display(stored, self.palette, (0.0, max(1.0, float(np.nanmax(stored)))))
+
+    @property
+    def layer(self) -> Layer:
+        """Densities of 32 bits; a pixel without one is not a number."""
+        return Layer("float32", float("nan"), {})
+
+    def stored(self, maps: np.ndarray) -> np.ndarray:
+        """The densities themselves, float32."""
+        return maps.astype(np.float32, copy=False)
