@@ -27,7 +27,9 @@ SCALE = 0.1
 def place_code(rows: int, columns: int, dim: int, side: int) -> np.ndarray:
     """Code of place (rows, columns, dim) float32 from that of `side` patches a side; `dim` is a multiple of 16."""
     place = position_code(side, side, dim // 4 * 3, TEMPERATURE)
-    of_date = np.repeat(np.array([0, 1], np.float32), dim // 8)  # sine and cosine of the only date's number, 0
+    of_date = np.repeat(
+        np.array([0, 1], np.float32), dim // 8
+    )  # sine and cosine of the only date's number, 0
     dated = np.broadcast_to(of_date, (side, side, dim // 4))
     return resized_code(np.concatenate([place, dated], -1), rows, columns, align_corners=True)
 

@@ -13,9 +13,10 @@ from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [
-    "stage", "corpus", "fraction", "architecture", "size", "task", "seed", "n",
+    "stage", "corpus", "fraction", "architecture", "size", "mode", "transfer", "task", "seed", "n",
     "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
-    "samples_seen", "gflops_train", "lr", "steps", "seconds", "commit", "dirty", "fingerprint", "code", "older_code",
+    "samples_seen", "gflops_train", "lr", "steps", "best_step", "settled", "seconds",
+    "commit", "dirty", "fingerprint", "code", "older_code",
 ]  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
 
 def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
-    trained_by = "finetune" if stage == "finetune" else "pretrain"
+    trained_by = "finetune" if stage in ("finetune", "gates") else "pretrain"
     return born.get("code") != code_fingerprint(trained_by, spec["architecture"], spec.get("task"))
 
 

@@ -5,10 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from geoladder.options import Bench, BenchIndex, Indices, Out, Progress, Spec, Stats, Study, Threads
+from geoladder.options import Bench, BenchIndex, Indices, Out, Progress, Spec, Stats, Study
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
+Checkpoint = Annotated[
+    Path | None, Parameter(help="folder of a pretrained model; omit to start from scratch")
+]
 
 
 def pretrain(
@@ -33,18 +36,39 @@ def finetune(
     bench_index: BenchIndex,
     stats: Stats,
     out: Out,
-    checkpoint: Annotated[
-        Path | None, Parameter(help="folder of a pretrained model; omit to start from scratch")
-    ] = None,
+    checkpoint: Checkpoint = None,
     indices: Indices = None,
-    threads: Threads = 1,
+    rate: Annotated[
+        Path | None, Parameter(help="JSON written by `choose-rate`; omit for the given rate")
+    ] = None,
+    hardware: Annotated[Hardware, FLAT] = ALONE,
 ) -> None:
-    """Fine-tune at one n of one curve; write JSON."""
+    """Fine-tune at one n of one curve; a run that stopped goes on. Write JSON."""
     from geoladder.study.specs import FinetuneSpec
-    from geoladder.training.finetune import finetune
+    from geoladder.training.finetune import BenchFiles, finetune
 
-    node = FinetuneSpec.from_json(spec)
-    finetune(node, bench, bench_index, stats, checkpoint, out, threads=threads, indices=indices)
+    files = BenchFiles(bench, bench_index, stats, indices)
+    finetune(FinetuneSpec.from_json(spec), files, checkpoint, out, hardware, choice=rate)
+
+
+def choose_rate(
+    *,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    stats: Stats,
+    out: Out,
+    checkpoint: Checkpoint = None,
+    indices: Indices = None,
+    hardware: Annotated[Hardware, FLAT] = ALONE,
+) -> None:
+    """Choose the learning rate of one arm, task and n on validation patches; write JSON."""
+    from geoladder.study.specs import RateSpec
+    from geoladder.training.choose_rate import choose_rate
+    from geoladder.training.finetune import BenchFiles
+
+    files = BenchFiles(bench, bench_index, stats, indices)
+    choose_rate(RateSpec.from_json(spec), files, checkpoint, out, hardware)
 
 
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
