@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import draw, test_rows
@@ -393,15 +391,6 @@ def test_losses_by_hand():
     scores = torch.zeros(1, 11, 1, 2)
     assert float(TASKS["landcover"].loss(scores, torch.tensor([[[3, 255]]]))) == pytest.approx(math.log(11))
     assert float(TASKS["landcover"].loss(scores, torch.tensor([[[255, 255]]]))) == 0
-
-
-@given(st.integers(0, 7))
-def test_pixels_and_labels_turn_together(turn):
-    labels = torch.arange(16).view(1, 4, 4)
-    pixels = torch.stack([labels, labels + 100], dim=1)
-    turns = np.array([turn])
-    assert torch.equal(turned(pixels, turns)[:, 0], turned(labels, turns))
-    assert torch.equal(turned(pixels, turns)[:, 1], turned(labels, turns) + 100)
 
 
 def test_batches_turn_labels_with_their_images():
