@@ -13,7 +13,15 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/sweep.smk"
+include: "workflow/rules/split.smk"
 include: "workflow/rules/finetune.smk"
+
+
+if study.linear:
+
+    include: "workflow/rules/linear.smk"
+
+
 include: "workflow/rules/analysis.smk"
 
 
@@ -41,6 +49,7 @@ rule pretrain_all:
 rule finetune_all:
     input:
         FINETUNE_RESULTS,
+        LINEAR_RESULTS,
         TRIVIAL_RESULTS,
 
 

@@ -41,10 +41,11 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     ),
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench),
-        *(data.bench_index, data.index, data.chips, data.stats),
-        *(training.pretrain, training.choose_rate, training.finetune, training.trivial),
+        *(data.bench_index, data.split, data.index, data.chips, data.stats),
+        *(training.pretrain, training.choose_rate, training.finetune, training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
-        *(report.figure_scaling, report.figure_gates, report.figure_coverage, report.figure_lr),
+        *(report.figure_scaling, report.figure_gates, report.figure_coverage),
+        *(report.figure_linear, report.figure_lr),
     ),
 }
 for place, (title, verbs) in enumerate(VERBS.items()):
@@ -100,11 +101,13 @@ def _import_heavy_modules() -> None:
 
     torch.set_num_threads(1)
     import geoladder.data.batches.chips
+    import geoladder.data.bench.split
     import geoladder.models.scan
     import geoladder.report.figures.scaling
     import geoladder.runs.provenance
     import geoladder.training.choose_rate
     import geoladder.training.finetune
+    import geoladder.training.linear
     import geoladder.training.pretrain
 
     geoladder.models.scan.warm_up()

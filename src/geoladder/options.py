@@ -18,7 +18,7 @@ BenchIndex = Annotated[Path, Parameter(help="parquet written by `bench-index`")]
 Index = Annotated[Path, Parameter(help="parquet written by `index`")]
 Chips = Annotated[Path, Parameter(help="folder of chips")]
 Stats = Annotated[Path, Parameter(help="JSON written by `stats`")]
-Indices = Annotated[Path | None, Parameter(help="official index file; omit to draw patches by seed")]
+Split = Annotated[Path, Parameter(help="parquet written by `split`")]
 
 Results = Annotated[Path, Parameter(help="CSV written by `collect`")]
 Laws = Annotated[Path, Parameter(help="JSON written by `laws`")]

@@ -171,18 +171,31 @@ def full_bench(bench_folder):
     for order, region in enumerate(
         ["europe", "east-africa", "nigeria", "north-america", "south-america", "japan"]
     ):
-        for split, patches in (("train", 40), ("val", 6), ("test", 12)):
-            bench_folder.add(region, "3", split, patches, seed=order)
+        for split, tile, patches in (("train", "3", 40), ("val", "3", 6), ("test", "4", 12)):
+            bench_folder.add(region, tile, split, patches, seed=order)
     bench_folder.add("denmark-1", "1", "train", 10, seed=9, labels=("building", "lc"))
     return bench_folder
+
+
+def bench_index(path, files, side_deg=0.02):
+    """Write what an index of a bench says of places, of files (split, lat_deg, lon_deg)."""
+    table = pd.DataFrame(files, columns=["split", "lat_deg", "lon_deg"])
+    sides = {
+        f"{side}_deg": table[middle] + sign * side_deg / 2
+        for side, middle, sign in [
+            *(("south", "lat_deg", -1), ("west", "lon_deg", -1)),
+            *(("north", "lat_deg", 1), ("east", "lon_deg", 1)),
+        ]
+    }
+    table.assign(**sides).to_parquet(path)
+    return path
 
 
 @pytest.fixture
 def no_bench(tmp_path):
     """Index of a bench without test files."""
     path = tmp_path / "no_bench.parquet"
-    pd.DataFrame({"split": ["train"], "lat_deg": [0.0], "lon_deg": [0.0]}).to_parquet(path)
-    return path
+    return bench_index(path, [("train", 0.0, 0.0)])
 
 
 def truncate(path, share=0.5):
@@ -193,4 +206,4 @@ def truncate(path, share=0.5):
 @pytest.fixture
 def make():
     """The writers above, for tests that need one GeoTIFF, one product id or one damaged file."""
-    return SimpleNamespace(geotiff=geotiff, product=product, truncate=truncate)
+    return SimpleNamespace(geotiff=geotiff, product=product, truncate=truncate, bench_index=bench_index)

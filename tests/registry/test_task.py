@@ -104,3 +104,6 @@ def test_labels_are_shown_in_their_colours():
     assert shown.limits == (-0.5, 10.5)
     assert TASKS["roads"].display(np.array([[0.0, 50.0]])).limits == (0, 50)
     assert TASKS["roads"].display(np.array([[0.0, np.nan]])).limits == (0, 1)
+    masked = TASKS["roads"].display(np.array([[0.0, 0.5, 255.0, -1.0]]))
+    np.testing.assert_array_equal(masked.pixels, [[0, 0.5, np.nan, np.nan]])
+    assert masked.limits == (0, 1)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from geoladder.data.bench.reader import Bench, index_bench
+from geoladder.data.bench.split import write_split
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import FinetuneSpec, TrivialSpec
+from geoladder.study.specs import BaselineSpec, FinetuneSpec, SplitSpec
 from pretraining import PX, smooth
 
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")
@@ -33,7 +34,7 @@ def bench(tmp_path_factory):
             road = (red < 0.4).astype(np.float32)[..., None] * 0.9
             cover = codes[np.digitize(infrared, [0.3, 0.5, 0.7])][..., None]
             cover[0, :2] = 0  # nodata
-            stem = f"{region}_0_{split}"
+            stem = f"{region}_{int(split == 'test')}_{split}"
             np.save(archive / f"{stem}_s2.npy", (bands * 10000).astype(np.uint16))
             np.save(archive / f"{stem}_label_roads.npy", road)
             np.save(archive / f"{stem}_label_building.npy", road)
@@ -45,6 +46,37 @@ def bench(tmp_path_factory):
 @pytest.fixture
 def opened(bench):
     return Bench(bench / "archive", bench / "index.parquet")
+
+
+def split_spec(task, seed, n):
+    """Spec of the subset of one run on the bench above, whose buckets have one tile each."""
+    return SplitSpec(
+        task=task,
+        n=[n],
+        protocol="seeded",
+        seed=seed,
+        validation="apart",
+        allow_short=False,
+        indices=[],
+        bench="0",
+    )
+
+
+def drawn(values):
+    """Values of a run's spec, with the fingerprint of its subset where they lack it."""
+    return {"subset": split_spec(values["task"], values["seed"], values["n"]).fingerprint} | values
+
+
+@pytest.fixture
+def split(opened, tmp_path_factory):
+    """Draws the subset of a run's spec, of another bench if one is given, and returns the file."""
+
+    def write(spec, bench=opened):
+        path = tmp_path_factory.mktemp("split") / "seed.parquet"
+        write_split(split_spec(spec.task, spec.seed, spec.n), bench, path, [])
+        return path
+
+    return write
 
 
 @pytest.fixture
@@ -76,7 +108,7 @@ def finetune_spec():
             "precision": "32-true",
             "code": None,
         }
-        return FinetuneSpec(**(values | changes))
+        return FinetuneSpec(**drawn(values | changes))
 
     return make
 
@@ -91,7 +123,8 @@ def trivial_spec():
             "bench": "0",
             "harmonise": "baseline",
             "test_patches": 40,
+            "baseline_pixels": 2000,
         }
-        return TrivialSpec(**(values | changes))
+        return BaselineSpec(**drawn(values | changes))
 
     return make

@@ -6,14 +6,19 @@ import pytest
 
 from geoladder.data.bench.nshot import draw
 from geoladder.data.bench.nshot import test_rows as rows_to_test
+from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
 from geoladder.training.baselines import trivial
+from geoladder.training.pixel_models import Pixels
+
+PREDICTORS = ("zero", "mean", "linear", "boosted")
 
 
 @pytest.fixture
-def run(bench, tmp_path):
+def run(bench, split, tmp_path):
     def start(spec):
-        trivial(spec, bench / "archive", bench / "index.parquet", tmp_path / "n2.json")
+        trivial(spec, bench / "archive", bench / "index.parquet", split(spec), tmp_path / "n2.json")
         return json.loads((tmp_path / "n2.json").read_text())
 
     return start
@@ -59,3 +64,90 @@ def test_an_n_above_the_pool_is_refused_and_leaves_nothing(run, trivial_spec, tm
     with pytest.raises(GeoladderError, match="25"):
         run(trivial_spec(task="landcover", n=25))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("task", "floor"), [("roads", 0.99), ("landcover", 0.95)])
+def test_boosted_trees_learn_what_a_pixel_tells(run, trivial_spec, task, floor):
+    """Roads are where B04 is dark, which no line fits; land cover follows B08."""
+    metrics = run(trivial_spec(task=task, n=8, baseline_pixels=5000))["metrics"]
+    skill, error = TASKS[task].skill, TASKS[task].error
+    assert metrics[f"boosted_{skill}"] > floor
+    assert metrics[f"boosted_{error}"] < metrics[f"linear_{error}"] < metrics[f"mean_{error}"]
+
+
+def test_what_a_result_has_of_each_predictor(run, trivial_spec):
+    result = run(trivial_spec())
+    names = {f"{predictor}_{name}" for predictor in PREDICTORS for name in TASKS["roads"].measures}
+    assert set(result["metrics"]) == names
+    assert (
+        all(set(values) == names for values in result["by_bucket"].values()) and len(result["by_bucket"]) == 6
+    )
+    low, high = result["intervals"]["boosted_rmse"]
+    assert low < result["metrics"]["boosted_rmse"] < high
+
+
+def test_the_same_numbers_twice_and_others_with_another_seed(run, trivial_spec):
+    first = run(trivial_spec(baseline_pixels=500))["metrics"]
+    assert run(trivial_spec(baseline_pixels=500))["metrics"] == first
+    assert run(trivial_spec(baseline_pixels=500, seed=1))["metrics"] != first
+
+
+@pytest.fixture
+def planted(tmp_path, split, trivial_spec):
+    """Judges the baselines on a bench whose road labels are what a function makes of its images' reflectance."""
+
+    def start(label, n=20):
+        rng = np.random.default_rng(0)
+        for part, count in (("train", 20), ("val", 4), ("test", 10)):
+            dn = rng.integers(500, 9500, (count, 16, 16, 10)).astype(np.uint16)
+            stem = f"europe_{int(part == 'test')}_{part}"
+            np.save(tmp_path / f"{stem}_s2.npy", dn)
+            np.save(tmp_path / f"{stem}_label_roads.npy", label(dn[..., 3:4] / np.float32(10000), rng))
+        index_bench(tmp_path, tmp_path / "index.parquet")
+        spec, out = trivial_spec(n=n, harmonise="none", baseline_pixels=5000), tmp_path / "out.json"
+        index = tmp_path / "index.parquet"
+        trivial(spec, tmp_path, index, split(spec, Bench(tmp_path, index)), out)
+        return json.loads(out.read_text())["metrics"]
+
+    return start
+
+
+def test_a_label_that_is_a_band_is_learned(planted):
+    metrics = planted(lambda band, rng: band)
+    assert metrics["linear_r2"] > 0.99 and metrics["boosted_r2"] > 0.99
+
+
+def test_shuffled_labels_leave_nothing_above_the_mean(planted):
+    metrics = planted(lambda band, rng: rng.permutation(band.ravel()).reshape(band.shape))
+    for name in ("linear", "boosted"):
+        assert metrics[f"{name}_rmse"] == pytest.approx(metrics["mean_rmse"], rel=0.01)
+        assert metrics[f"{name}_r2"] < 0.01
+
+
+def test_masked_pixels_are_not_learned(planted):
+    """Half of the pixels say nothing; were they zeros, the line would be half as high."""
+
+    def half(band, rng):
+        return np.where(rng.random(band.shape) < 0.5, band, np.float32(255))
+
+    metrics = planted(half)
+    assert metrics["linear_r2"] > 0.99 and abs(metrics["mean_bias"]) < 0.01
+
+
+def test_pixels_of_one_class_predict_it():
+    bands = np.random.default_rng(0).random((50, 10)).astype(np.float32)
+    train, val = Pixels(bands, np.full(50, 3)), Pixels(bands, np.full(50, 4))
+    for predict in TASKS["landcover"].pixel_models(train, val, 0).values():
+        log_p = predict(bands)
+        assert log_p.shape == (50, 11) and (log_p.argmax(axis=1) == 3).all() and np.isfinite(log_p).all()
+
+
+def test_classes_unseen_in_training_keep_a_trace():
+    rng = np.random.default_rng(0)
+    bands = rng.random((200, 10)).astype(np.float32)
+    labels = 2 + (bands[:, 0] > 0.5)
+    predictors = TASKS["landcover"].pixel_models(Pixels(bands, labels), Pixels(bands, labels + 1), 0)
+    for predict in predictors.values():
+        log_p = predict(bands)
+        assert (log_p.argmax(axis=1) == labels).mean() > 0.9
+        np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1)

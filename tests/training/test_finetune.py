@@ -28,10 +28,10 @@ test_rows.__test__ = False  # a function of the package, not a test
 
 
 @pytest.fixture
-def run(bench, corpus, tmp_path):
+def run(bench, corpus, split, tmp_path):
     def start(spec, checkpoint=None, name="n2.json", **how):
-        out = tmp_path / name
-        files = BenchFiles(bench / "archive", bench / "index.parquet", corpus / "stats.json")
+        out, index = tmp_path / name, bench / "index.parquet"
+        files = BenchFiles(bench / "archive", index, corpus / "stats.json", split(spec))
         finetune(spec, files, checkpoint, out, **how)
         return json.loads(out.read_text())
 
@@ -217,10 +217,20 @@ def test_patches_without_any_label_are_refused(finetune_spec, corpus, tmp_path):
         )
 
 
-def test_an_index_file_comes_exactly_with_a_spec_that_has_one(opened, finetune_spec, trivial_spec, tmp_path):
-    for spec, path in ((finetune_spec(), tmp_path / "i.json"), (trivial_spec(indices="0"), None)):
-        with pytest.raises(GeoladderError, match="give --indices exactly where"):
-            subset_of(opened, spec, path)
+def test_all_arms_read_one_file_and_no_other_is_taken(opened, finetune_spec, trivial_spec, split, tmp_path):
+    path = split(trivial_spec())
+    for rows, other in zip(
+        subset_of(opened, finetune_spec(), path), draw(opened, "roads", 2, 0), strict=True
+    ):
+        pd.testing.assert_frame_equal(rows, other)
+    with pytest.raises(
+        GeoladderError, match=r"does not hold the subset of roads, n = 2, .* it has fingerprint"
+    ):
+        subset_of(opened, finetune_spec(seed=1), path)
+    with pytest.raises(GeoladderError, match=r"n = 3, .* it has only n = 2; delete it"):
+        subset_of(opened, finetune_spec(n=3), path)
+    with pytest.raises(GeoladderError, match=r"absent.parquet is no file of subsets .*geoladder split"):
+        subset_of(opened, finetune_spec(), tmp_path / "absent.parquet")
 
 
 def test_spec_and_checkpoint_must_agree(finetune_spec, checkpoint, sets):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from geoladder.data.bench.reader import index_bench
+from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
 from geoladder.registry import TASKS
@@ -30,14 +30,22 @@ UNTIMED = {"seconds", "provenance"}
 
 
 @pytest.fixture
-def files(bench, corpus):
-    return BenchFiles(bench / "archive", bench / "index.parquet", corpus / "stats.json")
+def files_of(bench, corpus, split):
+    """Files of a spec's run, on another bench if its folder is given."""
+
+    def make(spec, folder=bench):
+        opened = Bench(folder / "archive", folder / "index.parquet")
+        return BenchFiles(
+            opened.archive, folder / "index.parquet", corpus / "stats.json", split(spec, opened)
+        )
+
+    return make
 
 
 @pytest.fixture
-def run(files, tmp_path):
-    def start(spec, checkpoint=None, name="n2.json", source=files, **how):
-        finetune(spec, source, checkpoint, tmp_path / name, **how)
+def run(files_of, bench, tmp_path):
+    def start(spec, checkpoint=None, name="n2.json", folder=bench, **how):
+        finetune(spec, files_of(spec, folder), checkpoint, tmp_path / name, **how)
         return json.loads((tmp_path / name).read_text())
 
     return start
@@ -51,10 +59,10 @@ def write_bench(folder, label):
     """Ten bands of noise, and a label that is a function of them and the patch's number."""
     rng = np.random.default_rng(0)
     (folder / "archive").mkdir(parents=True)
-    for split, count in (("train", 48), ("val", 12), ("test", 12)):
+    for tile, (split, count) in enumerate((("train", 48), ("val", 12), ("test", 12))):
         bands = rng.uniform(0.02, 0.4, (count, PX, PX, 10)).astype(np.float32)
-        np.save(folder / f"archive/japan_0_{split}_s2.npy", (bands * 10000).astype(np.uint16))
-        np.save(folder / f"archive/japan_0_{split}_label_roads.npy", label(bands, rng)[..., None])
+        np.save(folder / f"archive/japan_{tile}_{split}_s2.npy", (bands * 10000).astype(np.uint16))
+        np.save(folder / f"archive/japan_{tile}_{split}_label_roads.npy", label(bands, rng)[..., None])
     index_bench(folder / "archive", folder / "index.parquet")
     return folder
 
@@ -62,24 +70,23 @@ def write_bench(folder, label):
 SETTLING = {"steps": None, "epochs": 100, "min_steps": 20, "validations": 40, "n": 48, "batch": 16}
 
 
-def test_a_label_that_is_a_band_is_learnt(run, files, finetune_spec, tmp_path):
+def test_a_label_that_is_a_band_is_learnt(run, finetune_spec, tmp_path):
     folder = write_bench(tmp_path / "bench", lambda bands, _: bands[..., 3] * 2)
-    source = BenchFiles(folder / "archive", folder / "index.parquet", files.stats)
-    result = run(finetune_spec(**SETTLING, lr=0.02), source=source)
+    result = run(finetune_spec(**SETTLING, lr=0.02), folder=folder)
     assert result["metrics"]["r2"] > 0.99
     assert result["steps"] <= 300
 
 
 def test_shuffled_labels_fall_to_the_mean_and_the_run_ends_early(
-    run, files, finetune_spec, trivial_spec, tmp_path
+    run, files_of, finetune_spec, trivial_spec, tmp_path
 ):
     def shuffled(bands, rng):
         return rng.permutation(bands[..., 3].ravel()).reshape(bands.shape[:3]) * 2
 
     folder = write_bench(tmp_path / "bench", shuffled)
-    source = BenchFiles(folder / "archive", folder / "index.parquet", files.stats)
-    result = run(finetune_spec(**SETTLING, lr=0.01), source=source)
-    trivial(trivial_spec(n=48), source.archive, source.index, tmp_path / "trivial.json")
+    result = run(finetune_spec(**SETTLING, lr=0.01), folder=folder)
+    files = files_of(trivial_spec(n=48), folder)
+    trivial(trivial_spec(n=48), files.archive, files.index, files.split, tmp_path / "trivial.json")
     mean = json.loads((tmp_path / "trivial.json").read_text())["metrics"]
     assert result["metrics"]["rmse"] == pytest.approx(mean["mean_rmse"], rel=0.005)
     assert result["settled"] and result["steps"] < 300
@@ -205,8 +212,8 @@ def rate_spec(finetune_spec):
     return make
 
 
-def chosen(spec, files, out):
-    choose_rate(spec, files, None, out)
+def chosen(spec, files_of, out):
+    choose_rate(spec, files_of(spec), None, out)
     return json.loads(out.read_text())
 
 
@@ -233,10 +240,10 @@ def planted(monkeypatch, best_lr, limit=float("inf")):
     ],
 )
 def test_a_grid_widens_until_its_best_lies_inside(
-    rate_spec, files, tmp_path, monkeypatch, best_lr, factor, tried, inside
+    rate_spec, files_of, tmp_path, monkeypatch, best_lr, factor, tried, inside
 ):
     planted(monkeypatch, best_lr, limit=0.035)
-    choice = chosen(rate_spec(lr=0.01), files, tmp_path / "n2.json")
+    choice = chosen(rate_spec(lr=0.01), files_of, tmp_path / "n2.json")
     assert (choice["factor"], choice["lr"]) == (factor, pytest.approx(0.01 * factor))
     assert (len(choice["tried"]), choice["inside"]) == (tried, inside)
     factors = [one["factor"] for one in choice["tried"]]
@@ -244,18 +251,18 @@ def test_a_grid_widens_until_its_best_lies_inside(
     assert all((one["val_loss"] is None) == (one["lr"] > 0.035) for one in choice["tried"])
 
 
-def test_rates_that_all_diverge_are_refused(rate_spec, files, tmp_path, monkeypatch):
+def test_rates_that_all_diverge_are_refused(rate_spec, files_of, tmp_path, monkeypatch):
     planted(monkeypatch, 0.01, limit=0)
     with pytest.raises(GeoladderError, match=r"unet-xs from scratch on roads \(n=2\) diverged at every rate"):
-        chosen(rate_spec(lr=0.01), files, tmp_path / "n2.json")
+        chosen(rate_spec(lr=0.01), files_of, tmp_path / "n2.json")
     assert not (tmp_path / "n2.json").exists()
 
 
 def test_a_choice_sees_no_test_patch_and_is_taken_up_where_it_stopped(
-    rate_spec, files, tmp_path, monkeypatch
+    rate_spec, files_of, tmp_path, monkeypatch
 ):
     spec = rate_spec()
-    undisturbed = chosen(spec, files, tmp_path / "n2.json")
+    undisturbed = chosen(spec, files_of, tmp_path / "n2.json")
     true_train, trained = tuning.Tuning.train, []
 
     def train(self, *arguments):
@@ -266,15 +273,15 @@ def test_a_choice_sees_no_test_patch_and_is_taken_up_where_it_stopped(
 
     monkeypatch.setattr(tuning.Tuning, "train", train)
     with pytest.raises(SystemExit):
-        chosen(spec, files, tmp_path / "again.json")
-    assert timeless(chosen(spec, files, tmp_path / "again.json")) == timeless(undisturbed)
+        chosen(spec, files_of, tmp_path / "again.json")
+    assert timeless(chosen(spec, files_of, tmp_path / "again.json")) == timeless(undisturbed)
     assert trained.count(trained[0]) == 1  # what was tried before is not tried again
     assert not (tmp_path / "state").exists()
 
 
-def test_a_run_takes_the_rate_chosen_and_records_it(run, rate_spec, files, finetune_spec, tmp_path):
+def test_a_run_takes_the_rate_chosen_and_records_it(run, rate_spec, files_of, finetune_spec, tmp_path):
     spec = rate_spec()
-    choice = chosen(spec, files, tmp_path / "rate.json")
+    choice = chosen(spec, files_of, tmp_path / "rate.json")
     tuned = finetune_spec(steps=6, validations=2, choice=spec.fingerprint)
     result = run(tuned, choice=tmp_path / "rate.json")
     assert result["lr"] == choice["lr"]

@@ -6,6 +6,7 @@ localrules:
     figure_scaling,
     figure_gates,
     figure_coverage,
+    figure_linear,
 
 
 GATES = ["results/tables/synthetic_gates.csv"] if study.gates else []
@@ -13,6 +14,7 @@ TABLES = ["results/tables/cells.csv", *GATES]
 FIGURES = [
     "results/figures/scaling.pdf",
     *(["results/figures/synthetic_gates.pdf"] if study.gates else []),
+    *(["results/figures/linear.pdf"] if study.linear else []),
 ]
 
 
@@ -22,6 +24,7 @@ rule collect:
     input:
         PRETRAIN_RESULTS,
         FINETUNE_RESULTS,
+        LINEAR_RESULTS,
         TRIVIAL_RESULTS,
         ledger="results/ledger.json",
     output:
@@ -157,3 +160,28 @@ rule figure_coverage:
         "Drawing the kept and dropped tiles of {wildcards.name}"
     shell:
         "geoladder --log {log:q} figure-coverage --spec {params.spec:q} --ledger {input:q} --out {output.pdf:q}"
+
+
+rule figure_linear:
+    input:
+        "results/results.csv",
+    output:
+        pdf=report(
+            "results/figures/linear.pdf",
+            caption="../report/linear.rst",
+            category="Linear heads",
+        ),
+        png="results/figures/linear.png",
+        csv="results/figures/linear.csv",
+    log:
+        "logs/figure_linear.log",
+    benchmark:
+        "logs/benchmarks/figure_linear.tsv"
+    params:
+        spec=study.figures.canonical(),
+        corpus=WORLD_CORPUS,
+    message:
+        "Drawing linear heads on frozen encoders"
+    shell:
+        "geoladder --log {log:q} figure-linear --spec {params.spec:q} --corpus {params.corpus:q}"
+        " --results {input:q} --out {output.pdf:q}"

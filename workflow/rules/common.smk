@@ -50,9 +50,11 @@ os.environ |= {
 PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
 FINETUNE = "results/{stage}/{corpus}/{architecture}-{size}{variant}/{task}/seed{seed}/n{n}.json"
 RATE = "results/rates/{corpus}/{architecture}-{size}{variant}/{task}/n{n}.json"
+SPLIT = "results/splits/{task}/{draw}.parquet"
 TRIVIAL = "results/trivial/{task}/seed{seed}/n{n}.json"
 PRETRAIN_RESULTS = list(nodes.pretrain)
 FINETUNE_RESULTS = list(nodes.finetune)
+LINEAR_RESULTS = list(nodes.linear)
 TRIVIAL_RESULTS = list(nodes.trivial)
 WORLD_CORPUS = study.validation.corpus
 # Both come to data/<corpus>/archive, so each name belongs to one of two rules.
@@ -73,6 +75,7 @@ wildcard_constraints:
     task=r"[a-z][a-z0-9_]*",
     seed=r"\d+",
     n=r"\d+",
+    draw=r"seed\d+|philEO|official",
     factor=r"[0-9.e+-]+",
     group=r"\d+-of-\d+",
 
@@ -198,14 +201,25 @@ def rate_of(wildcards):
     return nodes.rate_behind[FINETUNE.format(**wildcards)] or []
 
 
-def index_file_of(wildcards):
-    """The official index file of a few-shot subset; nothing where subsets are drawn by seed."""
-    return study.bench.index_file(wildcards.task, int(wildcards.n)) or []
+def split_of(wildcards):
+    """The few-shot subsets of a run. A newer file reruns nothing by itself: a run asks it for its own subset."""
+    return nodes.split_of(wildcards.task, int(wildcards.seed))
 
 
-def index_file_option(wildcards, input):
-    """The official index file as an option of the command line."""
-    return ["--indices", input.indices] if input.indices else []
+def split_of_rate(wildcards):
+    """The few-shot subsets on which a rate is chosen."""
+    return nodes.split_of(wildcards.task, nodes.rates[RATE.format(**wildcards)].seed)
+
+
+def index_files_of(wildcards):
+    """The official index files of a split; none where subsets are drawn."""
+    spec = nodes.split[SPLIT.format(**wildcards)]
+    return [study.bench.index_file(spec.task, n) for n in spec.n if spec.indices]
+
+
+def index_file_options(wildcards, input):
+    """The official index files as options of the command line."""
+    return [word for file in input.indices for word in ("--indices", file)]
 
 
 if workflow.is_main_process:

@@ -2,8 +2,8 @@ rule finetune:
     input:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
+        split=ancient(split_of),
         checkpoint=lambda wildcards: checkpoint_of(wildcards, FINETUNE),
-        indices=index_file_of,
         rate=rate_of,
     output:
         FINETUNE,
@@ -20,13 +20,12 @@ rule finetune:
         spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),
         folder=bench_folder(),
         checkpoint=lambda wildcards: checkpoint_option(wildcards, FINETUNE),
-        indices=index_file_option,
         rate=lambda wildcards, input: ["--rate", input.rate] if input.rate else [],
     message:
         "Fine-tuning {wildcards.architecture}-{wildcards.size}{wildcards.variant} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
         "{LAUNCH}geoladder --log {log:q} finetune --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} --stats {input.stats:q} {params.checkpoint:q} {params.indices:q}"
+        " --bench-index {input.bench:q} --stats {input.stats:q} --split {input.split:q} {params.checkpoint:q}"
         " {params.rate:q} --threads {threads:q} {TUNING_OPTIONS:q} --out {output:q}"
 
 
@@ -35,8 +34,8 @@ rule choose_rate:
     input:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
+        split=ancient(split_of_rate),
         checkpoint=lambda wildcards: checkpoint_of(wildcards, RATE),
-        indices=index_file_of,
     output:
         RATE,
     log:
@@ -52,19 +51,18 @@ rule choose_rate:
         spec=lambda wildcards: nodes.rates[RATE.format(**wildcards)].canonical(),
         folder=bench_folder(),
         checkpoint=lambda wildcards: checkpoint_option(wildcards, RATE),
-        indices=index_file_option,
     message:
         "Choosing the rate of {wildcards.architecture}-{wildcards.size}{wildcards.variant} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
         "{LAUNCH}geoladder --log {log:q} choose-rate --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} --stats {input.stats:q} {params.checkpoint:q} {params.indices:q}"
+        " --bench-index {input.bench:q} --stats {input.stats:q} --split {input.split:q} {params.checkpoint:q}"
         " --threads {threads:q} {TUNING_OPTIONS:q} --out {output:q}"
 
 
 rule trivial:
     input:
         bench="data/bench/index.parquet",
-        indices=index_file_of,
+        split=ancient(split_of),
     output:
         TRIVIAL,
     log:
@@ -77,9 +75,8 @@ rule trivial:
     params:
         spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
         folder=bench_folder(),
-        indices=index_file_option,
     message:
-        "Predicting zero and the mean on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
+        "Judging baselines on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
     shell:
         "geoladder --log {log:q} trivial --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} {params.indices:q} --out {output:q}"
+        " --bench-index {input.bench:q} --split {input.split:q} --out {output:q}"

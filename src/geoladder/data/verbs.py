@@ -1,4 +1,4 @@
-"""The verbs that prepare data: `bench-index`, `index`, `chips`, `stats`. Heavy imports wait until one runs."""
+"""The verbs that prepare data, from `bench-index` to `stats`. Heavy imports wait until one runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,24 @@ def bench_index(*, bench: Bench, out: Out) -> None:
     from geoladder.data.bench.reader import index_bench
 
     index_bench(bench, out)
+
+
+def split(
+    *,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    out: Out,
+    indices: Annotated[
+        list[Path] | None, Parameter(help="official index files, one for each n; omit to draw patches")
+    ] = None,
+) -> None:
+    """Draw a task's few-shot subsets, which all arms share; write a parquet."""
+    from geoladder.data.bench.reader import Bench
+    from geoladder.data.bench.split import write_split
+    from geoladder.study.specs import SplitSpec
+
+    write_split(SplitSpec.from_json(spec), Bench(bench, bench_index), out, indices or [])
 
 
 def index(

@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from geoladder.errors import GeoladderError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from geoladder.training.pixel_models import Pixels, Predict
+
+
+Labels = TypeVar("Labels", np.ndarray, "Tensor")
 
 
 class Display(NamedTuple):
@@ -90,14 +95,17 @@ class Task(ABC):
 
     @abstractmethod
     def scale(self, stored: np.ndarray) -> float:
-        """Factor from the numbers of one label file, (N, P, P, 1), to labels; taken once, when a bench is indexed."""
+        """Factor from the numbers of one label file, (N, P, P, 1), to labels; taken once, when a bench is indexed.
+
+        Raises GeoladderError where they tell none.
+        """
 
     @abstractmethod
     def read(self, stored: np.ndarray, scale: float) -> np.ndarray:
         """Labels of stored numbers of the same shape; raises GeoladderError for a number that means nothing."""
 
     @abstractmethod
-    def valid(self, labels: "Tensor") -> "Tensor":
+    def valid(self, labels: Labels) -> Labels:
         """Bool of the same shape: which pixels have a label."""
 
     @abstractmethod
@@ -107,6 +115,10 @@ class Task(ABC):
     @abstractmethod
     def loss(self, logits: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
         """Mean loss of a batch over its labelled pixels; 0 where there is none. `weights` as of `class_weights`."""
+
+    @abstractmethod
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """What a linear head is fitted to: the share of each output at labelled pixels (M,), (M, outputs) float32."""
 
     @abstractmethod
     def prediction(self, logits: "Tensor") -> "Tensor":
@@ -151,6 +163,13 @@ class Task(ABC):
     @abstractmethod
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
         """What predictors say of `labels` that see no pixel: `zero`, and `mean` of the training labels."""
+
+    @abstractmethod
+    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
+        """Predictors fitted to single pixels, by name: `linear` and `boosted`.
+
+        They take bands (M, 10) and give what `prediction` does: values (M,), or log-probabilities (M, outputs).
+        """
 
     @abstractmethod
     def display(self, stored: np.ndarray) -> Display:

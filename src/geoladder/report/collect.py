@@ -13,7 +13,7 @@ from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [
-    "stage", "corpus", "fraction", "architecture", "size", "mode", "transfer", "task", "seed", "n",
+    "stage", "corpus", "fraction", "architecture", "size", "mode", "transfer", "task", "seed", "draw", "n",
     "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
     "samples_seen", "gflops_train", "lr", "steps", "best_step", "settled", "seconds",
     "commit", "dirty", "fingerprint", "code", "older_code",
@@ -23,8 +23,9 @@ RUN_COLUMNS = [
 def collect(ledger: Path, out: Path, root: Path) -> None:
     """Gather the results a ledger names: JSON, result file (relative to `root`) to the fingerprint it must carry.
 
-    The CSV `out` has `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded. Raises
-    GeoladderError where results are missing, or were made by another configuration; says how to make them again.
+    The CSV `out` has `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded. Linear
+    heads, which are many, have all buckets together there, and each in their files. Raises GeoladderError where
+    results are missing, or were made by another configuration; says how to make them again.
     """
     expected: dict[str, str] = json.loads(ledger.read_text())
     missing = [file for file in expected if not (root / file).is_file()]
@@ -43,24 +44,28 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
     rows = []
     for file, result in sorted(results.items()):
         run = _run(file.split("/")[1], result)
-        for bucket, metrics in {"all": result["metrics"], **result.get("by_bucket", {})}.items():
-            rows += [
-                run | {"bucket": bucket, "metric": name, "value": value} for name, value in metrics.items()
-            ]
+        for point in result.get("points", [result]):
+            row = run | {name: point[name] for name in ("draw", "n") if name in point}
+            for bucket, metrics in {"all": point["metrics"], **result.get("by_bucket", {})}.items():
+                rows += [
+                    row | {"bucket": bucket, "metric": name, "value": value}
+                    for name, value in metrics.items()
+                ]
     with atomic_path(out) as path:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, "bucket", "metric", "value"]).to_csv(path, index=False)
 
 
 def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
-    trained_by = "finetune" if stage in ("finetune", "gates") else "pretrain"
+    trained_by = {"finetune": "finetune", "gates": "finetune", "linear": "linear"}.get(stage, "pretrain")
     return born.get("code") != code_fingerprint(trained_by, spec["architecture"], spec.get("task"))
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         result: dict[str, Any] = json.loads(file.read_text())
-        missing = {"fingerprint", "spec", "provenance", "metrics"} - set(result)
+        measured = "points" if "points" in result else "metrics"
+        missing = {"fingerprint", "spec", "provenance", measured} - set(result)
     except (ValueError, TypeError) as problem:
         raise GeoladderError(f"{file} is no readable result ({problem}); delete it and run again") from None
     if missing:

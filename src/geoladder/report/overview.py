@@ -7,7 +7,7 @@ import pandas as pd
 
 from geoladder.cost.rung_cost import rung_cost
 from geoladder.report.collect import older_code
-from geoladder.study.nodes import Nodes
+from geoladder.study.nodes import STAGES, Nodes
 from geoladder.study.study import Study
 
 
@@ -27,7 +27,8 @@ def cells_table(study: Study) -> str:
     ]
     return (
         f"{pd.DataFrame(rows).to_string(index=False)}\n\n{len(rows)} pretraining cells, "
-        f"{len(nodes.finetune)} fine-tuning runs, {len(nodes.trivial)} trivial baselines"
+        f"{len(nodes.finetune)} fine-tuning runs, {len(nodes.linear_cells)} encoders with linear heads, "
+        f"{len(nodes.trivial)} trivial baselines"
     )
 
 
@@ -40,7 +41,7 @@ def status_table(study: Study, root: Path) -> str:
     nodes = Nodes(study)
     rows = [
         (stage, file, _state(root / file, spec.fingerprint, stage))
-        for stage in ("pretrain", "finetune", "trivial")
+        for stage in STAGES
         for file, spec in getattr(nodes, stage).items()
     ]
     table = pd.DataFrame(rows, columns=["stage", "result", "state"])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from geoladder.report.curves import ARM, curves, pretraining_effect
 from geoladder.report.fit_report import fit_report
+from geoladder.report.linear_effect import linear_effect
 from geoladder.runs.atomic import atomic_path
 
 CELL = ["corpus", "fraction", "architecture", "size"]
@@ -20,7 +21,8 @@ LAW = [
 def write_tables(results: Path, laws: Path, out: Path) -> None:
     """From results.csv and laws.json write tables into the folder `out`.
 
-    These are `fit_report.md`, then `curves`, `pretraining_effect`, `laws` and, last, `cells`, each as .csv and .tex.
+    These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws` and, last, `cells`, each
+    as .csv and .tex.
     """
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
@@ -28,6 +30,7 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
     for name, content in (
         ("curves", _curves(table)),
         ("pretraining_effect", pretraining_effect(table)),
+        ("linear_effect", linear_effect(table)),
         ("laws", _laws(fitted)),
         ("cells", _cells(table)),
     ):

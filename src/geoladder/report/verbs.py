@@ -95,6 +95,14 @@ def figure_coverage(*, ledger: Ledger, out: Figure, spec: Spec = "{}") -> None:
     draw_coverage(ledger, Figures.from_json(spec), out)
 
 
+def figure_linear(*, results: Results, corpus: Corpus, out: Figure, spec: Spec = "{}") -> None:
+    """Draw linear heads on frozen encoders, as the study's `figures` say."""
+    from geoladder.report.figures.linear import draw_linear
+    from geoladder.study.analysis import Figures
+
+    draw_linear(results, corpus, Figures.from_json(spec), out)
+
+
 def figure_lr(
     *,
     results: Results,

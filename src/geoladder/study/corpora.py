@@ -181,6 +181,10 @@ class Cleaning(Block):
     max_corrupt_share: Share = Field(
         0.1, description="of the rows; more unreadable rows than this stop the run"
     )
+    exclude_bench: Literal["test", "all", "none"] = Field(
+        "test",
+        description="tiles whose footprint overlaps that of a bench tile, of test or of any, are dropped",
+    )
     chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(
         32, description="side of a chip, 10 m pixels"
     )

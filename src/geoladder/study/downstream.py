@@ -35,10 +35,27 @@ class Bench(Block):
     test_tiles: Count = Field(1, description="per region, synthetic")
     patches_per_tile: Count = Field(36, description="per tile and date, synthetic")
     seed: Seed = 7
+    protocol: Literal["seeded", "philEO"] = Field(
+        "seeded",
+        description="how few-shot subsets are drawn: by seed, or once as the bench's own code draws them",
+    )
+    validation: Literal["apart", "adjacent"] = Field(
+        "apart",
+        description="`apart`: validation patches come from whole training tiles set aside for them; `adjacent`: from "
+        "the bench's own validation files, the last tenth of each training image (so always with philEO or indices)",
+    )
+    allow_short: bool = Field(
+        False, description="whether a bucket with fewer than n patches gives all it has; else it is an error"
+    )
     indices: Path | None = Field(
         None,
-        description="folder of index files indices_*_<task>_<n>.json: take those few-shot subsets, draw none by seed",
+        description="folder of index files indices_*_<task>_<n>.json: take those few-shot subsets, draw none",
     )
+
+    @property
+    def draws_by_seed(self) -> bool:
+        """Whether seeds differ in their few-shot subsets."""
+        return self.protocol == "seeded" and self.indices is None
 
     def index_file(self, task: str, n: int) -> Path | None:
         """Official index file of one task and n, named by the task or its label files; None where subsets are drawn.
@@ -56,6 +73,22 @@ class Bench(Block):
             f"bench.indices: {self.indices} has {count} {' or '.join(patterns)}, but one is needed for each n of "
             "finetune and gates; add it, change n, set gates: null, or leave out bench.indices to draw by seed"
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _subsets_of_the_bench_have_its_validation(cls, raw: Any) -> Any:  # noqa: ANN401  (whatever the study has)
+        if isinstance(raw, dict) and (raw.get("protocol") == "philEO" or raw.get("indices") is not None):
+            return {"validation": "adjacent"} | raw
+        return raw
+
+    @model_validator(mode="after")
+    def _validation_goes_with_protocol(self) -> Self:
+        if self.validation == "apart" and not self.draws_by_seed:
+            raise ValueError(
+                "validation: apart belongs to protocol: seeded without `indices`; the bench's own subsets validate "
+                "on patches next to the training ones, so leave `validation` out or set it to adjacent"
+            )
+        return self
 
     @model_validator(mode="after")
     def _path_goes_with_source(self) -> Self:
@@ -98,6 +131,9 @@ class Finetune(Recipe):
         "first_seed",
         description="fine-tuned models kept beside the results: of the first seed, or all; `[64]`: of the first seed "
         "at these n",
+    )
+    baseline_pixels: Count = Field(
+        20_000, description="training pixels, at most, of the per-pixel baselines; drawn by seed"
     )
     code_changes: Literal["warn", "rerun"] = "rerun"
 

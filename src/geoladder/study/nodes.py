@@ -9,9 +9,19 @@ from typing import TypeVar
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import FinetuneSpec, PretrainSpec, RateSpec, TrivialSpec
-from geoladder.study.study import Cell, Point, Study
+from geoladder.study.specs import (
+    BaselineSpec,
+    FinetuneSpec,
+    LinearCell,
+    LinearSpec,
+    PretrainSpec,
+    RateSpec,
+    SplitSpec,
+)
+from geoladder.study.study import RANDOM, Cell, Point, Study
 
+STAGES = ("pretrain", "finetune", "linear", "trivial")
+"""Of results that a study is made of, each a folder below `results`."""
 _Spec = TypeVar("_Spec", bound=FinetuneSpec)
 
 
@@ -22,10 +32,13 @@ class Nodes:
         pretrain: `.../metrics.json` to `PretrainSpec`.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
-        trivial: `.../n<n>.json` to `TrivialSpec`.
+        trivial: `.../n<n>.json` to `BaselineSpec`.
+        split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
+        linear: `.../<task>.json` to `LinearSpec`.
+        linear_cells: the folder of these files to `LinearCell`: one job.
         rates: `results/rates/.../n<n>.json` to `RateSpec`, where arms choose their rates.
-        cell_behind: `.../n<n>.json` of fine-tuning, or of rates, to the folder of the pretraining run it starts from,
-            or None.
+        cell_behind: `.../n<n>.json` of fine-tuning, or of rates, or the folder of linear heads, to that of the
+            pretraining run behind it, or None.
         rate_behind: `.../n<n>.json` of fine-tuning to that of its rate, or None where the rate is given.
     """
 
@@ -38,11 +51,13 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
+        splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
+        self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
         self.rate_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
         self.rates: dict[str, RateSpec] = {}
-        self.trivial: dict[str, TrivialSpec] = {}
+        self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
             stage, run = "gates" if study.is_gate(point) else "finetune", f"seed{point.seed}/n{point.n}.json"
             file = f"results/{stage}/{_curve_folder(point)}/{run}"
@@ -50,7 +65,39 @@ class Nodes:
             choice = self.rates[rate].fingerprint if rate else None
             self.rate_behind[file] = rate
             self.finetune[file] = self._finetune_spec(file, point, FinetuneSpec, "finetune", choice=choice)
-            self.trivial[f"results/trivial/{point.task}/{run}"] = TrivialSpec.of(study, point)
+            self.trivial[f"results/trivial/{point.task}/{run}"] = BaselineSpec.of(study, point)
+
+        self.linear: dict[str, LinearSpec] = {}
+        self.linear_cells: dict[str, LinearCell] = {}
+        for cell in study.linear_cells():
+            self._add_linear(cell)
+
+    def _add_linear(self, cell: Cell) -> None:
+        linear = self.study.linear
+        if linear is None:
+            return
+        folder = _folder(cell, "linear")
+        start = None if cell.corpus == RANDOM else _folder(cell)
+        pretrained = self.pretrain[f"{start}/metrics.json"].fingerprint if start else None
+        self.cell_behind[folder] = start
+        rerun = linear.code_changes == "rerun"
+        specs = {
+            f"{folder}/{task}.json": LinearSpec.of(
+                self.study,
+                linear,
+                cell,
+                task,
+                pretrained,
+                code_fingerprint("linear", cell.architecture, task) if rerun else None,
+            )
+            for task in self.study.linear_subsets().tasks
+        }
+        self.linear |= specs
+        self.linear_cells[folder] = LinearCell(heads=list(specs.values()))
+
+    def split_of(self, task: str, seed: int) -> str:
+        """File of the few-shot subsets of a task at a seed."""
+        return _split_file(SplitSpec.of(self.study, task, seed, []))
 
     def _choice(self, point: Point) -> str:
         """Result file of the choice of the rate of a point, which all seeds of its curve share."""
@@ -79,7 +126,7 @@ class Nodes:
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""
-        nodes = [getattr(self, stage).items() for stage in stages or ("pretrain", "finetune", "trivial")]
+        nodes = [getattr(self, stage).items() for stage in stages or STAGES]
         return {file: spec.fingerprint for file, spec in chain(*nodes)}
 
     @staticmethod
@@ -104,6 +151,10 @@ def _curve_folder(point: Point) -> str:
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:
     return f"results/{stage}/{corpus_slug(cell.corpus)}/{cell.architecture}-{cell.size}/seed{cell.seed}"
+
+
+def _split_file(spec: SplitSpec) -> str:
+    return f"results/splits/{spec.task}/{spec.name}.parquet"
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -19,14 +19,19 @@ from geoladder.study.architectures import Mode, Transfer
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench
+from geoladder.study.linear import Linear
 from geoladder.study.pretraining import Objective, Rung
 from geoladder.study.recipe import Recipe
-from geoladder.study.study import Cell, Point, Study
+from geoladder.study.study import RANDOM, Cell, Point, Study
 
 
 def _digest(path: Path | None) -> str | None:
     """Twelve digits of a small file's content; None where there is none (yet)."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else None
+
+
+SUBSET_KEYS = ("protocol", "validation", "allow_short", "indices")
+"""Of `bench`: how few-shot subsets are drawn from its files."""
 
 
 class ArchiveSpec(Block):
@@ -69,7 +74,8 @@ class BenchArchiveSpec(Block):
     @classmethod
     def of(cls, study: Study) -> Self:
         """Spec of the bench's files."""
-        bench = study.bench.model_copy(update={"indices": None})  # subsets are no part of the files
+        subsets = {key: Bench.model_fields[key].default for key in SUBSET_KEYS}  # no part of the files
+        bench = study.bench.model_copy(update=subsets)
         return cls(bench=bench, earth=study.earth if study.bench.source == "synthetic" else None)
 
 
@@ -105,6 +111,7 @@ class IndexSpec(Block):
     harmonise: Literal["baseline", "none"]
     validation_share: float
     bench_buffer_km: float
+    exclude_bench: Literal["test", "all", "none"] = "test"
     layout: Layout = Layout()
     select: Select = Select()
     cells: str | None = None
@@ -256,14 +263,55 @@ def pixels_of(study: Study, architecture: str) -> dict[str, object]:
     return {"transform": "linear", "harmonise": given.harmonise, "input": given}
 
 
+class SplitSpec(Block):
+    """The few-shot subsets of a task at one seed, one for each n, which all arms share."""
+
+    task: str
+    n: list[int]
+    protocol: Literal["seeded", "philEO", "official"]
+    seed: int | None
+    """None where every seed has the same subsets."""
+    validation: Literal["apart", "adjacent"]
+    allow_short: bool
+    indices: list[str | None]
+    """Digests of the official index files, one for each n."""
+    bench: str
+
+    @classmethod
+    def of(cls, study: Study, task: str, seed: int, n: list[int]) -> Self:
+        """Spec of results/splits/<task>/<name>.parquet."""
+        bench = study.bench
+        files = [bench.index_file(task, size) for size in n] if bench.indices else []
+        return cls(
+            task=task,
+            n=n,
+            protocol="official" if bench.indices else bench.protocol,
+            seed=seed if bench.draws_by_seed else None,
+            validation=bench.validation,
+            allow_short=bench.allow_short,
+            indices=[_digest(file) for file in files],
+            bench=BenchArchiveSpec.of(study).fingerprint,
+        )
+
+    @property
+    def name(self) -> str:
+        """Of the file: `seed3`, `philEO` or `official`."""
+        return self.protocol if self.seed is None else f"seed{self.seed}"
+
+    def subset(self, n: int) -> str:
+        """Fingerprint of the subset of one n: the same whatever other n are drawn beside it."""
+        digest = self.indices[self.n.index(n) :][:1]
+        return self.model_copy(update={"n": [n], "indices": digest}).fingerprint
+
+
 class TrivialSpec(Block):
-    """The subset of one (task, seed, n): all that predict-zero and predict-mean depend on."""
+    """The subset of one (task, seed, n), and the patches it is tested on."""
 
     task: str
     seed: int
     n: int
-    indices: str | None = None
-    """Digest of the official index file the patches are from; None where they are drawn by seed."""
+    subset: str
+    """Fingerprint of the patches, `SplitSpec.subset`."""
     bench: str
     harmonise: Literal["baseline", "none"]
     test_patches: int
@@ -271,10 +319,21 @@ class TrivialSpec(Block):
     @classmethod
     def of(cls, study: Study, point: Point) -> Self:
         """Spec of the subset of a fine-tuning run."""
-        indices = _digest(study.bench.index_file(point.task, point.n))
-        subset = {"task": point.task, "seed": point.seed, "n": point.n, "indices": indices}
-        bench = BenchArchiveSpec.of(study).fingerprint
-        return cls.take(study.finetune, study.cleaning, bench=bench, **subset)
+        split = SplitSpec.of(study, point.task, point.seed, [point.n])
+        subset = {"task": point.task, "seed": point.seed, "n": point.n, "subset": split.fingerprint}
+        return cls.take(study.finetune, study.cleaning, bench=split.bench, **subset)
+
+
+class BaselineSpec(TrivialSpec):
+    """The predictors that need no network, on one subset."""
+
+    baseline_pixels: int
+    """Training pixels of per-pixel models, at most."""
+
+    @classmethod
+    def of(cls, study: Study, point: Point) -> Self:
+        """Spec of the baselines beside a fine-tuning run."""
+        return cls.take(TrivialSpec.of(study, point), study.finetune)
 
 
 class FinetuneSpec(TrainingSpec, TrivialSpec, Recipe):
@@ -327,3 +386,65 @@ def _is_kept(study: Study, point: Point) -> bool:
     if study.is_gate(point) or keep == "all":
         return not study.is_gate(point)
     return point.seed == first_seed and (keep == "first_seed" or point.n in keep)
+
+
+class LinearSpec(Block):
+    """The linear heads of one cell on one task, for every draw and n. `pretrained` as of `FinetuneSpec`."""
+
+    mode: Literal["linear"] = "linear"
+    task: str
+    corpus: str
+    fraction: Fraction | None
+    architecture: str
+    size: str
+    model: Kwargs
+    seed: int
+    """Of pretraining, or of the random encoder."""
+    pretrained: str | None
+    n: list[int]
+    subsets: list[list[str]]
+    """Fingerprints of the training patches, `SplitSpec.subset`, by draw and n."""
+    strengths: list[float]
+    pixels: int
+    keep: list[int]
+    """Each n whose model of the first draw is kept."""
+    bench: str
+    harmonise: Literal["baseline", "none"]
+    test_patches: int
+    stats: str
+    transform: Literal["sqrt", "linear"]
+    input: Input | None = Field(None, exclude_if=lambda pixels: pixels is None)
+    code: str | None
+
+    @classmethod
+    def of(
+        cls, study: Study, linear: Linear, cell: Cell, task: str, pretrained: str | None, code: str | None
+    ) -> Self:
+        """Spec of one file of one cell."""
+        _, draws, n = study.linear_subsets()
+        arm = [other for other in study.linear_cells() if other[:3] == cell[:3]]
+        largest = [max(n)] if cell == arm[0] else []
+        random = cell.corpus == RANDOM
+        return cls.take(
+            linear,
+            mode="linear",
+            test_patches=study.finetune.test_patches,
+            **cell._replace(corpus=corpus_name(cell.corpus))._asdict(),
+            fraction=None if random else corpus_fraction(cell.corpus),
+            model=rung(cell.architecture, cell.size).kwargs,
+            task=task,
+            pretrained=pretrained,
+            n=n,
+            subsets=[[SplitSpec.of(study, task, draw, [size]).fingerprint for size in n] for draw in draws],
+            keep={"none": [], "largest": largest, "all": n}[linear.keep],
+            bench=BenchArchiveSpec.of(study).fingerprint,
+            stats=StatsSpec.of(study).fingerprint,
+            **pixels_of(study, cell.architecture),
+            code=code,
+        )
+
+
+class LinearCell(Block):
+    """The linear heads of one cell on every task, which one job makes; they differ in nothing but the task."""
+
+    heads: list[LinearSpec]

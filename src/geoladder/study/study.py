@@ -13,6 +13,7 @@ from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
+from geoladder.study.linear import FEW, Linear
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
@@ -46,7 +47,17 @@ class Point(NamedTuple):
     n: int
 
 
+class LinearSubsets(NamedTuple):
+    """Subsets of labelled patches for linear heads: all combinations of these."""
+
+    tasks: list[str]
+    draws: list[int]
+    n: list[int]
+
+
 SCRATCH = "scratch"
+RANDOM = "random"
+"""Corpus of encoders that were never trained at all, under linear heads."""
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
@@ -62,6 +73,7 @@ class Study(Block):
     pretrain: Pretrain
     finetune: Finetune
     gates: Gates | None = Gates()
+    linear: Linear | None = Linear()
     sweep: Sweep | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
@@ -73,6 +85,8 @@ class Study(Block):
         keys = {cell.corpus for cell in cells} | {cell.corpus for cell, _ in self.sweep_runs()}
         for name in sorted({self.validation.corpus, *map(corpus_name, keys)} - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
+        for name in sorted({SCRATCH, RANDOM} & set(self.corpora)):
+            raise ValueError(f"no corpus can be called '{name}', which means encoders without one; rename it")
         if self.gates is not None and self.gates.n in self.finetune.n:
             raise ValueError(
                 f"gates.n is {self.gates.n}, which is also in finetune.n; the gates train longer, so give them an n "
@@ -132,6 +146,23 @@ class Study(Block):
         ]
         return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
+    def linear_cells(self) -> list[Cell]:
+        """Encoders with linear heads: of every pretraining cell, then random ones of its sizes and seeds."""
+        if self.linear is None:
+            return []
+        cells = self.cells()
+        return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
+
+    def linear_subsets(self) -> LinearSubsets:
+        """Which subsets of labelled patches linear heads are fitted to; none where the study has no such heads."""
+        if self.linear is None:
+            return LinearSubsets([], [], [])
+        few = self.finetune.n if self.bench.indices else [n for n in FEW if n <= max(self.finetune.n)]
+        draws = self.linear.draws if self.bench.draws_by_seed else 1
+        return LinearSubsets(
+            self.linear.tasks or self.finetune.tasks, list(range(draws)), self.linear.n or few
+        )
+
     def sweep_runs(self) -> list[tuple[Cell, float]]:
         """Runs of the learning-rate sweep: a cell, and the factor of its rate."""
         if self.sweep is None:
@@ -158,6 +189,14 @@ class Study(Block):
     def is_gate(self, point: Point) -> bool:
         """Whether a run is one of the gates' own, which are no points of a curve."""
         return self.gates is not None and point.n == self.gates.n
+
+    def subsets(self) -> dict[tuple[str, int], list[int]]:
+        """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all."""
+        sizes: dict[tuple[str, int], set[int]] = {}
+        tuned = ((point.task, point.seed, point.n) for point in self.points())
+        for task, seed, n in (*tuned, *product(*self.linear_subsets())):
+            sizes.setdefault((task, seed if self.bench.draws_by_seed else 0), set()).add(n)
+        return {key: sorted(of_key) for key, of_key in sizes.items()}
 
     def cell_of(self, point: Point) -> Cell | None:
         """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoladder.data.archives.footprints import M_PER_DEG
 from geoladder.data.archives.grid import centre_of
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
@@ -127,10 +128,20 @@ def _arrays(tile: Tile, scene: Scene, patch_px: int, offset: int) -> dict[str, n
         labels["roads"] = scene.roads * scale
     arrays = {f"label_{name}": _patches(image, patch_px)[..., None] for name, image in labels.items()}
     arrays["s2"] = _patches(quantise(scene.reflectance, offset).transpose(1, 2, 0), patch_px)
-    lat, turn = scene.place.lat_deg, math.radians(scene.place.lon_deg)
-    coords = [(90 - lat) / 180, (math.sin(turn) + 1) / 2, (math.cos(turn) + 1) / 2]
-    arrays["label_coords"] = np.tile(np.array(coords, np.float32), (len(arrays["s2"]), 1))
+    arrays["label_coords"] = _coords(scene, patch_px)
     return arrays
+
+
+def _coords(scene: Scene, patch_px: int) -> np.ndarray:
+    """Place of each patch's middle in PhilEO's encoding, (N, 3) float32; north is up."""
+    side_px = len(scene.landcover) // patch_px * patch_px
+    middle_m = 10.0 * (np.arange(patch_px / 2, side_px, patch_px) - side_px / 2)
+    south_m, east_m = (axis.ravel() for axis in np.meshgrid(middle_m, middle_m, indexing="ij"))
+    lat_deg = scene.place.lat_deg - south_m / M_PER_DEG
+    east = np.radians(scene.place.lon_deg + east_m / M_PER_DEG / np.cos(np.radians(lat_deg)))
+    return np.stack(
+        [(90 - lat_deg) / 180, (np.sin(east) + 1) / 2, (np.cos(east) + 1) / 2], axis=1, dtype=np.float32
+    )
 
 
 def _write_counts(folder: Path, records: dict[str, dict]) -> None:

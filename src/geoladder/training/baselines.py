@@ -1,54 +1,108 @@
-"""What every curve must beat, on the same subsets: predictors that look at no pixel."""
+"""What every curve must beat, on the same subset and test patches: predictors that see no pixel, or one at a time."""
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
+from geoladder.data.batches.batch import to_reflectance
 from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate
-from geoladder.study.specs import TrivialSpec
-from geoladder.training.patches import subset_of, tile_names
+from geoladder.study.specs import BaselineSpec
+from geoladder.training.patches import labelled, subset_of, tile_names
+from geoladder.training.pixel_models import Pixels, Predict
 from geoladder.training.score import Score
 
+AT_ONCE = 64
+"""Patches in memory."""
 
-def trivial(spec: TrivialSpec, bench: Path, index: Path, out: Path, indices: Path | None = None) -> None:
-    """Judge two predictors that look at no pixel, only at the training labels: what every curve must beat.
 
-    `zero` predicts a density of 0, or the first class everywhere; `mean` predicts the subset's mean density, or its
-    class frequencies (so its map is the majority class). Patches are those of an official index file `indices`, or
-    drawn by seed. `out` has metrics by predictor, `zero_<metric>` and `mean_<metric>`.
+def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path) -> None:
+    """Judge four predictors that need no network, each on the same subset.
+
+    `zero` predicts a density of 0, or the first class everywhere; `mean` the subset's mean density, or its class
+    frequencies (so its map is the majority class); `linear` and `boosted` see the ten bands of one pixel. Patches are
+    those of this n in `split`, a file of `geoladder split`. `out` has metrics by predictor, `zero_<metric>` and so
+    on, with their intervals.
 
     Raises:
-        GeoladderError: n is above the pool of a bucket, or the index file does not fit.
+        GeoladderError: the file of subsets does not fit, or nothing has a label.
     """
     task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
-    training = opened.labels(spec.task, subset_of(opened, spec, indices).train_rows)
+    subset = subset_of(opened, spec, split)
+    training = labelled(opened.labels(spec.task, subset.train_rows), spec, opened)
     rows = test_rows(opened, spec.task, spec.test_patches)
-    labels, buckets, tiles = (
-        torch.from_numpy(opened.labels(spec.task, rows)),
-        rows["bucket"],
-        tile_names(rows),
-    )
-    metrics: dict[str, float] = {}
-    by_bucket: dict[str, dict[str, float]] = defaultdict(dict)
-    for name, predicted in task.constants(training, labels).items():
-        score = Score(task)
-        score.update(predicted, labels, buckets.to_numpy(), tiles)
-        result = score.result()
-        metrics |= {f"{name}_{key}": value for key, value in result["metrics"].items()}
-        for bucket, values in result["by_bucket"].items():
-            by_bucket[bucket] |= {f"{name}_{key}": value for key, value in values.items()}
+    labelled(opened.labels(spec.task, rows), spec, opened)
+    scores: defaultdict[str, Score] = defaultdict(lambda: Score(task))
+    with threadpool_limits(1):  # a job has the cores its rule says, and its numbers do not depend on them
+        models = _fit(opened, spec, subset.train_rows, subset.val_rows)
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows.iloc[start : start + AT_ONCE]
+            bands, stored = _read(opened, spec, some)
+            labels = torch.from_numpy(stored)
+            maps = {name: _as_maps(predict(bands), stored.shape) for name, predict in models.items()}
+            for name, predicted in (task.constants(training, labels) | maps).items():
+                scores[name].update(predicted, labels, some["bucket"].to_numpy(), tile_names(some))
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
         "provenance": birth_certificate(spec.fingerprint),
-        "metrics": metrics,
-        "by_bucket": by_bucket,
+        **_by_predictor({name: score.result() for name, score in scores.items()}),
         "train_patches": len(training),
         "test_patches": len(rows),
     }
     write_json(out, result)
+
+
+def _fit(
+    bench: Bench, spec: BaselineSpec, train_rows: pd.DataFrame, val_rows: pd.DataFrame
+) -> dict[str, Predict]:
+    """Per-pixel models of a subset; they stop on validation pixels, or on training ones where none is labelled."""
+    train = _sample(bench, spec, train_rows)
+    val = _sample(bench, spec, val_rows)
+    return TASKS[spec.task].pixel_models(train, val if len(val.labels) else train, spec.seed)
+
+
+def _sample(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> Pixels:
+    """At most `spec.baseline_pixels` labelled pixels of these patches, drawn by seed, in the order of the patches."""
+    valid = TASKS[spec.task].valid(bench.labels(spec.task, rows))
+    drawn = np.random.default_rng(spec.seed).permutation(np.flatnonzero(valid))[: spec.baseline_pixels]
+    chosen = np.zeros(valid.shape, bool)
+    chosen.flat[drawn] = True
+    parts = []
+    for start in range(0, len(rows), AT_ONCE):
+        bands, labels = _read(bench, spec, rows.iloc[start : start + AT_ONCE])
+        some = chosen[start : start + AT_ONCE]
+        parts.append((bands[some.ravel()], labels[some]))
+    return Pixels(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _read(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Reflectance of all pixels, (M, 10), and labels (N, P, P)."""
+    batch = bench.read(spec.task, rows)
+    reflectance = to_reflectance(batch.images, None, batch.offset_dn).numpy()
+    return np.moveaxis(reflectance, 1, -1).reshape(-1, reflectance.shape[1]), batch.labels
+
+
+def _as_maps(predicted: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+    """Predictions pixel by pixel, (M,) or (M, outputs), as (N, P, P) or (N, outputs, P, P)."""
+    maps = torch.from_numpy(predicted.reshape(*shape, *predicted.shape[1:]))
+    return maps.movedim(-1, 1) if predicted.ndim > 1 else maps
+
+
+def _by_predictor(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Metrics, intervals and buckets of all predictors together, each metric behind its predictor's name."""
+    merged: dict[str, Any] = {"metrics": {}, "intervals": {}, "by_bucket": defaultdict(dict)}
+    for name, result in results.items():
+        for part in ("metrics", "intervals"):
+            merged[part] |= {f"{name}_{metric}": value for metric, value in result[part].items()}
+        for bucket, metrics in result["by_bucket"].items():
+            merged["by_bucket"][bucket] |= {f"{name}_{metric}": value for metric, value in metrics.items()}
+    return merged

@@ -22,7 +22,7 @@ from geoladder.models.backbone import Backbone
 from geoladder.models.build import PretrainModel, build_from
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.pretraining import Objective
-from geoladder.study.specs import FinetuneSpec
+from geoladder.study.specs import FinetuneSpec, LinearSpec
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 """Gathered on the CPU of rank 0; the others get nothing, but must ask, too."""
@@ -74,7 +74,7 @@ def _head_name(name: str) -> str:
     return name if head.startswith(("heads.", "reconstruction.")) else f"heads.{head}"
 
 
-def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec) -> None:
+def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec | LinearSpec) -> None:
     """Load pretrained weights into a backbone, every one of them or none.
 
     Raises:

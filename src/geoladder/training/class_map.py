@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from geoladder.errors import GeoladderError
-from geoladder.registry.task import Display, Layer, Task
+from geoladder.registry.task import Display, Labels, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from geoladder.training.pixel_models import Pixels, Predict
 
 NODATA = 0
 """Code of a pixel without a label."""
@@ -79,7 +81,7 @@ class ClassMap(Task):
             )
         return table[codes.astype(np.uint8)]
 
-    def valid(self, labels: "Tensor") -> "Tensor":
+    def valid(self, labels: Labels) -> Labels:
         """Every pixel that has a class."""
         return labels != IGNORE
 
@@ -105,6 +107,12 @@ class ClassMap(Task):
         counts = labels[self.valid(labels)].bincount(minlength=self.outputs).double()
         inverse = counts.clamp(min=float(counts[counts > 0].min())).reciprocal()
         return (inverse * counts.sum() / (inverse * counts).sum()).float()
+
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """1 for the pixel's class, 0 for the others."""
+        from torch.nn import functional
+
+        return functional.one_hot(labels, self.outputs).float()
 
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Log-probabilities (N, classes, P, P)."""
@@ -229,6 +237,12 @@ class ClassMap(Task):
             name: torch.from_numpy(np.log(share).astype(np.float32)).view(1, -1, 1, 1).expand(everywhere)
             for name, share in shares.items()
         }
+
+    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
+        """Classifications of the pixel."""
+        from geoladder.training.pixel_models import class_models
+
+        return class_models(train, val, self.outputs, seed)
 
     def display(self, stored: np.ndarray) -> Display:
         """Classes in their colours; pixels without a label stay empty."""

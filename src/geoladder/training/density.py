@@ -1,4 +1,8 @@
-"""Tasks that predict a share of each pixel: a density in 0..1."""
+"""Tasks that predict a share of each pixel: a density in 0..1.
+
+Unusual: files hold fractions or m2 of a 100 m2 pixel and say neither which, nor how a pixel without a label is
+marked: as NaN, infinity, a negative number, 255, or any other number that is no density at the file's scale.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +11,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from geoladder.registry.task import Display, Layer, Task
+from geoladder.errors import GeoladderError
+from geoladder.registry.task import Display, Labels, Layer, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from geoladder.training.pixel_models import Pixels, Predict
+
 FRACTION_MAX = 1.5
-"""A stored density above this is in m2 of a 100 m2 pixel. Fractions may exceed 1 a little."""
+"""Fractions may exceed 1 a little, and m2 of a pixel 100; above 1.5 times that a number is no density."""
+UNDERSHOOT = 1e-3
+"""Fractions that resampling took so far below 0 are 0; lower ones mark pixels without a label."""
 PATCHES_AT_ONCE = 256
+ENOUGH = 50_000
+"""Positive numbers that tell a file's scale."""
+STRAY_SHARE, AREA_SHARE = 0.01, 0.2
+"""Of the positive numbers, those above 1.5 are strays in a file of fractions up to the first share, and make it one
+of m2 from the second on, where areas are seldom below 1.5 m2."""
 LEGACY_BATCH = 64
 """Patches per batch of the original evaluation, whose RMSE is the root of an unweighted mean over batches."""
 CONSTANT = 1e-13
@@ -45,31 +59,66 @@ class Density(Task):
         return 1
 
     def scale(self, stored: np.ndarray) -> float:
-        """1 for fractions, 0.01 for m2 of a 100 m2 pixel; reads only as far as it takes to see which."""
-        parts = (stored[start : start + PATCHES_AT_ONCE] for start in range(0, len(stored), PATCHES_AT_ONCE))
-        return 0.01 if any(bool((part > FRACTION_MAX).any()) for part in parts) else 1.0
+        """1 for fractions, 0.01 for m2 of a 100 m2 pixel, as most of a file's positive numbers say.
+
+        Reads evenly spaced patches until there is enough. The smallest and the largest number above 1.5 do not count
+        where they repeat beside fractions, since pixels without a label may be marked so. Raises GeoladderError where
+        there are too many large numbers for strays and too few for areas.
+        """
+        fractions, areas = 0, np.empty(0)
+        stride = -(-len(stored) // PATCHES_AT_ONCE)
+        for start in range(stride):
+            part = stored[start::stride]
+            areas = np.append(areas, part[(part > FRACTION_MAX) & (part <= 100 * FRACTION_MAX)])
+            fractions += int(((part > 0) & (part <= FRACTION_MAX)).sum())
+            if fractions + areas.size >= ENOUGH:
+                break
+        if not fractions:
+            return 0.01 if areas.size else 1.0
+        numbers, counts = np.unique(areas, return_counts=True)
+        marks = (counts > 1) & np.isin(numbers, (numbers.min(initial=np.inf), numbers.max(initial=0)))
+        spread = int(counts[~marks].sum())
+        share = spread / (fractions + spread)
+        if STRAY_SHARE < share < AREA_SHARE:
+            raise GeoladderError(
+                f"the scale of {self.title.lower()} labels is unclear: of the positive numbers {1 - share:.1%} are "
+                f"fractions up to {FRACTION_MAX:g}, but {share:.1%} are different ones up to {100 * FRACTION_MAX:g}, "
+                "as of m2 of a 100 m2 pixel; write one of them, and NaN for pixels without a label"
+            )
+        return 0.01 if share >= AREA_SHARE else 1.0
 
     def read(self, stored: np.ndarray, scale: float) -> np.ndarray:
-        """Densities, float32 in 0..1; a pixel that is not a number has none of the thing, as in the bench."""
-        return np.clip(np.nan_to_num(stored.astype(np.float32)) * np.float32(scale), 0.0, 1.0)
+        """Densities, float32 in 0..1; NaN where the stored number is no density at this scale."""
+        with np.errstate(over="ignore"):  # a huge number becomes infinite, which is no density either
+            labels = stored.astype(np.float32) * np.float32(scale)
+        usable = (labels >= -UNDERSHOOT) & (labels <= FRACTION_MAX)
+        return np.where(usable, np.clip(labels, 0.0, 1.0), np.float32(np.nan))
 
-    def valid(self, labels: "Tensor") -> "Tensor":
+    def valid(self, labels: Labels) -> Labels:
         """Every pixel that is a number."""
-        return ~labels.isnan()
+        return labels == labels  # false for NaN alone, of arrays and of tensors
 
     def prior(self, labels: "Tensor") -> list[float]:
         """Logit of the mean density, kept off 0 and 1."""
-        return [float(labels.double().mean().clamp(*PRIOR_LIMITS).logit())]
+        return [float(labels.double().nanmean().clamp(*PRIOR_LIMITS).logit())]
 
     def loss(self, logits: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
-        """Cross-entropy per pixel between densities.
+        """Cross-entropy per labelled pixel between densities; 0, and not 0 / 0, for a batch without one.
 
         It has the same minimiser as the squared error (both are proper), and a far smaller spread over seeds where
         labels are few.
         """
         from torch.nn import functional
 
-        return functional.binary_cross_entropy_with_logits(logits.float()[:, 0], labels)
+        valid = self.valid(labels)
+        losses = functional.binary_cross_entropy_with_logits(
+            logits.float()[:, 0], labels.nan_to_num(), valid.float(), reduction="sum"
+        )
+        return losses / valid.sum().clamp(min=1)
+
+    def shares(self, labels: "Tensor") -> "Tensor":
+        """The density."""
+        return labels[:, None].float()
 
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Densities (N, P, P)."""
@@ -134,12 +183,22 @@ class Density(Task):
 
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
         """Nothing anywhere, and the mean density everywhere: (N, P, P)."""
-        mean = float(np.float32(training.mean(dtype=np.float64)))
+        mean = float(np.float32(np.nanmean(training, dtype=np.float64)))
         return {"zero": labels.new_zeros(labels.shape), "mean": labels.new_full(labels.shape, mean)}
 
+    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
+        """Regressions of the density."""
+        from geoladder.training.pixel_models import density_models
+
+        return density_models(train, val, seed)
+
     def display(self, stored: np.ndarray) -> Display:
-        """Densities from 0 to 1, or to the largest stored number."""
-        return Display(stored, self.palette, (0.0, max(1.0, float(np.nanmax(stored)))))
+        """Stored numbers from 0 to 1, or to the largest of them; pixels without a label stay empty."""
+        scale = self.scale(stored[None])
+        densities = self.read(stored, scale) / scale
+        return Display(
+            densities, self.palette, (0.0, max(1.0, np.max(densities, initial=0, where=densities > 0)))
+        )
 
     @property
     def layer(self) -> Layer:

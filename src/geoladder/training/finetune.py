@@ -55,8 +55,8 @@ class BenchFiles:
     """parquet of its files"""
     stats: Path
     """JSON written by `stats`"""
-    indices: Path | None = None
-    """official index file of the subset; None where it is drawn by seed"""
+    split: Path
+    """few-shot subsets written by `split`"""
 
 
 class Labelled(NamedTuple):
@@ -83,7 +83,7 @@ def finetune(
     model, in a folder of the same name.
 
     Raises:
-        GeoladderError: n above the pool of a bucket, a checkpoint, choice or index file that does not fit, a loss
+        GeoladderError: a checkpoint, choice or file of subsets that does not fit, a loss
             that is not a number, another job at work on this run, or a failure of another rank.
         SystemExit: after SIGTERM; the same call goes on from there.
     """
@@ -121,7 +121,7 @@ def tune(
 
 def read_labelled(bench: Bench, spec: FinetuneSpec, files: BenchFiles) -> Labelled:
     """Read the training and validation patches of a run; raises as `subset_of` and `read_patches`."""
-    subset, stats = subset_of(bench, spec, files.indices), input_of(spec, files.stats).stats
+    subset, stats = subset_of(bench, spec, files.split), input_of(spec, files.stats).stats
     train, val = (read_patches(bench, rows, spec, stats) for rows in subset)
     return Labelled(train, val, stats)
 

@@ -11,13 +11,14 @@ import torch
 
 from geoladder.data.batches.batch import DN_PER_REFLECTANCE, BandStats, Moments, Transform
 from geoladder.data.batches.order import batch_at
-from geoladder.data.bench.nshot import Subset, draw, read_official
+from geoladder.data.bench.nshot import Subset
 from geoladder.data.bench.reader import Bench
+from geoladder.data.bench.split import read_subset
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.architecture import Input
-from geoladder.study.specs import FinetuneSpec, TrivialSpec
+from geoladder.study.specs import FinetuneSpec, LinearSpec, TrivialSpec
 from geoladder.training.augmentation import Augmentation
 
 
@@ -42,7 +43,7 @@ class PixelInput(NamedTuple):
     harmonise: Literal["baseline", "none"]
 
 
-def input_of(spec: FinetuneSpec, stats: Path) -> PixelInput:
+def input_of(spec: FinetuneSpec | LinearSpec, stats: Path) -> PixelInput:
     """Statistics, transform and harmonising of a run's pixels: the study's (`stats`), or an external model's own.
 
     Raises:
@@ -70,20 +71,9 @@ def released_stats(pixels: Input, others: Moments) -> BandStats:
     return BandStats(list(BANDS), moments, moments, 0, "released")
 
 
-def subset_of(bench: Bench, spec: TrivialSpec, indices: Path | None) -> Subset:
-    """Patches to train and validate on: those of an official index file where the spec has one, else drawn by seed.
-
-    Raises:
-        GeoladderError: spec and file do not go together, or as `draw` and `read_official`.
-    """
-    if (indices is None) != (spec.indices is None):
-        raise GeoladderError(
-            f"the spec for {spec.task}, n={spec.n} has indices: {spec.indices}, but the index file given is "
-            f"{indices}; give --indices exactly where the study has bench.indices"
-        )
-    if indices is not None:
-        return read_official(indices, bench, spec.task)
-    return draw(bench, spec.task, spec.n, spec.seed)
+def subset_of(bench: Bench, spec: TrivialSpec, split: Path) -> Subset:
+    """Patches to train and validate on, from the file that all arms share; raises as `read_subset`."""
+    return read_subset(split, bench, spec.task, spec.n, spec.subset)
 
 
 def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: BandStats) -> Patches:
@@ -93,14 +83,20 @@ def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: Ba
         GeoladderError: no pixel of the rows has a label, or as `Bench.read`.
     """
     batch = bench.read(spec.task, rows)
-    labels = torch.from_numpy(batch.labels)
-    if not TASKS[spec.task].valid(labels).any():
-        raise GeoladderError(
-            f"none of the {len(rows)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
-            f"check the *_label_{TASKS[spec.task].label}.npy files in {bench.archive}, or raise n"
-        )
+    labels = torch.from_numpy(labelled(batch.labels, spec, bench))
     pixels = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
     return Patches(pixels, labels, rows["bucket"].to_numpy(), tile_names(rows))
+
+
+def labelled(labels: np.ndarray, spec: TrivialSpec, bench: Bench) -> np.ndarray:
+    """The labels themselves, (N, P, P); raises GeoladderError where no pixel of them has one."""
+    task = TASKS[spec.task]
+    if not task.valid(labels).any():
+        raise GeoladderError(
+            f"none of the {len(labels)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
+            f"check the *_label_{task.label}.npy files in {bench.archive}, or raise n"
+        )
+    return labels
 
 
 def tile_names(rows: pd.DataFrame) -> np.ndarray:

@@ -1,21 +1,21 @@
 """Ridge regression from sums over pixels, and the choice of its strength by leaving patches out.
 
-Sums of parts add up and can be taken away again, so that a fit without a patch needs no pixel of the others. Features
-are standardised by the pixels of the fit itself and the intercept is free; the strength is relative to the Gram matrix
-of standardised features divided by its pixels, which makes it mean the same at any number of pixels and for any
-encoder (Hoerl and Kennard, 1970). Leaving out what belongs together, and not single pixels, follows Roberts et al.
-(2017, doi 10.1111/ecog.02881): neighbours are too alike.
+Sums of parts add up and can be taken away again, so a fit without a patch needs no pixel of the others. Features are
+standardised by the pixels of the fit itself, and the intercept is free. The strength is relative to the Gram matrix
+of standardised features divided by its pixels, so it means the same at any number of pixels and for any encoder
+(Hoerl and Kennard, 1970). What is left out is whole patches, since neighbouring pixels are too alike (Roberts et al.,
+2017, doi 10.1111/ecog.02881).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 CONSTANT = 1e-10
-"""Variance below this share of its mean square is rounding: such a feature says nothing, and its weight is 0."""
+"""A variance below this share of the mean square is rounding: such a feature says nothing, and its weight is 0."""
 
 
 @dataclass(frozen=True)
@@ -48,59 +48,96 @@ class Sums:
         return Sums(self.gram - other.gram, self.cross - other.cross, self.squares - other.squares)
 
     @property
-    def pixels(self) -> float:
+    def pixels(self) -> int:
         """Number of pixels."""
-        return float(self.gram[-1, -1])
+        return int(self.gram[-1, -1])
 
     def squared_error(self, weights: Tensor) -> Tensor:
-        """Summed squared error (S,) of linear models (S, F + 1, C), the intercept last, on these pixels."""
-        products = (weights * (self.gram @ weights)).sum((1, 2)) - 2 * (weights * self.cross).sum((1, 2))
+        """Summed squared error (S,) on these pixels of S linear models (S, F + 1, C)."""
+        products = (weights * (self.gram @ weights - 2 * self.cross)).sum((1, 2))
         return products + self.squares
 
 
 def ridge(sums: Sums, strengths: Tensor) -> Tensor:
-    """Weights (S, F + 1, C) on features as they are, the intercept last, for S positive strengths.
+    """Weights (S, F + 1, C) on features as they are, the intercept last, for S positive strengths (S,).
 
-    At strength s they minimise the mean squared error, plus s times the squared weights of standardised features.
+    At strength s they minimise the mean squared error plus s times the squared weights of standardised features. One
+    eigendecomposition serves all strengths: 10 F**3 operations.
     """
     pixels = sums.gram[-1, -1]
     mean, target_mean = sums.gram[-1, :-1] / pixels, sums.cross[-1] / pixels
-    square = sums.gram.diagonal()[:-1] / pixels
     covariance = sums.gram[:-1, :-1] / pixels - mean.outer(mean)
-    varies = covariance.diagonal() > CONSTANT * square
-    scale = torch.where(varies, covariance.diagonal(), 1).sqrt()
-    correlation = torch.where(varies.outer(varies), covariance / scale.outer(scale), 0)
-    slope = (sums.cross[:-1] / pixels - mean.outer(target_mean)) * (varies / scale)[:, None]
-    penalised = correlation + strengths[:, None, None] * torch.eye(len(mean)).to(correlation)
-    factors = torch.linalg.cholesky(penalised)
-    weights = torch.cholesky_solve(slope.expand(len(strengths), -1, -1), factors) / scale[:, None]
+    varies = covariance.diagonal() > CONSTANT * sums.gram.diagonal()[:-1] / pixels
+    to_standard = torch.where(varies, covariance.diagonal().clamp(min=0).rsqrt(), 0)
+    values, vectors = torch.linalg.eigh(covariance * to_standard.outer(to_standard))
+    slope = (sums.cross[:-1] / pixels - mean.outer(target_mean)) * to_standard[:, None]
+    shrunk = vectors.T @ slope / (values.clamp(min=0) + strengths[:, None])[..., None]
+    weights = to_standard[:, None] * (vectors @ shrunk)
     return torch.cat([weights, (target_mean - mean @ weights)[:, None]], 1)
 
 
+@dataclass
+class Part:
+    """Patches that are left out together: sums of their pixels and, where classes are told apart, some pixels.
+
+    Attributes:
+        sums: of all pixels; None before any.
+        samples: pairs of features (M, F) and class (M,) of some pixels, patch by patch; empty for a density.
+    """
+
+    sums: Sums | None = None
+    samples: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def add(self, sums: Sums, sample: tuple[Tensor, Tensor] | None) -> None:
+        """Add a patch: sums of its pixels, and its sample where classes are told apart."""
+        self.sums = sums if self.sums is None else self.sums + sums
+        if sample is not None:
+            self.samples.append(sample)
+
+    def error(self, weights: Tensor) -> Tensor:
+        """Error (S,) of S linear models (S, F + 1, C): wrong samples; without samples, the summed squared error."""
+        if not self.samples:
+            return self.sums.squared_error(weights) if self.sums else weights.new_zeros(len(weights))
+        features = torch.cat([features for features, _ in self.samples])
+        classes = torch.cat([classes for _, classes in self.samples])
+        scores = features.to(weights) @ weights[:, :-1] + weights[:, -1:]
+        return (scores.argmax(-1) != classes).sum(1).to(weights)
+
+    @property
+    def judged(self) -> int:
+        """Pixels that `error` is a sum over."""
+        pixels = self.sums.pixels if self.sums else 0
+        return sum(len(classes) for _, classes in self.samples) if self.samples else pixels
+
+
 class Head(NamedTuple):
-    """A linear model with the strength that parts left out have chosen for it."""
+    """A linear model, with the strength that patches left out have chosen for it."""
 
     weights: Tensor
-    """(F + 1, C) on features as they are, the intercept last."""
+    """(F + 1, C) float64 on features as they are, the intercept last."""
     strength: float
-    left_out_mse: float | None
-    """At this strength, of targets of the parts left out; None where there was but one part."""
+    left_out_error: float | None
+    """At this strength, on patches left out: mean squared error of a density, share of wrong pixels of classes. None
+    where there was but one part."""
 
 
-def choose_head(parts: Sequence[Sums], strengths: Sequence[float]) -> Head:
-    """Fit all parts, at the strength whose fits without one part have the least squared error on that part.
+def choose_head(parts: Sequence[Part], strengths: Sequence[float]) -> Head:
+    """Fit all parts at the strength whose fits without one part err least on that part, summed over parts.
 
-    A single part leaves nothing to fit without it; the middle strength is then taken.
+    At least one part has pixels. A single one leaves nothing to fit without it: the middle strength is then taken.
     """
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    candidates = total.gram.new_tensor(strengths)
-    labelled = [part for part in parts if part.pixels]
-    if len(labelled) < 2:
-        chosen = sorted(strengths)[len(strengths) // 2]
-        return Head(ridge(total, total.gram.new_tensor([chosen]))[0], chosen, None)
-    errors = torch.stack([part.squared_error(ridge(total - part, candidates)) for part in labelled]).sum(0)
-    best = int(errors.argmin())
+    labelled = [part for part in parts if part.sums]
+    sums = [part.sums for part in labelled if part.sums]
+    total = sums[0]
+    for more in sums[1:]:
+        total = total + more
+    candidates = torch.tensor(strengths).to(total.gram)
+    if len(labelled) == 1:
+        best, left_out_error = len(strengths) // 2, None
+    else:
+        fits = (ridge(total - part, candidates) for part in sums)
+        errors = torch.stack([part.error(fit) for part, fit in zip(labelled, fits, strict=True)]).sum(0)
+        best = int(errors.argmin())
+        left_out_error = float(errors[best]) / sum(part.judged for part in labelled)
     weights = ridge(total, candidates[best : best + 1])[0]
-    return Head(weights, float(strengths[best]), float(errors[best]) / total.pixels)
+    return Head(weights, strengths[best], left_out_error)

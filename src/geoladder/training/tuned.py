@@ -15,15 +15,15 @@ from geoladder.counting import count_parameters
 from geoladder.data.batches.batch import BandStats
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.models.build import FinetuneModel, build_from
+from geoladder.models.build import FinetuneModel, LinearModel, build_from
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 from geoladder.runs.provenance import birth_certificate
-from geoladder.study.specs import FinetuneSpec
+from geoladder.study.specs import FinetuneSpec, LinearSpec
 from geoladder.training.checkpoints import check_fit, load_card, save_model
 
 
-def save_tuned(model: nn.Module, spec: FinetuneSpec, stats: BandStats, folder: Path) -> None:
+def save_tuned(model: nn.Module, spec: FinetuneSpec | LinearSpec, stats: BandStats, folder: Path) -> None:
     """Write a tuned model and its card, which has also `task`, `categories`, `mode`, `harmonise` and the run's spec.
 
     `stats` are those the model's pixels were standardised with. The folder is made if missing.
@@ -70,7 +70,11 @@ def load_tuned(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         BandStats.from_dict(card["statistics"])
         with torch.random.fork_rng(devices=[]):
             backbone = build_from(card["architecture"], card["model"], len(card["bands"]))
-            model = FinetuneModel(backbone, task.outputs)
+            model: nn.Module = (
+                LinearModel(backbone, weights["head.weight"].shape[1], task.outputs)
+                if card["mode"] == "linear"
+                else FinetuneModel(backbone, task.outputs)
+            )
     except (OSError, SafetensorError) as problem:
         raise GeoladderError(f"{path} cannot be read ({problem}); make the model again") from None
     except (KeyError, TypeError) as problem:

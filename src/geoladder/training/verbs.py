@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from geoladder.options import Bench, BenchIndex, Indices, Out, Progress, Spec, Stats, Study
+from geoladder.options import Bench, BenchIndex, Out, Progress, Spec, Split, Stats, Study, Threads
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
@@ -35,9 +35,9 @@ def finetune(
     bench: Bench,
     bench_index: BenchIndex,
     stats: Stats,
+    split: Split,
     out: Out,
     checkpoint: Checkpoint = None,
-    indices: Indices = None,
     rate: Annotated[
         Path | None, Parameter(help="JSON written by `choose-rate`; omit for the given rate")
     ] = None,
@@ -47,7 +47,7 @@ def finetune(
     from geoladder.study.specs import FinetuneSpec
     from geoladder.training.finetune import BenchFiles, finetune
 
-    files = BenchFiles(bench, bench_index, stats, indices)
+    files = BenchFiles(bench, bench_index, stats, split)
     finetune(FinetuneSpec.from_json(spec), files, checkpoint, out, hardware, choice=rate)
 
 
@@ -57,9 +57,9 @@ def choose_rate(
     bench: Bench,
     bench_index: BenchIndex,
     stats: Stats,
+    split: Split,
     out: Out,
     checkpoint: Checkpoint = None,
-    indices: Indices = None,
     hardware: Annotated[Hardware, FLAT] = ALONE,
 ) -> None:
     """Choose the learning rate of one arm, task and n on validation patches; write JSON."""
@@ -67,16 +67,38 @@ def choose_rate(
     from geoladder.training.choose_rate import choose_rate
     from geoladder.training.finetune import BenchFiles
 
-    files = BenchFiles(bench, bench_index, stats, indices)
+    files = BenchFiles(bench, bench_index, stats, split)
     choose_rate(RateSpec.from_json(spec), files, checkpoint, out, hardware)
 
 
-def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, out: Out, indices: Indices = None) -> None:
-    """Score predictions of zero and of the mean; write JSON."""
-    from geoladder.study.specs import TrivialSpec
+def linear(
+    *,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    stats: Stats,
+    split: Annotated[
+        list[Path], Parameter(help="of each task one for each draw, in order, written by `split`")
+    ],
+    out: Out,
+    checkpoint: Annotated[
+        Path | None, Parameter(help="folder of a pretrained model; omit for a random encoder")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Fit and judge the linear heads of one cell; write JSON by task into a folder."""
+    from geoladder.study.specs import LinearCell
+    from geoladder.training.linear import fit_linear
+
+    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, split, checkpoint, out, threads=threads)
+
+
+def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
+    """Score predictors that need no network: zero, the mean, two per-pixel models; write JSON."""
+    from geoladder.study.specs import BaselineSpec
     from geoladder.training.baselines import trivial
 
-    trivial(TrivialSpec.from_json(spec), bench, bench_index, out, indices=indices)
+    trivial(BaselineSpec.from_json(spec), bench, bench_index, split, out)
 
 
 def export(

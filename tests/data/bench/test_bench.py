@@ -7,17 +7,6 @@ from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 
 
-@pytest.fixture
-def opened(tmp_path):
-    """Index a bench folder and open it."""
-
-    def run(folder, **kwargs):
-        index_bench(folder.folder, tmp_path / "index.parquet")
-        return Bench(folder.folder, tmp_path / "index.parquet", **kwargs)
-
-    return run
-
-
 def test_regions_by_prefix_and_own_spelling(tmp_path):
     cases = {
         "europe_12_train_s2.npy": ("europe", "europe", "12", "train"),
@@ -101,13 +90,14 @@ def test_label_scale_is_found_by_file(bench_folder, opened):
     np.testing.assert_allclose(labels[:5], labels[5:], atol=1e-6)
 
 
-def test_density_without_nan_and_within_0_1(bench_folder, opened):
+def test_density_within_0_1_and_nan_where_there_is_none(bench_folder, opened):
     density = np.zeros((2, 16, 16, 1), np.float32)
-    density[0, 0, :4, 0] = [np.nan, 1.2, -0.1, 0.25]
+    density[0, 0, :8, 0] = [np.nan, 1.2, -0.1, 0.25, np.inf, 255, -9999, -1e-6]
     bench_folder.add("europe", "1", "train", 2, label_roads=density)
     bench = opened(bench_folder)
     labels = bench.labels("roads", bench.pool("roads", "train"))
-    np.testing.assert_allclose(labels[0, 0, :4], [0, 1, 0, 0.25])
+    np.testing.assert_allclose(labels[0, 0, :8], [np.nan, 1, np.nan, 0.25, np.nan, np.nan, np.nan, 0])
+    assert bench.index["roads_unlabelled"].item() == pytest.approx(5 / 512)
 
 
 def test_landcover_nodata_is_ignored_and_foreign_codes_named(bench_folder, opened):
@@ -256,6 +246,48 @@ def test_a_scale_is_told_by_one_pixel_in_the_last_patch(bench_folder, opened):
     assert list(bench.index["buildings_scale"]) == [0.01]
     labels = bench.labels("buildings", bench.pool("buildings", "train"))
     assert labels.max() == pytest.approx(0.6) and labels.dtype == np.float32
+
+
+@pytest.mark.parametrize("stored", [1.0, 100.0])
+@pytest.mark.parametrize("fill", [np.nan, np.inf, -np.inf, -1, -9999, 255, 65535, 1e30])
+def test_rows_without_label_change_neither_scale_nor_densities(bench_folder, opened, stored, fill):
+    fractions = np.random.default_rng(0).random((6, 16, 16, 1)).astype(np.float32) ** 4
+    density = fractions * np.float32(stored)
+    density[:, :5] = fill
+    bench_folder.add("europe", "1", "train", 6, label_roads=density)
+    bench = opened(bench_folder)
+    assert bench.index["roads_scale"].item() == 1 / stored
+    assert bench.index["roads_unlabelled"].item() == pytest.approx(5 / 16)
+    labels = bench.labels("roads", bench.pool("roads", "train"))
+    assert np.isnan(labels[:, :5]).all()
+    np.testing.assert_allclose(labels[:, 5:], fractions[:, 5:, :, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fill", [99.0, 100.0])
+def test_one_large_number_beside_fractions_is_no_label(bench_folder, opened, fill):
+    density = np.random.default_rng(0).random((6, 16, 16, 1)).astype(np.float32)
+    density[:, :10] = fill
+    bench_folder.add("europe", "1", "train", 6, label_roads=density)
+    assert opened(bench_folder).index["roads_scale"].item() == 1
+
+
+def test_a_file_of_both_scales_is_named(bench_folder, opened):
+    density = np.random.default_rng(0).random((6, 16, 16, 1)).astype(np.float32)
+    density[:, 0] *= 100
+    bench_folder.add("europe", "1", "train", 6, label_roads=density)
+    with pytest.raises(
+        GeoladderError, match=r"europe_1_train_label_roads.npy: the scale of roads labels is unclear"
+    ):
+        opened(bench_folder)
+
+
+def test_a_stray_number_changes_no_scale(bench_folder, opened):
+    density = np.random.default_rng(0).random((6, 16, 16, 1)).astype(np.float32)
+    density[0, 0, 0] = 60
+    bench_folder.add("europe", "1", "train", 6, label_roads=density)
+    bench = opened(bench_folder)
+    assert bench.index["roads_scale"].item() == 1
+    assert np.isnan(bench.labels("roads", bench.pool("roads", "train"))).sum() == 1
 
 
 def test_an_image_that_may_not_be_read_is_named(bench_folder, tmp_path, monkeypatch):

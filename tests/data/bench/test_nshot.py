@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from math import ceil
 
@@ -12,12 +11,6 @@ from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 
 KEY = ["bucket", "position", "entry", "slot"]
-
-
-@pytest.fixture
-def bench(full_bench, tmp_path):
-    index_bench(full_bench.folder, tmp_path / "index.parquet")
-    return Bench(full_bench.folder, tmp_path / "index.parquet")
 
 
 @pytest.mark.parametrize("task", ["roads", "buildings", "landcover"])
@@ -67,14 +60,12 @@ def test_threshold_is_stricter_for_validation(bench_folder, tmp_path):
     bench = Bench(bench_folder.folder, tmp_path / "index.parquet")
     subset = nshot.draw(bench, "roads", 40, seed=0)
     assert len(subset.train_rows) == 40
-    val = nshot._draw_split(bench, "roads", "val", 40, seed=0)["japan"]
+    val = nshot._draw_side(bench, "roads", "val", bench.pool("roads", "val"), 40, seed=0)["japan"]
     assert 2 <= len(val) <= 20
 
 
 def test_n_above_the_pool_names_bucket_pool_and_limit(bench):
-    with pytest.raises(
-        GeoladderError, match=r"n = 41 for landcover .* bucket 'east-africa' has: its pool is 40 "
-    ):
+    with pytest.raises(GeoladderError, match=r"n = 41 for landcover .* bucket 'europe' has: its pool is 40 "):
         nshot.draw(bench, "landcover", 41, 0)
     with pytest.raises(GeoladderError, match=r"largest n allowed is \d+") as caught:
         nshot.draw(bench, "roads", 40, 0)
@@ -145,55 +136,3 @@ def test_an_index_older_than_a_task_is_named(bench, registered):
         GeoladderError, match=r"index.parquet knows nothing of the labels of 'new'.*bench-index"
     ):
         nshot.draw(bench, "new", 1, 0)
-
-
-@pytest.fixture
-def official(bench, tmp_path):
-    """Write an index file as the bench does, with some entries changed for one bucket."""
-
-    def write(**changes):
-        buckets = {}
-        for bucket, rows in bench.pool("roads", "train").groupby("bucket"):
-            buckets[bucket] = {
-                "train_indices": [5, 0, 7],
-                "val_indices": [2],
-                "length_multi_array_train": len(rows),
-                "length_multi_array_val": 6,
-            }
-        buckets["japan"] |= changes
-        path = tmp_path / "indices_01012024_128_10M_roads_3.json"
-        path.write_text(json.dumps(buckets))
-        return path
-
-    return write
-
-
-def test_official_index_files(bench, official):
-    subset = nshot.read_official(official(), bench, "roads")
-    assert len(subset.train_rows) == 18 and len(subset.val_rows) == 6
-    japan = subset.train_rows[subset.train_rows["bucket"] == "japan"]
-    assert list(japan["position"]) == [5, 0, 7]
-    assert len(bench.read("roads", subset.train_rows).images) == 18
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"length_multi_array_train": 39}, "made for 39 train patches in bucket 'japan'.* has 40"),
-        ({"val_indices": [6]}, r"bucket 'japan': val positions must lie in 0\.\.5"),
-        ({"train_indices": [-1]}, "train positions must lie"),
-        ({"train_indices": "all"}, "train entries are unusable"),
-    ],
-)
-def test_official_index_of_another_bench_is_refused(bench, official, changes, message):
-    with pytest.raises(GeoladderError, match=message):
-        nshot.read_official(official(**changes), bench, "roads")
-
-
-def test_no_official_index(bench, tmp_path):
-    for text in ("{", "[]", "{}"):
-        (tmp_path / "x.json").write_text(text)
-        with pytest.raises(GeoladderError, match=r"x.json is no index file of PhilEO Bench"):
-            nshot.read_official(tmp_path / "x.json", bench, "roads")
-    with pytest.raises(GeoladderError, match=r"absent.json is no index file"):
-        nshot.read_official(tmp_path / "absent.json", bench, "roads")

@@ -96,20 +96,43 @@ def test_validation_is_the_same_cells_in_every_archive(archive, run):
     assert list(index["split"] == "val") == validation and 0 < sum(validation) < 60
 
 
-def test_validation_keeps_away_from_bench_tests_and_training_does_not(archive, run, tmp_path):
+def test_validation_keeps_away_from_bench_tests_and_training_does_not(archive, make, run, tmp_path):
     cells = [f"{number}U_1R" for number in range(60)]
     for cell in cells:
         archive.add(cell, tile_px=8, meta={"centre_lat": 45.0, "centre_lon": 9.0})
     archive.write()
-    bench = tmp_path / "bench.parquet"
-    pd.DataFrame(
-        {"split": ["test", "test", "train"], "lat_deg": [10.0, 45.1, 45.0], "lon_deg": [9.0, 9.0, 9.0]}
-    ).to_parquet(bench)
+    files = [("test", 10.0, 9.0), ("test", 45.1, 9.0), ("train", 45.0, 9.0)]
+    bench = make.bench_index(tmp_path / "bench.parquet", files)
     validation = {cell for cell in cells if is_validation(cell, 0.15)}
     _, ledger = run(archive.folder, bench, bench_buffer_km=20.0)  # 0.1 degree is 11.1 km
     assert set(ledger.loc[ledger["reason"] == "near bench test", "grid_cell"]) == validation
     _, ledger = run(archive.folder, bench, bench_buffer_km=11.0)
     assert ledger["kept"].all()
+
+
+def test_what_overlaps_the_bench_is_in_no_corpus(archive, make, run, tmp_path):
+    """Footprints of 10.7 km and of 2.2 km (0.02 degrees): they meet within 0.06 degrees, whatever the middles say."""
+    middles = {"1U_1R": (45.0, 9.0), "2U_1R": (45.05, 9.05), "3U_1R": (45.08, 9.0), "4U_1R": (-20.0, 179.97)}
+    for cell, (lat_deg, lon_deg) in middles.items():
+        archive.add(cell, tile_px=8, meta={"centre_lat": lat_deg, "centre_lon": lon_deg})
+    archive.add("5U_1R", tile_px=8, meta={"centre_lat": None, "centre_lon": None})
+    archive.add("6U_1R", tile_px=8, meta={"centre_lat": 50.0, "centre_lon": -9.0}).write()
+    place = centre_of("5U_1R")
+    files = [("test", 45.0, 9.0), ("test", -20.0, -179.98), ("train", 45.09, 9.0), ("test", *place)]
+    bench = make.bench_index(tmp_path / "bench.parquet", files)
+    options = {"bench_buffer_km": 0.0, "max_corrupt_share": 1.0}
+    for exclude, dropped in (("test", "1245"), ("all", "12345"), ("none", "")):
+        index, ledger = run(archive.folder, bench, exclude_bench=exclude, **options)
+        gone = ledger.loc[ledger["reason"] == f"overlaps bench {exclude}", "grid_cell"]
+        assert [cell[0] for cell in gone] == list(dropped)
+        assert set(index["grid_cell"]) == set(ledger.loc[ledger["kept"], "grid_cell"])
+
+
+def test_a_bench_of_unknown_place_excludes_nothing_and_is_warned_of(archive, make, run, tmp_path, caplog):
+    archive.add("1U_1R").write()
+    bench = make.bench_index(tmp_path / "bench.parquet", [("test", np.nan, np.nan)])
+    _, ledger = run(archive.folder, bench)
+    assert ledger["kept"].all() and "some files have no location" in caplog.text
 
 
 def test_too_many_unreadable_rows_stop_with_the_first_file(archive, make, run, tmp_path):

@@ -6,21 +6,28 @@ index files count so. A file may hold several dates with different DN offsets.
 """
 
 import json
+import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from geoladder.data.archives.footprints import COLUMNS, Boxes
 from geoladder.data.archives.npy import label_path, open_images, open_labels
 from geoladder.data.labels.bands import offset_from_pixels
 from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.registry.task import Task
 
 Split = Literal["train", "val", "test"]
+Side = Literal["train", "val"]
+"""What a few-shot run uses patches for; the files of a split need not be those of the same side."""
+PIXEL_M = 10.0
 PROBED_PATCHES = 64
-"""Patches of a file, evenly spaced, whose pixels tell the DN offset where no metadata do."""
+"""Patches of a file, evenly spaced, that tell the share without a label and, where no metadata do, the DN offset."""
 
 BUCKETS: dict[str, tuple[str, ...]] = {
     "europe": ("europe", "denmark-1", "denmark-2"),
@@ -67,7 +74,7 @@ def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[st
     GeoladderError where the file or one of its labels is damaged or does not fit.
     """
     images = open_images(file.path)
-    lat_deg, lon_deg = _centre(label_path(file.path, "coords"), len(images))
+    lat_deg, lon_deg = _places(label_path(file.path, "coords"), len(images))
     date_patches, offset_dn, source = _offsets(file, images, records.get(f"{file.region}_{file.tile}"))
     row: dict[str, Any] = {
         "region": file.region,
@@ -77,18 +84,29 @@ def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[st
         "file": file.path.relative_to(archive).as_posix(),
         "patches": len(images),
         "patch_px": images.shape[1],
-        "lat_deg": lat_deg,
-        "lon_deg": lon_deg,
+        **_location(lat_deg, lon_deg, images.shape[1]),
         "date_patches": date_patches,
         "offset_dn": offset_dn,
         "offset_source": source,
     }
     for task in TASKS.values():
-        path = label_path(file.path, task.label)
-        labels = open_labels(path, (*images.shape[:3], 1)) if path.is_file() else None
-        row[f"has_{task.name}"] = labels is not None
-        row[f"{task.name}_scale"] = np.nan if labels is None else task.scale(labels)
+        row |= _label_facts(task, label_path(file.path, task.label), images.shape[:3])
     return row
+
+
+def _label_facts(task: Task, path: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Columns of one task: whether it has labels, their scale, and the share of pixels that have none."""
+    has, scale, unlabelled = path.is_file(), np.nan, np.nan
+    if has:
+        labels = open_labels(path, (*shape, 1))
+        try:
+            scale = task.scale(labels)
+        except GeoladderError as problem:
+            raise GeoladderError(f"{path}: {problem}") from None
+        probed = labels[:: max(1, len(labels) // PROBED_PATCHES)]
+        with suppress(GeoladderError):  # a number that means nothing is named where it is used
+            unlabelled = 1 - float(task.valid(task.read(probed, scale)).mean()) if probed.size else np.nan
+    return {f"has_{task.name}": has, f"{task.name}_scale": scale, f"{task.name}_unlabelled": unlabelled}
 
 
 def tile_records(archive: Path) -> dict[str, Any]:
@@ -121,10 +139,27 @@ def _offsets(file: PatchFile, images: np.ndarray, record: object) -> tuple[list[
     return [len(images)], [offset_from_pixels(np.moveaxis(probed, 3, 0))], "pixels"
 
 
-def _centre(path: Path, patches: int) -> tuple[float, float]:
-    """Mean place of a file's patches; not a number where no file tells it."""
+def _places(path: Path, patches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Place of each of a file's patches, lat_deg and lon_deg (patches,); none where no file tells it."""
     if not path.is_file():
-        return np.nan, np.nan
-    coords = open_labels(path, (patches, 3)).astype(float)
-    lat_deg, lon_deg = decode_phileo_place(coords.mean(axis=0) if patches else np.full(3, np.nan))
-    return float(lat_deg), float(lon_deg)
+        return np.empty(0), np.empty(0)
+    return decode_phileo_place(open_labels(path, (patches, 3)).astype(float))
+
+
+def _location(lat_deg: np.ndarray, lon_deg: np.ndarray, patch_px: int) -> dict[str, float]:
+    """Middle and footprint of a file: lat_deg, lon_deg and `COLUMNS` of footprints; not numbers without places.
+
+    The footprint holds every patch. Where all patches have one place, it is that of the tile, and the footprint is a
+    square of as many patches, as if they were of one date: never too small.
+    """
+    if not lat_deg.size:
+        return dict.fromkeys(("lat_deg", "lon_deg", *COLUMNS), np.nan)
+    across = 1 if len(set(zip(lat_deg, lon_deg, strict=True))) > 1 else math.ceil(math.sqrt(lat_deg.size))
+    east_of_first_deg = (lon_deg - lon_deg[0] + 180) % 360 - 180  # continuous at the date line
+    lon_deg = lon_deg[0] + east_of_first_deg
+    boxes = Boxes.around(lat_deg, lon_deg, across * patch_px * PIXEL_M)
+    sides = (boxes.south.min(), boxes.west.min(), boxes.north.max(), boxes.east.max())
+    middle = {"lat_deg": lat_deg.mean(), "lon_deg": (lon_deg.mean() + 180) % 360 - 180}
+    return {
+        name: float(number) for name, number in {**middle, **dict(zip(COLUMNS, sides, strict=True))}.items()
+    }

@@ -1,30 +1,35 @@
-"""Few-shot subsets of PhilEO Bench: n patches *per bucket*, so six buckets and n = 50 are 300 patches.
+"""Few-shot subsets of PhilEO Bench drawn by seed: n patches *per bucket*, so six buckets and n = 50 are 300 patches.
 
 Unusual: training and validation patches of tasks with a `min_density` are enriched as the bench does (a patch with
-hardly any road or building is kept with probability 1/4), test patches are not. The bench draws with Python's
-`Random(12345)`, the same for every bucket; here each (seed, bucket, task, split) has its own numpy stream, so draws
-can be repeated with other seeds. `read_official` reads the published index files for the original subsets.
+hardly any road or building is kept with probability 1/4), test patches are not. Validation patches come from whole
+training tiles set aside for them, so that no place is trained on, on any date; the bench's own ones are the last
+tenth of each training image, next to the patches trained on.
+
+Each (seed, bucket, task, side) has its own numpy stream. `phileo` draws as the bench's own code does.
 """
 
-import json
+import logging
 import math
-from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
-from geoladder.data.bench.files import BUCKETS, Split
+from geoladder.data.archives.footprints import Boxes
+from geoladder.data.bench.densities import Densities
+from geoladder.data.bench.files import BUCKETS, Side
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 
+log = logging.getLogger(__name__)
+
 KEEP_SPARSE = 0.25
 VAL_SHARE = 0.2
+"""Of n, and of the patches whose tiles are set aside for validation."""
 TEST_SEED = 0
-WALK = 64
-"""Labels read at a time while looking for dense patches."""
+STREAMS = ("train", "val", "tiles")
 
 
 class Subset(NamedTuple):
@@ -33,64 +38,146 @@ class Subset(NamedTuple):
     train_rows: pd.DataFrame
     val_rows: pd.DataFrame
 
+    def first(self, n: int) -> "Subset":
+        """The subset of a smaller n, of one drawn by seed."""
+        sizes = (n, math.ceil(VAL_SHARE * n))
+        return Subset(
+            *(rows.groupby("bucket", sort=False).head(size) for rows, size in zip(self, sizes, strict=True))
+        )
 
-def draw(bench: Bench, task: str, n: int, seed: int) -> Subset:
+
+class Sides(NamedTuple):
+    """Patches that training and validation patches are drawn from, as rows of `Bench.pool`."""
+
+    train: pd.DataFrame
+    val: pd.DataFrame
+
+
+def draw(
+    bench: Bench,
+    task: str,
+    n: int,
+    seed: int,
+    validation: Literal["apart", "adjacent"] = "apart",
+    allow_short: bool = False,
+) -> Subset:
     """Draw n training and ceil(0.2 n) validation patches of each bucket that has the task's labels.
 
     For one seed, a non-negative integer, the patches of a smaller n are the first ones of a larger n (in each
     bucket). Validation patches are as many as the bucket has, when it has fewer. More or fewer tasks change nothing.
-    GeoladderError where a bucket has fewer than n drawable training patches, or there is no validation patch at all.
+    A patch of a density task without any labelled pixel is never drawn.
+
+    GeoladderError where a bucket has fewer than n drawable training patches (with `allow_short`, it gives those it
+    has), where none has any, or where there is no validation patch at all.
     """
-    train = _draw_split(bench, task, "train", n, seed)
-    short = {bucket: len(rows) for bucket, rows in train.items() if len(rows) < n}
-    if short or not train:
-        raise GeoladderError(_too_few(bench, task, n, seed, short))
-    val = _draw_split(bench, task, "val", math.ceil(VAL_SHARE * n), seed)
+    sides = sides_of(bench, task, seed, validation)
+    train = _draw_side(bench, task, "train", sides.train, n, seed)
+    check_size(bench, task, n, sides.train, train, allow_short)
+    val = _draw_side(bench, task, "val", sides.val, math.ceil(VAL_SHARE * n), seed)
     if not any(len(rows) for rows in val.values()):
         raise GeoladderError(f"{bench.archive} has no validation patch for {task}; check its *_val_* files")
     return Subset(pd.concat(train.values(), ignore_index=True), pd.concat(val.values(), ignore_index=True))
 
 
-def _draw_split(bench: Bench, task: str, split: Split, n: int, seed: int) -> dict[str, pd.DataFrame]:
+def sides_of(bench: Bench, task: str, seed: int, validation: Literal["apart", "adjacent"]) -> Sides:
+    """What to draw from: with `adjacent`, the bench's training and validation files.
+
+    With `apart`, training files alone, of which each bucket sets whole tiles aside for validation, about a fifth of
+    its patches; tiles that overlap stay together. A bucket with one tile, or one place, cannot: it validates on its
+    adjacent patches, and a warning says so.
+    """
+    train, adjacent = bench.pool(task, "train"), bench.pool(task, "val")
+    if validation == "adjacent":
+        return Sides(train, adjacent)
+    aside = np.zeros(len(train), bool)
+    single = []
+    for bucket, rows in train.groupby("bucket", sort=False):
+        tiles = _tiles_aside(bench, rows, _stream(seed, str(bucket), task, "tiles"))
+        aside |= train["entry"].isin(tiles).to_numpy()
+        single += [] if tiles.size else [bucket]
+    if single:
+        log.warning(
+            "%s: one training tile of %s in %s, so validation patches there are those next to the training ones; "
+            "add tiles to the bench, or set bench.validation: adjacent",
+            *(bench.archive, task, ", ".join(map(str, single))),
+        )
+    val = pd.concat([train[aside], adjacent[adjacent["bucket"].isin(single)]])
+    return Sides(train[~aside], val.sort_values(["entry", "slot"]))
+
+
+def _tiles_aside(bench: Bench, rows: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """Entries of the bench's index, in random order, until they have a fifth of `rows`.
+
+    Overlapping tiles go together. One that would leave less than half of the rows is passed over: where all are one
+    place there is none.
+    """
+    entries, patches = np.unique(rows["entry"], return_counts=True)
+    place = Boxes.of(bench.index.loc[entries]).connected()
+    sizes = np.bincount(place, weights=patches)
+    chosen: list[int] = []
+    for candidate in rng.permutation(len(sizes)):
+        taken = sizes[chosen].sum()
+        if taken < VAL_SHARE * len(rows) and taken + sizes[candidate] <= len(rows) / 2:
+            chosen.append(int(candidate))
+    return np.asarray(entries[np.isin(place, chosen)])
+
+
+def _stream(seed: int, bucket: str, task: str, name: str) -> np.random.Generator:
+    place = list(BUCKETS).index(bucket)
+    return np.random.default_rng([seed, place, crc32(task.encode()), STREAMS.index(name)])
+
+
+def _draw_side(
+    bench: Bench, task: str, side: Side, pool: pd.DataFrame, n: int, seed: int
+) -> dict[str, pd.DataFrame]:
     """First n patches of each bucket's order; fewer where the bucket has fewer."""
-    subset = {}
-    for bucket, rows in bench.pool(task, split).groupby("bucket", sort=False):
-        place = list(BUCKETS).index(str(bucket))
-        rng = np.random.default_rng([seed, place, crc32(task.encode()), ("train", "val").index(split)])
+    drawn = {}
+    for bucket, rows in pool.groupby("bucket", sort=False):
+        rng = _stream(seed, str(bucket), task, side)
         walk = rows.iloc[rng.permutation(len(rows))]
         if min_density := TASKS[task].min_density:
-            walk = _enriched(bench, task, walk, rng.random(len(rows)), n, min_density[split])
-        subset[str(bucket)] = walk.iloc[:n]
-    return subset
+            lucky = rng.random(len(rows)) < KEEP_SPARSE  # one chance per place keeps prefixes nested
+            walk = walk.iloc[_enriched(Densities(bench, task, walk), lucky, n, min_density[side])]
+        drawn[str(bucket)] = walk.iloc[:n]
+    return drawn
 
 
-def _enriched(
-    bench: Bench, task: str, walk: pd.DataFrame, chance: np.ndarray, n: int, min_density: float
-) -> pd.DataFrame:
-    """Patches of a walk that are dense or lucky, until there are n; one chance per place keeps prefixes nested."""
-    kept: list[pd.DataFrame] = []
-    for start in range(0, len(walk), WALK):
-        rows = walk.iloc[start : start + WALK]
-        dense = bench.labels(task, rows).mean(axis=(1, 2)) > min_density
-        kept.append(rows[dense | (chance[start : start + WALK] < KEEP_SPARSE)])
-        if sum(map(len, kept)) >= n:
-            break
-    return pd.concat(kept)
+def _enriched(densities: Densities, lucky: np.ndarray, n: int, min_density: float) -> list[int]:
+    """Places of a walk that are dense or lucky, until there are n."""
+    kept: list[int] = []
+    for place, (density, luck) in enumerate(zip(densities.labelled(), lucky, strict=True)):
+        if density > min_density or (luck and not math.isnan(density)):
+            kept.append(place)
+            if len(kept) == n:
+                break
+    return kept
 
 
-def _too_few(bench: Bench, task: str, n: int, seed: int, short: dict[str, int]) -> str:
-    pool = bench.pool(task, "train")
+def check_size(
+    bench: Bench, task: str, n: int, pool: pd.DataFrame, drawn: dict[str, pd.DataFrame], allow_short: bool
+) -> None:
+    """Refuse training patches that are fewer than n in a bucket, or none; with `allow_short`, warn of them.
+
+    `pool` is what they were drawn from. GeoladderError names the bucket and the largest n allowed.
+    """
     if pool.empty:
-        return (
+        raise GeoladderError(
             f"{bench.archive} has no training patch with labels for {task}; check its "
             f"*_label_{TASKS[task].label}.npy files"
         )
-    sizes = pool["bucket"].value_counts()
+    short = {bucket: len(rows) for bucket, rows in drawn.items() if len(rows) < n}
+    if allow_short and any(len(rows) for rows in drawn.values()):
+        if short:
+            log.warning("n = %d for %s is more than some buckets have; they give all: %s", n, task, short)
+        return
+    if not short:
+        return
     bucket, drawable = min(short.items(), key=lambda item: item[1])
-    enriched = f", of which {drawable} are drawn at this seed" if TASKS[task].min_density else ""
-    return (
-        f"n = {n} for {task} (seed {seed}) is more than bucket '{bucket}' has: its pool is {sizes[bucket]} training "
-        f"patches{enriched}; the largest n allowed is {drawable}. Lower n, or add tiles to the bench"
+    enriched = f", of which {drawable} are drawn" if TASKS[task].min_density else ""
+    raise GeoladderError(
+        f"n = {n} for {task} is more than bucket '{bucket}' has: its pool is {(pool['bucket'] == bucket).sum()} "
+        f"training patches{enriched}; the largest n allowed is {drawable}. Lower n, add tiles to the bench, or take "
+        "what there is with bench.allow_short: true"
     )
 
 
@@ -109,48 +196,3 @@ def test_rows(bench: Bench, task: str, limit: int) -> pd.DataFrame:
         return pool
     rng = np.random.default_rng([TEST_SEED, crc32(task.encode())])
     return pool.iloc[np.sort(rng.permutation(len(pool))[:limit])].reset_index(drop=True)
-
-
-def read_official(path: Path, bench: Bench, task: str) -> Subset:
-    """Read an index file of the bench, `indices_<date>_128_10M_<task>_<n>.json`.
-
-    The file is JSON; by bucket, it has train_indices and val_indices (positions in the bucket's pool), and
-    length_multi_array_train and length_multi_array_val (pool sizes). GeoladderError where the file is no such index,
-    or was made for other files than `bench` has.
-    """
-    try:
-        buckets = json.loads(path.read_text())
-    except (OSError, ValueError) as problem:
-        raise GeoladderError(f"{path} is no index file of PhilEO Bench ({problem})") from None
-    if not isinstance(buckets, dict) or not buckets:
-        raise GeoladderError(f"{path} is no index file of PhilEO Bench: an object by bucket is expected")
-    return Subset(*(_official_split(path, buckets, bench, task, split) for split in ("train", "val")))
-
-
-def _official_split(path: Path, buckets: dict, bench: Bench, task: str, split: Split) -> pd.DataFrame:
-    pool = bench.pool(task, split)
-    chosen = []
-    for bucket, entry in buckets.items():
-        rows = pool[pool["bucket"] == bucket]
-        try:
-            positions = np.array(entry[f"{split}_indices"], np.int64)
-            length = int(entry[f"length_multi_array_{split}"])
-        except (KeyError, TypeError, ValueError) as problem:
-            raise GeoladderError(
-                f"{path}, bucket '{bucket}': {split} entries are unusable ({problem!r})"
-            ) from None
-        if length != len(rows):
-            raise GeoladderError(
-                f"{path} was made for {length} {split} patches in bucket '{bucket}', but {bench.archive} has "
-                f"{len(rows)} for {task}; use the index file of this edition of the bench (the 2025 files leave out "
-                "Israel), or draw by seed: leave out bench.indices"
-            )
-        if positions.size and not (0 <= positions.min() and positions.max() < length):
-            raise GeoladderError(f"{path}, bucket '{bucket}': {split} positions must lie in 0..{length - 1}")
-        chosen.append(rows.iloc[positions])
-    subset = pd.concat(chosen, ignore_index=True)
-    if subset.empty:
-        raise GeoladderError(
-            f"{path} names no {split} patch of {task}; use another index file, or draw by seed"
-        )
-    return subset

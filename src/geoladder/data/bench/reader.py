@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from geoladder.data.archives.folders import unpacking, walk
-from geoladder.data.archives.npy import label_path, open_images, open_npy
+from geoladder.data.archives.npy import label_path, open_images, open_labels
 from geoladder.data.bench.files import Split, describe, parse, tile_records
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
 
 log = logging.getLogger(__name__)
+MANY_UNLABELLED = 0.01
+"""Share of a file's pixels without a label that is worth a word."""
 
 
 def index_bench(archive: Path, out: Path) -> None:
@@ -28,13 +30,16 @@ def index_bench(archive: Path, out: Path) -> None:
     Args:
         archive: folder with `<region>_<tile>_<split>_s2.npy` and label files, at any depth.
         out: written, parquet, one row per image file in the order of the bench: region, tile, split, bucket, file
-            (relative to `archive`), patches, patch_px, lat_deg, lon_deg (centre, NaN where unknown), date_patches
-            and offset_dn (lists: how many patches each date has, in order, and its DN offset; one entry where dates
-            are unknown), offset_source (`metadata` or `pixels`), and of each task has_<task> and <task>_scale
-            (factor from stored numbers to labels, NaN without).
+            (relative to `archive`), patches, patch_px, lat_deg, lon_deg (centre), south_deg, west_deg, north_deg,
+            east_deg (footprint of the patches; east is above 180 across the date line), all NaN where unknown,
+            date_patches and offset_dn (lists: how many patches each date has, in order, and its DN offset; one entry
+            where dates are unknown), offset_source (`metadata` or `pixels`), and of each task has_<task>,
+            <task>_scale (factor from stored numbers to labels, NaN without) and <task>_unlabelled (share of pixels
+            without a label in up to 128 evenly spaced patches, NaN where it is unknown).
 
     Raises:
-        GeoladderError: no file, an unknown name, a damaged file, labels that do not fit, or mixed patch sizes.
+        GeoladderError: no file, an unknown name, a damaged file, labels that do not fit or that some files of a tile
+            lack, a tile with files of training and of test, or mixed patch sizes.
     """
     files = sorted(
         parse(folder / name)
@@ -50,6 +55,7 @@ def index_bench(archive: Path, out: Path) -> None:
         raise GeoladderError(f"no *_s2.npy in {archive}; {fix}")
     records = tile_records(Path(archive))
     index = pd.DataFrame([describe(file, Path(archive), records) for file in files])
+    _check_tiles(index, Path(archive))
     for task in TASKS:
         # The files of a tile share a scale, and some have no pixel that would show it.
         shared = index.groupby(["region", "tile"])[f"{task}_scale"].transform("min")
@@ -62,6 +68,7 @@ def index_bench(archive: Path, out: Path) -> None:
         )
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
+    _name_unlabelled(index, archive)
     log.info(
         "%s: %d files, patches: %s; offset of %d files from metadata, of the others from pixels",
         archive,
@@ -69,6 +76,35 @@ def index_bench(archive: Path, out: Path) -> None:
         index.groupby("split")["patches"].sum().to_dict(),
         (index["offset_source"] == "metadata").sum(),
     )
+
+
+def _name_unlabelled(index: pd.DataFrame, archive: Path) -> None:
+    for task in TASKS:
+        if files := int((index[f"{task}_unlabelled"] > MANY_UNLABELLED).sum()):
+            log.warning(
+                "%s: in %d files more than %.0f %% of the pixels have no label of %s; training and metrics leave "
+                "them out",
+                *(archive, files, 100 * MANY_UNLABELLED, task),
+            )
+
+
+def _check_tiles(index: pd.DataFrame, archive: Path) -> None:
+    """Refuse a tile that would be on both sides, or that has a task's labels in some files only."""
+    for (region, tile), files in index.groupby(["region", "tile"], sort=False):
+        splits = set(files["split"])
+        if "test" in splits and len(splits) > 1:
+            raise GeoladderError(
+                f"tile {region}_{tile} of {archive} has files of {' and '.join(sorted(splits))}: what is tested "
+                f"would be trained on ({', '.join(files['file'])}); remove one side's files, or unpack it again"
+            )
+        for task in TASKS.values():
+            has = files[f"has_{task.name}"]
+            if has.any() and not has.all():
+                images = archive / files.loc[~has, "file"].iloc[0]
+                raise GeoladderError(
+                    f"{label_path(images, task.label)} is missing, while other files of tile {region}_{tile} have "
+                    f"labels for {task.name}; unpack the bench again, or remove the labels of the whole tile"
+                )
 
 
 class BenchBatch(NamedTuple):
@@ -96,6 +132,8 @@ class Bench:
         self._harmonise = harmonise == "baseline"
         try:
             self.index = pd.read_parquet(index)
+            self._patches = self.index["patches"].to_numpy(int).tolist()
+            self._patch_px = int(self.index["patch_px"].iloc[0])
             self._paths = [self.archive / file for file in self.index["file"]]
             dates = zip(self.index["offset_dn"], self.index["date_patches"], strict=True)
             self._offset_dn = [np.repeat(offsets, counts) for offsets, counts in dates]
@@ -139,26 +177,41 @@ class Bench:
 
         GeoladderError where there are no rows, or a file is missing, damaged or holds values it must not (names it).
         """
+        return BenchBatch(*self.images(rows), self.labels(task, rows))
+
+    def images(self, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Images and DN offsets alone, as in `BenchBatch`."""
         images = _gather(rows, self._read_images)
         offset_dn = _gather(rows, lambda entry, slots: self._offset_dn[entry][slots])
-        return BenchBatch(images, offset_dn * self._harmonise, self.labels(task, rows))
+        return images, offset_dn * self._harmonise
 
     def labels(self, task: str, rows: pd.DataFrame) -> np.ndarray:
         """Labels alone, as in `BenchBatch.labels`."""
-        reader, scale = TASKS[task], self.index[f"{task}_scale"].to_numpy()
+        return _gather(rows, lambda entry, slots: self._read_labels(task, entry, slots))
 
-        def read(entry: int, slots: np.ndarray) -> np.ndarray:
-            path = label_path(self._paths[entry], reader.label)
-            stored = np.asarray(open_npy(path)[slots, ..., 0])
-            try:
-                return reader.read(stored, float(scale[entry]))
-            except GeoladderError as problem:
-                raise GeoladderError(f"{path}: {problem}") from None
+    def measure(
+        self, task: str, rows: pd.DataFrame, measure: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """What `measure`, (N, P, P) to (N,), says of the labels of each row, file by file: no more is held."""
+        return _gather(rows, lambda entry, slots: measure(self._read_labels(task, entry, slots)))
 
-        return _gather(rows, read)
+    def _read_labels(self, task: str, entry: int, slots: np.ndarray) -> np.ndarray:
+        path = label_path(self._paths[entry], TASKS[task].label)
+        shape = (self._patches[entry], self._patch_px, self._patch_px, 1)
+        stored = np.asarray(open_labels(path, shape)[slots, ..., 0])
+        try:
+            return TASKS[task].read(stored, float(self.index[f"{task}_scale"].to_numpy()[entry]))
+        except GeoladderError as problem:
+            raise GeoladderError(f"{path}: {problem}") from None
 
     def _read_images(self, entry: int, slots: np.ndarray) -> np.ndarray:
-        return open_images(self._paths[entry])[slots].transpose(0, 3, 1, 2)
+        images = open_images(self._paths[entry])
+        if len(images) != self._patches[entry]:
+            raise GeoladderError(
+                f"{self._paths[entry]} has {len(images)} patches, but {self._source} counts {self._patches[entry]}; "
+                f"write it again: geoladder bench-index --bench {self.archive} --out {self._source}"
+            )
+        return images[slots].transpose(0, 3, 1, 2)
 
 
 def _gather(rows: pd.DataFrame, read: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:

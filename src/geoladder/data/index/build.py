@@ -8,14 +8,13 @@ cells are chosen by a hash of the cell's name, so they are the same cells in eve
 import logging
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from geoladder.data.archives.sources import open_archive
+from geoladder.data.index.away import in_bench, near_bench
 from geoladder.data.index.checks import check_identities, set_offsets, warn_off_grid
 from geoladder.data.index.select import unselected
 from geoladder.data.index.split import is_validation
-from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.specs import IndexSpec
@@ -34,7 +33,8 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     Args:
         spec: layout of the archive, what the corpus selects, limits and switches of `cleaning` and `validation`.
         archive: its folder.
-        bench_index: parquet of the bench's files, whose test locations validation keeps away from.
+        bench_index: parquet of the bench's files; what overlaps their footprints is dropped, as the spec says, and
+            validation keeps away from their test locations.
         index: written, parquet: one row per usable tile (`INDEX_COLUMNS`; split is `train` or `val`).
         ledger: written, CSV: one row per row of the archive: grid_cell, product_id, kept, reason.
 
@@ -53,6 +53,7 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     reason = rows["unusable"].copy()
     for text, where in unselected(rows, spec.select):
         _mark(reason, pd.Series(where, index=rows.index), text)
+    _mark(reason, in_bench(rows, bench_index, spec.exclude_bench), f"overlaps bench {spec.exclude_bench}")
     selected = int((reason == "").sum())
     problems = check_identities(reader, rows, reason)
     _mark(reason, rows["timestamp"].isna(), "bad timestamp")
@@ -68,7 +69,7 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
         )
     _mark_duplicates(rows, reason, spec.one_product_per_cell, getattr(reader, "many_per_cell", False))
     if spec.bench_buffer_km > 0:
-        _mark(reason, _near_bench(rows, bench_index, spec.bench_buffer_km), "near bench test")
+        _mark(reason, near_bench(rows, bench_index, spec.bench_buffer_km), "near bench test")
     kept = rows[reason == ""]
     counts = reason[reason != ""].value_counts()
     dropped = ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
@@ -124,26 +125,3 @@ def _mark_duplicates(
     else:
         repeated = usable.duplicated(["grid_cell"] if one_product_per_cell else ["grid_cell", "product_id"])
     reason[usable.index[repeated]] = "duplicate cell" if one_product_per_cell else "duplicate product"
-
-
-def _near_bench(rows: pd.DataFrame, bench_index: Path, buffer_km: float) -> pd.Series:
-    """Validation rows within `buffer_km` of the centre of a bench test tile."""
-    try:
-        bench = pd.read_parquet(bench_index, columns=["split", "lat_deg", "lon_deg"])
-    except (OSError, ValueError) as problem:
-        raise GeoladderError(
-            f"{bench_index} is no bench index ({problem}); write it with `geoladder bench-index`"
-        ) from None
-    tests = bench.loc[bench["split"] == "test", ["lat_deg", "lon_deg"]].drop_duplicates()
-    if tests.isna().any(axis=None):
-        log.warning(
-            "%s: some test files have no location, so validation cannot keep away from them", bench_index
-        )
-    validation = rows[rows["split"] == "val"]
-    nearest_km = np.full(len(validation), np.inf)
-    lat_deg, lon_deg = validation["lat_deg"].to_numpy(), validation["lon_deg"].to_numpy()
-    for test_lat_deg, test_lon_deg in tests.dropna().to_numpy():
-        nearest_km = np.minimum(nearest_km, great_circle_km(lat_deg, lon_deg, test_lat_deg, test_lon_deg))
-    near = pd.Series(False, index=rows.index)
-    near[validation.index] = nearest_km <= buffer_km
-    return near

@@ -1,0 +1,150 @@
+"""Linear heads on frozen encoders: test error against labels, unique pretraining data and parameters.
+
+A column for each task. Rows: random against pretrained encoders of every family at each n, on the largest fraction of
+the law's corpus; error against data, a line for each family and size; error against parameters, a line for each
+family, with its random encoders. The last two are at one n, and dots are cells: means over draws.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.report.laws import pretrain_points
+from geoladder.report.linear_effect import linear_errors, mean_interval
+from geoladder.report.style import canvas, ordered, save
+from geoladder.study.analysis import Figures
+from geoladder.study.study import RANDOM
+
+ROW_SHARE = 0.3
+"""Height of a row of panels as a share of the figure's width."""
+SHOWN_N = 4
+"""Of the panels against data and parameters, or the nearest n there is."""
+SIZE_MARKERS = ("v", "o", "^", "D", "s", "P", "X", "*")
+SHIFTED = "x"
+MEGA = 1e6
+LEGEND_COLUMNS = 6
+
+
+def draw_linear(results: Path, corpus: str, settings: Figures, out: Path) -> None:
+    """Draw linear heads of results.csv as `out` (PDF); PNG and CSV go beside it.
+
+    The nested fractions of `corpus` are the data axis; other corpora are crosses there.
+    """
+    table = pd.read_csv(results)
+    errors, cells = linear_errors(table), pretrain_points(table, "total")
+    cells = cells.rename(columns={"n": "parameters", "d": "pixels"}).drop(columns=["y", "fingerprint"])
+    errors = errors.merge(cells, "left", on=["corpus", "fraction", "architecture", "size", "seed"])
+    sizes = cells.groupby(["architecture", "size"]).parameters.mean()
+    rungs = pd.MultiIndex.from_frame(errors[["architecture", "size"]])
+    errors["parameters"] = sizes.reindex(rungs).to_numpy()  # random encoders have no cell of their own
+    levels = np.array(sorted(errors.n.unique()))
+    shown_n = int(levels[np.abs(np.log(levels / SHOWN_N)).argmin()])
+    tasks = [task for task in TASKS if task in set(errors.task)]
+    marker_of = dict(zip(sizes.groupby("size").mean().sort_values().index, SIZE_MARKERS, strict=False))
+    numbers: list[pd.DataFrame] = []
+    with canvas(settings, 3 * ROW_SHARE * settings.width_mm) as figure:
+        axes = figure.subplots(3, len(tasks), squeeze=False)
+        for column, task in zip(axes.T, tasks, strict=True):
+            of_task = errors[errors.task == task]
+            at_n = of_task[of_task.n == shown_n]
+            numbers += [
+                _against_n(column[0], _largest(of_task, corpus)).assign(task=task),
+                _against_data(column[1], at_n, corpus, marker_of).assign(task=task),
+                _against_parameters(column[2], _largest(at_n, corpus)).assign(task=task),
+            ]
+            column[0].set_title(TASKS[task].title)
+            for axis in column:
+                axis.set_ylabel(TASKS[task].error_label)
+            for axis in column[1:]:
+                axis.set_title(f"n = {shown_n}", fontsize="medium")
+        handles = _legend(ordered(set(errors.architecture)), marker_of)
+        figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
+        save(figure, pd.concat(numbers, ignore_index=True), out)
+
+
+def _largest(errors: pd.DataFrame, corpus: str) -> pd.DataFrame:
+    """Random encoders, and those pretrained on the largest fraction of the corpus."""
+    nested = errors[errors.corpus == corpus]
+    return pd.concat([errors[errors.corpus == RANDOM], nested[nested.fraction == nested.fraction.max()]])
+
+
+def _against_n(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
+    """Means over sizes, seeds and draws, with 95 % intervals over draws."""
+    parts = []
+    arms = list(errors.groupby(["architecture", "corpus"]))
+    for place, (names, rows) in enumerate(arms):
+        architecture, corpus = map(str, names)
+        draws = rows.groupby(["n", "draw"]).y.mean().groupby("n")
+        points = draws.agg(y="mean").reset_index()
+        points[["low", "high"]] = [mean_interval(of_n.to_numpy()) for _, of_n in draws]
+        x = points.n * 1.04 ** (place - len(arms) / 2)  # side by side, so that bars do not hide one another
+        spread = [points.y - points.low, points.high - points.y]
+        axis.errorbar(x, points.y, spread, elinewidth=0.7, marker="o", ms=2.5, **_look(architecture, corpus))
+        parts.append(
+            points.rename(columns={"n": "x"}).assign(architecture=architecture, corpus=corpus, panel="n")
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(sorted(errors.n.unique()))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_xlabel("Labelled patches per region bucket, n")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _against_data(axis: Axes, errors: pd.DataFrame, corpus: str, marker_of: dict[str, str]) -> pd.DataFrame:
+    """A dot per cell: its mean over draws, a line through the means of a size over seeds."""
+    cells = errors[errors.corpus != RANDOM].groupby(
+        ["architecture", "size", "corpus", "fraction", "seed"], as_index=False
+    )
+    points = cells[["pixels", "y"]].mean().rename(columns={"pixels": "x"})
+    for (architecture, size), rows in points.groupby(["architecture", "size"]):
+        look: dict[str, Any] = {"color": ARCHITECTURES[str(architecture)].colour}
+        nested, others = rows[rows.corpus == corpus], rows[rows.corpus != corpus]
+        axis.scatter(nested.x / MEGA, nested.y, s=7, marker=marker_of[str(size)], lw=0, alpha=0.7, **look)
+        axis.scatter(others.x / MEGA, others.y, s=14, marker=SHIFTED, lw=0.8, **look)
+        line = nested.groupby("fraction")[["x", "y"]].mean()
+        axis.plot(line.x / MEGA, line.y, **look)
+    axis.set(xscale="log", xlabel="Unique pretraining data (megapixels)")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    return points.assign(panel="data")
+
+
+def _against_parameters(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
+    """A dot per encoder: its mean over draws; lines through means over seeds, dashed for random encoders."""
+    encoders = errors.groupby(["architecture", "size", "corpus", "seed"], as_index=False)
+    points = encoders[["parameters", "y"]].mean().rename(columns={"parameters": "x"})
+    for (architecture, corpus), rows in points.groupby(["architecture", "corpus"]):
+        look = _look(str(architecture), str(corpus))
+        axis.scatter(rows.x, rows.y, s=7, lw=0, alpha=0.7, color=look["color"])
+        line = rows.groupby("size")[["x", "y"]].mean().sort_values("x")
+        axis.plot(line.x, line.y, **look)
+    axis.set(xscale="log", xlabel="Parameters of the pretraining model")
+    return points.assign(panel="parameters")
+
+
+def _look(architecture: str, corpus: str) -> dict[str, Any]:
+    return {"color": ARCHITECTURES[architecture].colour, "ls": "--" if corpus == RANDOM else "-"}
+
+
+def _legend(architectures: list[str], marker_of: dict[str, str]) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=ARCHITECTURES[name].colour, label=ARCHITECTURES[name].title)
+        for name in architectures
+    ]
+    handles += [
+        Line2D([], [], color="k", label="pretrained"),
+        Line2D([], [], color="k", ls="--", label="random"),
+    ]
+    handles += [
+        Line2D([], [], color="k", ls="", marker=marker, label=f"size {size}")
+        for size, marker in marker_of.items()
+    ]
+    return [*handles, Line2D([], [], color="k", ls="", marker=SHIFTED, label="another corpus")]
