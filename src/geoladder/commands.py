@@ -105,9 +105,11 @@ def _import_heavy_modules() -> None:
     import geoladder.models.scan
     import geoladder.report.figures.scaling
     import geoladder.runs.provenance
+    import geoladder.training.baselines
     import geoladder.training.choose_rate
     import geoladder.training.finetune
     import geoladder.training.linear
+    import geoladder.training.pixel_models
     import geoladder.training.pretrain
 
     geoladder.models.scan.warm_up()

@@ -135,7 +135,7 @@ def test_a_study_without_pretrained_arms_has_tables_with_columns(results, tmp_pa
     collect(ledger, root / "results.csv", root)
     fit_laws(root / "results.csv", Fit(bootstrap=10), "majortom", tmp_path / "laws.json")
     write_tables(root / "results.csv", tmp_path / "laws.json", tmp_path / "tables")
-    assert list(pd.read_csv(tmp_path / "tables/pretraining_effect.csv")) == EFFECT
+    assert list(pd.read_csv(tmp_path / "tables/pretraining_effect.csv")) == [*EFFECT, "worse_than"]
     draw_scaling(root / "results.csv", tmp_path / "laws.json", Figures(), tmp_path / "scaling.pdf")
 
 

@@ -13,8 +13,6 @@ from geoladder.errors import GeoladderError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geoladder.training.pixel_models import Pixels, Predict
-
 
 Labels = TypeVar("Labels", np.ndarray, "Tensor")
 
@@ -163,13 +161,6 @@ class Task(ABC):
     @abstractmethod
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
         """What predictors say of `labels` that see no pixel: `zero`, and `mean` of the training labels."""
-
-    @abstractmethod
-    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
-        """Predictors fitted to single pixels, by name: `linear` and `boosted`.
-
-        They take bands (M, 10) and give what `prediction` does: values (M,), or log-probabilities (M, outputs).
-        """
 
     @abstractmethod
     def display(self, stored: np.ndarray) -> Display:

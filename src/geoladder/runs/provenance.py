@@ -20,7 +20,7 @@ from geoladder import __version__
 from geoladder.registry import ARCHITECTURES, TASKS
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
+PACKAGES = ("torch", "lightning", "numpy", "scikit-learn", "pyarrow", "rasterio")
 
 
 def _without_docstrings(tree: ast.Module) -> str:

@@ -65,7 +65,9 @@ class Nodes:
             choice = self.rates[rate].fingerprint if rate else None
             self.rate_behind[file] = rate
             self.finetune[file] = self._finetune_spec(file, point, FinetuneSpec, "finetune", choice=choice)
-            self.trivial[f"results/trivial/{point.task}/{run}"] = BaselineSpec.of(study, point)
+        for point in study.judged_points():
+            file = f"results/trivial/{point.task}/seed{point.seed}/n{point.n}.json"
+            self.trivial[file] = BaselineSpec.of(study, point)
 
         self.linear: dict[str, LinearSpec] = {}
         self.linear_cells: dict[str, LinearCell] = {}

@@ -190,6 +190,11 @@ class Study(Block):
         """Whether a run is one of the gates' own, which are no points of a curve."""
         return self.gates is not None and point.n == self.gates.n
 
+    def judged_points(self) -> list[Point]:
+        """A run for each subset that has baselines beside it: those of fine-tuning and of linear heads."""
+        heads = (Point(PIXEL_ARM, *subset) for subset in product(*self.linear_subsets()))
+        return [*self.points(), *heads]
+
     def subsets(self) -> dict[tuple[str, int], list[int]]:
         """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all."""
         sizes: dict[tuple[str, int], set[int]] = {}

@@ -11,8 +11,6 @@ from geoladder.registry.task import Display, Labels, Layer, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geoladder.training.pixel_models import Pixels, Predict
-
 NODATA = 0
 """Code of a pixel without a label."""
 IGNORE = 255
@@ -237,12 +235,6 @@ class ClassMap(Task):
             name: torch.from_numpy(np.log(share).astype(np.float32)).view(1, -1, 1, 1).expand(everywhere)
             for name, share in shares.items()
         }
-
-    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
-        """Classifications of the pixel."""
-        from geoladder.training.pixel_models import class_models
-
-        return class_models(train, val, self.outputs, seed)
 
     def display(self, stored: np.ndarray) -> Display:
         """Classes in their colours; pixels without a label stay empty."""

@@ -17,8 +17,6 @@ from geoladder.registry.task import Display, Labels, Layer, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geoladder.training.pixel_models import Pixels, Predict
-
 FRACTION_MAX = 1.5
 """Fractions may exceed 1 a little, and m2 of a pixel 100; above 1.5 times that a number is no density."""
 UNDERSHOOT = 1e-3
@@ -185,12 +183,6 @@ class Density(Task):
         """Nothing anywhere, and the mean density everywhere: (N, P, P)."""
         mean = float(np.float32(np.nanmean(training, dtype=np.float64)))
         return {"zero": labels.new_zeros(labels.shape), "mean": labels.new_full(labels.shape, mean)}
-
-    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
-        """Regressions of the density."""
-        from geoladder.training.pixel_models import density_models
-
-        return density_models(train, val, seed)
 
     def display(self, stored: np.ndarray) -> Display:
         """Stored numbers from 0 to 1, or to the largest of them; pixels without a label stay empty."""

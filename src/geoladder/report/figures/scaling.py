@@ -18,10 +18,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from geoladder.registry import TASKS
-from geoladder.report.curves import curves, of_baseline, predict_mean, starts
+from geoladder.report.curves import curves, of_baseline, starts
 from geoladder.report.figures.curve_panels import curve_legend, curve_panel
 from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, law_panel
 from geoladder.report.laws import pretrain_points
+from geoladder.report.rivals import POINT, marked, rivals
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
 from geoladder.study.study import SCRATCH
@@ -36,7 +37,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
-    error, mean = curves(table), predict_mean(table, "error")
+    error, beside = marked(curves(table), curves(table), table, POINT), rivals(table)
     error = error.assign(corpus=starts(error))
     corpora = sorted(set(error.corpus) - {SCRATCH})
     tasks = [task for task in TASKS if task in set(error.task)]
@@ -53,7 +54,7 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
         _align(figure.axes)
         for (name, shown), row in zip(rows_of_curves.items(), rows[2:], strict=True):
             for axis, task in zip(row.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-                numbers.append(curve_panel(axis, shown, mean, task, name, corpora))
+                numbers.append(curve_panel(axis, shown, beside, task, name, corpora))
             _legend(row, curve_legend(shown, corpora))
         for letter, axis in zip(ascii_lowercase, figure.axes, strict=False):
             axis.text(-0.16, 1.07, letter, transform=axis.transAxes, fontweight="bold", va="bottom")
