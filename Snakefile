@@ -23,6 +23,7 @@ if study.linear:
 
 
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/pictures.smk"
 
 
 localrules:
