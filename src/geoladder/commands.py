@@ -52,7 +52,8 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench),
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
-        *(training.pretrain, training.choose_rate, training.finetune, training.linear, training.trivial),
+        *(training.pretrain, training.import_released, training.choose_rate, training.finetune),
+        *(training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage),
         *(report.figure_linear, report.figure_lr, report.figure_patches),

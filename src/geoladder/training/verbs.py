@@ -113,6 +113,14 @@ def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, 
     trivial(BaselineSpec.from_json(spec), bench, bench_index, split, out)
 
 
+def import_released(*, spec: Spec, out: Out) -> None:
+    """Take the released weights of an external model into a folder."""
+    from geoladder.study.specs import ReleasedSpec
+    from geoladder.training.released import import_released
+
+    import_released(ReleasedSpec.from_json(spec), out)
+
+
 def export(
     folder: Annotated[Path, Parameter(help="a finished run, such as results/pretrain/majortom/unet-s/seed0")],
     out: Annotated[Path, Parameter(help="folder for model.safetensors, model.json and README.md")],

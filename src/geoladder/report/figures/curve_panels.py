@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.curves import of_baseline
 from geoladder.report.style import ordered
-from geoladder.study.study import SCRATCH
+from geoladder.study.study import RELEASED, SCRATCH
 
 RIVALS: dict[str, dict[str, Any]] = {
     "mean": {"label": "predict mean", "color": "0.7", "ls": "-."},
@@ -22,6 +22,7 @@ WORSE: dict[str, Any] = {"ls": "", "marker": "x", "ms": 5, "mew": 0.8, "color": 
 """A point that a predictor without a network beats."""
 WORSE_TEXT = "worse than zero, the mean or a pixel's bands"
 CORPUS_MARKERS = ("o", "^", "v", "D")
+STARTS = {SCRATCH: "from scratch", RELEASED: "weights as released"}
 
 
 def curve_panel(
@@ -72,7 +73,7 @@ def curve_legend(error: pd.DataFrame, corpora: list[str]) -> list[Line2D]:
         ARCHITECTURES[name].title: {"color": ARCHITECTURES[name].colour} for name in trained
     }
     for corpus in sorted(set(error[~baseline].corpus)):
-        start = "from scratch" if corpus == SCRATCH else f"pretrained on {corpus}"
+        start = STARTS.get(corpus, f"pretrained on {corpus}")
         looks[start] = _look(trained[0], corpus, corpora) | {"color": "k"}
     for name in ordered(set(error[baseline].architecture)):
         looks[ARCHITECTURES[name].title] = _look(name, SCRATCH, corpora)
