@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from geoladder.data.batches.batch import BandStats
+from geoladder.data.bench import nshot
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
@@ -22,6 +24,7 @@ from geoladder.training.criterion import Criterion
 from geoladder.training.density import Density
 from geoladder.training.finetune import BenchFiles, finetune
 from geoladder.training.job import Hardware
+from geoladder.training.patches import read_patches
 from geoladder.training.starting_model import build_model
 from geoladder.training.tuned import load_tuned
 from pretraining import PX
@@ -183,11 +186,18 @@ def pretrained_unet(tmp_path):
     return tmp_path / "pretrained", "abc"
 
 
-def test_a_kept_model_gives_the_predictions_of_its_run(run, finetune_spec, tmp_path):
-    run(finetune_spec(keep=True))
+@pytest.mark.parametrize("loss", ["task", "mse"])
+def test_a_kept_model_gives_the_predictions_of_its_run(run, files_of, finetune_spec, tmp_path, loss):
+    spec = finetune_spec(keep=True, loss=loss)
+    run(spec)
     model, card = load_tuned(tmp_path / "n2")
-    assert card["task"] == "roads"
-    assert not model.training
+    files = files_of(spec)
+    opened, stats = Bench(files.archive, files.index), BandStats.from_dict(card["statistics"])
+    rows = nshot.test_rows(opened, "roads", spec.test_patches)
+    with np.load(tmp_path / "n2.npz") as shown:
+        pixels = read_patches(opened, rows.iloc[shown["test_patch"]], spec, stats).pixels
+        predicted = TASKS["roads"].prediction(tuning.outputs_of(model, pixels)).numpy()
+        assert np.allclose(predicted, shown["predicted"].clip(0, 1), atol=2e-4)
     run(finetune_spec(), name="other.json")
     assert not (tmp_path / "other").exists()
 
