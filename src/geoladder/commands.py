@@ -52,7 +52,8 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench, synth.make_labels),
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
-        *(training.pretrain, training.import_released, training.finetune, training.linear, training.trivial),
+        *(training.pretrain, training.import_released, training.choose_rate, training.finetune),
+        *(training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage),
         *(report.figure_linear, report.figure_lr, report.figure_patches),
@@ -116,6 +117,7 @@ def _import_heavy_modules() -> None:
     import geoladder.report.figures.scaling
     import geoladder.runs.provenance
     import geoladder.training.baselines
+    import geoladder.training.choose_rate
     import geoladder.training.finetune
     import geoladder.training.linear
     import geoladder.training.pixel_models

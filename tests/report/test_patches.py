@@ -58,6 +58,21 @@ def test_a_sheet_has_the_patches_of_the_predictions(bench, result):
     np.testing.assert_array_equal(sheet.labels, label)
 
 
+def test_linear_heads_are_shown_at_each_n(bench, result, tmp_path):
+    label = np.zeros((3, 16, 16))
+    path = tmp_path / "seed0" / "roads.json"
+    for n in (1, 4):
+        (path.with_suffix("")).mkdir(parents=True, exist_ok=True)
+        arrays = {"test_patch": np.array([0, 2, 5]), "predicted": label + n / 10, "label": label}
+        np.savez(path.with_suffix("") / f"n{n}.npz", **arrays)
+    arm = {"task": "roads", "n": [1, 4], "architecture": "unet", "corpus": "random", "mode": "linear"}
+    path.write_text(json.dumps({"spec": SPEC | arm}))
+    sheet = read_sheet("roads", [path, result("roads", 4, "unet", label, label)], *bench)
+    assert list(sheet.predicted) == [
+        "U-Net s, random, linear, n = 1", "U-Net s, scratch, n = 4", "U-Net s, random, linear, n = 4",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("show", ["patches", "errors"])
 @pytest.mark.parametrize("task", ["roads", "landcover"])
 def test_what_is_drawn(bench, result, tmp_path, task, show):

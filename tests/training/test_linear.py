@@ -157,6 +157,10 @@ def test_a_kept_model_repeats_its_point(run, corpus, opened, tmp_path):
         assert score.result()["metrics"][task.error] == pytest.approx(
             points(result, task.error)[0, 3], rel=1e-5
         )
+        with np.load(tmp_path / "out" / name / "n3.npz") as shown:
+            maps = task.as_map(predicted).numpy()[shown["test_patch"]]
+            np.testing.assert_allclose(shown["predicted"], maps, atol=1e-4)
+            np.testing.assert_array_equal(shown["label"], labels.numpy()[shown["test_patch"]])
 
 
 @pytest.fixture

@@ -1,15 +1,26 @@
+from geoladder.study.corpora import corpus_slug
+from geoladder.study.study import RANDOM
+
+
 localrules:
     figure_patches,
 
 
 def pictured(wildcards):
-    """Results whose predictions are shown: those of the first seed at every n of the curves."""
+    """Results whose predictions are shown: of each arm's first seed, fine-tuned at each n of the curves, and linear."""
     seed, n = study.finetune.seeds[0], study.finetune.n
-    return [
+    tuned = [
         file
         for file, spec in nodes.finetune.items()
-        if spec.task == wildcards.task and spec.seed == seed and spec.n in n
+        if (spec.task, spec.seed) == (wildcards.task, seed) and spec.n in n
     ]
+    arms = dict.fromkeys(point.arm for point in study.points())
+    arms |= dict.fromkeys(arm._replace(corpus=RANDOM) for arm in arms)
+    heads = [
+        f"results/linear/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/seed{seed}/{wildcards.task}.json"
+        for arm in arms
+    ]
+    return tuned + [file for file in heads if file in nodes.linear]
 
 
 # Contact sheets of fixed test patches: `results/figures/patches_roads.pdf`, and `errors_roads.pdf` of the errors.

@@ -134,6 +134,14 @@ class FinetuneModel(nn.Module):
         return self.head(self.backbone(x).dense)
 
 
+class RawDensityModel(FinetuneModel):
+    """A `FinetuneModel` trained on squared errors, as it is used: its own outputs are densities."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, 1, H, W), see `logits_of_shares`, for images x (B, bands, H, W)."""
+        return logits_of_shares(super().forward(x))
+
+
 class LinearModel(nn.Module):
     """Backbone, left as it is, with a 1x1 convolution to `outputs` shares per pixel from its `features` taps.
 

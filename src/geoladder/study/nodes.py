@@ -4,12 +4,15 @@ import hashlib
 import json
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 from geoladder.registry.ladder import named
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
+from geoladder.study.downstream import Finetune
+from geoladder.study.linear import Linear
+from geoladder.study.pretraining import Pretrain
 from geoladder.study.specs import (
     BaselineSpec,
     FinetuneSpec,
@@ -17,13 +20,15 @@ from geoladder.study.specs import (
     LinearCell,
     LinearSpec,
     PretrainSpec,
+    RateSpec,
     ReleasedSpec,
     SplitSpec,
 )
-from geoladder.study.study import ORACLE, RANDOM, RELEASED, Cell, Study
+from geoladder.study.study import ORACLE, RANDOM, RELEASED, Cell, Point, Study
 
 STAGES = ("pretrain", "oracle", "finetune", "linear", "trivial")
 """Of results that a study is made of, each a folder below `results`."""
+_Spec = TypeVar("_Spec", bound=FinetuneSpec)
 
 
 class Nodes:
@@ -39,8 +44,10 @@ class Nodes:
         split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         linear: `.../<task>.json` to `LinearSpec`.
         linear_cells: the folder of these files to `LinearCell`: one job.
-        cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the checkpoint behind
-            it, or None.
+        rates: `results/rates/.../n<n>.json` to `RateSpec`, where arms choose their rates.
+        cell_behind: `.../n<n>.json` of fine-tuning, or of rates, or the folder of linear heads, to that of the
+            checkpoint behind it, or None.
+        rate_behind: `.../n<n>.json` of fine-tuning to that of its rate, or None where the rate is given.
     """
 
     def __init__(self, study: Study) -> None:
@@ -63,14 +70,17 @@ class Nodes:
         splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
         self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
+        self.rate_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
+        self.rates: dict[str, RateSpec] = {}
         self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
-            arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
-            file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
-            self.cell_behind[file], pretrained = self._start(study.cell_of(point))
-            code = self._code("finetune", arm.architecture, point.task)
-            self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
+            stage, run = "gates" if study.is_gate(point) else "finetune", f"seed{point.seed}/n{point.n}.json"
+            file = f"results/{stage}/{_curve_folder(point)}/{run}"
+            rate = self._choice(point) if study.finetune.factors and stage == "finetune" else None
+            choice = self.rates[rate].fingerprint if rate else None
+            self.rate_behind[file] = rate
+            self.finetune[file] = self._finetune_spec(file, point, FinetuneSpec, "finetune", choice=choice)
         for point in study.judged_points():
             file = f"results/trivial/{point.task}/seed{point.seed}/n{point.n}.json"
             self.trivial[file] = BaselineSpec.of(study, point)
@@ -87,7 +97,12 @@ class Nodes:
         self.cell_behind[folder], pretrained = self._start(None if cell.corpus == RANDOM else cell)
         specs = {
             f"{folder}/{task}.json": LinearSpec.of(
-                self.study, linear, cell, task, pretrained, self._code("linear", cell.architecture, task)
+                self.study,
+                linear,
+                cell,
+                task,
+                pretrained,
+                _code(linear, "linear", cell.architecture, task),
             )
             for task in self.study.linear_subsets().tasks
         }
@@ -108,14 +123,28 @@ class Nodes:
         """File of the few-shot subsets of a task at a seed."""
         return _split_file(SplitSpec.of(self.study, task, seed, []))
 
+    def _choice(self, point: Point) -> str:
+        """Result file of the choice of the rate of a point, which all seeds of its curve share."""
+        file = f"results/rates/{_curve_folder(point)}/n{point.n}.json"
+        if file not in self.rates:
+            first, factors = point._replace(seed=self.study.finetune.seeds[0]), self.study.finetune.factors
+            self.rates[file] = self._finetune_spec(
+                file, first, RateSpec, "choose_rate", factors=factors, keep=False
+            )
+        return file
+
+    def _finetune_spec(self, file: str, point: Point, kind: type[_Spec], stage: str, **more: object) -> _Spec:
+        """Spec of one run of fine-tuning, or of choosing its rate; notes the cell behind it."""
+        self.cell_behind[file], pretrained = self._start(self.study.cell_of(point))
+        code = _code(self.study.finetune, stage, point.arm.architecture, point.task)
+        return kind.of(self.study, point, pretrained, code, **more)
+
     def _spec(self, cell: Cell) -> PretrainSpec:
-        return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
+        return PretrainSpec.of(self.study, cell, _code(self.study.pretrain, "pretrain", cell.architecture))
 
     def _code_of_oracle(self, cell: Cell) -> str | None:
-        return self._code("pretrain", cell.architecture, *LabelsSpec.of(self.study).tasks)
-
-    def _code(self, stage: Literal["pretrain", "finetune", "linear"], *names: str) -> str | None:
-        return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
+        tasks = LabelsSpec.of(self.study).tasks
+        return _code(self.study.pretrain, "pretrain", cell.architecture, *tasks)
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""
@@ -133,6 +162,18 @@ class Nodes:
         path = folder / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
         _write_new(path, text)
         return path
+
+
+def _curve_folder(point: Point) -> str:
+    """Where the results of a curve are; what is not the usual way to start and train it stands in the name."""
+    arm = point.arm
+    unusual = [f"+{name}" for name in (arm.mode, arm.transfer) if name not in ("full", "all")]
+    return f"{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}{''.join(unusual)}/{point.task}"
+
+
+def _code(block: Pretrain | Finetune | Linear, stage: str, *names: str) -> str | None:
+    """Fingerprint of a stage's code where its block of the study lets edits of it rerun results."""
+    return code_fingerprint(stage, *names) if block.code_changes == "rerun" else None
 
 
 def released_folder(architecture: str, size: str) -> str:

@@ -33,6 +33,7 @@ from geoladder.training.checkpoints import load_backbone
 from geoladder.training.patches import input_of, tile_names
 from geoladder.training.ridge import Head, Part, Sums, choose_head
 from geoladder.training.score import Score
+from geoladder.training.shown import show_heads
 from geoladder.training.tap_reader import PATCH, TapBatch, TapReader
 from geoladder.training.tuned import save_tuned
 
@@ -96,6 +97,7 @@ def fit_linear(
         for n in spec.keep:
             model = linear_model(backbone, heads[Trial(spec.task, 0, n)])
             save_tuned(model, spec, pixels.stats, out / spec.task / f"n{n}")
+        show_heads(reader, spec, {n: heads[Trial(spec.task, 0, n)] for n in spec.n}, out / spec.task)
         write_json(out / f"{spec.task}.json", _result(spec, backbone, points, seconds / len(cell.heads)))
 
 

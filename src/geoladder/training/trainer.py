@@ -241,7 +241,11 @@ def cosine_with_warmup(steps: int, warmup_share: float) -> Callable[[int], float
 
 
 def adamw(
-    model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.95)
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019) on the trainable parameters.
 
@@ -259,12 +263,17 @@ def adamw(
         if parameter.requires_grad:
             (decaying if is_matrix else others).append(parameter)
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
-def update(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, largest_norm: float) -> None:
-    """One step at learning rate `lr`, with all gradients together scaled down to a norm; they are gone after it."""
-    clip_grad_norm_(model.parameters(), largest_norm)
+def update(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, largest_norm: float | None) -> None:
+    """One step at learning rate `lr`, with all gradients together scaled down to a norm, unless it is None.
+
+    Gradients are gone after it.
+    """
+    if largest_norm is not None:
+        clip_grad_norm_(model.parameters(), largest_norm)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

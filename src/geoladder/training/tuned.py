@@ -3,6 +3,7 @@
 `model.safetensors` has the weights of backbone and head, `model.json` says what they are and what pixels they take.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from geoladder.counting import count_parameters
 from geoladder.data.batches.batch import BandStats
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.models.build import FinetuneModel, LinearModel, build_from
+from geoladder.models.build import FinetuneModel, LinearModel, RawDensityModel, build_from
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 from geoladder.runs.provenance import birth_certificate
@@ -70,10 +71,11 @@ def load_tuned(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         BandStats.from_dict(card["statistics"])
         with torch.random.fork_rng(devices=[]):
             backbone = build_from(card["architecture"], card["model"], len(card["bands"]))
+            kind = RawDensityModel if _is_raw(card["spec"], task) else FinetuneModel
             model: nn.Module = (
                 LinearModel(backbone, weights["head.weight"].shape[1], task.outputs)
                 if card["mode"] == "linear"
-                else FinetuneModel(backbone, task.outputs)
+                else kind(backbone, task.outputs)
             )
     except (OSError, SafetensorError) as problem:
         raise GeoladderError(f"{path} cannot be read ({problem}); make the model again") from None
@@ -89,6 +91,11 @@ def load_tuned(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     check_fit(f"{path} does not fit {card['architecture']}-{card.get('size')}", model.state_dict(), weights)
     model.load_state_dict(weights)
     return model.eval(), card
+
+
+def _is_raw(spec: Mapping[str, Any], task: Task) -> bool:
+    """Whether a model's outputs are densities themselves: it was trained by their squared errors."""
+    return spec.get("loss") == "mse" and task.outputs == 1
 
 
 def _categories(task: Task) -> list[list[int | str]]:

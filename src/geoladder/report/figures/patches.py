@@ -52,11 +52,11 @@ class Sheet(NamedTuple):
 def draw_patches(
     task: str, results: list[Path], bench: Path, index: Path, show: Show, settings: Figures, out: Path
 ) -> None:
-    """Draw the predictions, or the errors, of fine-tuned models at the fixed test patches of a task.
+    """Draw the predictions, or the errors, of tuned models at the fixed test patches of a task.
 
-    Each of `results` is a result of a run, with its predictions beside it (.npz). The number in the name of a row is
-    the mean error over its patches: absolute error of a density, share of wrong pixels of classes. `out` is the PDF;
-    in the CSV beside it are model, patch (column) and error.
+    Each of `results` is a result of fine-tuning, or of the linear heads of a cell, with predictions beside it. The
+    number in the name of a row is the mean error over its patches: absolute error of a density, share of wrong pixels
+    of classes. `out` is the PDF; in the CSV beside it are model, patch (column) and error.
 
     Raises:
         GeoladderError: a result lacks its predictions, or two are of other patches.
@@ -69,7 +69,7 @@ def draw_patches(
 
 def read_sheet(task: str, results: list[Path], bench: Path, index: Path) -> Sheet:
     """Gather the patches and what was predicted there; arguments and errors as of `draw_patches`."""
-    runs = sorted((_read(path) for path in results), key=lambda run: _rank(run[0]))
+    runs = sorted((run for path in results for run in _read(path)), key=lambda run: _rank(run[0]))
     spec, first = runs[0]
     for other, shown in runs:
         if not np.array_equal(shown["test_patch"], first["test_patch"]):
@@ -84,25 +84,35 @@ def read_sheet(task: str, results: list[Path], bench: Path, index: Path) -> Shee
     return Sheet(TASKS[task], dn.transpose(0, 2, 3, 1) / DN_PER_REFLECTANCE, first["label"], predicted)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Spec of a run, and its arrays."""
+def _read(path: Path) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Spec of a run with one n, and its arrays; of linear heads for every n."""
     try:
         spec = json.loads(path.read_text())["spec"]
-        with np.load(path.with_suffix(".npz")) as arrays:
-            return spec, {name: arrays[name] for name in ("test_patch", "predicted", "label")}
+        if isinstance(spec["n"], int):
+            return [(spec, _arrays(path.with_suffix(".npz")))]
+        return [(spec | {"n": n}, _arrays(path.with_suffix("") / f"n{n}.npz")) for n in spec["n"]]
     except (OSError, ValueError, KeyError) as problem:
         raise GeoladderError(
             f"{path} has no predictions beside it ({problem!r}); delete it and run again"
         ) from None
 
 
-def _rank(spec: dict[str, Any]) -> tuple[int, int, str, str]:
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in ("test_patch", "predicted", "label")}
+
+
+def _rank(spec: dict[str, Any]) -> tuple[int, int, str, str, str]:
     """By n, then by architecture."""
-    return spec["n"], ordered(ARCHITECTURES).index(spec["architecture"]), spec["size"], spec["corpus"]
+    place = ordered(ARCHITECTURES).index(spec["architecture"])
+    return spec["n"], place, spec["size"], spec.get("mode", ""), spec["corpus"]
 
 
 def _name(spec: dict[str, Any]) -> str:
-    return f"{ARCHITECTURES[spec['architecture']].title} {spec['size']}, {spec['corpus']}, n = {spec['n']}"
+    mode = f", {spec['mode']}" if spec.get("mode", "full") != "full" else ""
+    return (
+        f"{ARCHITECTURES[spec['architecture']].title} {spec['size']}, {spec['corpus']}{mode}, n = {spec['n']}"
+    )
 
 
 def _draw(figure: Figure, sheet: Sheet, show: Show) -> pd.DataFrame:
