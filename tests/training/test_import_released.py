@@ -170,6 +170,20 @@ def test_missing_weights_name_the_command_that_gets_them(weights, tmp_path, monk
     assert "hf download ibm-esa-geospatial/TerraMind-1.0-base TerraMind_v1_base.pt" in str(problem.value)
 
 
+def test_a_backbone_of_terratorch_has_no_known_file(tmp_path):
+    entry = ARCHITECTURES["terratorch"]
+    spec = ReleasedSpec(
+        architecture="terratorch",
+        size="timm_resnet18",
+        model=entry.kwargs("timm_resnet18"),
+        weights=str(tmp_path),
+        input=entry.input,
+        release=entry.release,
+    )
+    with pytest.raises(GeoladderError, match="name the file of the state dict"):
+        import_released(spec, tmp_path / "out")
+
+
 def test_bands_a_model_does_not_take_have_the_studys_statistics():
     others = Moments(list(range(10)), [2.0] * 10)
     stats = released_stats(ARCHITECTURES["prithvi"].input, others)

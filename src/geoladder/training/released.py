@@ -78,6 +78,8 @@ def import_released(spec: ReleasedSpec, out: Path) -> tuple[int, int]:
 
 def how_to_get(release: Release, size: str) -> str:
     """Command that fetches the released weights of a size, and what to write in the study then."""
+    if size not in release.files:
+        return "from who released them, and name the file of the state dict"
     repository, _, file = release.files[size].rpartition("/")
     return (
         f"on a machine with network: `hf download {repository} {file} --local-dir weights` (from "
@@ -88,7 +90,7 @@ def how_to_get(release: Release, size: str) -> str:
 def _released_file(spec: ReleasedSpec) -> Path:
     """The file on this machine."""
     help_words = f"get the weights of {spec.architecture}-{spec.size} {how_to_get(spec.release, spec.size)}"
-    name = spec.release.files[spec.size].rpartition("/")[2]
+    name = spec.release.files.get(spec.size, "").rpartition("/")[2]
     if not spec.weights.startswith("hf://"):
         path = Path(spec.weights)
         if path.is_dir():
