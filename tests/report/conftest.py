@@ -40,13 +40,16 @@ def finetune_result(
             "corpus": corpus,
             "architecture": architecture,
             "size": size,
+            "mode": "full",
+            "transfer": "all",
             "task": task,
             "seed": seed,
             "n": n,
         },
+        "settled": True,
         "provenance": BORN,
         "parameters": {"total": 5000, "encoder": 4000, "norm": 100},
-        "samples_seen": 9000 if n == 256 else 1600,
+        "samples_seen": 1600,
         "metrics": metrics,
         "intervals": {name: [value - 0.3, value + 0.1] for name, value in metrics.items()},
         "by_bucket": {"japan": metrics},
@@ -96,7 +99,8 @@ def results(tmp_path):
                 ):
                     if n == 256 and corpus == "majortom":
                         continue
-                    name = f"results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
+                    stage = "gates" if n == 256 else "finetune"
+                    name = f"results/{stage}/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
                     files[name] = finetune_result(corpus, architecture, size, task, seed, n, skill)
                 files[f"results/trivial/{task}/seed{seed}/n{n}.json"] = trivial_result(task, seed, n)
     return write(tmp_path, files)

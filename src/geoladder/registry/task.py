@@ -111,8 +111,8 @@ class Task(ABC):
         """Biases of an output layer that predicts the mean of the training labels everywhere, one per output."""
 
     @abstractmethod
-    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
-        """Mean loss of a batch over its labelled pixels; 0 where there is none."""
+    def loss(self, logits: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
+        """Mean loss of a batch over its labelled pixels; 0 where there is none. `weights` as of `class_weights`."""
 
     @abstractmethod
     def shares(self, labels: "Tensor") -> "Tensor":
@@ -121,6 +121,22 @@ class Task(ABC):
     @abstractmethod
     def prediction(self, logits: "Tensor") -> "Tensor":
         """What is predicted: values (N, P, P), or log-probabilities (N, outputs, P, P)."""
+
+    def class_weights(self, labels: "Tensor") -> "Tensor | None":
+        """Weights (classes,) that make all classes of the training labels count alike; None without classes."""
+        return None
+
+    def raw_prior(self, labels: "Tensor") -> list[float]:
+        """`prior` of a model whose raw outputs are compared with labels, where that makes sense; else as ever."""
+        return self.prior(labels)
+
+    def raw_loss(self, outputs: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
+        """`loss` of such a model: the squared error."""
+        return self.loss(outputs, labels, weights)
+
+    def raw_prediction(self, outputs: "Tensor") -> "Tensor":
+        """`prediction` of such a model."""
+        return self.prediction(outputs)
 
     @abstractmethod
     def as_map(self, predicted: "Tensor") -> "Tensor":

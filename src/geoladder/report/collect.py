@@ -14,9 +14,10 @@ from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [
-    "stage", "corpus", "fraction", "architecture", "size", "task", "mode", "seed", "draw", "n",
+    "stage", "corpus", "fraction", "architecture", "size", "mode", "transfer", "task", "seed", "draw", "n",
     "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
-    "samples_seen", "gflops_train", "lr", "steps", "seconds", "commit", "dirty", "fingerprint", "code", "older_code",
+    "samples_seen", "gflops_train", "lr", "steps", "best_step", "settled", "seconds",
+    "commit", "dirty", "fingerprint", "code", "older_code",
 ]  # fmt: skip
 MEASURED = ["bucket", "metric", "value", "low", "high"]
 
@@ -69,7 +70,7 @@ def _measured(point: dict[str, Any], by_bucket: dict[str, dict[str, float]]) -> 
 
 def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
-    trained_by = stage if stage in ("finetune", "linear") else "pretrain"
+    trained_by = {"finetune": "finetune", "gates": "finetune", "linear": "linear"}.get(stage, "pretrain")
     return born.get("code") != code_fingerprint(trained_by, spec["architecture"], spec.get("task"))
 
 

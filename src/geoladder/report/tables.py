@@ -54,9 +54,10 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """Test error by arm and n: mean, standard deviation, smallest and largest over the seeds."""
-    errors = curves(table).groupby([*ARM, "n"]).y
-    return errors.agg(mean="mean", std="std", min="min", max="max", seeds="size").reset_index()
+    """Test error by arm and n over the seeds: mean, standard deviation, smallest, largest; how many had settled."""
+    arms = curves(table).groupby([*ARM, "n"])
+    errors = arms.y.agg(mean="mean", std="std", min="min", max="max", seeds="size")
+    return errors.join(arms.settled.sum()).reset_index()
 
 
 def _laws(fitted: dict[str, Any]) -> pd.DataFrame:

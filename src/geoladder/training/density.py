@@ -100,7 +100,7 @@ class Density(Task):
         """Logit of the mean density, kept off 0 and 1."""
         return [float(labels.double().nanmean().clamp(*PRIOR_LIMITS).logit())]
 
-    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+    def loss(self, logits: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
         """Cross-entropy per labelled pixel between densities; 0, and not 0 / 0, for a batch without one.
 
         It has the same minimiser as the squared error (both are proper), and a far smaller spread over seeds where
@@ -121,6 +121,20 @@ class Density(Task):
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Densities (N, P, P)."""
         return logits[:, 0].sigmoid()
+
+    def raw_prior(self, labels: "Tensor") -> list[float]:
+        """The mean density."""
+        return [float(labels.double().nanmean())]
+
+    def raw_loss(self, outputs: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
+        """Mean squared error of outputs that are densities themselves, as the authors' bench has it."""
+        valid = self.valid(labels)
+        error = (outputs.float()[:, 0] - labels.nan_to_num()) * valid
+        return error.square().sum() / valid.sum().clamp(min=1)
+
+    def raw_prediction(self, outputs: "Tensor") -> "Tensor":
+        """Densities (N, P, P), which may lie outside 0..1."""
+        return outputs[:, 0]
 
     def as_map(self, predicted: "Tensor") -> "Tensor":
         """The densities themselves."""

@@ -30,8 +30,9 @@ def curve_panel(
     """Draw error against n: mean over seeds, bars from the smallest to the largest; return the numbers drawn.
 
     `error` has the runs of the curves, with the rivals that beat them in `worse_than`, and `rivals` the errors of
-    these, of all tasks; the title says `name` after the task. Points that a rival beats are crossed out. The order of
-    `corpora`, all that arms of the study are pretrained on, gives the markers.
+    these, of all tasks; the title says `name` after the task. Points of which a run had not settled have a white
+    centre, and those that a rival beats are crossed out. The order of `corpora`, all that arms of the study are
+    pretrained on, gives the markers.
     """
     arms = [
         ((str(arm), str(corpus)), rows) for (arm, corpus), rows in error.groupby(["architecture", "corpus"])
@@ -45,6 +46,10 @@ def curve_panel(
         x = points.x * 1.03 ** (place - len(lines) / 2)  # side by side, so that bars do not hide one another
         spread = [(points.y - points.low).clip(lower=0), (points.high - points.y).clip(lower=0)]
         axis.errorbar(x, points.y, spread, elinewidth=0.7, **_look(architecture, corpus, corpora))
+        if "settled" in rows:
+            points["settled"] = rows[rows.task == task].groupby("n").settled.all().to_numpy()
+            unsettled = ~points.settled
+            axis.plot(x[unsettled], points.y[unsettled], ls="", marker="o", ms=1.2, color="w", zorder=4)
         if "worse_than" in rows:
             points["worse_than"] = rows[rows.task == task].groupby("n").worse_than.first().to_numpy()
             worse = points.worse_than != ""
