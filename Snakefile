@@ -14,6 +14,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/split.smk"
+include: "workflow/rules/external.smk"
 include: "workflow/rules/finetune.smk"
 
 
@@ -23,6 +24,7 @@ if study.linear:
 
 
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/pictures.smk"
 
 
 localrules:

@@ -33,8 +33,18 @@ app = App(
 )
 
 VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "Studies and results": (report.cells, cost.plan, report.status, report.inspect, fetch.fetch),
-    "Models": (cost.profile, training.export, training.load, training.import_weights),
+    "Studies and results": (
+        report.cells,
+        cost.plan,
+        report.status,
+        report.inspect,
+        fetch.fetch,
+        data.bench_from_image,
+    ),
+    "Models": (
+        *(cost.profile, training.export, training.load, training.import_weights),
+        *(training.predict_map, training.embed),
+    ),
     "Scaling laws of any runs": (
         *(scaling.fit, scaling.predict, scaling.compare),
         *(scaling.frontier, scaling.isoflop, scaling.claims),
@@ -42,10 +52,11 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench),
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
-        *(training.pretrain, training.choose_rate, training.finetune, training.linear, training.trivial),
+        *(training.pretrain, training.import_released, training.choose_rate, training.finetune),
+        *(training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage),
-        *(report.figure_linear, report.figure_lr),
+        *(report.figure_linear, report.figure_lr, report.figure_patches),
     ),
 }
 for place, (title, verbs) in enumerate(VERBS.items()):

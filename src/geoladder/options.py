@@ -20,6 +20,15 @@ Chips = Annotated[Path, Parameter(help="folder of chips")]
 Stats = Annotated[Path, Parameter(help="JSON written by `stats`")]
 Split = Annotated[Path, Parameter(help="parquet written by `split`")]
 
+BandNames = Annotated[
+    str | None,
+    Parameter(help="names of an image's bands in its order, `B02,B03,...` (default: those in the file)"),
+]
+OffsetDn = Annotated[
+    int | None,
+    Parameter(help="DN to subtract (default: by tags, processing baseline or pixels; the log says)"),
+]
+
 Results = Annotated[Path, Parameter(help="CSV written by `collect`")]
 Laws = Annotated[Path, Parameter(help="JSON written by `laws`")]
 GateTable = Annotated[Path, Parameter(help="CSV written by `gates`")]

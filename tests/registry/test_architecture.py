@@ -76,7 +76,7 @@ def test_a_file_is_an_architecture(registry_of):
         ({"base_width": "-1"}, ["base_width", "greater than or equal to 1"]),
         ({"colour": "'blue'"}, ["colour", "pattern"]),
         ({"name": "'Toy-net'"}, ["name", "pattern"]),
-        ({"rungs": "{}"}, ["rungs", "at least 1"]),
+        ({"rungs": "{}"}, ["`rungs`", "at least 1"]),
         ({"rungs": "{'xs': {'depth': 4}}"}, ["rung 'xs'", "width"]),
         ({"rungs": "{'xs': {'width': 4, 'layout': 'new'}}"}, ["rung 'xs'", "layout 'new'"]),
         ({"classes": "{'': 'geoladder.models.unett:UNet'}"}, ["geoladder.models.unett:UNet", "no module"]),

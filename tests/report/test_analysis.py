@@ -209,7 +209,7 @@ def test_tables_hold_means_over_seeds(table, laws, tmp_path):
     write_tables(table, laws, tmp_path / "tables")
     cells = pd.read_csv(tmp_path / "tables/cells.csv")
     assert cells.set_index(["corpus", "fraction", "size"]).loc[("majortom", 1.0, "xs"), "seeds"] == 2
-    for name in ("curves", "laws", "pretraining_effect"):
+    for name in ("curves", "laws", "pretraining_effect", "external"):
         assert (tmp_path / f"tables/{name}.csv").exists()
         assert "tabular" in (tmp_path / f"tables/{name}.tex").read_text()
 

@@ -126,7 +126,7 @@ def test_rates_not_given_are_those_of_the_entries():
     study = parse_study(edited("finetune.lr", {"unet": 0.5}))
     assert study.finetune.lr["unet"] == 0.5
     assert study.finetune.lr["pixel"] == ARCHITECTURES["pixel"].finetune_lr
-    rates = {name: entry.pretrain_lr for name, entry in ARCHITECTURES.items() if not entry.baseline}
+    rates = {name: entry.pretrain_lr for name, entry in ARCHITECTURES.items() if entry.pretrain_lr}
     assert study.pretrain.lr == rates
 
 

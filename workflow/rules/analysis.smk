@@ -14,6 +14,8 @@ TABLES = ["results/tables/cells.csv", *GATES]
 FIGURES = [
     "results/figures/scaling.pdf",
     *(["results/figures/synthetic_gates.pdf"] if study.gates else []),
+    *(f"results/figures/patches_{task}.pdf" for task in study.finetune.tasks),
+    *(f"results/figures/errors_{task}.pdf" for task in study.finetune.tasks),
     *(["results/figures/linear.pdf"] if study.linear else []),
 ]
 

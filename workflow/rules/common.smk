@@ -69,7 +69,7 @@ wildcard_constraints:
     name="|".join(study.corpora),  # and not the bench, whose folder lies beside theirs
     corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
     architecture=r"[a-z0-9_]+",
-    size=r"[A-Za-z0-9-]+",
+    size=r"[A-Za-z0-9_.-]+",
     stage="finetune|gates",
     variant=r"(\+[a-z]+)*",  # mode and transfer of an arm, where they are not the usual ones
     task=r"[a-z][a-z0-9_]*",
@@ -199,6 +199,12 @@ def checkpoint_option(wildcards, result):
 def rate_of(wildcards):
     """The choice of a fine-tuning run's rate; nothing where the study gives rates."""
     return nodes.rate_behind[FINETUNE.format(**wildcards)] or []
+
+
+def released_file(wildcards):
+    """The file of released weights, if it is there: the job says how to get one that is not."""
+    weights = Path(study.external[f"{wildcards.architecture}-{wildcards.size}"].weights)
+    return str(weights) if weights.exists() else []
 
 
 def split_of(wildcards):

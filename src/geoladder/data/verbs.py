@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from geoladder.options import Archive, Bench, BenchIndex, Chips, Index, Out, Spec
+from geoladder.options import Archive, BandNames, Bench, BenchIndex, Chips, Index, OffsetDn, Out, Spec
 
 
 def bench_index(*, bench: Bench, out: Out) -> None:
@@ -77,3 +77,32 @@ def stats(*, spec: Spec, chips: Chips, out: Out) -> None:
     from geoladder.study.specs import StatsSpec
 
     write_stats(StatsSpec.from_json(spec), chips, out)
+
+
+def bench_from_image(
+    *images: Annotated[
+        Path, Parameter(help="one Sentinel-2 scene: a file with all bands, or files with some each")
+    ],
+    polygons: Annotated[Path, Parameter(help="GeoPackage, GeoJSON, ... of polygons with classes")],
+    out: Out,
+    task: Annotated[str, Parameter(help="whose classes the polygons have")] = "landuse",
+    attribute: Annotated[str, Parameter(help="of the polygons, which names the class")] = "fclass",
+    rename: Annotated[
+        str, Parameter(help="classes of the polygons as the task has them, `theirs=ours,...`")
+    ] = "",
+    region: Annotated[str, Parameter(help="of the bench, which the scene is in")] = "europe",
+    patch_px: Annotated[int, Parameter(help="side of a patch, 10 m pixels")] = 32,
+    block_px: Annotated[
+        int, Parameter(help="side of the blocks that are for training or testing as a whole")
+    ] = 256,
+    bands: BandNames = None,
+    offset_dn: OffsetDn = None,
+) -> None:
+    """Cut a scene and polygons of classes into files of PhilEO Bench."""
+    from geoladder.data.bench.from_image import bench_from_image
+
+    names = bands.split(",") if bands else None
+    renamed = dict(pair.split("=", 1) for pair in rename.split(",") if "=" in pair)
+    bench_from_image(
+        images, polygons, out, task, attribute, renamed, region, patch_px, block_px, names, offset_dn
+    )

@@ -85,7 +85,7 @@ class Prithvi(Released):
     """Prithvi of `depth` blocks of `width` channels in `heads` heads on patches of `patch` pixels.
 
     `order` is that of its bands. `coordinates` (0 or 1) says whether it takes time and location, `resizes` whether
-    images are brought to the nearest multiples of a patch; others must be such multiples.
+    images are brought to the nearest multiples of a patch; others must be multiples of two.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Prithvi(Released):
         blocks = (Block(width, heads) for _ in range(depth))
         patch_px = patch if resizes else 0
         encoder = ReleasedEncoder(patches, blocks, nn.LayerNorm(width), order, cls=True, patch_px=patch_px)
-        super().__init__(encoder, width, bands, 1 if resizes else patch)
+        super().__init__(encoder, width, bands, patch)
 
 
 class PaperPrithvi(Prithvi):

@@ -17,7 +17,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, start
 from geoladder.models.tap_unet import TapUNet
 from geoladder.models.tokens import tap_blocks
-from geoladder.models.upernet import PaperUPerNet, resize
+from geoladder.models.upernet import GRID_MULTIPLE, PaperUPerNet, resize
 
 IMAGE_PX = 224
 """Side of the images they were trained on."""
@@ -30,7 +30,7 @@ class ReleasedEncoder(nn.Module):
 
     `patches` takes the bands `order` (places among the ten, or `ABSENT`) to tokens with place (B, rows, columns,
     width), given pixels and coordinates. The summary is the CLS token with `cls`, else the mean token. Where
-    `patch_px` is not 0, images are first resized, bilinearly, to the nearest multiples of it.
+    `patch_px` is not 0, images are first resized, bilinearly, to the nearest multiples of it, two at least.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class ReleasedEncoder(nn.Module):
 
     def _bands(self, pixels: Tensor) -> Tensor:
         if self.patch_px:
-            sides = [max(1, round(side / self.patch_px)) * self.patch_px for side in pixels.shape[2:]]
+            sides = [
+                max(GRID_MULTIPLE, round(side / self.patch_px)) * self.patch_px for side in pixels.shape[2:]
+            ]
             pixels = resize(pixels, sides)
         if ABSENT in self.order:  # the last channel
             pixels = functional.pad(pixels, (0, 0, 0, 0, 0, 1))
@@ -79,15 +81,20 @@ class ReleasedEncoder(nn.Module):
 
 
 class Released(Backbone):
-    """A released encoder and the UPerNet that token models of the paper's sizes have here."""
+    """A released encoder and the UPerNet that token models of the paper's sizes have here.
+
+    Sides of images are multiples of two patches of `patch_px` pixels, which decoders pool; or any where images are
+    resized.
+    """
 
     mask_channel = False
     decoder_class: ClassVar[type[PaperUPerNet | TapUNet]] = PaperUPerNet
 
-    def __init__(self, encoder: ReleasedEncoder, width: int, bands: int, stride_px: int) -> None:
+    def __init__(self, encoder: ReleasedEncoder, width: int, bands: int, patch_px: int) -> None:
         if bands <= max(encoder.order):
             raise GeoladderError(f"released models take the ten bands and choose among them; got {bands}")
         decoder = self.decoder_class(width)
+        stride_px = 1 if encoder.patch_px else GRID_MULTIPLE * patch_px
         super().__init__(encoder, decoder, bands, stride_px, decoder.channels, width)
 
 

@@ -64,6 +64,21 @@ class Input:
         return [bands.index(band) if band in bands else -1 for band in self.bands]
 
 
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Release:
+    """Where the weights of an external architecture are, and how their names become ours.
+
+    Attributes:
+        files: repository and file on the Hugging Face hub, `owner/name/FILE`, by size.
+        rules: our names by theirs; regular expressions on whole names, of which the first that matches counts.
+        ignore: regular expressions on whole names of theirs that are not of the encoder, or fixed numbers of it.
+    """
+
+    files: dict[str, Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+/[\w.-]+$")]]
+    rules: dict[str, str]
+    ignore: list[str]
+
+
 @dataclass(
     frozen=True, kw_only=True, config=ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
 )
@@ -83,21 +98,33 @@ class Architecture:
         finetune_lr: default peak learning rate of fine-tuning.
         sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
         input: pixels of an external architecture, whose weights come from elsewhere; None for our own.
+        release: where these weights are.
+        any_size: arguments of a size that `rungs` lacks, where every name is one.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: Annotated[str, Field(min_length=1)]
     colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
     classes: Annotated[dict[str, ClassPath], Field(min_length=1)]
-    rungs: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Kwargs], Field(min_length=1)]
+    rungs: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Kwargs]
     base_width: Annotated[int, Field(ge=1)]
     pretrain_lr: Rate | None
     finetune_lr: Rate
     sides_px: range | Callable[[Kwargs], range]
     input: Input | None = None
+    release: Release | None = None
+    any_size: Callable[[str], Kwargs] | None = None
+
+    @model_validator(mode="after")
+    def _release_goes_with_input(self) -> Self:
+        if (self.release is None) != (self.input is None):
+            raise ValueError("`input` and `release` belong together: an external architecture has both")
+        return self
 
     @model_validator(mode="after")
     def _rungs_are_usable(self) -> Self:
+        if not self.rungs and self.any_size is None:
+            raise ValueError("`rungs` needs at least 1 size")
         for size, kwargs in self.rungs.items():
             width, layout = kwargs.get("width"), kwargs.get("layout", "")
             if not isinstance(width, int) or width < 1:
@@ -116,6 +143,12 @@ class Architecture:
         """Whether its weights come from elsewhere, made for pixels of its own (`input`)."""
         return self.input is not None
 
+    def kwargs(self, size: str) -> Kwargs | None:
+        """Constructor arguments of a size; None where it has no such size."""
+        if size not in self.rungs and self.any_size is not None:
+            return self.any_size(size)
+        return self.rungs.get(size)
+
     def sides(self, size: str) -> range:
         """Image sides one of its sizes takes, in pixels."""
-        return self.sides_px if isinstance(self.sides_px, range) else self.sides_px(self.rungs[size])
+        return self.sides_px if isinstance(self.sides_px, range) else self.sides_px(self.kwargs(size) or {})

@@ -23,10 +23,11 @@ class Rung(NamedTuple):
 
 def rung(architecture: str, size: str) -> Rung:
     """A row of the ladder; raises GeoladderError for an unknown architecture or size."""
-    rungs = ARCHITECTURES[architecture].rungs
-    if size not in rungs:
-        raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {', '.join(rungs)}")
-    return Rung(architecture, size, int(str(rungs[size]["width"])), dict(rungs[size]))
+    entry = ARCHITECTURES[architecture]
+    kwargs = entry.kwargs(size)
+    if kwargs is None:
+        raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {', '.join(entry.rungs)}")
+    return Rung(architecture, size, int(str(kwargs["width"])), dict(kwargs))
 
 
 def named(name: str) -> tuple[str, str]:

@@ -166,6 +166,10 @@ class Task(ABC):
     def display(self, stored: np.ndarray) -> Display:
         """How one stored label map, (H, W), is drawn."""
 
+    @abstractmethod
+    def mistakes(self, predicted: np.ndarray, label: np.ndarray) -> Display:
+        """How far a map (H, W), as of `as_map`, is off its label: 0 where it is right, NaN where there is none."""
+
     @property
     @abstractmethod
     def layer(self) -> Layer:

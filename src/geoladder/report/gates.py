@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geoladder.registry import TASKS
-from geoladder.report.curves import curves, of_baseline, predict_mean, runs
+from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.report.curves import ARM, curves, of_baseline, predict_mean, runs
+from geoladder.report.external import external_arms
 from geoladder.report.laws import pretrain_points
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.downstream import Gates
@@ -29,7 +30,10 @@ def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
     `corpus` are the data axis.
     """
     table = pd.read_csv(results)
-    rows = [*_context_gates(table, settings), *_curve_gates(table), *_law_gates(table, corpus)]
+    rows = [
+        *(*_context_gates(table, settings), *_curve_gates(table), *_external_gates(table)),
+        *_law_gates(table, corpus),
+    ]
     gates = pd.DataFrame(rows, columns=["gate", "subject", "value", "threshold", "detail"])
     gates.insert(4, "passed", gates.value > gates.threshold)
     with atomic_path(out) as path:
@@ -52,7 +56,9 @@ def _context_gates(table: pd.DataFrame, settings: Gates) -> Iterator[Gate]:
 def _curve_gates(table: pd.DataFrame) -> Iterator[Gate]:
     """The top of each architecture's curve from scratch must lie above predict-mean."""
     skill, mean = curves(table, "skill"), predict_mean(table, "skill")
-    scratch = skill[(skill.corpus == SCRATCH) & ~of_baseline(skill)]
+    external = [name for name, entry in ARCHITECTURES.items() if entry.external]
+    ours = ~of_baseline(skill) & ~skill.architecture.isin(external)
+    scratch = skill[(skill.corpus == SCRATCH) & ours]
     for (task, architecture), arm in scratch.groupby(["task", "architecture"]):
         seeds = arm.groupby("n").seed.nunique()
         top = int(seeds[seeds == seeds.max()].index.max())
@@ -60,6 +66,18 @@ def _curve_gates(table: pd.DataFrame) -> Iterator[Gate]:
         base = float(mean[(mean.task == task) & (mean.n == top)].y.mean())
         detail = f"{TASKS[str(task)].skill} {skills.mean():.3f} against {base:.3f} at n={top}, worst seed"
         yield "curve beats mean", f"{task}, {architecture}", float(skills.min()) - base, 0.0, detail
+
+
+def _external_gates(table: pd.DataFrame) -> Iterator[Gate]:
+    """An external arm must beat predict-mean at its largest n, or its fine-tuning has failed."""
+    arms = external_arms(table)
+    for top in arms[arms.n == arms.groupby(ARM).n.transform("max")].to_dict("records"):
+        subject = f"{top['task']}, {top['architecture']}-{top['size']} {top['corpus']}"
+        detail = (
+            f"{TASKS[top['task']].error} {top['error']:.4g} against {top['mean_error']:.4g} at n={top['n']}; "
+            f"{top['verdict']}"
+        )
+        yield "external beats mean", subject, -float(top["difference"]), 0.0, detail
 
 
 def _law_gates(table: pd.DataFrame, corpus: str) -> Iterator[Gate]:

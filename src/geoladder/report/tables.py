@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from geoladder.report.curves import ARM, curves, pretraining_effect
+from geoladder.report.external import external_arms
 from geoladder.report.fit_report import fit_report
 from geoladder.report.linear_effect import CELL as HEADS
 from geoladder.report.linear_effect import linear_effect, subset_errors
@@ -23,8 +24,8 @@ LAW = [
 def write_tables(results: Path, laws: Path, out: Path) -> None:
     """From results.csv and laws.json write tables into the folder `out`.
 
-    These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws` and, last, `cells`, each
-    as .csv and .tex. Rows of the first three that a predictor without a network beats say so.
+    These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws`, `external` and, last,
+    `cells`, each as .csv and .tex. Rows of the first three that a predictor without a network beats say so.
     """
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
@@ -34,6 +35,7 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
         ("pretraining_effect", marked(pretraining_effect(table), curves(table), table, POINT)),
         ("linear_effect", marked(linear_effect(table), subset_errors(table), table, [*HEADS, "n"])),
         ("laws", _laws(fitted)),
+        ("external", external_arms(table)),
         ("cells", _cells(table)),
     ):
         for suffix, write in ((".tex", content.to_latex), (".csv", content.to_csv)):

@@ -1,11 +1,24 @@
 """The verbs that print or draw what is there: of studies, of files, of results. Heavy imports wait until one runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from geoladder.options import Corpus, Expected, Figure, GateTable, Laws, Ledger, Out, Results, Spec, Study
+from geoladder.options import (
+    Bench,
+    BenchIndex,
+    Corpus,
+    Expected,
+    Figure,
+    GateTable,
+    Laws,
+    Ledger,
+    Out,
+    Results,
+    Spec,
+    Study,
+)
 
 STUDY = Path("config.yaml")
 
@@ -115,3 +128,24 @@ def figure_lr(
     from geoladder.study.analysis import Figures
 
     draw_lr(results, Figures.from_json(spec), table, out)
+
+
+def figure_patches(
+    *,
+    task: Annotated[str, Parameter(help="of the results")],
+    results: Annotated[
+        list[Path], Parameter(help="results of runs, with predictions beside them", consume_multiple=True)
+    ],
+    bench: Bench,
+    bench_index: BenchIndex,
+    out: Figure,
+    show: Annotated[
+        Literal["patches", "errors"], Parameter(help="predictions, or how far off they are")
+    ] = "patches",
+    spec: Spec = "{}",
+) -> None:
+    """Draw what models predict at fixed test patches, as the study's `figures` say."""
+    from geoladder.report.figures.patches import draw_patches
+    from geoladder.study.analysis import Figures
+
+    draw_patches(task, results, bench, bench_index, show, Figures.from_json(spec), out)

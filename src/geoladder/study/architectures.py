@@ -10,13 +10,19 @@ from geoladder.study.corpora import CorpusKey
 from geoladder.suggest import nearest
 
 
-def _pretrained() -> list[str]:
+def _in_grids() -> list[str]:
     return [name for name, entry in ARCHITECTURES.items() if not entry.baseline]
+
+
+def _pretrained() -> list[str]:
+    return [name for name in _in_grids() if not ARCHITECTURES[name].external]
 
 
 def _one_of(allowed: list[str], name: str, kind: str) -> str:
     if name in allowed:
         return name
+    if name in ARCHITECTURES and ARCHITECTURES[name].external:
+        raise ValueError(f"'{name}' is external: its weights are released and never pretrained here")
     if name in ARCHITECTURES:
         raise ValueError(
             f"'{name}' is a baseline: fine-tuned from scratch beside the grids, never pretrained"
@@ -25,7 +31,7 @@ def _one_of(allowed: list[str], name: str, kind: str) -> str:
 
 
 def _architecture(name: str) -> str:
-    return _one_of(_pretrained(), name, "architecture")
+    return _one_of(_in_grids(), name, "architecture")
 
 
 def _rung(name: str) -> str:
@@ -41,7 +47,7 @@ def _pretrain_rates(rates: dict[str, float]) -> dict[str, float]:
     defaults = {
         name: entry.pretrain_lr for name, entry in ARCHITECTURES.items() if entry.pretrain_lr is not None
     }
-    return defaults | {_architecture(name): rate for name, rate in rates.items()}
+    return defaults | {_one_of(_pretrained(), name, "architecture"): rate for name, rate in rates.items()}
 
 
 def _finetune_rates(rates: "RatesAndChoice") -> "RatesAndChoice":
@@ -89,7 +95,10 @@ class Arms(Block):
 
 
 class FinetuneArms(Arms):
-    """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
+    """A block of fine-tuning arms: the product of its lists.
+
+    `scratch` is the same architecture, untrained; `released` are the weights of an external one.
+    """
 
     mode: Mode | None = Field(None, description="of this block; none: finetune.mode")
     transfer: Transfer | None = Field(None, description="of this block; none: finetune.transfer")

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from geoladder.registry.ladder import named
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
@@ -16,9 +17,10 @@ from geoladder.study.specs import (
     LinearSpec,
     PretrainSpec,
     RateSpec,
+    ReleasedSpec,
     SplitSpec,
 )
-from geoladder.study.study import RANDOM, Cell, Point, Study
+from geoladder.study.study import RANDOM, RELEASED, Cell, Point, Study
 
 STAGES = ("pretrain", "finetune", "linear", "trivial")
 """Of results that a study is made of, each a folder below `results`."""
@@ -33,12 +35,13 @@ class Nodes:
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
         trivial: `.../n<n>.json` to `BaselineSpec`.
+        released: `.../model.json` of the weights of external models to `ReleasedSpec`.
         split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         linear: `.../<task>.json` to `LinearSpec`.
         linear_cells: the folder of these files to `LinearCell`: one job.
         rates: `results/rates/.../n<n>.json` to `RateSpec`, where arms choose their rates.
         cell_behind: `.../n<n>.json` of fine-tuning, or of rates, or the folder of linear heads, to that of the
-            pretraining run behind it, or None.
+            checkpoint behind it, or None.
         rate_behind: `.../n<n>.json` of fine-tuning to that of its rate, or None where the rate is given.
     """
 
@@ -51,6 +54,10 @@ class Nodes:
             spec = self._spec(cell)
             file = f"{_folder(cell, 'sweep')}/x{factor:g}/metrics.json"
             self.sweep[file] = spec.model_copy(update={"lr": spec.lr * factor})
+        self.released = {
+            f"{released_folder(*named(name))}/model.json": ReleasedSpec.of(study, *named(name))
+            for name in study.external
+        }
         splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
         self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
@@ -79,10 +86,8 @@ class Nodes:
         if linear is None:
             return
         folder = _folder(cell, "linear")
-        start = None if cell.corpus == RANDOM else _folder(cell)
-        pretrained = self.pretrain[f"{start}/metrics.json"].fingerprint if start else None
-        self.cell_behind[folder] = start
         rerun = linear.code_changes == "rerun"
+        self.cell_behind[folder], pretrained = self._start(None if cell.corpus == RANDOM else cell)
         specs = {
             f"{folder}/{task}.json": LinearSpec.of(
                 self.study,
@@ -96,6 +101,15 @@ class Nodes:
         }
         self.linear |= specs
         self.linear_cells[folder] = LinearCell(heads=list(specs.values()))
+
+    def _start(self, cell: Cell | None) -> tuple[str | None, str | None]:
+        """Folder and fingerprint of the checkpoint of a cell; None for what starts from none."""
+        if cell is None:
+            return None, None
+        if cell.corpus == RELEASED:
+            folder = released_folder(cell.architecture, cell.size)
+            return folder, self.released[f"{folder}/model.json"].fingerprint
+        return _folder(cell), self.pretrain[f"{_folder(cell)}/metrics.json"].fingerprint
 
     def split_of(self, task: str, seed: int) -> str:
         """File of the few-shot subsets of a task at a seed."""
@@ -113,9 +127,7 @@ class Nodes:
 
     def _finetune_spec(self, file: str, point: Point, kind: type[_Spec], stage: str, **more: object) -> _Spec:
         """Spec of one run of fine-tuning, or of choosing its rate; notes the cell behind it."""
-        start = self.study.cell_of(point)
-        self.cell_behind[file] = _folder(start) if start else None
-        pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
+        self.cell_behind[file], pretrained = self._start(self.study.cell_of(point))
         rerun = self.study.finetune.code_changes == "rerun"
         code = code_fingerprint(stage, point.arm.architecture, point.task) if rerun else None
         return kind.of(self.study, point, pretrained, code, **more)
@@ -149,6 +161,11 @@ def _curve_folder(point: Point) -> str:
     arm = point.arm
     unusual = [f"+{name}" for name in (arm.mode, arm.transfer) if name not in ("full", "all")]
     return f"{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}{''.join(unusual)}/{point.task}"
+
+
+def released_folder(architecture: str, size: str) -> str:
+    """Folder of the checkpoint of an external architecture-size."""
+    return f"results/{RELEASED}/{architecture}-{size}"
 
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:

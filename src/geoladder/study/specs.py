@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import Field
 
 from geoladder.registry import ARCHITECTURES
-from geoladder.registry.architecture import Input, Kwargs
+from geoladder.registry.architecture import Input, Kwargs, Release
 from geoladder.registry.ladder import rung, scaled_lr
 from geoladder.study.architectures import Mode, Transfer
 from geoladder.study.block import Block
@@ -252,7 +252,33 @@ class PretrainSpec(TrainingSpec):
         )
 
 
-def pixels_of(study: Study, architecture: str) -> dict[str, object]:
+class ReleasedSpec(Block):
+    """The weights of one external architecture-size, from where they were released to our checkpoint."""
+
+    architecture: str
+    size: str
+    model: Kwargs
+    weights: str
+    input: Input
+    release: Release
+
+    @classmethod
+    def of(cls, study: Study, architecture: str, size: str) -> Self:
+        """Spec of the checkpoint of a size that stands under `external` in the study."""
+        entry, chosen = ARCHITECTURES[architecture], rung(architecture, size)
+        return cls.model_validate(
+            {
+                "architecture": architecture,
+                "size": size,
+                "model": chosen.kwargs,
+                "weights": study.external[f"{architecture}-{size}"].weights,
+                "input": entry.input,
+                "release": entry.release,
+            }
+        )
+
+
+def pixels_of(study: Study, architecture: str, size: str) -> dict[str, object]:
     """Values of the keys `transform`, `harmonise` and `input` of a spec: how pixels are made for an architecture.
 
     External ones get digital numbers standardised by constants of their own, see `training.patches.input_of`.
@@ -260,7 +286,9 @@ def pixels_of(study: Study, architecture: str) -> dict[str, object]:
     given = ARCHITECTURES[architecture].input
     if given is None:
         return {"transform": study.pretrain.transform, "harmonise": study.cleaning.harmonise, "input": None}
-    return {"transform": "linear", "harmonise": given.harmonise, "input": given}
+    chosen = study.external.get(f"{architecture}-{size}")
+    harmonise = (chosen and chosen.harmonise) or given.harmonise
+    return {"transform": "linear", "harmonise": harmonise, "input": given}
 
 
 class SplitSpec(Block):
@@ -366,7 +394,7 @@ class FinetuneSpec(TrainingSpec, TrivialSpec, Recipe):
             "lr": finetune.peak_lr(arm.architecture, arm.size),
             "keep": _is_kept(study, point),
             "code": code,
-            **pixels_of(study, arm.architecture),
+            **pixels_of(study, arm.architecture, arm.size),
         }
         if gates is not None and study.is_gate(point):
             values |= {"steps": gates.steps, "batch": gates.batch, "epochs": None, "patience": None}
@@ -439,7 +467,7 @@ class LinearSpec(Block):
             keep={"none": [], "largest": largest, "all": n}[linear.keep],
             bench=BenchArchiveSpec.of(study).fingerprint,
             stats=StatsSpec.of(study).fingerprint,
-            **pixels_of(study, cell.architecture),
+            **pixels_of(study, cell.architecture, cell.size),
             code=code,
         )
 

@@ -6,13 +6,14 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from geoladder.registry import ARCHITECTURES
-from geoladder.registry.ladder import rung
+from geoladder.registry.ladder import named, rung
 from geoladder.study.analysis import Figures, Fit
 from geoladder.study.architectures import FinetuneArms, Mode, Transfer
 from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
+from geoladder.study.external import External, ExternalName
 from geoladder.study.linear import FEW, Linear
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
@@ -28,7 +29,10 @@ class Cell(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One way to start and train a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
+    """One way to start and train a fine-tuning curve.
+
+    `corpus` is `scratch` if untrained, `released` for weights of others.
+    """
 
     corpus: str
     architecture: str
@@ -56,6 +60,8 @@ class LinearSubsets(NamedTuple):
 
 
 SCRATCH = "scratch"
+RELEASED = "released"
+"""In place of a corpus: weights that others have trained, of an external architecture."""
 RANDOM = "random"
 """Corpus of encoders that were never trained at all, under linear heads."""
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
@@ -72,12 +78,45 @@ class Study(Block):
     bench: Bench = Bench()
     pretrain: Pretrain
     finetune: Finetune
+    external: dict[ExternalName, External] = Field(
+        {},
+        description="external models by architecture-size (`terramind-base`), for arms of corpus `released`",
+    )
     gates: Gates | None = Gates()
     linear: Linear | None = Linear()
     sweep: Sweep | None = None
     fit: Fit = Fit()
     figures: Figures = Figures()
     compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _external_models_are_used_as_such(self) -> Self:
+        trained = [(cell, "pretrain.grid") for cell in self.cells()]
+        for cell, place in [*trained, *((cell, "sweep") for cell, _ in self.sweep_runs())]:
+            if ARCHITECTURES[cell.architecture].external:
+                raise ValueError(
+                    f"{cell.architecture} is external: its weights are released and not pretrained here; take it out "
+                    f"of {place}, and name `released` among the corpora of finetune.grid"
+                )
+        if RELEASED in self.corpora:
+            raise ValueError(
+                f"no corpus can be called '{RELEASED}', which names weights of others; rename it"
+            )
+        for corpus, architecture, size in dict.fromkeys(point.arm[:3] for point in self.points()):
+            name, external = f"{architecture}-{size}", ARCHITECTURES[architecture].external
+            if external and corpus not in (RELEASED, SCRATCH):
+                raise ValueError(
+                    f"{name} is external: its corpora are `released` and `scratch`, not '{corpus}'"
+                )
+            if corpus == RELEASED and not external:
+                raise ValueError(
+                    f"{name} is trained here and has no released weights; take `released` out of its block"
+                )
+            if corpus == RELEASED and name not in self.external:
+                raise ValueError(
+                    f"nothing says where the weights of {name} are; write external.{name}.weights"
+                )
+        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -94,7 +133,7 @@ class Study(Block):
             )
         for point in self.points():
             start = self.cell_of(point)
-            if start is not None and start not in cells:
+            if start is not None and start.corpus != RELEASED and start not in cells:
                 raise ValueError(
                     f"finetune needs the pretraining cell {'/'.join(map(str, start))}, which pretrain.grid does not "
                     "contain; add it there, or set finetune.pretrain_seed to a seed that is"
@@ -147,10 +186,10 @@ class Study(Block):
         return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
     def linear_cells(self) -> list[Cell]:
-        """Encoders with linear heads: of every pretraining cell, then random ones of its sizes and seeds."""
+        """Encoders with linear heads: of pretraining cells and external models, then random ones of their sizes."""
         if self.linear is None:
             return []
-        cells = self.cells()
+        cells = [*self.cells(), *(Cell(RELEASED, *named(name), 0) for name in self.external)]
         return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def linear_subsets(self) -> LinearSubsets:
@@ -179,11 +218,6 @@ class Study(Block):
             points += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
         return list(dict.fromkeys(starmap(Point, points)))
 
-    def judged_points(self) -> list[Point]:
-        """A run for each subset that has baselines beside it: those of fine-tuning and of linear heads."""
-        heads = (Point(PIXEL_ARM, *subset) for subset in product(*self.linear_subsets()))
-        return [*self.points(), *heads]
-
     def _arms(self, block: FinetuneArms) -> list[Arm]:
         mode, transfer = block.mode or self.finetune.mode, block.transfer or self.finetune.transfer
         return [
@@ -195,6 +229,11 @@ class Study(Block):
         """Whether a run is one of the gates' own, which are no points of a curve."""
         return self.gates is not None and point.n == self.gates.n
 
+    def judged_points(self) -> list[Point]:
+        """A run for each subset that has baselines beside it: those of fine-tuning and of linear heads."""
+        heads = (Point(PIXEL_ARM, *subset) for subset in product(*self.linear_subsets()))
+        return [*self.points(), *heads]
+
     def subsets(self) -> dict[tuple[str, int], list[int]]:
         """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all."""
         sizes: dict[tuple[str, int], set[int]] = {}
@@ -204,8 +243,10 @@ class Study(Block):
         return {key: sorted(of_key) for key, of_key in sizes.items()}
 
     def cell_of(self, point: Point) -> Cell | None:
-        """Pretraining cell a fine-tuning run starts from; None for arms from scratch."""
+        """Cell whose checkpoint a fine-tuning run starts from, external ones with seed 0; None from scratch."""
         if point.arm.corpus == SCRATCH:
             return None
+        if point.arm.corpus == RELEASED:
+            return Cell(*point.arm[:3], 0)
         seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
         return Cell(*point.arm[:3], seed)

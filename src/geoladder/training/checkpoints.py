@@ -27,6 +27,9 @@ from geoladder.study.specs import FinetuneSpec, LinearSpec
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 """Gathered on the CPU of rank 0; the others get nothing, but must ask, too."""
 BACKBONE = "backbone."
+ENCODER = "encoder."
+DECODER_SEED = 0
+"""Of the initial weights of a decoder where a model is of the encoder alone, as released ones are."""
 FEW = 4
 """Names an error message lists of each kind."""
 
@@ -35,7 +38,8 @@ def save_model(weights: Mapping[str, Tensor], card: dict[str, Any], folder: Path
     """Write the weights of a backbone (`backbone.<name>`) and maybe of heads, then the card.
 
     The card is JSON-able and has at least `architecture`, `size`, `model` (the ladder row's arguments), `transform`,
-    `statistics` and, of a run, its `fingerprint`. The folder is made if missing.
+    `statistics`, of a run its `fingerprint`, and `parts: encoder` where there is no decoder. The folder is made if
+    missing.
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     metadata = {"format": "pt", "architecture": f"{card['architecture']}-{card['size']}"}
@@ -107,6 +111,7 @@ def load_trained(folder: Path) -> tuple[Backbone, dict[str, Any]]:
             f"{folder / 'model.json'} lacks {missing}; was it written by geoladder?"
         ) from None
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(DECODER_SEED)
         backbone = build_from(architecture, kwargs, len(bands))
         heads = _fill(backbone, folder, card)
         if heads:
@@ -117,7 +122,10 @@ def load_trained(folder: Path) -> tuple[Backbone, dict[str, Any]]:
 
 
 def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
-    """Fill a backbone with the weights in a folder; return those of the heads."""
+    """Fill a backbone with the weights in a folder; return those of the heads.
+
+    Of a card with `parts: encoder` these are the encoder's, and the decoder stays as it is.
+    """
     path = folder / "model.safetensors"
     try:
         weights, heads = _split(load_file(path))
@@ -126,8 +134,11 @@ def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, T
             f"{path} cannot be read ({problem}); delete the folder and make it again"
         ) from None
     name = f"{card['architecture']}-{card.get('size')}"
-    check_fit(f"{path} does not fit {name}", backbone.state_dict(), weights)
-    backbone.load_state_dict(weights)
+    wanted = backbone.state_dict()
+    if card.get("parts") == "encoder":
+        wanted = {name: value for name, value in wanted.items() if name.startswith(ENCODER)}
+    check_fit(f"{path} does not fit {name}", wanted, weights)
+    backbone.load_state_dict(weights, strict="parts" not in card)
     return heads
 
 

@@ -17,6 +17,8 @@ IGNORE = 255
 """Class of a pixel without a label."""
 BINS = 15
 """Of the expected calibration error."""
+RIGHT, WRONG = "#f7f7f7", "#b2182b"
+"""Colours of pixels."""
 TRACE = 1e-6
 """Probability the constant first class leaves to each other class, so that its loss is finite."""
 
@@ -241,6 +243,11 @@ class ClassMap(Task):
         classes = self.read(stored, 1.0).astype(float)
         classes[classes == IGNORE] = np.nan
         return Display(classes, self.colours, (-0.5, self.outputs - 0.5))
+
+    def mistakes(self, predicted: np.ndarray, label: np.ndarray) -> Display:
+        """0 where the class is right, 1 where it is wrong."""
+        wrong = np.where(label == IGNORE, np.nan, predicted != label)
+        return Display(wrong, (RIGHT, WRONG), (-0.5, 1.5))
 
     @property
     def layer(self) -> Layer:

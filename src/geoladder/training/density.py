@@ -31,6 +31,8 @@ LEGACY_BATCH = 64
 """Patches per batch of the original evaluation, whose RMSE is the root of an unweighted mean over batches."""
 CONSTANT = 1e-13
 """Labels whose squared deviation is below this share of their squares are constant but for rounding."""
+WORST = 0.5
+"""Error of the deepest colours."""
 PRIOR_LIMITS = (1e-4, 1 - 1e-4)
 
 
@@ -191,6 +193,10 @@ class Density(Task):
         return Display(
             densities, self.palette, (0.0, max(1.0, np.max(densities, initial=0, where=densities > 0)))
         )
+
+    def mistakes(self, predicted: np.ndarray, label: np.ndarray) -> Display:
+        """Predicted minus true density, blue where it is too low and red where it is too high."""
+        return Display(predicted - label, "RdBu_r", (-WORST, WORST))
 
     @property
     def layer(self) -> Layer:

@@ -19,6 +19,7 @@ from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.study.specs import ChipsSpec
 from geoladder.study.study import Study
 from geoladder.training.checkpoints import load_trained
+from geoladder.training.released_card import released_card
 
 
 class Data(NamedTuple):
@@ -129,7 +130,8 @@ def export_model(folder: Path, out: Path, study: Study, licence: str | None = No
 
     model.json is the run's, and besides `metrics` (of the validation set, with units in docs/checkpoints.md), `data`
     (source, licence, cleaning), `licence` of the weights and `stride` (image sides are multiples of it, if not null).
-    The weights have the licence of the data (ours for synthetic data), unless `licence` says otherwise.
+    The weights have the licence of the data (ours for synthetic data), unless `licence` says otherwise. Those of an
+    external model are of no study, and need a `licence`.
 
     Raises:
         GeoladderError: the run is not finished, its weights do not fit its card, it was not trained in `study`,
@@ -138,7 +140,8 @@ def export_model(folder: Path, out: Path, study: Study, licence: str | None = No
     if out.resolve() == folder.resolve():
         raise GeoladderError(f"{out} is the run itself; export to another folder")
     backbone, card = load_trained(folder)
-    data = _data_of(card, study, folder)
+    released = card.get("parts") == "encoder"
+    data = {"source": "released", "licence": None} if released else _data_of(card, study, folder)
     licence = licence or data["licence"]
     if licence is None:
         raise GeoladderError(
@@ -147,12 +150,13 @@ def export_model(folder: Path, out: Path, study: Study, licence: str | None = No
         )
     # A backbone that does not inherit from ours need not say.
     stride = getattr(backbone, "side_px", 0) or getattr(backbone, "stride_px", None)
-    card |= {"metrics": _metrics(folder), "data": data, "licence": licence, "stride": stride}
+    metrics = {} if released else _metrics(folder)
+    card |= {"metrics": metrics, "data": data, "licence": licence, "stride": stride}
     with atomic_path(out / "model.safetensors") as path:
         shutil.copyfile(folder / "model.safetensors", path)
     write_json(out / "model.json", card)
     with atomic_path(out / "README.md") as path:
-        path.write_text(model_card(card))
+        path.write_text(released_card(card) if released else model_card(card))
 
 
 def _data_of(card: dict[str, Any], study: Study, folder: Path) -> dict[str, Any]:

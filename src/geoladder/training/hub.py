@@ -32,7 +32,7 @@ def load_model(source: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         GeoladderError: there is no such folder, repository or revision, the hub cannot be reached, or the weights are
             damaged or do not fit the card.
     """
-    folder = _fetch(str(source)) if str(source).startswith("hf://") else Path(source)
+    folder = fetch(str(source), FILES) if str(source).startswith("hf://") else Path(source)
     if not folder.is_dir():
         raise GeoladderError(
             f"there is no folder {folder}; give the folder of a finished run, or hf://owner/name@revision"
@@ -40,7 +40,8 @@ def load_model(source: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return load_trained(folder)
 
 
-def _fetch(address: str) -> Path:
+def fetch(address: str, files: list[str]) -> Path:
+    """Folder with those of these files that a repository on the hub has; raises as `load_model`."""
     match = ADDRESS.fullmatch(address)
     if match is None:
         raise GeoladderError(
@@ -56,7 +57,7 @@ def _fetch(address: str) -> Path:
     if revision == "main":
         log.warning("%s may be other weights tomorrow; name a commit", address)
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=FILES))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=files))
     except errors.RevisionNotFoundError:
         reason = f"{repo} on the hub has no revision '{revision}'; see its list of commits"
     except errors.RepositoryNotFoundError:

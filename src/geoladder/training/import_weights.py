@@ -69,7 +69,7 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
 
     Raises:
         GeoladderError: a file cannot be read, the rung is unknown, or a weight is missing, extra (neither mapped nor
-            ignored), given twice, or of another shape.
+            ignored), given twice, of another shape, or not finite.
     """
     chosen = rung(architecture, size)
     theirs, names = read_state(state), read_map(name_map)
@@ -77,6 +77,7 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
     with torch.random.fork_rng(devices=[]):
         ours = build_backbone(architecture, size).state_dict()
     check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", ours, renamed)
+    check_finite(state, renamed)
     weights = {BACKBONE + name: value.to(ours[name].dtype) for name, value in renamed.items()}
     card = {
         "architecture": architecture,
@@ -95,6 +96,14 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
     }
     save_model(weights, card, out)
     return len(weights), ignored
+
+
+def check_finite(source: Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers; raises GeoladderError that counts them and names the first."""
+    refuse(
+        f"{source} holds weights that are NaN or infinite",
+        {"not finite": [name for name, value in weights.items() if not value.isfinite().all()]},
+    )
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

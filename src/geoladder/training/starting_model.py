@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from geoladder.errors import GeoladderError
+from geoladder.models.backbone import Backbone
 from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.study.specs import FinetuneSpec
@@ -41,12 +42,14 @@ def build_model(spec: FinetuneSpec, checkpoint: Path | None, prior: list[float])
     return model
 
 
-def _take_over(backbone: nn.Module, checkpoint: Path, spec: FinetuneSpec) -> None:
+def _take_over(backbone: Backbone, checkpoint: Path, spec: FinetuneSpec) -> None:
     """Load the pretrained weights that the spec transfers; all of them must fit, also those it leaves."""
+    if spec.transfer == "all":
+        load_backbone(backbone, checkpoint, spec)
+        return
     pretrained = build_backbone(spec.architecture, spec.size)
     load_backbone(pretrained, checkpoint, spec)
-    name = "encoder" if spec.transfer == "encoder" else ""
-    backbone.get_submodule(name).load_state_dict(pretrained.get_submodule(name).state_dict())
+    backbone.encoder.load_state_dict(pretrained.encoder.state_dict())
 
 
 def frozen_parts(model: FinetuneModel, mode: str) -> list[nn.Module]:

@@ -5,7 +5,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from geoladder.options import Bench, BenchIndex, Out, Progress, Spec, Split, Stats, Study, Threads
+from geoladder.options import (
+    BandNames,
+    Bench,
+    BenchIndex,
+    OffsetDn,
+    Out,
+    Progress,
+    Spec,
+    Split,
+    Stats,
+    Study,
+    Threads,
+)
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
@@ -101,6 +113,14 @@ def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, 
     trivial(BaselineSpec.from_json(spec), bench, bench_index, split, out)
 
 
+def import_released(*, spec: Spec, out: Out) -> None:
+    """Take the released weights of an external model into a folder."""
+    from geoladder.study.specs import ReleasedSpec
+    from geoladder.training.released import import_released
+
+    import_released(ReleasedSpec.from_json(spec), out)
+
+
 def export(
     folder: Annotated[Path, Parameter(help="a finished run, such as results/pretrain/majortom/unet-s/seed0")],
     out: Annotated[Path, Parameter(help="folder for model.safetensors, model.json and README.md")],
@@ -142,3 +162,48 @@ def import_weights(
 
     taken, ignored = import_weights(state, names, architecture, size, out)
     print(f"{out}: {taken} weights taken, {ignored} ignored by the map")  # noqa: T201
+
+
+def predict_map(
+    checkpoint: Annotated[Path, Parameter(help="folder of a fine-tuned or linear model")],
+    image: Annotated[
+        Path, Parameter(help="Sentinel-2 image with the ten bands on 10 m pixels, such as a GeoTIFF")
+    ],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="GeoTIFF to write")],
+    bands: BandNames = None,
+    offset_dn: OffsetDn = None,
+    tile_px: Annotated[int, Parameter(help="side of the tiles that are predicted one by one")] = 256,
+    threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Predict a task on an image of any size; write a cloud-optimised GeoTIFF."""
+    from geoladder.training.predict_map import predict_map
+
+    names = bands.split(",") if bands else None
+    predict_map(checkpoint, image, out, names, offset_dn, tile_px, threads=threads, progress=progress)
+
+
+def embed(
+    checkpoint: Annotated[
+        str, Parameter(help="folder of a pretrained or tuned model, or hf://owner/name@revision")
+    ],
+    source: Annotated[
+        Path, Parameter(help="Sentinel-2 image, folder of chips, or an archive with its --index")
+    ],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="GeoParquet to write")],
+    index: Annotated[Path | None, Parameter(help="parquet of an archive's tiles, written by `index`")] = None,
+    bands: BandNames = None,
+    offset_dn: OffsetDn = None,
+    chip_px: Annotated[int, Parameter(help="side of the chips that are cut")] = 128,
+    threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Write the encoder's features of every chip, with footprints, as GeoParquet."""
+    from geoladder.training.embed import embed
+
+    names = bands.split(",") if bands else None
+    embed(checkpoint, source, out, index, names, offset_dn, chip_px, threads=threads, progress=progress)

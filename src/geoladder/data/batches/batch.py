@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
+from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M, DN_PER_REFLECTANCE
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
@@ -22,7 +22,6 @@ from geoladder.study.specs import PretrainSpec
 
 DN = np.ndarray | torch.Tensor
 """Digital numbers as stored."""
-DN_PER_REFLECTANCE = 10_000
 CLIP_SIGMA = 10.0
 """Standardised reflectance beyond this is a glint or a defect; it must not rule the loss."""
 

@@ -14,6 +14,7 @@ BANDS_20M = ("B05", "B06", "B07", "B8A", "B11", "B12")
 BANDS = BANDS_10M + BANDS_20M
 """PhilEO order, everywhere: four bands native at 10 m, then six native at 20 m."""
 
+DN_PER_REFLECTANCE = 10_000
 BOA_OFFSET_DN = 1_000
 FIRST_OFFSET_BASELINE = 400
 UNKNOWN_BASELINE = "9999"

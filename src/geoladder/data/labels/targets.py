@@ -27,6 +27,12 @@ def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))
 
 
+def encode_phileo_place(lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
+    """The inverse of `decode_phileo_place`: places (N,) as (N, 3)."""
+    turn = np.radians(lon_deg)
+    return np.stack([(90 - lat_deg) / 180, (np.sin(turn) + 1) / 2, (np.cos(turn) + 1) / 2], axis=-1)
+
+
 def great_circle_km(
     lat_deg: ArrayLike, lon_deg: ArrayLike, other_lat_deg: ArrayLike, other_lon_deg: ArrayLike
 ) -> np.ndarray:

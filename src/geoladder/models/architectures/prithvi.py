@@ -7,7 +7,7 @@ of our ViTs of the paper's sizes. Patches of 14 pixels (600M) fit few images, so
 from typing import cast
 
 from geoladder.data.labels.bands import BANDS
-from geoladder.registry.architecture import Architecture, Input, Kwargs, multiples
+from geoladder.registry.architecture import Architecture, Input, Kwargs, Release, multiples
 
 HLS = Input(
     bands={
@@ -20,6 +20,28 @@ HLS = Input(
     },
     harmonise="baseline",  # harmonised Landsat and Sentinel-2 reflectance has no offset
 )
+SIZES = ("300M", "300M-TL", "600M", "600M-TL")
+FILES = {
+    size: f"ibm-nasa-geospatial/Prithvi-EO-2.0-{size}/Prithvi_EO_V2_{size.replace('-', '_')}.pt"
+    for size in SIZES
+}
+BLOCK = r"(?:encoder\.)?blocks\.(\d+)\."
+V2 = Release(
+    files=FILES | {"600M-TL-paper": FILES["600M-TL"]},
+    rules={
+        r"(?:encoder\.)?cls_token": "encoder.cls",
+        r"(?:encoder\.)?patch_embed\.proj\.(\w+)": r"encoder.patches.embed.\1",
+        r"(?:encoder\.)?temporal_embed_enc\.scale": "encoder.patches.time_and_place.time_scale",
+        r"(?:encoder\.)?location_embed_enc\.scale": "encoder.patches.time_and_place.place_scale",
+        BLOCK + r"(norm[12])\.(\w+)": r"encoder.blocks.\1.\2.\3",
+        BLOCK + r"(?:attn|mlp)\.(qkv|proj|fc[12])\.(\w+)": r"encoder.blocks.\1.\2.\3",
+        r"(?:encoder\.)?norm\.(\w+)": r"encoder.norm.\1",
+    },
+    ignore=[
+        r"(?:encoder\.)?pos_embed",  # the fixed code of place
+        r"decoder.*|mask_token|.*_embed_dec\..*",
+    ],
+)
 ORDER = HLS.order(BANDS)
 VIT_L = Kwargs(width=1024, depth=24, heads=16, patch=16, order=ORDER)
 VIT_H = Kwargs(width=1280, depth=32, heads=16, patch=14, order=ORDER, resizes=1)
@@ -27,9 +49,9 @@ TL = Kwargs(coordinates=1)
 
 
 def _sides_px(kwargs: Kwargs) -> range:
-    """Multiples of a patch; any from one patch on where images are resized."""
-    patch_px = cast("int", kwargs["patch"])
-    return range(patch_px, 10_001) if "resizes" in kwargs else multiples(patch_px)
+    """Multiples of two patches; any from there on where images are resized."""
+    two_patches_px = 2 * cast("int", kwargs["patch"])
+    return range(two_patches_px, 10_001) if "resizes" in kwargs else multiples(two_patches_px)
 
 
 ARCHITECTURE = Architecture(
@@ -49,4 +71,5 @@ ARCHITECTURE = Architecture(
     finetune_lr=0.0001,
     sides_px=_sides_px,
     input=HLS,
+    release=V2,
 )

@@ -4,7 +4,7 @@ Rungs of layout `paper` have the decoder of arXiv 2506.14765; the others have th
 """
 
 from geoladder.data.labels.bands import BANDS
-from geoladder.registry.architecture import Architecture, Input, Kwargs, multiples
+from geoladder.registry.architecture import Architecture, Input, Kwargs, Release, multiples
 
 S2L2A = Input(
     bands={
@@ -23,6 +23,26 @@ S2L2A = Input(
     },
     harmonise="none",  # the constants are of a mixture of products with the +1000 DN and without
 )
+MODALITY = r"encoder_embeddings\.untok_sen2l2a@224\."
+BASE_FILE = "ibm-esa-geospatial/TerraMind-1.0-base/TerraMind_v1_base.pt"
+LARGE_FILE = "ibm-esa-geospatial/TerraMind-1.0-large/TerraMind_v1_large.pt"
+V1 = Release(
+    files={"base": BASE_FILE, "large": LARGE_FILE, "base-paper": BASE_FILE, "large-paper": LARGE_FILE},
+    rules={
+        MODALITY + r"mod_emb": "encoder.patches.modality",
+        MODALITY + r"proj\.weight": "encoder.patches.embed.weight",
+        r"encoder\.(\d+)\.(norm[12])\.weight": r"encoder.blocks.\1.\2.weight",
+        r"encoder\.(\d+)\.attn\.(qkv|proj)\.weight": r"encoder.blocks.\1.\2.weight",
+        r"encoder\.(\d+)\.mlp\.(fc[123])\.weight": r"encoder.blocks.\1.\2.weight",
+        r"encoder_norm\.weight": "encoder.norm.weight",
+    },
+    ignore=[
+        MODALITY + r"pos_emb",  # the fixed code of place
+        r"encoder\.\d+\.norm[12]\.bias|encoder_norm\.bias",  # zeros that are not trained
+        r"encoder_embeddings\.(?!untok_sen2l2a@224).*",  # other modalities
+        r"(decoder|decoder_\w+|tokenizer|sampler)\..*|mask_token|dec_\w+(\..*)?",
+    ],
+)
 ORDER = S2L2A.order(BANDS)
 BASE = Kwargs(width=768, depth=12, heads=12, order=ORDER)
 LARGE = Kwargs(width=1024, depth=24, heads=16, order=ORDER)
@@ -40,6 +60,7 @@ ARCHITECTURE = Architecture(
     base_width=768,
     pretrain_lr=None,
     finetune_lr=0.0001,
-    sides_px=multiples(16),
+    sides_px=multiples(32),
     input=S2L2A,
+    release=V1,
 )

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.curves import of_baseline
 from geoladder.report.style import ordered
-from geoladder.study.study import SCRATCH
+from geoladder.study.study import RELEASED, SCRATCH
 
 RIVALS: dict[str, dict[str, Any]] = {
     "mean": {"label": "predict mean", "color": "0.7", "ls": "-."},
@@ -22,6 +22,7 @@ WORSE: dict[str, Any] = {"ls": "", "marker": "x", "ms": 5, "mew": 0.8, "color": 
 """A point that a predictor without a network beats."""
 WORSE_TEXT = "worse than zero, the mean or a pixel's bands"
 CORPUS_MARKERS = ("o", "^", "v", "D")
+STARTS = {SCRATCH: "from scratch", RELEASED: "weights as released"}
 
 
 def curve_panel(
@@ -30,9 +31,9 @@ def curve_panel(
     """Draw error against n: mean over seeds, bars from the smallest to the largest; return the numbers drawn.
 
     `error` has the runs of the curves, with the rivals that beat them in `worse_than`, and `rivals` the errors of
-    these, of all tasks; the title says `name` after the task. Points of which a run had not settled have a white
-    centre, and those that a rival beats are crossed out. The order of `corpora`, all that arms of the study are
-    pretrained on, gives the markers.
+    these, of all tasks; the title says `name` after the task. Points that a rival beats are crossed out, and those of
+    which a run had not settled have a white centre. The order of `corpora`, all that arms of the study are pretrained
+    on, gives the markers.
     """
     arms = [
         ((str(arm), str(corpus)), rows) for (arm, corpus), rows in error.groupby(["architecture", "corpus"])
@@ -72,7 +73,7 @@ def curve_legend(error: pd.DataFrame, corpora: list[str]) -> list[Line2D]:
         ARCHITECTURES[name].title: {"color": ARCHITECTURES[name].colour} for name in trained
     }
     for corpus in sorted(set(error[~baseline].corpus)):
-        start = "from scratch" if corpus == SCRATCH else f"pretrained on {corpus}"
+        start = STARTS.get(corpus, f"pretrained on {corpus}")
         looks[start] = _look(trained[0], corpus, corpora) | {"color": "k"}
     for name in ordered(set(error[baseline].architecture)):
         looks[ARCHITECTURES[name].title] = _look(name, SCRATCH, corpora)

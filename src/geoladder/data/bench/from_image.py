@@ -1,0 +1,210 @@
+"""Any scene with polygons of classes as files of PhilEO Bench, so that every mode of fine-tuning runs on it.
+
+The scene is cut into blocks, which are the tiles of the bench: every third is for testing, and validation sets some
+of the others aside (`bench.validation: apart`). Blocks lie a patch's side apart, so that no test patch touches a
+training patch.
+
+Unusual: polygons are sparse. Pixels in none have no label, and patches without any label are left out. Where polygons
+overlap, the smaller one counts.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.features import rasterize
+from rasterio.warp import transform as reproject
+from rasterio.warp import transform_geom
+from rasterio.windows import Window
+
+from geoladder.data.archives.scene import Pixels, Scene, open_scene
+from geoladder.data.archives.tile import ground_m
+from geoladder.data.labels.targets import encode_phileo_place
+from geoladder.errors import GeoladderError
+from geoladder.registry import TASKS
+from geoladder.registry.task import Task
+from geoladder.runs.atomic import atomic_path, write_json
+
+log = logging.getLogger(__name__)
+
+TEST_EVERY = 3
+"""Of blocks along a diagonal, one so often is for testing."""
+NO_LABEL = 0
+
+
+class Polygons(NamedTuple):
+    """Polygons with a class each."""
+
+    shapes: list[dict[str, Any]]
+    """GeoJSON geometries in `crs`, larger ones first."""
+    classes: list[str]
+    crs: CRS
+
+
+def bench_from_image(
+    images: Sequence[Path],
+    polygons: Path,
+    out: Path,
+    task: str,
+    attribute: str = "fclass",
+    renamed: Mapping[str, str] | None = None,
+    region: str = "europe",
+    patch_px: int = 32,
+    block_px: int = 256,
+    bands: Sequence[str] | None = None,
+    offset_dn: int | None = None,
+) -> None:
+    """Write `<region>_<row>-<column>_<train|test>_s2.npy`, label and coordinate files, and their metadata into `out`.
+
+    `images`, `bands` and `offset_dn` are as of `open_scene`. A polygon's class is what `attribute` says, after
+    `renamed`; those that are no class of `task` are left out and counted in the log.
+
+    Raises:
+        GeoladderError: the scene cannot be read, the task has no classes, the polygons have no such attribute, none
+            has a class of the task, or no training or test patch has a label.
+    """
+    categories = {name: code for code, (name, _) in TASKS[task].layer.categories.items()}
+    if not categories:
+        raise GeoladderError(
+            f"task '{task}' is of quantities, but polygons name classes; give a task of classes"
+        )
+    with open_scene(images, bands, offset_dn) as scene:
+        height, width = scene.shape
+        pixels = scene.read(Window(0, 0, width, height))
+        codes = _burn(read_polygons(polygons, attribute), categories, renamed or {}, scene, polygons)
+        codes[~pixels.valid] = NO_LABEL
+        counts = _write_blocks(scene, pixels, codes, TASKS[task], out, region, patch_px, block_px)
+    for split in ("train", "test"):
+        if not counts[split]:
+            raise GeoladderError(
+                f"no {split} patch of {patch_px} px has a label: {width} x {height} pixels make "
+                f"{-(-width // block_px)} x {-(-height // block_px)} blocks of {block_px}; take smaller ones"
+            )
+    log.info(
+        "%s: %s patches of %d px; %.0f %% of pixels have a label",
+        out,
+        counts,
+        patch_px,
+        100 * (codes > 0).mean(),
+    )
+
+
+def read_polygons(path: Path, attribute: str) -> Polygons:
+    """Polygons of a file that GDAL's vector drivers read, such as GeoPackage or GeoJSON; other shapes are left out.
+
+    Raises:
+        GeoladderError: the libraries are not installed, the file cannot be read, or has no such attribute or place.
+    """
+    try:
+        import pyogrio
+        import shapely
+    except ImportError:
+        raise GeoladderError(
+            "polygons are read with pyogrio and shapely; pip install 'geoladder[vector]'"
+        ) from None
+    try:
+        fields = list(pyogrio.read_info(path)["fields"])
+        meta, _, geometry, values = pyogrio.raw.read(path, columns=[attribute])
+    except pyogrio.errors.DataSourceError as problem:
+        raise GeoladderError(f"{path} holds no polygons ({problem}); give a GeoPackage or GeoJSON") from None
+    if not values:
+        raise GeoladderError(f"{path} has no attribute '{attribute}'; it has {', '.join(fields)}")
+    if meta["crs"] is None:
+        raise GeoladderError(f"{path} has no coordinate system; write it again with one")
+    shapes = shapely.from_wkb(geometry)
+    order = np.argsort(-shapely.area(shapes), kind="stable")
+    areal = [place for place in order if shapely.get_dimensions(shapes[place]) == 2]
+    return Polygons(
+        [shapely.geometry.mapping(shapes[place]) for place in areal],
+        [str(values[0][place]) for place in areal],
+        CRS.from_user_input(meta["crs"]),
+    )
+
+
+def _burn(
+    polygons: Polygons, categories: Mapping[str, int], renamed: Mapping[str, str], scene: Scene, where: Path
+) -> np.ndarray:
+    """Code of each pixel of a scene, (H, W) uint8, `NO_LABEL` in no polygon; a pixel counts by its centre."""
+    names = [renamed.get(name, name) for name in polygons.classes]
+    chosen = [
+        (shape, categories[name])
+        for shape, name in zip(polygons.shapes, names, strict=True)
+        if name in categories
+    ]
+    others = sorted(set(names) - set(categories))
+    log.info(
+        "%s: %d polygons; %d of other classes left out %s",
+        where,
+        len(chosen),
+        len(names) - len(chosen),
+        others,
+    )
+    if not chosen:
+        raise GeoladderError(
+            f"no polygon of {where} has one of the classes {', '.join(categories)}; they are {', '.join(others)}: "
+            "name them with --rename theirs=ours,..."
+        )
+    if polygons.crs != scene.crs:
+        chosen = [(transform_geom(polygons.crs, scene.crs, shape), code) for shape, code in chosen]
+    codes: np.ndarray = rasterize(chosen, scene.shape, NO_LABEL, transform=scene.transform, dtype="uint8")
+    return codes
+
+
+def _write_blocks(
+    scene: Scene,
+    pixels: Pixels,
+    codes: np.ndarray,
+    task: Task,
+    out: Path,
+    region: str,
+    patch_px: int,
+    block_px: int,
+) -> dict[str, int]:
+    """Write the blocks that have a label, and last the metadata; return the patches of each split."""
+    whole = np.clip(np.rint(pixels.dn), 0, np.iinfo(np.uint16).max).astype(np.uint16)
+    counts, records = {"train": 0, "test": 0}, {}
+    inner_px = max(patch_px, block_px - patch_px)
+    for row, top in enumerate(range(0, scene.shape[0], block_px)):
+        for column, left in enumerate(range(0, scene.shape[1], block_px)):
+            down, right = (
+                range(start, min(start + inner_px, side) - patch_px + 1, patch_px)
+                for start, side in zip((top, left), scene.shape, strict=True)
+            )
+            places = product(down, right)
+            corners = [(y, x) for y, x in places if codes[y : y + patch_px, x : x + patch_px].any()]
+            if not corners:
+                continue
+            split, tile = "train" if (row + column) % TEST_EVERY else "test", f"{row}-{column}"
+            _write_block(scene, whole, codes, corners, patch_px, out / f"{region}_{tile}_{split}", task.label)
+            counts[split] += len(corners)
+            record = {"offset_dn": [scene.offset_dn], "patches": {split: [len(corners)]}}
+            records[f"{region}_{tile}"] = {"region": region, "tile": tile, "split": split} | record
+    write_json(out / "metadata" / "tiles_metadata.json", records)
+    return counts
+
+
+def _write_block(
+    scene: Scene,
+    whole: np.ndarray,
+    codes: np.ndarray,
+    corners: list[tuple[int, int]],
+    patch_px: int,
+    stem: Path,
+    label: str,
+) -> None:
+    """Write the patches of one block whose upper left pixels are `corners`."""
+    spans = [(slice(y, y + patch_px), slice(x, x + patch_px)) for y, x in corners]
+    down, right = np.array(corners, float).T + patch_px / 2
+    lon_deg, lat_deg = reproject(scene.crs, "EPSG:4326", *ground_m(scene.transform, right, down))
+    arrays = {
+        "s2": np.stack([whole[:, rows, columns].transpose(1, 2, 0) for rows, columns in spans]),
+        f"label_{label}": np.stack([codes[rows, columns, None] for rows, columns in spans]),
+        "label_coords": encode_phileo_place(np.array(lat_deg), np.array(lon_deg)).astype(np.float32),
+    }
+    for name, array in arrays.items():
+        with atomic_path(stem.with_name(f"{stem.name}_{name}.npy")) as path:
+            np.save(path, array)

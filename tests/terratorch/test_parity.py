@@ -1,0 +1,85 @@
+"""Encoders of released models against TerraTorch's own, with the same random weights, in an environment of its own.
+
+GEOLADDER_TERRATORCH is the Python of that environment, which tools/terratorch_env.sh makes; without it these are
+skipped.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from geoladder.models.build import build_from
+from geoladder.models.tokens import tap_blocks
+from geoladder.registry import ARCHITECTURES
+from geoladder.registry.ladder import rung
+from geoladder.study.specs import ReleasedSpec
+from geoladder.training.released import import_released
+
+PYTHON = os.environ.get("GEOLADDER_TERRATORCH", "")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not Path(PYTHON).is_file(), reason="GEOLADDER_TERRATORCH names no Python (tools/terratorch_env.sh)"
+    ),
+]
+S2L2A = {"modalities": ["S2L2A"], "channels": 12, "absent": [0, 9], "coordinates": False}
+HLS = {"num_frames": 1, "channels": 6, "absent": [], "coordinates": False}
+MODELS = {  # TerraTorch's name and options, and the depth if it is not the whole one
+    ("terramind", "base"): ("terramind_v1_base", S2L2A, 0),
+    ("terramind", "large"): ("terramind_v1_large", S2L2A, 0),
+    ("prithvi", "300M"): ("prithvi_eo_v2_300", HLS, 8),
+    ("prithvi", "300M-TL"): ("prithvi_eo_v2_300_tl", HLS | {"coordinates": True}, 8),
+    ("prithvi", "600M"): ("prithvi_eo_v2_600", HLS, 8),
+    ("prithvi", "600M-TL"): ("prithvi_eo_v2_600_tl", HLS | {"coordinates": True}, 8),
+}
+
+
+def their(name, options, folder):
+    """Run the reference script there."""
+    script = Path(__file__).with_name("reference.py")
+    words = [PYTHON, str(script), name, json.dumps(options), str(folder)]
+    quiet = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(words, capture_output=True, text=True, env=quiet | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "taps.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(("architecture", "size"), MODELS)
+def test_every_tap_is_terratorchs(architecture, size, tmp_path):
+    name, options, depth = MODELS[architecture, size]
+    entry, kwargs = ARCHITECTURES[architecture], rung(architecture, size).kwargs
+    px = 126 if kwargs.get("patch") == 14 else 128
+    shallow = {"depth": depth} if depth else {}
+    theirs = their(name, options | shallow | {"px": px}, tmp_path)
+    weights = tmp_path / entry.release.files[size].rpartition("/")[2]
+    (tmp_path / "weights.pt").rename(weights)
+    spec = ReleasedSpec(
+        architecture=architecture,
+        size=size,
+        model=kwargs | shallow,
+        weights=str(weights),
+        input=entry.input,
+        release=entry.release,
+    )
+    import_released(spec, tmp_path / "ours")
+    with torch.device("meta"):
+        whole, encoder = (build_from(architecture, made).encoder for made in (kwargs, spec.model))
+    assert sum(p.numel() for p in whole.parameters()) == theirs["parameters"]
+    state = load_file(tmp_path / "ours/model.safetensors")
+    encoder.load_state_dict(
+        {key.removeprefix("backbone.encoder."): value for key, value in state.items()}, assign=True
+    )
+    ten = torch.zeros(2, 10, px, px)
+    for channel, band in enumerate(encoder.order):
+        if band >= 0:
+            ten[:, band] = theirs["pixels"][:, channel]
+    with torch.no_grad():
+        taps, _ = encoder.double()(ten.double(), None, theirs["coordinates"])
+    for block, tap in zip(tap_blocks(len(theirs["taps"])), taps, strict=True):
+        tokens = theirs["taps"][block][:, 1 if architecture == "prithvi" else 0 :]
+        assert (tap.flatten(2).transpose(1, 2) - tokens).abs().max() < 1e-5
