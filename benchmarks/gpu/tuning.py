@@ -30,8 +30,8 @@ def tuning(check: Check) -> Iterator[Row]:
     spec = FinetuneSpec(
         corpus="memory", architecture=architecture, size=size, model=rung(architecture, size).kwargs, seed=SEED,
         stats="0", transform="sqrt", batch=8, lr=1e-2 if check.dry else 1e-4, weight_decay=0.05, warmup_share=0.1,
-        precision="auto", code=None, task="roads", n=8, bench="0", harmonise="none", test_patches=8, pretrained=None,
-        steps=steps, validations=4, mode="full",
+        precision="auto", code=None, task="roads", n=8, subset="0", bench="0", harmonise="none", test_patches=8,
+        pretrained=None, steps=steps, validations=4, mode="full",
     )  # fmt: skip
     criterion, turns = Criterion(task, spec, train.labels), Augmentation("turns", SEED, torch.zeros(10), True)
     curve = Tuning(model, spec, criterion, turns, Hardware()).train(train, val)
