@@ -57,6 +57,11 @@ RANDOM = "random"
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
+def _sides(cell: Cell) -> range:
+    """Sides of images that a cell's model takes, in pixels."""
+    return ARCHITECTURES[cell.architecture].sides(rung(cell.architecture, cell.size).size)
+
+
 class Study(Block):
     """Everything one study runs."""
 
@@ -136,10 +141,14 @@ class Study(Block):
         return list(dict.fromkeys(starmap(Cell, chain(*blocks))))
 
     def linear_cells(self) -> list[Cell]:
-        """Encoders with linear heads: of every pretraining cell, then random ones of its sizes and seeds."""
+        """Encoders with linear heads: of every pretraining cell, then random ones of its sizes and seeds.
+
+        Those that cannot take patches of the synthetic bench's size are left out.
+        """
         if self.linear is None:
             return []
-        cells = self.cells()
+        any_size = self.bench.source != "synthetic"
+        cells = [cell for cell in self.cells() if any_size or self.bench.patch_px in _sides(cell)]
         return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def linear_subsets(self) -> LinearSubsets:
