@@ -10,9 +10,12 @@ from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.registry.ladder import rung
 from geoladder.study.specs import FinetuneSpec
-from geoladder.training.finetune import logits_of, train_best
+from geoladder.training.augmentation import Augmentation
+from geoladder.training.criterion import Criterion
+from geoladder.training.job import Hardware
 from geoladder.training.patches import Patches
 from geoladder.training.score import Score
+from geoladder.training.tuning import Tuning, outputs_of
 
 
 def tuning(check: Check) -> Iterator[Row]:
@@ -27,12 +30,13 @@ def tuning(check: Check) -> Iterator[Row]:
     spec = FinetuneSpec(
         corpus="memory", architecture=architecture, size=size, model=rung(architecture, size).kwargs, seed=SEED,
         stats="0", transform="sqrt", batch=8, lr=1e-2 if check.dry else 1e-4, weight_decay=0.05, warmup_share=0.1,
-        precision="auto", code=None, task="roads", n=8, bench="0", harmonise="none", test_patches=8, pretrained=None,
-        steps=steps, validations=4, mode="full",
+        precision="auto", code=None, task="roads", n=8, subset="0", bench="0", harmonise="none", test_patches=8,
+        pretrained=None, steps=steps, validations=4, mode="full",
     )  # fmt: skip
-    curve = train_best(model, spec, train, val)
+    criterion, turns = Criterion(task, spec, train.labels), Augmentation("turns", SEED, torch.zeros(10), True)
+    curve = Tuning(model, spec, criterion, turns, Hardware()).train(train, val)
     score = Score(task)
-    score.update(task.prediction(logits_of(model, val.pixels)), val.labels, val.buckets, val.tiles)
+    score.update(task.prediction(outputs_of(model, val.pixels)), val.labels, val.buckets, val.tiles)
     metrics = score.result()["metrics"]
     name, setting = f"{architecture}-{size}", f"{steps} steps"
     fall = min(point["val_loss"] for point in curve) / curve[0]["val_loss"]

@@ -42,7 +42,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench),
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
-        *(training.pretrain, training.finetune, training.linear, training.trivial),
+        *(training.pretrain, training.choose_rate, training.finetune, training.linear, training.trivial),
         *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage),
         *(report.figure_linear, report.figure_lr),
@@ -105,8 +105,11 @@ def _import_heavy_modules() -> None:
     import geoladder.models.scan
     import geoladder.report.figures.scaling
     import geoladder.runs.provenance
+    import geoladder.training.baselines
+    import geoladder.training.choose_rate
     import geoladder.training.finetune
     import geoladder.training.linear
+    import geoladder.training.pixel_models
     import geoladder.training.pretrain
 
     geoladder.models.scan.warm_up()

@@ -67,7 +67,7 @@ def test_laws_are_fitted_to_the_nested_corpus_alone(laws):
     assert curve["metric"] == "rmse"
 
 
-def test_the_gates_longer_runs_are_no_points_of_the_curves(table, laws):
+def test_the_gates_own_runs_are_no_points_of_the_curves(table, laws):
     for curve in json.loads(laws.read_text())["curves"]:
         assert curve["law"]["n_points"] == 3
     assert set(curves(pd.read_csv(table)).n) == {4, 16, 64}
@@ -135,7 +135,7 @@ def test_a_study_without_pretrained_arms_has_tables_with_columns(results, tmp_pa
     collect(ledger, root / "results.csv", root)
     fit_laws(root / "results.csv", Fit(bootstrap=10), "majortom", tmp_path / "laws.json")
     write_tables(root / "results.csv", tmp_path / "laws.json", tmp_path / "tables")
-    assert list(pd.read_csv(tmp_path / "tables/pretraining_effect.csv")) == EFFECT
+    assert list(pd.read_csv(tmp_path / "tables/pretraining_effect.csv")) == [*EFFECT, "worse_than"]
     draw_scaling(root / "results.csv", tmp_path / "laws.json", Figures(), tmp_path / "scaling.pdf")
 
 
@@ -186,7 +186,8 @@ def test_each_gate_can_fail(results):
         content["metrics"]["val_masked_mse"] = 0.9
         flat.write_text(json.dumps(content))
     for n in (64, 256):
-        poor = root / f"results/finetune/scratch/unet-s/roads/seed1/n{n}.json"
+        stage = "gates" if n == 256 else "finetune"
+        poor = root / f"results/{stage}/scratch/unet-s/roads/seed1/n{n}.json"
         content = json.loads(poor.read_text())
         content["metrics"]["r2"] = -0.5
         poor.write_text(json.dumps(content))
@@ -263,3 +264,64 @@ def test_an_architecture_with_few_runs_is_drawn_without_a_law(results, tmp_path)
     fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
     assert json.loads((root / "laws.json").read_text())["pretraining"]["unet"]["law"] is None
     draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
+
+
+def test_no_law_in_n_is_fitted_to_a_curve_of_which_a_run_had_not_settled(results, tmp_path):
+    root, ledger = results
+    rushed = root / "results/finetune/majortom/unet-s/roads/seed2/n64.json"
+    rushed.write_text(json.dumps(json.loads(rushed.read_text()) | {"settled": False}))
+    collect(ledger, root / "results.csv", root)
+    table = pd.read_csv(root / "results.csv")
+    assert not table[table.fingerprint == "fine-majortom-unet-roads-2-64"].settled.any()
+    fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
+    laws = {
+        (law["task"], law["corpus"], law["architecture"]): law
+        for law in json.loads((root / "laws.json").read_text())["curves"]
+    }
+    refused = laws.pop(("roads", "majortom", "unet"))
+    assert refused["law"] is None
+    assert "1 of 3 rows are of runs that had not settled (first: n = 64)" in refused["refusal"]
+    assert all(law["law"] and not law["refusal"] for law in laws.values())
+    write_tables(root / "results.csv", root / "laws.json", tmp_path)
+    text = (tmp_path / "fit_report.md").read_text()
+    assert "**roads, unet-s from majortom**: no law: 1 of 3 rows are of runs that had not settled" in text
+    counts = pd.read_csv(tmp_path / "curves.csv").set_index(["task", "corpus", "architecture", "n"]).settled
+    assert counts["roads", "majortom", "unet", 64] == 2
+    effect = pretraining_effect(table).set_index(["task", "n"]).settled
+    assert not effect["roads", 64] and effect["roads", 16]
+    draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
+    drawn = pd.read_csv(tmp_path / "scaling.csv").query("kind == 'curve' and line == 'majortom'")
+    assert drawn[drawn.settled.astype(str) == "False"][["panel", "x"]].to_numpy().tolist() == [
+        ["roads against n", 64]
+    ]
+
+
+def test_arms_that_differ_in_mode_or_transfer_are_never_averaged(results, tmp_path):
+    root, ledger = results
+    expected = json.loads(ledger.read_text())
+    for old in [f for f in expected if f.startswith("results/finetune/majortom/unet-s/")]:
+        for mode, transfer, worse in (("full", "encoder", 0.25), ("frozen", "all", 0.5)):
+            content = json.loads((root / old).read_text())
+            content["spec"] |= {"mode": mode, "transfer": transfer}
+            content["metrics"] = {name: value + worse for name, value in content["metrics"].items()}
+            content["fingerprint"] = f"{mode}{transfer}{old}"
+            new = root / old.replace("unet-s", f"unet-s+{mode}{transfer}")
+            new.parent.mkdir(parents=True, exist_ok=True)
+            new.write_text(json.dumps(content))
+            expected[new.relative_to(root).as_posix()] = content["fingerprint"]
+    ledger.write_text(json.dumps(expected))
+    collect(ledger, root / "results.csv", root)
+    fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
+    draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
+    numbers = pd.read_csv(tmp_path / "scaling.csv").query(
+        "kind == 'curve' and x == 4 and architecture == 'unet'"
+    )
+    assert (numbers.seeds == 3).all()
+    at = numbers.set_index(["panel", "line"]).y
+    whole = at["roads against n, full", "majortom"]
+    assert at["roads against n, full", "majortom, encoder alone"] == pytest.approx(whole + 0.25)
+    assert at["roads against n, frozen", "majortom"] == pytest.approx(whole + 0.5)
+    effect = pretraining_effect(pd.read_csv(root / "results.csv")).query("task == 'roads' and n == 4")
+    by_start = effect.set_index(["mode", "transfer"]).effect
+    assert by_start["full", "encoder"] == pytest.approx(by_start["full", "all"] + 0.25)
+    assert ("frozen", "all") not in by_start.index  # no frozen arm from scratch to compare with

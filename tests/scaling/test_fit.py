@@ -10,7 +10,8 @@ from geoladder.cli import main
 from geoladder.errors import GeoladderError
 from geoladder.scaling.fit import record
 from geoladder.scaling.fit.fit import Status, fit
-from geoladder.scaling.fit.points import Refusal
+from geoladder.scaling.fit.points import Refusal, read_points
+from geoladder.scaling.laws.forms import form_of
 
 SIZES = [(n, d) for n, d in product([2.5e4, 1e5, 4e5, 1.6e6], [2.5e5, 1e6, 4e6])]
 TWO = [(n, d) for n, d in SIZES if n < 2e5]
@@ -224,3 +225,14 @@ def test_settings_that_make_no_sense_are_refused():
         fit(points(), loss="huber")
     with pytest.raises(GeoladderError, match="no parameter 'gamma'"):
         fit(points(), fixed={"gamma": 1.0})
+
+
+def test_runs_that_had_not_settled_carry_no_law():
+    table = pd.DataFrame(
+        {"n": [1, 2, 4, 8], "y": [1.0, 0.8, 0.7, 0.65], "settled": [True, True, True, False]}
+    )
+    with pytest.raises(Refusal, match=r"1 of 4 rows are of runs that had not settled \(first: n = 8\)"):
+        read_points(table, form_of("saturating"), {"n": "n"}, "y")
+    assert read_points(table[:3], form_of("saturating"), {"n": "n"}, "y").y.size == 3
+    unknown = table.assign(settled=None)
+    assert read_points(unknown, form_of("saturating"), {"n": "n"}, "y").y.size == 4

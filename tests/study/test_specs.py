@@ -1,6 +1,7 @@
 """What reruns what, at the level of specs: the graph's tests repeat the essential cases on the real DAG."""
 
 import copy
+from itertools import product
 
 import pytest
 from test_config import RAW
@@ -36,6 +37,14 @@ def test_one_rungs_learning_rate_reaches_its_cells_and_their_curves_only():
     linear = {file for file in files if file.startswith("results/linear/")}
     assert len(linear) == 6 * 3
     assert len(files - pretrain - linear) == 3 * 3 * 3
+
+
+def test_every_subset_has_baselines_beside_it():
+    nodes = Nodes(parse_study(TWO))
+    judged = {tuple(file.split("/")[2:]) for file in nodes.trivial}
+    assert {tuple(file.split("/")[4:]) for file in nodes.finetune} <= judged
+    subsets = product(*nodes.study.linear_subsets())
+    assert {(task, f"seed{draw}", f"n{n}.json") for task, draw, n in subsets} <= judged
 
 
 def test_a_new_n_adds_and_changes_nothing_old():

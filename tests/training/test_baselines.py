@@ -10,7 +10,7 @@ from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.training.baselines import trivial
-from geoladder.training.pixel_models import Pixels
+from geoladder.training.pixel_models import Pixels, pixel_models
 
 PREDICTORS = ("zero", "mean", "linear", "boosted")
 
@@ -137,7 +137,7 @@ def test_masked_pixels_are_not_learned(planted):
 def test_pixels_of_one_class_predict_it():
     bands = np.random.default_rng(0).random((50, 10)).astype(np.float32)
     train, val = Pixels(bands, np.full(50, 3)), Pixels(bands, np.full(50, 4))
-    for predict in TASKS["landcover"].pixel_models(train, val, 0).values():
+    for predict in pixel_models(train, val, 11, 0).values():
         log_p = predict(bands)
         assert log_p.shape == (50, 11) and (log_p.argmax(axis=1) == 3).all() and np.isfinite(log_p).all()
 
@@ -146,7 +146,7 @@ def test_classes_unseen_in_training_keep_a_trace():
     rng = np.random.default_rng(0)
     bands = rng.random((200, 10)).astype(np.float32)
     labels = 2 + (bands[:, 0] > 0.5)
-    predictors = TASKS["landcover"].pixel_models(Pixels(bands, labels), Pixels(bands, labels + 1), 0)
+    predictors = pixel_models(Pixels(bands, labels), Pixels(bands, labels + 1), 11, 0)
     for predict in predictors.values():
         log_p = predict(bands)
         assert (log_p.argmax(axis=1) == labels).mean() > 0.9

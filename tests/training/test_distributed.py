@@ -389,7 +389,7 @@ def test_an_optimisers_state_takes_the_layout_of_its_weights(tmp_path):
             "exp_avg_sq": mean.square().to(memory_format=layout),
         }
         save_progress(tmp_path, 3, model, optimizer, [])
-        assert load_progress(newest_checkpoint(tmp_path), model, optimizer) == (3, [])
+        assert load_progress(newest_checkpoint(tmp_path), model, optimizer) == (3, [], {})
         model.weight.grad = torch.zeros_like(model.weight)
         optimizer.step()
         steps.append(model.weight.detach().clone())
@@ -484,7 +484,7 @@ def test_a_checkpoint_of_lightnings_trainer_is_taken_up(tmp_path, by_model):
     torch.save(checkpoint, tmp_path / "step-000000001.ckpt")
     fresh = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     other = adamw(fresh, 0.1, 0.05)
-    assert load_progress(tmp_path / "step-000000001.ckpt", fresh, other) == (1, rows)
+    assert load_progress(tmp_path / "step-000000001.ckpt", fresh, other) == (1, rows, {})
     for one, two in zip(model.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(one, two)
         assert all(torch.equal(value, other.state[two][name]) for name, value in optimizer.state[one].items())

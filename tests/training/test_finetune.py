@@ -7,32 +7,52 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import draw, test_rows
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
-from geoladder.training import finetune as stage
+from geoladder.training import starting_model as start
+from geoladder.training.augmentation import Augmentation, turned
+from geoladder.training.criterion import Criterion
 from geoladder.training.density import Density
-from geoladder.training.finetune import build_model, finetune, frozen_parts, logits_of, train_best
+from geoladder.training.finetune import BenchFiles, finetune
 from geoladder.training.job import Hardware
-from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of, turned
+from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of
 from geoladder.training.pretrain import pretrain
+from geoladder.training.starting_model import frozen_parts
+from geoladder.training.tuning import Tuning, outputs_of
 
 test_rows.__test__ = False  # a function of the package, not a test
 
 
 @pytest.fixture
 def run(bench, corpus, split, tmp_path):
-    def start(spec, checkpoint=None, name="n2.json"):
-        out, index, stats = tmp_path / name, bench / "index.parquet", corpus / "stats.json"
-        finetune(spec, bench / "archive", index, stats, split(spec), checkpoint, out)
+    def start(spec, checkpoint=None, name="n2.json", **how):
+        out, index = tmp_path / name, bench / "index.parquet"
+        files = BenchFiles(bench / "archive", index, corpus / "stats.json", split(spec))
+        finetune(spec, files, checkpoint, out, **how)
         return json.loads(out.read_text())
 
     return start
+
+
+def build_model(spec, checkpoint, labels):
+    return start.build_model(spec, checkpoint, Criterion(TASKS[spec.task], spec, labels).prior)
+
+
+def tuning(model, spec, train):
+    criterion = Criterion(TASKS[spec.task], spec, train.labels)
+    return Tuning(model, spec, criterion, turns(spec.seed), Hardware())
+
+
+def train_best(model, spec, train, val):
+    return tuning(model, spec, train).train(train, val)
+
+
+def turns(seed):
+    return Augmentation("turns", seed, torch.zeros(10), True)
 
 
 @pytest.fixture
@@ -71,7 +91,7 @@ def test_what_a_run_leaves(run, finetune_spec, tmp_path, task):
     assert len(result["by_bucket"]) == 6
     assert all(set(values) == names for values in result["by_bucket"].values())
     assert (result["train_patches"], result["val_patches"], result["test_patches"]) == (12, 6, 40)
-    assert [entry["step"] for entry in result["validation"]] == [5, 10]
+    assert [entry["step"] for entry in result["validation"]] == [0, 5, 10]
     counted = result["parameters"]
     assert counted["total"] == counted["encoder"] + counted["decoder"] + counted["heads"]
     with np.load(tmp_path / "n2.npz") as shown:
@@ -136,7 +156,7 @@ def test_arms_differ_in_the_backbone_alone(finetune_spec, checkpoint, sets):
 
 
 def _first_batches(spec, train):
-    batches = patch_batches(train, spec.batch, spec.seed)
+    batches = patch_batches(train, spec.batch, turns(spec.seed))
     return [next(batches) for _ in range(4)]
 
 
@@ -227,7 +247,7 @@ def test_the_first_prediction_is_the_training_mean(finetune_spec, sets, task):
     train, _ = sets(spec)
     model = build_model(spec, None, train.labels)
     torch.nn.init.zeros_(model.head.weight)
-    guess = TASKS[task].prediction(logits_of(model, train.pixels))
+    guess = TASKS[task].prediction(outputs_of(model, train.pixels))
     if task == "roads":
         assert guess.numpy() == pytest.approx(float(train.labels.mean()), rel=1e-4)
     else:
@@ -247,22 +267,19 @@ def test_the_state_of_lowest_validation_loss_is_restored(finetune_spec, sets, mo
     spec = finetune_spec(steps=12, validations=4, lr=0.05)
     train, val = sets(spec)
     model = build_model(spec, None, train.labels)
-    planted = iter([0.5, 0.2, 0.4, 0.3])
+    planted = iter([0.6, 0.5, 0.2, 0.4, 0.2])
     states = []
-    true_loss = Density.loss
 
-    def loss(task, logits, labels):
-        if labels is not val.labels:
-            return true_loss(task, logits, labels)
-        states.append({name: value.clone() for name, value in model.state_dict().items()})
-        return next(planted)
+    def validation(run, step, _):
+        states.append({name: value.clone() for name, value in run.model.state_dict().items()})
+        return {"step": step, "val_loss": next(planted)}
 
-    monkeypatch.setattr(Density, "loss", loss)
+    monkeypatch.setattr(Tuning, "_validation", validation)
     curve = train_best(model, spec, train, val)
-    assert [entry["val_loss"] for entry in curve] == [0.5, 0.2, 0.4, 0.3]
+    assert [entry["val_loss"] for entry in curve] == [0.6, 0.5, 0.2, 0.4, 0.2]
     restored = model.state_dict()
-    assert all(torch.equal(restored[name], value) for name, value in states[1].items())
-    assert not all(torch.equal(restored[name], value) for name, value in states[3].items())
+    assert all(torch.equal(restored[name], value) for name, value in states[2].items())
+    assert not all(torch.equal(restored[name], value) for name, value in states[4].items())
     assert not model.training
 
 
@@ -274,7 +291,8 @@ def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
     model = build_model(spec, None, train.labels)
     losses = [entry["val_loss"] for entry in train_best(model, spec, train, val)]
     assert min(losses) < losses[-1]
-    assert float(TASKS["roads"].loss(logits_of(model, val.pixels), val.labels)) == min(losses)
+    loss = float(TASKS["roads"].loss(outputs_of(model, val.pixels), val.labels))
+    assert loss == pytest.approx(min(losses), rel=1e-6)
 
 
 def test_the_loss_is_of_logits_of_32_bit_whatever_the_model_computes_in(finetune_spec, sets, monkeypatch):
@@ -282,7 +300,7 @@ def test_the_loss_is_of_logits_of_32_bit_whatever_the_model_computes_in(finetune
     train, val = sets(spec)
     dtypes, true_loss = set(), Density.loss
 
-    def loss(task, logits, labels):
+    def loss(task, logits, labels, weights=None):
         dtypes.add(logits.dtype)
         return true_loss(task, logits, labels)
 
@@ -297,8 +315,9 @@ def test_sigterm_ends_a_run_after_a_whole_step(finetune_spec, sets, monkeypatch)
     model = build_model(spec, None, train.labels)
     before, true_loss = signal.getsignal(signal.SIGTERM), Density.loss
 
-    def loss(task, logits, labels):
-        os.kill(os.getpid(), signal.SIGTERM)
+    def loss(task, logits, labels, weights=None):
+        if logits.requires_grad:
+            os.kill(os.getpid(), signal.SIGTERM)
         return true_loss(task, logits, labels)
 
     monkeypatch.setattr(Density, "loss", loss)
@@ -326,7 +345,7 @@ class Drifting(torch.nn.Module):
 
 @pytest.mark.parametrize("mode", ["full", "frozen", "probe"])
 def test_modes_change_what_they_say_and_nothing_else(finetune_spec, sets, monkeypatch, mode):
-    monkeypatch.setattr(stage, "build_backbone", lambda *_: Drifting())
+    monkeypatch.setattr(start, "build_backbone", lambda *_: Drifting())
     spec = finetune_spec(mode=mode)
     train, val = sets(spec)
     model = build_model(spec, None, train.labels)
@@ -384,20 +403,11 @@ def test_losses_by_hand():
     assert float(TASKS["landcover"].loss(scores, torch.tensor([[[255, 255]]]))) == 0
 
 
-@given(st.integers(0, 7))
-def test_pixels_and_labels_turn_together(turn):
-    labels = torch.arange(16).view(1, 4, 4)
-    pixels = torch.stack([labels, labels + 100], dim=1)
-    turns = np.array([turn])
-    assert torch.equal(turned(pixels, turns)[:, 0], turned(labels, turns))
-    assert torch.equal(turned(pixels, turns)[:, 1], turned(labels, turns) + 100)
-
-
 def test_batches_turn_labels_with_their_images():
     """The label of each patch is a copy of its first band, and stays one in every batch."""
     pixels = torch.rand(6, 10, 8, 8, generator=torch.Generator().manual_seed(0))
     patches = Patches(pixels, pixels[:, 0].clone(), *(np.array(["japan"] * 6),) * 2)
-    batches = patch_batches(patches, 6, 3)
+    batches = patch_batches(patches, 6, turns(3))
     for images, labels in (next(batches) for _ in range(8)):
         assert torch.equal(images[:, 0], labels)
         assert sum(any(torch.equal(label, other) for other in patches.labels) for label in labels) < 6
@@ -416,7 +426,7 @@ def test_the_eight_turns_differ_and_each_image_has_its_own():
 def test_each_patch_comes_once_an_epoch(finetune_spec, sets):
     spec = finetune_spec(batch=6)
     train, _ = sets(spec)
-    batches = patch_batches(train, 6, 0)
+    batches = patch_batches(train, 6, turns(0))
     seen = torch.cat([next(batches)[0] for _ in range(2)]).mean(dim=(1, 2, 3))
     assert torch.allclose(seen.sort().values, train.pixels.mean(dim=(1, 2, 3)).sort().values, atol=1e-6)
 

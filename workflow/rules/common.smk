@@ -48,7 +48,8 @@ os.environ |= {
 }
 
 PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
-FINETUNE = "results/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.json"
+FINETUNE = "results/{stage}/{corpus}/{architecture}-{size}{variant}/{task}/seed{seed}/n{n}.json"
+RATE = "results/rates/{corpus}/{architecture}-{size}{variant}/{task}/n{n}.json"
 SPLIT = "results/splits/{task}/{draw}.parquet"
 TRIVIAL = "results/trivial/{task}/seed{seed}/n{n}.json"
 PRETRAIN_RESULTS = list(nodes.pretrain)
@@ -69,6 +70,8 @@ wildcard_constraints:
     corpus=r"[a-z][a-z0-9_]*(@\d+-\d+)?",
     architecture=r"[a-z0-9_]+",
     size=r"[A-Za-z0-9-]+",
+    stage="finetune|gates",
+    variant=r"(\+[a-z]+)*",  # mode and transfer of an arm, where they are not the usual ones
     task=r"[a-z][a-z0-9_]*",
     seed=r"\d+",
     n=r"\d+",
@@ -87,6 +90,10 @@ TRAINING_OPTIONS = [
 ]
 if study.compute.micro_batch:
     TRAINING_OPTIONS.append(f"--micro-batch={study.compute.micro_batch}")
+# Fine-tuning spares memory by passes over micro-batches alone; some of its models have no blocks to compute twice.
+TUNING_OPTIONS = [
+    option for option in TRAINING_OPTIONS if option.split("=")[0] != "--workers"
+]
 if study.compute.activation_checkpointing:
     TRAINING_OPTIONS.append("--activation-checkpointing")
 if study.compute.compile:
@@ -177,21 +184,31 @@ def training_data_options(wildcards):
     return ["--archive", archive, "--index", index]
 
 
-def checkpoint_of(wildcards):
-    """The checkpoint a curve starts from; nothing for arms from scratch."""
-    cell = nodes.cell_behind[FINETUNE.format(**wildcards)]
+def checkpoint_of(wildcards, result):
+    """The checkpoint that a run with results at the pattern `result` starts from; nothing for arms from scratch."""
+    cell = nodes.cell_behind[result.format(**wildcards)]
     return f"{cell}/model.safetensors" if cell else []
 
 
-def checkpoint_option(wildcards):
+def checkpoint_option(wildcards, result):
     """The checkpoint as an option of the command line; nothing for arms from scratch."""
-    cell = nodes.cell_behind[FINETUNE.format(**wildcards)]
+    cell = nodes.cell_behind[result.format(**wildcards)]
     return ["--checkpoint", cell] if cell else []
+
+
+def rate_of(wildcards):
+    """The choice of a fine-tuning run's rate; nothing where the study gives rates."""
+    return nodes.rate_behind[FINETUNE.format(**wildcards)] or []
 
 
 def split_of(wildcards):
     """The few-shot subsets of a run. A newer file reruns nothing by itself: a run asks it for its own subset."""
     return nodes.split_of(wildcards.task, int(wildcards.seed))
+
+
+def split_of_rate(wildcards):
+    """The few-shot subsets on which a rate is chosen."""
+    return nodes.split_of(wildcards.task, nodes.rates[RATE.format(**wildcards)].seed)
 
 
 def index_files_of(wildcards):

@@ -3,28 +3,60 @@ rule finetune:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
         split=ancient(split_of),
-        checkpoint=checkpoint_of,
+        checkpoint=lambda wildcards: checkpoint_of(wildcards, FINETUNE),
+        rate=rate_of,
     output:
         FINETUNE,
     log:
-        "logs/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.log",
+        FINETUNE.replace("results/", "logs/").replace(".json", ".log"),
     benchmark:
-        "logs/benchmarks/finetune/{corpus}/{architecture}-{size}/{task}/seed{seed}/n{n}.tsv"
+        FINETUNE.replace("results/", "logs/benchmarks/").replace(".json", ".tsv")
     threads: study.compute.threads
     resources:
+        **TRAINING_RESOURCES,
         mem_mb=4000,
-        gres="gpu:1",
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),
         folder=bench_folder(),
-        checkpoint=checkpoint_option,
+        checkpoint=lambda wildcards: checkpoint_option(wildcards, FINETUNE),
+        rate=lambda wildcards, input: ["--rate", input.rate] if input.rate else [],
     message:
-        "Fine-tuning {wildcards.architecture}-{wildcards.size} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
+        "Fine-tuning {wildcards.architecture}-{wildcards.size}{wildcards.variant} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
-        "geoladder --log {log:q} finetune --spec {params.spec:q} --bench {params.folder:q}"
+        "{LAUNCH}geoladder --log {log:q} finetune --spec {params.spec:q} --bench {params.folder:q}"
         " --bench-index {input.bench:q} --stats {input.stats:q} --split {input.split:q} {params.checkpoint:q}"
-        " --threads {threads:q} --out {output:q}"
+        " {params.rate:q} --threads {threads:q} {TUNING_OPTIONS:q} --out {output:q}"
+
+
+# The rate of a curve at one n, for all its seeds, where the study has `finetune: {lr: {choose: [...]}}`.
+rule choose_rate:
+    input:
+        bench="data/bench/index.parquet",
+        stats="data/stats.json",
+        split=ancient(split_of_rate),
+        checkpoint=lambda wildcards: checkpoint_of(wildcards, RATE),
+    output:
+        RATE,
+    log:
+        RATE.replace("results/", "logs/").replace(".json", ".log"),
+    benchmark:
+        RATE.replace("results/", "logs/benchmarks/").replace(".json", ".tsv")
+    threads: study.compute.threads
+    resources:
+        **TRAINING_RESOURCES,
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 600 * attempt,
+    params:
+        spec=lambda wildcards: nodes.rates[RATE.format(**wildcards)].canonical(),
+        folder=bench_folder(),
+        checkpoint=lambda wildcards: checkpoint_option(wildcards, RATE),
+    message:
+        "Choosing the rate of {wildcards.architecture}-{wildcards.size}{wildcards.variant} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
+    shell:
+        "{LAUNCH}geoladder --log {log:q} choose-rate --spec {params.spec:q} --bench {params.folder:q}"
+        " --bench-index {input.bench:q} --stats {input.stats:q} --split {input.split:q} {params.checkpoint:q}"
+        " --threads {threads:q} {TUNING_OPTIONS:q} --out {output:q}"
 
 
 rule trivial:

@@ -150,15 +150,24 @@ def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machi
 
 
 def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, Any]]:
-    """Fine-tuning: training steps at full cost; validations and the test forward only."""
+    """Fine-tuning: training steps at full cost; validations and the test forward only.
+
+    A run that may end early counts as if it went on to its last step; one that chooses its rate, with the runs tried.
+    """
     px = study.bench.patch_px if study.bench.source == "synthetic" else BENCH_PX
     gflops: dict[Arm, list[float]] = {}
-    for point, spec in zip(study.points(), nodes.finetune.values(), strict=True):
+    runs = list(zip(study.points(), nodes.finetune.values(), strict=True))
+    tried = {choice: len(spec.factors) for choice, spec in nodes.rates.items()}
+    chosen = {choice: file for file, choice in nodes.rate_behind.items() if choice}
+    repeats = {file: tried[choice] for choice, file in chosen.items()}
+    for (point, spec), file in zip(runs, nodes.finetune, strict=True):
         cost = rung_cost(point.arm.architecture, point.arm.size, px)
+        length = spec.length(BUCKETS * point.n)
         validation_patches = BUCKETS * math.ceil(VALIDATION_PATCHES * point.n)
-        judged = validation_patches * spec.validations + spec.test_patches
-        run = cost.gflops_train * spec.steps * spec.batch + cost.gflops_fwd * judged
-        gflops.setdefault(point.arm, []).append(run)
+        judged = validation_patches * len(length.validated) * cost.gflops_fwd
+        run = cost.gflops_train * length.ceiling * spec.batch + judged
+        total = run * (1 + repeats.get(file, 0)) + cost.gflops_fwd * spec.test_patches
+        gflops.setdefault(point.arm, []).append(total)
     return [
         arm._asdict()
         | {"runs": len(costs), "gflops": sum(costs)}

@@ -126,6 +126,8 @@ def _doubling(dim: int, steps: int) -> nn.Sequential:
 class PaperUPerNet(Pyramid):
     """Four token maps (B, dim, rows, columns) to 256 dense features; GeoladderError unless 4 divides `dim`."""
 
+    channels = PAPER_CHANNELS
+
     def __init__(self, dim: int) -> None:
         if dim % 4:
             raise GeoladderError(f"the paper's UPerNet needs tokens of a multiple of 4 channels; got {dim}")

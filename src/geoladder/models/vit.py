@@ -24,6 +24,14 @@ PAPER_TEMPERATURE = 10_000.0
 """Of the paper's place code."""
 
 
+def attend(qkv: Tensor, heads: int) -> Tensor:
+    """Attention of queries, keys and values side by side (B, T, 3 dim), in `heads` heads; to (B, T, dim)."""
+    batch, tokens, dims = qkv.shape
+    q, k, v = qkv.view(batch, tokens, 3, heads, dims // 3 // heads).permute(2, 0, 3, 1, 4)
+    attended = functional.scaled_dot_product_attention(q, k, v)
+    return attended.transpose(1, 2).reshape(batch, tokens, dims // 3)
+
+
 class Block(Started):
     """Pre-norm attention and MLP (Dosovitskiy et al., 2021); tokens (B, T, dim) to the same.
 
@@ -51,11 +59,7 @@ class Block(Started):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, T, dim) to (B, T, dim)."""
-        batch, tokens, dim = x.shape
-        qkv = self.qkv(self.norm1(x)).view(batch, tokens, 3, self.heads, dim // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(q, k, v)
-        x = x + self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))
+        x = x + self.proj(attend(self.qkv(self.norm1(x)), self.heads))
         return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
 
 

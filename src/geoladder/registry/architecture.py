@@ -5,7 +5,7 @@ runs. The class it names is looked for in its source, without importing it.
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -58,6 +58,10 @@ class Input:
 
     bands: dict[str, tuple[float, Annotated[float, Field(gt=0)]]]
     harmonise: Literal["baseline", "none"]
+
+    def order(self, bands: Sequence[str]) -> list[int]:
+        """Places of these bands among `bands`; -1 for one that is not there."""
+        return [bands.index(band) if band in bands else -1 for band in self.bands]
 
 
 @dataclass(

@@ -13,8 +13,6 @@ from geoladder.errors import GeoladderError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geoladder.training.pixel_models import Pixels, Predict
-
 
 Labels = TypeVar("Labels", np.ndarray, "Tensor")
 
@@ -113,8 +111,8 @@ class Task(ABC):
         """Biases of an output layer that predicts the mean of the training labels everywhere, one per output."""
 
     @abstractmethod
-    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
-        """Mean loss of a batch over its labelled pixels; 0 where there is none."""
+    def loss(self, logits: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
+        """Mean loss of a batch over its labelled pixels; 0 where there is none. `weights` as of `class_weights`."""
 
     @abstractmethod
     def shares(self, labels: "Tensor") -> "Tensor":
@@ -123,6 +121,22 @@ class Task(ABC):
     @abstractmethod
     def prediction(self, logits: "Tensor") -> "Tensor":
         """What is predicted: values (N, P, P), or log-probabilities (N, outputs, P, P)."""
+
+    def class_weights(self, labels: "Tensor") -> "Tensor | None":
+        """Weights (classes,) that make all classes of the training labels count alike; None without classes."""
+        return None
+
+    def raw_prior(self, labels: "Tensor") -> list[float]:
+        """`prior` of a model whose raw outputs are compared with labels, where that makes sense; else as ever."""
+        return self.prior(labels)
+
+    def raw_loss(self, outputs: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
+        """`loss` of such a model: the squared error."""
+        return self.loss(outputs, labels, weights)
+
+    def raw_prediction(self, outputs: "Tensor") -> "Tensor":
+        """`prediction` of such a model."""
+        return self.prediction(outputs)
 
     @abstractmethod
     def as_map(self, predicted: "Tensor") -> "Tensor":
@@ -147,13 +161,6 @@ class Task(ABC):
     @abstractmethod
     def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
         """What predictors say of `labels` that see no pixel: `zero`, and `mean` of the training labels."""
-
-    @abstractmethod
-    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
-        """Predictors fitted to single pixels, by name: `linear` and `boosted`.
-
-        They take bands (M, 10) and give what `prediction` does: values (M,), or log-probabilities (M, outputs).
-        """
 
     @abstractmethod
     def display(self, stored: np.ndarray) -> Display:

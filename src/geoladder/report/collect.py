@@ -1,6 +1,7 @@
 """All results in one tidy table, one row per run and metric; results of another configuration are refused."""
 
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,21 @@ from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [
-    "stage", "corpus", "fraction", "architecture", "size", "task", "mode", "seed", "draw", "n",
+    "stage", "corpus", "fraction", "architecture", "size", "mode", "transfer", "task", "seed", "draw", "n",
     "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
-    "samples_seen", "gflops_train", "lr", "steps", "seconds", "commit", "dirty", "fingerprint", "code", "older_code",
+    "samples_seen", "gflops_train", "lr", "steps", "best_step", "settled", "seconds",
+    "commit", "dirty", "fingerprint", "code", "older_code",
 ]  # fmt: skip
+MEASURED = ["bucket", "metric", "value", "low", "high"]
 
 
 def collect(ledger: Path, out: Path, root: Path) -> None:
     """Gather the results a ledger names: JSON, result file (relative to `root`) to the fingerprint it must carry.
 
-    The CSV `out` has `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded. Linear
-    heads, which are many, have all buckets together there, and each in their files. Raises GeoladderError where
-    results are missing, or were made by another configuration; says how to make them again.
+    The CSV `out` has `RUN_COLUMNS`, `bucket` (`all` or a region bucket), `metric` and `value`, unrounded, and `low`
+    and `high`, 95 % by a bootstrap over test tiles, where there are any. Metrics of single classes, such as
+    `iou_tree`, and linear heads, which are many, have all buckets together there, and each in their files. Raises
+    GeoladderError where results are missing, or were made by another configuration; says how to make them again.
     """
     expected: dict[str, str] = json.loads(ledger.read_text())
     missing = [file for file in expected if not (root / file).is_file()]
@@ -45,18 +49,28 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
         run = _run(file.split("/")[1], result)
         for point in result.get("points", [result]):
             row = run | {name: point[name] for name in ("draw", "n") if name in point}
-            for bucket, metrics in {"all": point["metrics"], **result.get("by_bucket", {})}.items():
-                rows += [
-                    row | {"bucket": bucket, "metric": name, "value": value}
-                    for name, value in metrics.items()
-                ]
+            rows += [row | measured for measured in _measured(point, result.get("by_bucket", {}))]
     with atomic_path(out) as path:
-        pd.DataFrame(rows, columns=[*RUN_COLUMNS, "bucket", "metric", "value"]).to_csv(path, index=False)
+        pd.DataFrame(rows, columns=[*RUN_COLUMNS, *MEASURED]).to_csv(path, index=False)
+
+
+def _measured(point: dict[str, Any], by_bucket: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
+    """`MEASURED` of each metric of one result, or of one of its points."""
+    intervals = point.get("intervals", {})
+    for name, value in point["metrics"].items():
+        low, high = intervals.get(name, (None, None))
+        yield {"bucket": "all", "metric": name, "value": value, "low": low, "high": high}
+    for bucket, metrics in by_bucket.items():
+        for name, value in metrics.items():
+            yield {"bucket": bucket, "metric": name, "value": value}
+    for label, measures in point.get("details", {}).get("all", {}).get("by_class", {}).items():
+        for name, value in measures.items():
+            yield {"bucket": "all", "metric": f"{name}_{label}", "value": value}
 
 
 def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     """Whether a training run was made by code of its stage (its folder below `results`) that has changed since."""
-    trained_by = stage if stage in ("finetune", "linear") else "pretrain"
+    trained_by = {"finetune": "finetune", "gates": "finetune", "linear": "linear"}.get(stage, "pretrain")
     return born.get("code") != code_fingerprint(trained_by, spec["architecture"], spec.get("task"))
 
 

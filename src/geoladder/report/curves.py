@@ -10,21 +10,26 @@ from geoladder.study.study import SCRATCH
 
 Measure = Literal["error", "skill"]
 """What curves show (lower is better) or gates compare (higher is better); the task says which metric that is."""
-ARM = ["task", "corpus", "architecture", "size"]
-RUN = [*ARM, "seed", "n", "samples_seen"]
+ARM = ["task", "corpus", "architecture", "size", "mode", "transfer"]
+RUN = [*ARM, "seed", "n", "settled"]
 LEVEL = 0.95
-EFFECT = [*ARM, "n", "seeds", "effect", "low", "high", "relative"]
+EFFECT = [*ARM, "n", "seeds", "effect", "low", "high", "relative", "settled"]
 
 
-def runs(results: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """Fine-tuning runs with one metric per task: `RUN` columns and y."""
-    return _of_metric(results, "finetune", "", measure)[[*RUN, "y"]].reset_index(drop=True)
+def runs(results: pd.DataFrame, measure: Measure, stage: str) -> pd.DataFrame:
+    """Fine-tuning runs of a stage, `finetune` or `gates`, with one metric per task: `RUN` columns and y."""
+    rows = _of_metric(results, stage, "", measure)[[*RUN, "y"]].reset_index(drop=True)
+    return rows.assign(settled=rows.settled.astype(bool))
 
 
 def curves(results: pd.DataFrame, measure: Measure = "error") -> pd.DataFrame:
-    """Every run of a few-shot curve, and not the gates' own, which see more samples: `RUN` columns and y."""
-    rows = runs(results, measure)
-    return rows[rows.samples_seen.isin(rows.samples_seen.mode()[:1])]
+    """Every run of a few-shot curve, and not the gates' own: `RUN` columns and y."""
+    return runs(results, measure, "finetune")
+
+
+def starts(rows: pd.DataFrame) -> "pd.Series[str]":
+    """How each run starts, in words: its corpus, and what was taken over of it if not all."""
+    return rows.corpus.where(rows.transfer == "all", rows.corpus + ", " + rows.transfer + " alone")
 
 
 def of_baseline(rows: pd.DataFrame) -> "pd.Series[bool]":
@@ -48,12 +53,13 @@ def pretraining_effect(results: pd.DataFrame) -> pd.DataFrame:
     """Error of the pretrained minus error of the scratch arm on the same subset, paired by seed.
 
     Returns:
-        task, corpus, architecture, size, n, seeds, effect (negative: pretraining helps), low, high (95 %
-        Student's t interval of the paired mean; NaN for one seed), relative (effect / mean scratch error).
+        task, corpus, architecture, size, mode, transfer, n, seeds, effect (negative: pretraining helps), low, high
+        (95 % Student's t interval of the paired mean; NaN for one seed), relative (effect / mean scratch error), and
+        settled (whether all runs of both arms had; else the effect is also one of speed).
     """
     table = curves(results)
-    keys = ["task", "architecture", "size", "n", "seed"]
-    scratch = table.loc[table.corpus == SCRATCH, [*keys, "y"]]
+    keys = ["task", "architecture", "size", "mode", "n", "seed"]
+    scratch = table.loc[table.corpus == SCRATCH, [*keys, "y", "settled"]]
     pairs = table[table.corpus != SCRATCH].merge(scratch, on=keys, suffixes=("", "_scratch"))
     pairs = pairs.dropna(subset=["y", "y_scratch"])  # a run that diverged has no error
     rows = []
@@ -62,5 +68,7 @@ def pretraining_effect(results: pd.DataFrame) -> pd.DataFrame:
         seeds, effect, half = difference.size, float(difference.mean()), float("nan")
         if seeds > 1:
             half = float(stats.t.ppf((1 + LEVEL) / 2, seeds - 1) * stats.sem(difference))
-        rows.append((*names, seeds, effect, effect - half, effect + half, effect / pair.y_scratch.mean()))
+        settled = bool((pair.settled & pair.settled_scratch).all())
+        relative = effect / pair.y_scratch.mean()
+        rows.append((*names, seeds, effect, effect - half, effect + half, relative, settled))
     return pd.DataFrame(rows, columns=EFFECT)

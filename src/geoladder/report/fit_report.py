@@ -23,8 +23,25 @@ def fit_report(table: pd.DataFrame, report: Report) -> str:
         "Runs": f"{len(runs)}, each with fingerprint, commit and seed in `results/results.csv`",
         "Commits": ", ".join(commits) or "none recorded",
     }
-    parts += ["## Between architectures", _across(report["across"]), "## Data and code", _bullets(provenance)]
+    parts += ["## Between architectures", _across(report["across"])]
+    parts += ["## Test error against labelled patches, n", _curves(report["curves"])]
+    parts += ["## Data and code", _bullets(provenance)]
     return "\n\n".join(parts) + "\n"
+
+
+def _curves(laws: list[Report]) -> str:
+    """Error against n of each arm: the law's equation and verdict, or why there is none."""
+    facts = {}
+    for entry in laws:
+        law = entry["law"]
+        verdict = f"no law: {entry['refusal']}"
+        if law is not None:
+            equation = f"`{law['equation']}`, {law['n_points']} sizes, "
+            verdict = equation + law["identifiability"]["verdict"].replace("_", " ")
+        arm = f"{entry['architecture']}-{entry['size']} from {entry['corpus']}"
+        unusual = [part for part in (entry["mode"], entry["transfer"]) if part not in ("full", "all")]
+        facts[f"{entry['task']}, {', '.join((arm, *unusual))}"] = verdict
+    return _bullets(facts) if facts else "No arm has three n."
 
 
 def _study(runs: pd.DataFrame, report: Report) -> str:

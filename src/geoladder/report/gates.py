@@ -38,7 +38,7 @@ def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
 
 def _context_gates(table: pd.DataFrame, settings: Gates) -> Iterator[Gate]:
     """With many labels, a U-Net from scratch must clearly beat the best baseline, which sees single pixels."""
-    skill = runs(table, "skill")
+    skill = runs(table, "skill", "gates")
     skill = skill[(skill.n == settings.n) & (skill.corpus == SCRATCH) & skill.seed.isin(settings.seeds)]
     unet = skill[(skill.architecture == settings.architecture) & (skill["size"] == settings.size)]
     baselines = skill[of_baseline(skill)].groupby(["task", "architecture"]).y.mean()

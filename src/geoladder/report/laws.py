@@ -66,7 +66,8 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
 
     The nested fractions of `corpus` are the data axis. `out` is JSON: `settings`, `loss`, `pretraining` by
     architecture (law, null with a `refusal` where the runs cannot carry one; answers; fingerprints of the runs used;
-    runs left out, with the reason), `across` architectures, `curves`.
+    runs left out, with the reason), `across` architectures, `curves` (by arm and task; no law and a `refusal`
+    likewise, as where a run had not settled).
     """
     table = pd.read_csv(results)
     points = pretrain_points(table, settings.parameters)
@@ -104,14 +105,19 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
 
 def _curve_laws(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Saturating law of the mean curve of each arm and task; few n leave it a description, and the status says so."""
-    mean = curves(table).groupby([*ARM, "n"], as_index=False).y.mean()
     laws: list[dict[str, Any]] = []
-    for names, rows in mean.groupby(ARM):
-        if rows.n.nunique() >= FEWEST_LEVELS:
-            read = read_points(pd.DataFrame(rows), CURVE_FORM, {"n": "n"}, "y")
-            law = record.to_json(fit_points(CURVE_FORM, read, Settings(bootstrap=0)))
-            arm = dict(zip(ARM, map(str, names), strict=True))
-            laws.append({**arm, "metric": TASKS[arm["task"]].error, "law": law})
+    for names, runs in curves(table).groupby(ARM):
+        if runs.n.nunique() < FEWEST_LEVELS:
+            continue
+        arm = dict(zip(ARM, map(str, names), strict=True))
+        entry: dict[str, Any] = {**arm, "metric": TASKS[arm["task"]].error, "law": None, "refusal": None}
+        try:
+            mean = runs.groupby("n", as_index=False).agg(y=("y", "mean"), settled=("settled", "all"))
+            read = read_points(mean, CURVE_FORM, {"n": "n"}, "y")
+            entry["law"] = record.to_json(fit_points(CURVE_FORM, read, Settings(bootstrap=0)))
+        except Refusal as problem:
+            entry["refusal"] = str(problem)
+        laws.append(entry)
     return laws
 
 

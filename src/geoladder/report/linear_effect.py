@@ -32,6 +32,11 @@ def linear_errors(results: pd.DataFrame) -> pd.DataFrame:
     return rows[[*CELL, "seed", "draw", "n", "y"]].astype({"draw": int, "n": int, "seed": int})
 
 
+def subset_errors(results: pd.DataFrame) -> pd.DataFrame:
+    """`linear_errors` with the seed of the subset, its draw, as `seed`, as runs of curves have it."""
+    return linear_errors(results).drop(columns="seed").rename(columns={"draw": "seed"})
+
+
 def linear_effect(results: pd.DataFrame) -> pd.DataFrame:
     """Error on a pretrained encoder minus error on a random one of the same family, size and seed, on the same draw.
 

@@ -8,7 +8,9 @@ import pandas as pd
 
 from geoladder.report.curves import ARM, curves, pretraining_effect
 from geoladder.report.fit_report import fit_report
-from geoladder.report.linear_effect import linear_effect
+from geoladder.report.linear_effect import CELL as HEADS
+from geoladder.report.linear_effect import linear_effect, subset_errors
+from geoladder.report.rivals import POINT, judged, marked
 from geoladder.runs.atomic import atomic_path
 
 CELL = ["corpus", "fraction", "architecture", "size"]
@@ -22,15 +24,15 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
     """From results.csv and laws.json write tables into the folder `out`.
 
     These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws` and, last, `cells`, each
-    as .csv and .tex.
+    as .csv and .tex. Rows of the first three that a predictor without a network beats say so.
     """
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
         path.write_text(fit_report(table, fitted))
     for name, content in (
-        ("curves", _curves(table)),
-        ("pretraining_effect", pretraining_effect(table)),
-        ("linear_effect", linear_effect(table)),
+        ("curves", judged(_curves(table), table)),
+        ("pretraining_effect", marked(pretraining_effect(table), curves(table), table, POINT)),
+        ("linear_effect", marked(linear_effect(table), subset_errors(table), table, [*HEADS, "n"])),
         ("laws", _laws(fitted)),
         ("cells", _cells(table)),
     ):
@@ -52,9 +54,10 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """Test error by arm and n: mean, standard deviation, smallest and largest over the seeds."""
-    errors = curves(table).groupby([*ARM, "n"]).y
-    return errors.agg(mean="mean", std="std", min="min", max="max", seeds="size").reset_index()
+    """Test error by arm and n over the seeds: mean, standard deviation, smallest, largest; how many had settled."""
+    arms = curves(table).groupby([*ARM, "n"])
+    errors = arms.y.agg(mean="mean", std="std", min="min", max="max", seeds="size")
+    return errors.join(arms.settled.sum()).reset_index()
 
 
 def _laws(fitted: dict[str, Any]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from geoladder import __version__
 from geoladder.registry import ARCHITECTURES, TASKS
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("torch", "lightning", "numpy", "pyarrow", "rasterio")
+PACKAGES = ("torch", "lightning", "numpy", "scikit-learn", "pyarrow", "rasterio")
 
 
 def _without_docstrings(tree: ast.Module) -> str:
@@ -70,7 +70,7 @@ def _reach(start: set[Path]) -> dict[str, str]:
 
 @cache
 def code_fingerprint(stage: str, architecture: str, task: str | None = None) -> str:
-    """Twelve hexadecimal digits for the code of one stage, `pretrain` or `finetune`, with one architecture.
+    """Twelve hexadecimal digits for the code of one stage, a file of `training`, with one architecture.
 
     The classes of the architecture count and, of fine-tuning, the entry of the task, and no other.
     """
@@ -118,6 +118,7 @@ def warm_up() -> None:
         code_fingerprint("pretrain", architecture)
         for task in TASKS:
             code_fingerprint("finetune", architecture, task)
+            code_fingerprint("choose_rate", architecture, task)
 
 
 def birth_certificate(fingerprint: str, code: str | None = None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Names of architectures and rungs in a study, arms and learning rates by them, checked against the entries."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -44,9 +44,22 @@ def _pretrain_rates(rates: dict[str, float]) -> dict[str, float]:
     return defaults | {_architecture(name): rate for name, rate in rates.items()}
 
 
-def _finetune_rates(rates: dict[str, float]) -> dict[str, float]:
+def _finetune_rates(rates: "RatesAndChoice") -> "RatesAndChoice":
     defaults = {name: entry.finetune_lr for name, entry in ARCHITECTURES.items()}
-    return defaults | {_one_of(list(defaults), name, "architecture"): rate for name, rate in rates.items()}
+    for name, value in rates.items():
+        if (name == "choose") != isinstance(value, list):
+            raise ValueError(
+                f"'{name}' is {value}; `choose` takes a list of factors, everything else one rate"
+            )
+        if name not in ("all", "choose"):
+            _one_of(list(defaults), name, "architecture")
+    return defaults | rates
+
+
+def _ascending(factors: list[float]) -> list[float]:
+    if len(set(factors)) < len(factors):
+        raise ValueError(f"{factors} names a factor twice")
+    return sorted(factors)
 
 
 ArchitectureName = Annotated[str, AfterValidator(_architecture)]
@@ -56,13 +69,27 @@ RungName = Annotated[str, AfterValidator(_rung)]
 """An architecture, or one of its sizes: `unet`, `unet-s`."""
 PretrainRates = Annotated[dict[str, Positive], AfterValidator(_pretrain_rates)]
 """Peak learning rates of pretraining; those not given are the entries'."""
-FinetuneRates = Annotated[dict[str, Positive], AfterValidator(_finetune_rates)]
-"""Peak learning rates of fine-tuning, baselines among them; those not given are the entries'."""
+Factors = Annotated[list[Positive], Field(min_length=3), AfterValidator(_ascending)]
+RatesAndChoice = dict[str, Positive | Factors]
+FinetuneRates = Annotated[RatesAndChoice, AfterValidator(_finetune_rates)]
+"""Peak learning rates of fine-tuning, baselines among them; those not given are the entries'. `all` is one rate for
+every architecture at any width, `choose` a list of factors that each arm chooses among."""
+Mode = Literal["full", "frozen", "probe"]
+"""Weights that are trained: all, all but the encoder's, or the last 1x1 convolution's alone."""
+Transfer = Literal["all", "encoder"]
+"""Pretrained weights that are taken over: the whole backbone's, or its encoder's alone."""
 
 
 class Arms(Block):
-    """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
+    """A block of a grid: the product of its lists."""
 
     corpora: Annotated[list[CorpusKey], Field(min_length=1)]
     architectures: Architectures
     sizes: Annotated[list[str], Field(min_length=1)]
+
+
+class FinetuneArms(Arms):
+    """A block of fine-tuning arms: the product of its lists. `scratch` is the same architecture, untrained."""
+
+    mode: Mode | None = Field(None, description="of this block; none: finetune.mode")
+    transfer: Transfer | None = Field(None, description="of this block; none: finetune.transfer")

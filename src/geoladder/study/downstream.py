@@ -7,8 +7,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
-from geoladder.study.architectures import ArchitectureName, Arms, FinetuneRates
-from geoladder.study.block import Block, Count, NotNegative, Seed, Seeds, Share, WarmupShare
+from geoladder.registry.ladder import rung, scaled_lr
+from geoladder.study.architectures import ArchitectureName, FinetuneArms, FinetuneRates, Mode, Transfer
+from geoladder.study.block import Block, Count, Seed, Seeds, Share
+from geoladder.study.recipe import PAPER, Recipe
 from geoladder.suggest import nearest
 
 
@@ -95,10 +97,13 @@ class Bench(Block):
         return self
 
 
-class Finetune(Block):
-    """Few-shot fine-tuning on PhilEO Bench."""
+class Finetune(Recipe):
+    """Few-shot fine-tuning on PhilEO Bench. Keys from `steps` to `augmentation` say how a run is trained."""
 
-    grid: Annotated[list[Arms], Field(min_length=1)]
+    recipe: Literal["own", "paper"] = Field(
+        "own", description="`paper`: those keys and lr as the authors have them, but for what is given beside"
+    )
+    grid: Annotated[list[FinetuneArms], Field(min_length=1)]
     tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(
         default_factory=lambda: [name for name, task in TASKS.items() if task.by_default],
         description="files of training/tasks/; those that are `by_default` where none is named",
@@ -109,22 +114,50 @@ class Finetune(Block):
         "same",
         description="`same`: curve seed k starts from pretraining seed k; or one fixed pretraining seed",
     )
-    steps: Count = 160
-    batch: Count = 16
     lr: FinetuneRates = Field(
-        {}, validate_default=True, description="as pretrain.lr; the same for pretrained and scratch"
+        {},
+        validate_default=True,
+        description="as pretrain.lr; `all: 0.0001` is one rate for every architecture at any width; `choose: [0.25, "
+        "0.5, 1, 2, 4]` has each arm, task and n choose among these multiples of its rate, on the validation patches "
+        "of the first seed, and beyond them where the best is at an end",
     )
-    weight_decay: NotNegative = 0.05
-    warmup_share: WarmupShare = 0.1
-    validations: Count = Field(
-        4, description="evaluations on the val patches, evenly spaced; the best one is tested"
+    mode: Mode = "full"
+    transfer: Transfer = Field(
+        "all",
+        description="pretrained weights that are taken over: the whole backbone's, or its encoder's alone",
     )
-    mode: Literal["full", "frozen", "probe"] = "full"
     test_patches: Count = Field(512, description="at most so many at natural density, drawn once")
+    keep: Literal["first_seed", "all"] | list[Count] = Field(
+        "first_seed",
+        description="fine-tuned models kept beside the results: of the first seed, or all; `[64]`: of the first seed "
+        "at these n",
+    )
     baseline_pixels: Count = Field(
         20_000, description="training pixels, at most, of the per-pixel baselines; drawn by seed"
     )
     code_changes: Literal["warn", "rerun"] = "rerun"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_the_recipe(cls, raw: Any) -> Any:  # noqa: ANN401  (whatever the study has there)
+        if not isinstance(raw, dict) or raw.get("recipe") != "paper":
+            return raw
+        idle = {"epochs"} if raw.get("steps") else set()
+        idle |= {"patience"} if raw.get("schedule") == "cosine" else set()
+        recipe = {key: value for key, value in PAPER.items() if key not in idle}
+        rates = raw.get("lr")
+        return recipe | raw | ({"lr": PAPER["lr"] | rates} if isinstance(rates, dict) else {})
+
+    @property
+    def factors(self) -> list[float] | None:
+        """Multiples of its rate that each arm chooses among; None where it takes the rate itself."""
+        factors = self.lr.get("choose")
+        return factors if isinstance(factors, list) else None
+
+    def peak_lr(self, architecture: str, size: str) -> float:
+        """Rate of a rung, from which its arms may choose multiples; raises GeoladderError for an unknown rung."""
+        rates = {name: rate for name, rate in self.lr.items() if not isinstance(rate, list)}
+        return rates.get("all", scaled_lr(rates[architecture], rung(architecture, size)))
 
 
 class Gates(Block):

@@ -4,16 +4,25 @@ import hashlib
 import json
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.specs import BaselineSpec, FinetuneSpec, LinearCell, LinearSpec, PretrainSpec, SplitSpec
-from geoladder.study.study import RANDOM, Cell, Study
+from geoladder.study.specs import (
+    BaselineSpec,
+    FinetuneSpec,
+    LinearCell,
+    LinearSpec,
+    PretrainSpec,
+    RateSpec,
+    SplitSpec,
+)
+from geoladder.study.study import RANDOM, Cell, Point, Study
 
 STAGES = ("pretrain", "finetune", "linear", "trivial")
 """Of results that a study is made of, each a folder below `results`."""
+_Spec = TypeVar("_Spec", bound=FinetuneSpec)
 
 
 class Nodes:
@@ -27,8 +36,10 @@ class Nodes:
         split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         linear: `.../<task>.json` to `LinearSpec`.
         linear_cells: the folder of these files to `LinearCell`: one job.
-        cell_behind: `.../n<n>.json` of fine-tuning, or the folder of linear heads, to that of the pretraining run
-            behind it, or None.
+        rates: `results/rates/.../n<n>.json` to `RateSpec`, where arms choose their rates.
+        cell_behind: `.../n<n>.json` of fine-tuning, or of rates, or the folder of linear heads, to that of the
+            pretraining run behind it, or None.
+        rate_behind: `.../n<n>.json` of fine-tuning to that of its rate, or None where the rate is given.
     """
 
     def __init__(self, study: Study) -> None:
@@ -43,17 +54,20 @@ class Nodes:
         splits = [SplitSpec.of(study, *key, n) for key, n in study.subsets().items()]
         self.split = {_split_file(spec): spec for spec in splits}
         self.cell_behind: dict[str, str | None] = {}
+        self.rate_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
+        self.rates: dict[str, RateSpec] = {}
         self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
-            arm, run = point.arm, f"{point.task}/seed{point.seed}/n{point.n}.json"
-            file = f"results/finetune/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/{run}"
-            start = study.cell_of(point)
-            self.cell_behind[file] = _folder(start) if start else None
-            pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
-            code = self._code("finetune", arm.architecture, point.task)
-            self.finetune[file] = FinetuneSpec.of(study, point, pretrained, code)
-            self.trivial[f"results/trivial/{run}"] = BaselineSpec.of(study, point)
+            stage, run = "gates" if study.is_gate(point) else "finetune", f"seed{point.seed}/n{point.n}.json"
+            file = f"results/{stage}/{_curve_folder(point)}/{run}"
+            rate = self._choice(point) if study.finetune.factors and stage == "finetune" else None
+            choice = self.rates[rate].fingerprint if rate else None
+            self.rate_behind[file] = rate
+            self.finetune[file] = self._finetune_spec(file, point, FinetuneSpec, "finetune", choice=choice)
+        for point in study.judged_points():
+            file = f"results/trivial/{point.task}/seed{point.seed}/n{point.n}.json"
+            self.trivial[file] = BaselineSpec.of(study, point)
 
         self.linear: dict[str, LinearSpec] = {}
         self.linear_cells: dict[str, LinearCell] = {}
@@ -68,9 +82,15 @@ class Nodes:
         start = None if cell.corpus == RANDOM else _folder(cell)
         pretrained = self.pretrain[f"{start}/metrics.json"].fingerprint if start else None
         self.cell_behind[folder] = start
+        rerun = linear.code_changes == "rerun"
         specs = {
             f"{folder}/{task}.json": LinearSpec.of(
-                self.study, linear, cell, task, pretrained, self._code("linear", cell.architecture, task)
+                self.study,
+                linear,
+                cell,
+                task,
+                pretrained,
+                code_fingerprint("linear", cell.architecture, task) if rerun else None,
             )
             for task in self.study.linear_subsets().tasks
         }
@@ -81,11 +101,30 @@ class Nodes:
         """File of the few-shot subsets of a task at a seed."""
         return _split_file(SplitSpec.of(self.study, task, seed, []))
 
-    def _spec(self, cell: Cell) -> PretrainSpec:
-        return PretrainSpec.of(self.study, cell, self._code("pretrain", cell.architecture))
+    def _choice(self, point: Point) -> str:
+        """Result file of the choice of the rate of a point, which all seeds of its curve share."""
+        file = f"results/rates/{_curve_folder(point)}/n{point.n}.json"
+        if file not in self.rates:
+            first, factors = point._replace(seed=self.study.finetune.seeds[0]), self.study.finetune.factors
+            self.rates[file] = self._finetune_spec(
+                file, first, RateSpec, "choose_rate", factors=factors, keep=False
+            )
+        return file
 
-    def _code(self, stage: Literal["pretrain", "finetune", "linear"], *names: str) -> str | None:
-        return code_fingerprint(stage, *names) if getattr(self.study, stage).code_changes == "rerun" else None
+    def _finetune_spec(self, file: str, point: Point, kind: type[_Spec], stage: str, **more: object) -> _Spec:
+        """Spec of one run of fine-tuning, or of choosing its rate; notes the cell behind it."""
+        start = self.study.cell_of(point)
+        self.cell_behind[file] = _folder(start) if start else None
+        pretrained = self.pretrain[f"{_folder(start)}/metrics.json"].fingerprint if start else None
+        rerun = self.study.finetune.code_changes == "rerun"
+        code = code_fingerprint(stage, point.arm.architecture, point.task) if rerun else None
+        return kind.of(self.study, point, pretrained, code, **more)
+
+    def _spec(self, cell: Cell) -> PretrainSpec:
+        rerun = self.study.pretrain.code_changes == "rerun"
+        return PretrainSpec.of(
+            self.study, cell, code_fingerprint("pretrain", cell.architecture) if rerun else None
+        )
 
     def ledger(self, *stages: str) -> dict[str, str]:
         """Fingerprint every result file of these stages must carry; of all but the sweep, if none is named."""
@@ -103,6 +142,13 @@ class Nodes:
         path = folder / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
         _write_new(path, text)
         return path
+
+
+def _curve_folder(point: Point) -> str:
+    """Where the results of a curve are; what is not the usual way to start and train it stands in the name."""
+    arm = point.arm
+    unusual = [f"+{name}" for name in (arm.mode, arm.transfer) if name not in ("full", "all")]
+    return f"{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}{''.join(unusual)}/{point.task}"
 
 
 def _folder(cell: Cell, stage: str = "pretrain") -> str:

@@ -15,11 +15,13 @@ from pydantic import Field
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Input, Kwargs
 from geoladder.registry.ladder import rung, scaled_lr
+from geoladder.study.architectures import Mode, Transfer
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench
 from geoladder.study.linear import Linear
 from geoladder.study.pretraining import Objective, Rung
+from geoladder.study.recipe import Recipe
 from geoladder.study.study import RANDOM, Cell, Point, Study
 
 
@@ -334,32 +336,56 @@ class BaselineSpec(TrivialSpec):
         return cls.take(TrivialSpec.of(study, point), study.finetune)
 
 
-class FinetuneSpec(TrainingSpec, TrivialSpec):
+class FinetuneSpec(TrainingSpec, TrivialSpec, Recipe):
     """One fine-tuning run: one n of one curve. `pretrained` is the fingerprint of the checkpoint's run, or None."""
 
     pretrained: str | None
-    steps: int
-    validations: int
-    mode: Literal["full", "frozen", "probe"]
     input: Input | None = Field(None, exclude_if=lambda pixels: pixels is None)
+    mode: Mode
+    transfer: Transfer = "all"
+    choice: str | None = None
+    """Fingerprint of the run that chose a multiple of `lr`; None where `lr` itself is taken."""
+    keep: bool = False
+    """Whether the fine-tuned model is left beside the result."""
 
     @classmethod
-    def of(cls, study: Study, point: Point, pretrained: str | None = None, code: str | None = None) -> Self:
-        """Spec of one fine-tuning run."""
+    def of(
+        cls,
+        study: Study,
+        point: Point,
+        pretrained: str | None = None,
+        code: str | None = None,
+        **more: object,
+    ) -> Self:
+        """Spec of one fine-tuning run; `more` are other keys of it."""
         finetune, arm, gates = study.finetune, point.arm, study.gates
-        length = gates if gates is not None and point.n == gates.n else finetune
-        chosen = rung(arm.architecture, arm.size)
-        subset = TrivialSpec.of(study, point)
-        return cls.take(
-            *(subset, length, finetune, study.compute),
-            **arm._asdict(),
-            model=chosen.kwargs,
-            pretrained=pretrained,
-            stats=StatsSpec.of(study).fingerprint,
+        values: dict[str, object] = {
+            "model": rung(arm.architecture, arm.size).kwargs,
+            "pretrained": pretrained,
+            "stats": StatsSpec.of(study).fingerprint,
+            "lr": finetune.peak_lr(arm.architecture, arm.size),
+            "keep": _is_kept(study, point),
+            "code": code,
             **pixels_of(study, arm.architecture),
-            lr=scaled_lr(finetune.lr[arm.architecture], chosen),
-            code=code,
-        )
+        }
+        if gates is not None and study.is_gate(point):
+            values |= {"steps": gates.steps, "batch": gates.batch, "epochs": None, "patience": None}
+        values |= arm._asdict() | more
+        spec = cls.take(TrivialSpec.of(study, point), finetune, study.compute, **values)
+        return spec.without_idle_keys()
+
+
+class RateSpec(FinetuneSpec):
+    """The choice of a rate, among multiples of `lr`, for one arm, task and n: runs of one seed, each to its end."""
+
+    factors: list[float]
+
+
+def _is_kept(study: Study, point: Point) -> bool:
+    keep, first_seed = study.finetune.keep, study.finetune.seeds[0]
+    if study.is_gate(point) or keep == "all":
+        return not study.is_gate(point)
+    return point.seed == first_seed and (keep == "first_seed" or point.n in keep)
 
 
 class LinearSpec(Block):

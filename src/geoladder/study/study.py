@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
 from geoladder.study.analysis import Figures, Fit
+from geoladder.study.architectures import FinetuneArms, Mode, Transfer
 from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
@@ -27,11 +28,14 @@ class Cell(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One way to start a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
+    """One way to start and train a fine-tuning curve; `corpus` is `scratch` for the untrained arm."""
 
     corpus: str
     architecture: str
     size: str
+    mode: Mode = "full"
+    transfer: Transfer = "all"
+    """Of the pretrained weights; `all` for arms that have none."""
 
 
 class Point(NamedTuple):
@@ -130,6 +134,13 @@ class Study(Block):
             )
         with collected():
             accumulation(self.pretrain.batch, self.compute.devices, self.compute.micro_batch)
+        batches = {"finetune": self.finetune.batch, "gates": self.gates.batch if self.gates else None}
+        for block, batch in batches.items():
+            if batch is not None and batch < self.compute.devices:
+                raise ValueError(
+                    f"{block}.batch is {batch}, fewer samples than the {self.compute.devices} of compute.devices; "
+                    "raise it, or take fewer devices"
+                )
         return self
 
     def cells(self) -> list[Cell]:
@@ -170,13 +181,28 @@ class Study(Block):
 
     def points(self) -> list[Point]:
         """Fine-tuning runs without repetition: the grid's curves, the per-pixel baseline, the gates."""
-        blocks = [product(block.corpora, block.architectures, block.sizes) for block in self.finetune.grid]
-        arms = list(starmap(Arm, chain(*blocks)))
+        arms = list(chain.from_iterable(map(self._arms, self.finetune.grid)))
         points = list(product([*arms, PIXEL_ARM], self.finetune.tasks, self.finetune.seeds, self.finetune.n))
         if self.gates is not None:
             arms = [Arm(SCRATCH, self.gates.architecture, self.gates.size), PIXEL_ARM]
             points += product(arms, self.finetune.tasks, self.gates.seeds, [self.gates.n])
         return list(dict.fromkeys(starmap(Point, points)))
+
+    def judged_points(self) -> list[Point]:
+        """A run for each subset that has baselines beside it: those of fine-tuning and of linear heads."""
+        heads = (Point(PIXEL_ARM, *subset) for subset in product(*self.linear_subsets()))
+        return [*self.points(), *heads]
+
+    def _arms(self, block: FinetuneArms) -> list[Arm]:
+        mode, transfer = block.mode or self.finetune.mode, block.transfer or self.finetune.transfer
+        return [
+            Arm(corpus, architecture, size, mode, "all" if corpus == SCRATCH else transfer)
+            for corpus, architecture, size in product(block.corpora, block.architectures, block.sizes)
+        ]
+
+    def is_gate(self, point: Point) -> bool:
+        """Whether a run is one of the gates' own, which are no points of a curve."""
+        return self.gates is not None and point.n == self.gates.n
 
     def subsets(self) -> dict[tuple[str, int], list[int]]:
         """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all."""
@@ -191,4 +217,4 @@ class Study(Block):
         if point.arm.corpus == SCRATCH:
             return None
         seed = point.seed if self.finetune.pretrain_seed == "same" else self.finetune.pretrain_seed
-        return Cell(*point.arm, seed)
+        return Cell(*point.arm[:3], seed)

@@ -17,7 +17,7 @@ from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate
 from geoladder.study.specs import BaselineSpec
 from geoladder.training.patches import labelled, subset_of, tile_names
-from geoladder.training.pixel_models import Pixels, Predict
+from geoladder.training.pixel_models import Pixels, Predict, pixel_models
 from geoladder.training.score import Score
 
 AT_ONCE = 64
@@ -67,7 +67,8 @@ def _fit(
     """Per-pixel models of a subset; they stop on validation pixels, or on training ones where none is labelled."""
     train = _sample(bench, spec, train_rows)
     val = _sample(bench, spec, val_rows)
-    return TASKS[spec.task].pixel_models(train, val if len(val.labels) else train, spec.seed)
+    watched = val if len(val.labels) else train
+    return pixel_models(train, watched, TASKS[spec.task].outputs, spec.seed)
 
 
 def _sample(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> Pixels:

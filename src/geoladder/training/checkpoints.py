@@ -7,7 +7,8 @@ run has `step-<step>.ckpt`: whole tensors, whatever number of devices made them,
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -164,10 +165,25 @@ def refuse(problem: str, names: Mapping[str, Sequence[str]]) -> None:
         raise GeoladderError(f"{problem}: {'; '.join(kinds)}")
 
 
+class Progress(NamedTuple):
+    """Where a run stands."""
+
+    step: int
+    rows: list[dict[str, float]]
+    """of its log."""
+    best: dict[str, Tensor]
+    """The weights to keep, of a run that looks for the best; else empty."""
+
+
 def save_progress(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, float]]
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: list[dict[str, float]],
+    best: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
-    """Write a checkpoint of a whole step, with the rows of the run's log, and remove older ones.
+    """Write a checkpoint of a whole step, see `Progress`, and remove older ones.
 
     All ranks must call this together; rank 0 writes.
     """
@@ -176,8 +192,9 @@ def save_progress(
         return
     path = folder / f"step-{step:09d}.ckpt"
     state = {"global_step": step, "state_dict": weights, "optimizer_states": [moments]}
+    state |= {"callbacks": {"Journal": {"rows": rows}}, "best": dict(best)}
     with atomic_path(path) as temporary:
-        torch.save(state | {"callbacks": {"Journal": {"rows": rows}}}, temporary)
+        torch.save(state, temporary)
     for older in folder.glob("step-*.ckpt"):
         if older != path:
             older.unlink(missing_ok=True)
@@ -188,13 +205,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step-*.ckpt"), default=None)
 
 
-def load_progress(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
+def load_progress(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Take up weights and the optimiser's state, also as Lightning's trainer saved them; all ranks together.
-
-    Returns:
-        The step, and the rows of the run's log.
 
     Raises:
         GeoladderError: the file is damaged.
@@ -216,7 +228,7 @@ def load_progress(
                 name: _laid_out(value, parameter.detach())
                 for name, value in moments["state"].get(key, {}).items()
             }
-    return state["global_step"], state["callbacks"]["Journal"]["rows"]
+    return Progress(state["global_step"], state["callbacks"]["Journal"]["rows"], state.get("best", {}))
 
 
 def _laid_out(value: Tensor, like: Tensor) -> Tensor:

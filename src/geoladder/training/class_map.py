@@ -11,8 +11,6 @@ from geoladder.registry.task import Display, Labels, Layer, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geoladder.training.pixel_models import Pixels, Predict
-
 NODATA = 0
 """Code of a pixel without a label."""
 IGNORE = 255
@@ -90,12 +88,23 @@ class ClassMap(Task):
         counts = labels[self.valid(labels)].bincount(minlength=self.outputs) + 1
         return (counts / counts.sum()).log().tolist()
 
-    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+    def loss(self, logits: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
         """Cross-entropy per labelled pixel; 0, and not 0 / 0, for a batch without one."""
         from torch.nn import functional
 
-        total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
-        return total / self.valid(labels).sum().clamp(min=1)
+        total = functional.cross_entropy(
+            logits.float(), labels, weights, ignore_index=IGNORE, reduction="sum"
+        )
+        valid = self.valid(labels)
+        if weights is None:
+            return total / valid.sum().clamp(min=1)
+        return total / weights[labels[valid]].sum().clamp(min=weights.min())
+
+    def class_weights(self, labels: "Tensor") -> "Tensor":
+        """Inverse frequencies, with mean 1 over the labelled pixels; a class without any weighs as the rarest."""
+        counts = labels[self.valid(labels)].bincount(minlength=self.outputs).double()
+        inverse = counts.clamp(min=float(counts[counts > 0].min())).reciprocal()
+        return (inverse * counts.sum() / (inverse * counts).sum()).float()
 
     def shares(self, labels: "Tensor") -> "Tensor":
         """1 for the pixel's class, 0 for the others."""
@@ -226,12 +235,6 @@ class ClassMap(Task):
             name: torch.from_numpy(np.log(share).astype(np.float32)).view(1, -1, 1, 1).expand(everywhere)
             for name, share in shares.items()
         }
-
-    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
-        """Classifications of the pixel."""
-        from geoladder.training.pixel_models import class_models
-
-        return class_models(train, val, self.outputs, seed)
 
     def display(self, stored: np.ndarray) -> Display:
         """Classes in their colours; pixels without a label stay empty."""

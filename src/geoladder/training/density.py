@@ -17,8 +17,6 @@ from geoladder.registry.task import Display, Labels, Layer, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geoladder.training.pixel_models import Pixels, Predict
-
 FRACTION_MAX = 1.5
 """Fractions may exceed 1 a little, and m2 of a pixel 100; above 1.5 times that a number is no density."""
 UNDERSHOOT = 1e-3
@@ -102,7 +100,7 @@ class Density(Task):
         """Logit of the mean density, kept off 0 and 1."""
         return [float(labels.double().nanmean().clamp(*PRIOR_LIMITS).logit())]
 
-    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+    def loss(self, logits: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
         """Cross-entropy per labelled pixel between densities; 0, and not 0 / 0, for a batch without one.
 
         It has the same minimiser as the squared error (both are proper), and a far smaller spread over seeds where
@@ -123,6 +121,20 @@ class Density(Task):
     def prediction(self, logits: "Tensor") -> "Tensor":
         """Densities (N, P, P)."""
         return logits[:, 0].sigmoid()
+
+    def raw_prior(self, labels: "Tensor") -> list[float]:
+        """The mean density."""
+        return [float(labels.double().nanmean())]
+
+    def raw_loss(self, outputs: "Tensor", labels: "Tensor", weights: "Tensor | None" = None) -> "Tensor":
+        """Mean squared error of outputs that are densities themselves, as the authors' bench has it."""
+        valid = self.valid(labels)
+        error = (outputs.float()[:, 0] - labels.nan_to_num()) * valid
+        return error.square().sum() / valid.sum().clamp(min=1)
+
+    def raw_prediction(self, outputs: "Tensor") -> "Tensor":
+        """Densities (N, P, P), which may lie outside 0..1."""
+        return outputs[:, 0]
 
     def as_map(self, predicted: "Tensor") -> "Tensor":
         """The densities themselves."""
@@ -171,12 +183,6 @@ class Density(Task):
         """Nothing anywhere, and the mean density everywhere: (N, P, P)."""
         mean = float(np.float32(np.nanmean(training, dtype=np.float64)))
         return {"zero": labels.new_zeros(labels.shape), "mean": labels.new_full(labels.shape, mean)}
-
-    def pixel_models(self, train: "Pixels", val: "Pixels", seed: int) -> "dict[str, Predict]":
-        """Regressions of the density."""
-        from geoladder.training.pixel_models import density_models
-
-        return density_models(train, val, seed)
 
     def display(self, stored: np.ndarray) -> Display:
         """Stored numbers from 0 to 1, or to the largest of them; pixels without a label stay empty."""

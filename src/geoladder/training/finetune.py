@@ -1,189 +1,213 @@
 """One fine-tuning run: a few labelled patches in, test errors of the best state out.
 
-Unusual: the best state by validation loss is kept as a copy and truly restored (a `state_dict()` alone is a view of
-weights that training goes on changing). Every arm of a study gets the same patches, the same order, the same
-turns and, for one architecture, the same initial head at the same seed.
+Every arm of a study gets the same patches, the same order and the same changes of them. Checkpoints of an unfinished
+run live in `state/<fingerprint>/` beside the result, where the workflow does not delete them, and go when it is done.
 """
 
-import copy
-import math
+import json
+import logging
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from geoladder.counting import count_parameters, gflops_fwd
+from geoladder.data.batches.batch import BandStats
 from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
-from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
-from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.runs.atomic import atomic_path, only_job, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.specs import FinetuneSpec
-from geoladder.training.checkpoints import load_backbone
+from geoladder.training.augmentation import Augmentation
+from geoladder.training.criterion import Criterion
 from geoladder.training.job import Hardware
-from geoladder.training.patches import Patches, input_of, patch_batches, read_patches, subset_of
-from geoladder.training.ranks import SIGTERM_STATUS, sigterm_noted
+from geoladder.training.patches import Patches, input_of, read_patches, subset_of
+from geoladder.training.ranks import other_ranks
 from geoladder.training.score import Score
-from geoladder.training.trainer import adamw, cosine_with_warmup, kernels, place, update
+from geoladder.training.settling import Curve, best_of, has_settled
+from geoladder.training.starting_model import build_model
+from geoladder.training.trainer import kernels
+from geoladder.training.tuned import save_tuned
+from geoladder.training.tuning import Tuning, evaluation_parts, outputs_of
 
-EVALUATION_BATCH = 64
+log = logging.getLogger(__name__)
+
 SHOWN_PATCHES = 8
-GRADIENT_CLIP = 1.0
-BETAS = (0.9, 0.999)
+ALONE = Hardware()
+
+
+@dataclass(frozen=True)
+class BenchFiles:
+    """What a run reads its patches from."""
+
+    archive: Path
+    index: Path
+    """parquet of its files"""
+    stats: Path
+    """JSON written by `stats`"""
+    split: Path
+    """few-shot subsets written by `split`"""
+
+
+class Labelled(NamedTuple):
+    """Patches of one run, and what their pixels are standardised with."""
+
+    train: Patches
+    val: Patches
+    stats: BandStats
 
 
 def finetune(
     spec: FinetuneSpec,
-    bench: Path,
-    index: Path,
-    stats: Path,
-    split: Path,
+    files: BenchFiles,
     checkpoint: Path | None,
     out: Path,
-    threads: int = 1,
+    hardware: Hardware = ALONE,
+    choice: Path | None = None,
 ) -> None:
-    """Fine-tune at one n of one curve and judge the best state on the test patches.
+    """Fine-tune at one n of one curve, or what is left of it after an interruption; judge the best state.
 
-    Starts from the pretraining run in folder `checkpoint`, or from scratch, on the patches of this n in `split`, a
-    file of `geoladder split`. `out` is the result, JSON; predictions at a few fixed test patches go beside it,
-    `.npz`: test_patch (row of `test_rows`), predicted and label, (8, P, P).
+    Starts from the pretraining run in folder `checkpoint`, or from scratch. The rate is that of the spec, or the one
+    in `choice`, written by `choose_rate`. `out` is the result, JSON; predictions at a few fixed test patches go
+    beside it, `.npz`: test_patch (row of `test_rows`), predicted and label, (8, P, P); and, if the spec keeps it, the
+    model, in a folder of the same name.
 
     Raises:
-        GeoladderError: a checkpoint or file of subsets that does not fit, a loss that is not a number.
-        SystemExit: after SIGTERM.
+        GeoladderError: a checkpoint, choice or file of subsets that does not fit, a loss
+            that is not a number, another job at work on this run, or a failure of another rank.
+        SystemExit: after SIGTERM; the same call goes on from there.
     """
-    torch.set_num_threads(threads)
-    start, task = time.perf_counter(), TASKS[spec.task]
-    opened = Bench(bench, index, spec.harmonise)
-    subset = subset_of(opened, spec, split)
-    band_stats = input_of(spec, stats).stats
-    rows = test_rows(opened, spec.task, spec.test_patches)
-    train, val, test = (
-        read_patches(opened, part, spec, band_stats) for part in (subset.train_rows, subset.val_rows, rows)
-    )
-    model = build_model(spec, checkpoint, train.labels)
-    curve = train_best(model, spec, train, val)
-    predicted, score = task.prediction(logits_of(model, test.pixels)), Score(task)
-    score.update(predicted, test.labels, test.buckets, test.tiles)
-    code = code_fingerprint("finetune", spec.architecture, spec.task)
-    device = next(model.parameters()).device
-    result = {
+    start = time.perf_counter()
+    rate = _chosen_rate(spec, choice)
+    hardware = of_whole_models(hardware)
+    with (
+        alone_in_state(out, spec) as state,
+        other_ranks(hardware.devices, partial(finetune, spec, files, checkpoint, out, hardware, choice)),
+    ):
+        torch.set_num_threads(hardware.threads)
+        opened = Bench(files.archive, files.index, spec.harmonise)
+        data = read_labelled(opened, spec, files)
+        run, curve = tune(spec.model_copy(update={"lr": rate["lr"]}), data, checkpoint, hardware, state)
+        test = read_patches(opened, test_rows(opened, spec.task, spec.test_patches), spec, data.stats)
+        score = _score(run, spec, test)
+        if run.fabric.is_global_zero:
+            if spec.keep:
+                save_tuned(run.model, spec, data.stats, out.with_suffix(""))
+            _write_shown(run, spec, test, out.with_suffix(".npz"))
+            seconds = time.perf_counter() - start
+            write_json(out, _result(run, spec, data, curve) | score.result() | rate | {"seconds": seconds})
+
+
+def tune(
+    spec: FinetuneSpec, data: Labelled, checkpoint: Path | None, hardware: Hardware, state: Path | None
+) -> tuple[Tuning, Curve]:
+    """Train a model as the spec says, at its `lr`; return it in its best state, and the validations."""
+    criterion = Criterion(TASKS[spec.task], spec, data.train.labels)
+    model = build_model(spec, checkpoint, criterion.prior)
+    augmentation = Augmentation.of(spec.augmentation, spec.seed, data.stats, spec.transform)
+    run = Tuning(model, spec, criterion, augmentation, hardware)
+    return run, run.train(data.train, data.val, state)
+
+
+def read_labelled(bench: Bench, spec: FinetuneSpec, files: BenchFiles) -> Labelled:
+    """Read the training and validation patches of a run; raises as `subset_of` and `read_patches`."""
+    subset, stats = subset_of(bench, spec, files.split), input_of(spec, files.stats).stats
+    train, val = (read_patches(bench, rows, spec, stats) for rows in subset)
+    return Labelled(train, val, stats)
+
+
+def of_whole_models(hardware: Hardware) -> Hardware:
+    """The same hardware, with whole models on each device: fine-tuning evaluates too often to gather shared ones."""
+    if hardware.strategy != "fsdp":
+        return hardware
+    log.info("compute.strategy is fsdp; fine-tuning holds the whole model on each device (ddp)")
+    return replace(hardware, strategy="ddp")
+
+
+@contextmanager
+def alone_in_state(out: Path, spec: FinetuneSpec) -> Iterator[Path]:
+    """Folder of the checkpoints behind `out`, held by this job; removed when the block ends well."""
+    state = out.parent / "state" / spec.fingerprint
+    is_first_rank = not getattr(rank_zero_only, "rank", 0)
+    try:
+        with only_job(state) if is_first_rank else nullcontext():
+            yield state
+        if is_first_rank:
+            shutil.rmtree(state)
+    finally:
+        for folder in (state, state.parent) if is_first_rank else ():
+            with suppress(OSError):  # there are checkpoints, or those of runs at other n
+                folder.rmdir()
+
+
+def _chosen_rate(spec: FinetuneSpec, choice: Path | None) -> dict[str, Any]:
+    """The rate of a run and, where it was chosen, how; raises GeoladderError where spec and file do not fit."""
+    if (choice is None) != (spec.choice is None):
+        raise GeoladderError(
+            f"the spec says choice: {spec.choice}, but the file of the chosen rate is {choice}; give --rate exactly "
+            "where the study has finetune.lr.choose"
+        )
+    if choice is None:
+        return {"lr": spec.lr}
+    try:
+        chosen: dict[str, Any] = json.loads(choice.read_text())
+        rate = {"lr": chosen["lr"], "rate_choice": {key: chosen[key] for key in ("inside", "tried")}}
+        fingerprint = chosen["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise GeoladderError(
+            f"{choice} holds no choice of a rate ({problem!r}); make it again with snakemake"
+        ) from None
+    if fingerprint != spec.choice:
+        raise GeoladderError(
+            f"{choice} is another choice: its fingerprint is {fingerprint}, but {spec.choice} is wanted; make it "
+            "again with snakemake"
+        )
+    return rate
+
+
+def _score(run: Tuning, spec: FinetuneSpec, test: Patches) -> Score:
+    """Score the model on all test patches, which ranks share."""
+    score, criterion = Score(TASKS[spec.task]), run.criterion
+    for part in evaluation_parts(len(test.pixels), run.fabric.global_rank, run.fabric.world_size):
+        predicted = criterion.prediction(outputs_of(run.model, test.pixels[part]))
+        score.update(predicted, test.labels[part], test.buckets[part], test.tiles[part], part.start)
+    score.reduce()
+    return score
+
+
+def _write_shown(run: Tuning, spec: FinetuneSpec, test: Patches, out: Path) -> None:
+    shown = np.linspace(0, len(test.pixels) - 1, min(SHOWN_PATCHES, len(test.pixels))).astype(np.int64)
+    predicted = run.criterion.prediction(outputs_of(run.model, test.pixels[shown]))
+    maps, labels = TASKS[spec.task].as_map(predicted).numpy(), test.labels[shown].numpy()
+    with atomic_path(out) as path:
+        np.savez_compressed(path, test_patch=shown, predicted=maps, label=labels)
+
+
+def _result(run: Tuning, spec: FinetuneSpec, data: Labelled, curve: Curve) -> dict[str, Any]:
+    """What the result says of a run but for its scores, its rate and its time."""
+    code, steps = code_fingerprint("finetune", spec.architecture, spec.task), int(curve[-1]["step"])
+    certificate = birth_certificate(spec.fingerprint, code)
+    return {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "provenance": birth_certificate(spec.fingerprint, code) | {"kernels": kernels(model, device.type)},
-        **score.result(),
+        "provenance": certificate | {"kernels": kernels(run.model, run.fabric.device.type)},
         "validation": curve,
-        "parameters": count_parameters(model),
-        "gflops_fwd": gflops_fwd(model, test.pixels.shape[-1]),
-        "train_patches": len(train.pixels),
-        "val_patches": len(val.pixels),
-        "steps": spec.steps,
-        "samples_seen": spec.steps * spec.batch,
-        "lr": spec.lr,
-        "seconds": time.perf_counter() - start,
+        "settled": has_settled(curve, spec),
+        "best_step": int(best_of(curve)["step"]),
+        "parameters": count_parameters(run.model),
+        "gflops_fwd": gflops_fwd(run.model, data.train.pixels.shape[-1]),
+        "train_patches": len(data.train.pixels),
+        "val_patches": len(data.val.pixels),
+        "steps": steps,
+        "samples_seen": steps * spec.batch,
     }
-    shown = np.linspace(0, len(rows) - 1, min(SHOWN_PATCHES, len(rows))).astype(np.int64)
-    maps, labels = task.as_map(predicted)[shown].numpy(), test.labels[shown].numpy()
-    with atomic_path(out.with_suffix(".npz")) as path:
-        np.savez_compressed(path, test_patch=shown, predicted=maps, label=labels)
-    write_json(out, result)
-
-
-def build_model(spec: FinetuneSpec, checkpoint: Path | None, labels: torch.Tensor) -> FinetuneModel:
-    """Backbone (pretrained or not) and a fresh head that first predicts the mean of the training `labels`.
-
-    The initial head and, from scratch, the initial backbone depend on the seed alone. Frozen parts take no gradient.
-
-    Raises:
-        GeoladderError: the spec and the checkpoint do not go together.
-    """
-    if (checkpoint is None) != (spec.pretrained is None):
-        raise GeoladderError(
-            f"the spec of {spec.architecture}-{spec.size} from {spec.corpus} says pretrained: {spec.pretrained}, but "
-            f"the checkpoint given is {checkpoint}; give --checkpoint exactly for arms that are pretrained"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        backbone = build_backbone(spec.architecture, spec.size)
-        torch.manual_seed(spec.seed)  # the head must not depend on how many numbers the backbone drew
-        model = FinetuneModel(backbone, TASKS[spec.task].outputs, TASKS[spec.task].prior(labels))
-    if checkpoint is not None:
-        load_backbone(backbone, checkpoint, spec)
-    for part in frozen_parts(model, spec.mode):
-        part.requires_grad_(False)
-    return model
-
-
-def frozen_parts(model: FinetuneModel, mode: str) -> list[nn.Module]:
-    """Modules a mode leaves as they are: `frozen` the encoder, `probe` all but the last 1x1 convolution."""
-    if mode == "full":
-        return []
-    return [model.backbone if mode == "probe" else model.backbone.get_submodule("encoder")]
-
-
-def train_best(
-    model: FinetuneModel, spec: FinetuneSpec, train: Patches, val: Patches
-) -> list[dict[str, float]]:
-    """Train for the spec's steps; leave the state of lowest validation loss in the model, in evaluation mode.
-
-    Returns:
-        By validation: step, train_loss (of that step's batch) and val_loss.
-    """
-    fabric, forward = place(model, spec.precision, Hardware())
-    task, optimizer = TASKS[spec.task], adamw(model, spec.lr, spec.weight_decay, BETAS)
-    rate = cosine_with_warmup(spec.steps, spec.warmup_share)
-    validated = {round(spec.steps * (i + 1) / spec.validations) for i in range(spec.validations)}
-    best, best_loss = copy.deepcopy(model.state_dict()), math.inf
-    curve: list[dict[str, float]] = []
-    _start_training(model, spec.mode)
-    batches = patch_batches(train, spec.batch, spec.seed)
-    with sigterm_noted() as sigterm:
-        for step, (pixels, labels) in zip(range(1, spec.steps + 1), batches, strict=False):
-            logits = forward(pixels.to(fabric.device)).float()
-            loss = task.loss(logits, labels.to(fabric.device))
-            train_loss = float(loss.detach())
-            _check_finite(train_loss, "loss", spec, step - 1)
-            fabric.backward(loss)
-            update(model, optimizer, spec.lr * rate(step - 1), GRADIENT_CLIP)
-            if sigterm:
-                raise SystemExit(SIGTERM_STATUS)
-            if step not in validated:
-                continue
-            val_loss = float(task.loss(logits_of(model, val.pixels), val.labels))
-            _check_finite(val_loss, "validation loss", spec, step)
-            if val_loss < best_loss:
-                best, best_loss = copy.deepcopy(model.state_dict()), val_loss
-            curve.append({"step": step, "train_loss": train_loss, "val_loss": val_loss})
-            _start_training(model, spec.mode)
-    model.load_state_dict(best)
-    model.eval()
-    return curve
-
-
-def _start_training(model: FinetuneModel, mode: str) -> None:
-    """Training mode; but norms of frozen parts keep their statistics, too."""
-    model.train()
-    for part in frozen_parts(model, mode):
-        part.eval()
-
-
-def _check_finite(value: float, name: str, spec: FinetuneSpec, step: int) -> None:
-    if math.isfinite(value):
-        return
-    raise GeoladderError(
-        f"the {name} of {spec.architecture}-{spec.size} from {spec.corpus} on {spec.task} (n={spec.n}, seed "
-        f"{spec.seed}) became {value} at step {step} of {spec.steps}; lower "
-        f"finetune.lr.{spec.architecture} (here {spec.lr:.3g})"
-    )
-
-
-def logits_of(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-    """Logits (N, outputs, P, P) float32 on the CPU; leaves the model in evaluation mode."""
-    device = next(model.parameters()).device
-    model.eval()
-    with torch.inference_mode():
-        return torch.cat([model(part.to(device)).float().cpu() for part in pixels.split(EVALUATION_BATCH)])

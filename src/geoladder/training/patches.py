@@ -19,9 +19,7 @@ from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.architecture import Input
 from geoladder.study.specs import FinetuneSpec, LinearSpec, TrivialSpec
-
-TURNS = 8
-"""Symmetries of the square."""
+from geoladder.training.augmentation import Augmentation
 
 
 class Patches(NamedTuple):
@@ -106,26 +104,14 @@ def tile_names(rows: pd.DataFrame) -> np.ndarray:
     return (rows["region"] + "_" + rows["tile"]).to_numpy(object)
 
 
-def patch_batches(patches: Patches, batch: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless batches of pixels and labels: each patch once per epoch, each turned at random.
+def patch_batches(
+    patches: Patches, batch: int, augmentation: Augmentation, first: int = 0, places: slice = slice(None)
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless batches of pixels and labels: each patch once per epoch, each changed at random.
 
-    Order and turns are functions of (seed, step), the same for every model trained on these patches.
+    Order and changes are functions of (seed, step), the same for every model trained on these patches. Steps count
+    from `first`; of each batch only the `places` of one rank are given.
     """
-    for step in count():
-        which = torch.from_numpy(batch_at(step, batch, len(patches.pixels), seed))
-        turns = np.random.default_rng([seed, step]).integers(TURNS, size=batch)
-        yield turned(patches.pixels[which], turns), turned(patches.labels[which], turns)
-
-
-def turned(images: torch.Tensor, turns: np.ndarray) -> torch.Tensor:
-    """Each of (N, ..., P, P) images under one of the eight symmetries of the square.
-
-    `turns` (N,) are 0..7: quarter turns times 2, plus 1 for a flip after them.
-    """
-    result = torch.empty_like(images)
-    for kind in np.unique(turns):
-        which = torch.from_numpy(np.flatnonzero(turns == kind))
-        quarters, flip = divmod(int(kind), 2)
-        group = images[which].rot90(quarters, (-2, -1))
-        result[which] = group.flip(-1) if flip else group
-    return result
+    for step in count(first):
+        which = torch.from_numpy(batch_at(step, batch, len(patches.pixels), augmentation.seed)[places])
+        yield augmentation(patches.pixels[which], patches.labels[which], step, batch, places)

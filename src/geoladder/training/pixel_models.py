@@ -12,10 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""Bands (M, 10) to densities (M,), or to log-probabilities (M, classes)."""
+"""Bands (M, 10) to values (M,), or to log-probabilities (M, classes)."""
 BOOSTING: Mapping[str, Any] = {"early_stopping": True, "n_iter_no_change": 5, "max_leaf_nodes": 31}
 """Rounds end once the validation pixels have not gained for five."""
-DENSITY_ROUNDS, DENSITY_RATE = 100, 0.1
+VALUE_ROUNDS, VALUE_RATE = 100, 0.1
 CLASS_ROUNDS, CLASS_RATE = 30, 0.2
 """Each round grows a tree for every class, so there are fewer and larger steps."""
 TRACE = 1e-6
@@ -31,21 +31,29 @@ class Pixels(NamedTuple):
     """(M,) as the task's `read` gives them."""
 
 
-def density_models(train: Pixels, val: Pixels, seed: int) -> dict[str, Predict]:
-    """Ridge regression on standardised bands, and gradient-boosted trees; both kept in 0..1."""
-    linear = make_pipeline(StandardScaler(), Ridge()).fit(train.bands, train.labels)
+def pixel_models(train: Pixels, val: Pixels, outputs: int, seed: int) -> dict[str, Predict]:
+    """Predictors fitted to pixels: `linear`, on standardised bands, and `boosted`, trees that stop by `val`.
+
+    Whole numbers as labels are classes, of which there are `outputs`; real ones are values.
+    """
+    if np.issubdtype(train.labels.dtype, np.integer):
+        return _class_models(train, val, outputs, seed)
+    return _value_models(train, val, seed)
+
+
+def _value_models(train: Pixels, val: Pixels, seed: int) -> dict[str, Predict]:
+    """Ridge regression and gradient-boosted trees, both kept in the range of the training labels."""
     boosted = HistGradientBoostingRegressor(
-        max_iter=DENSITY_ROUNDS, learning_rate=DENSITY_RATE, random_state=seed, **BOOSTING
+        max_iter=VALUE_ROUNDS, learning_rate=VALUE_RATE, random_state=seed, **BOOSTING
     )
     boosted.fit(train.bands, train.labels, X_val=val.bands, y_val=val.labels)
-    return {"linear": partial(_density, linear), "boosted": partial(_density, boosted)}
+    linear = make_pipeline(StandardScaler(), Ridge()).fit(train.bands, train.labels)
+    limits = float(train.labels.min()), float(train.labels.max())
+    return {"linear": partial(_values, linear, limits), "boosted": partial(_values, boosted, limits)}
 
 
-def class_models(train: Pixels, val: Pixels, classes: int, seed: int) -> dict[str, Predict]:
-    """Multinomial logistic regression on standardised bands, and gradient-boosted trees.
-
-    Where the pixels are of one class, both predict it.
-    """
+def _class_models(train: Pixels, val: Pixels, classes: int, seed: int) -> dict[str, Predict]:
+    """Multinomial logistic regression and gradient-boosted trees; where all pixels are of one class, both say so."""
     if len(np.unique(train.labels)) == 1:
         only = DummyClassifier().fit(train.bands, train.labels)
         return dict.fromkeys(("linear", "boosted"), partial(_log_probabilities, only, classes))
@@ -60,8 +68,8 @@ def class_models(train: Pixels, val: Pixels, classes: int, seed: int) -> dict[st
     return {name: partial(_log_probabilities, model, classes) for name, model in fitted.items()}
 
 
-def _density(model: Any, bands: np.ndarray) -> np.ndarray:  # noqa: ANN401  (any estimator)
-    return model.predict(bands).clip(0, 1)
+def _values(model: Any, limits: tuple[float, float], bands: np.ndarray) -> np.ndarray:  # noqa: ANN401
+    return model.predict(bands).clip(*limits)
 
 
 def _log_probabilities(model: Any, classes: int, bands: np.ndarray) -> np.ndarray:  # noqa: ANN401

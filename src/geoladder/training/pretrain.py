@@ -106,7 +106,8 @@ class Pretraining:
                 "Run again, or delete it to train this run from the start"
             )
         if checkpoint:
-            journal.take_up(*load_progress(checkpoint, self.model, self.optimizer))
+            progress = load_progress(checkpoint, self.model, self.optimizer)
+            journal.take_up(progress.step, progress.rows)
             if self.fabric.is_global_zero:
                 log.info("resuming from %s", checkpoint)
         return step

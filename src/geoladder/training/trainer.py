@@ -53,8 +53,12 @@ class Autocast(Precision):
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
-def place(model: nn.Module, precision: PrecisionName, hardware: Hardware) -> tuple[Fabric, Any]:
+def place(
+    model: nn.Module, precision: PrecisionName, hardware: Hardware, partial_use: bool = False
+) -> tuple[Fabric, Any]:
     """Bring a model onto its devices as the hardware options ask, and log what was chosen and why.
+
+    With `partial_use`, some of its weights take no part in the loss, and ranks do not wait for their gradients.
 
     Returns:
         The fabric of the devices, and the model to call in training: it casts numbers, and exchanges gradients among
@@ -73,7 +77,7 @@ def place(model: nn.Module, precision: PrecisionName, hardware: Hardware) -> tup
     number_format = choose_precision(precision)
     spread = choose_strategy(hardware.strategy, hardware.devices, nodes)
     strategies = {
-        "ddp": DDPStrategy(gradient_as_bucket_view=True),
+        "ddp": DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=partial_use),
         "fsdp": ModelParallelStrategy(
             lambda whole, mesh: shard(whole, mesh["data_parallel"]), hardware.devices, 1
         ),
@@ -237,7 +241,11 @@ def cosine_with_warmup(steps: int, warmup_share: float) -> Callable[[int], float
 
 
 def adamw(
-    model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.95)
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019) on the trainable parameters.
 
@@ -255,12 +263,17 @@ def adamw(
         if parameter.requires_grad:
             (decaying if is_matrix else others).append(parameter)
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
-def update(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, largest_norm: float) -> None:
-    """One step at learning rate `lr`, with all gradients together scaled down to a norm; they are gone after it."""
-    clip_grad_norm_(model.parameters(), largest_norm)
+def update(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, largest_norm: float | None) -> None:
+    """One step at learning rate `lr`, with all gradients together scaled down to a norm, unless it is None.
+
+    Gradients are gone after it.
+    """
+    if largest_norm is not None:
+        clip_grad_norm_(model.parameters(), largest_norm)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

@@ -9,6 +9,9 @@ from geoladder.options import Bench, BenchIndex, Out, Progress, Spec, Split, Sta
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
+Checkpoint = Annotated[
+    Path | None, Parameter(help="folder of a pretrained model; omit to start from scratch")
+]
 
 
 def pretrain(
@@ -34,17 +37,38 @@ def finetune(
     stats: Stats,
     split: Split,
     out: Out,
-    checkpoint: Annotated[
-        Path | None, Parameter(help="folder of a pretrained model; omit to start from scratch")
+    checkpoint: Checkpoint = None,
+    rate: Annotated[
+        Path | None, Parameter(help="JSON written by `choose-rate`; omit for the given rate")
     ] = None,
-    threads: Threads = 1,
+    hardware: Annotated[Hardware, FLAT] = ALONE,
 ) -> None:
-    """Fine-tune at one n of one curve; write JSON."""
+    """Fine-tune at one n of one curve; a run that stopped goes on. Write JSON."""
     from geoladder.study.specs import FinetuneSpec
-    from geoladder.training.finetune import finetune
+    from geoladder.training.finetune import BenchFiles, finetune
 
-    node = FinetuneSpec.from_json(spec)
-    finetune(node, bench, bench_index, stats, split, checkpoint, out, threads=threads)
+    files = BenchFiles(bench, bench_index, stats, split)
+    finetune(FinetuneSpec.from_json(spec), files, checkpoint, out, hardware, choice=rate)
+
+
+def choose_rate(
+    *,
+    spec: Spec,
+    bench: Bench,
+    bench_index: BenchIndex,
+    stats: Stats,
+    split: Split,
+    out: Out,
+    checkpoint: Checkpoint = None,
+    hardware: Annotated[Hardware, FLAT] = ALONE,
+) -> None:
+    """Choose the learning rate of one arm, task and n on validation patches; write JSON."""
+    from geoladder.study.specs import RateSpec
+    from geoladder.training.choose_rate import choose_rate
+    from geoladder.training.finetune import BenchFiles
+
+    files = BenchFiles(bench, bench_index, stats, split)
+    choose_rate(RateSpec.from_json(spec), files, checkpoint, out, hardware)
 
 
 def linear(

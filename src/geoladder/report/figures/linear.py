@@ -15,8 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.report.figures.curve_panels import WORSE, WORSE_TEXT
 from geoladder.report.laws import pretrain_points
 from geoladder.report.linear_effect import linear_errors, mean_interval
+from geoladder.report.rivals import marked
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
 from geoladder.study.study import RANDOM
@@ -54,7 +56,7 @@ def draw_linear(results: Path, corpus: str, settings: Figures, out: Path) -> Non
             of_task = errors[errors.task == task]
             at_n = of_task[of_task.n == shown_n]
             numbers += [
-                _against_n(column[0], _largest(of_task, corpus)).assign(task=task),
+                _against_n(column[0], _beaten(_largest(of_task, corpus), table)).assign(task=task),
                 _against_data(column[1], at_n, corpus, marker_of).assign(task=task),
                 _against_parameters(column[2], _largest(at_n, corpus)).assign(task=task),
             ]
@@ -76,8 +78,14 @@ def _largest(errors: pd.DataFrame, corpus: str) -> pd.DataFrame:
     return pd.concat([errors[errors.corpus == RANDOM], nested[nested.fraction == nested.fraction.max()]])
 
 
+def _beaten(errors: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The heads with the predictors without a network that beat their point against n, in `worse_than`."""
+    on_subsets = errors.drop(columns="seed").rename(columns={"draw": "seed"})
+    return marked(errors, on_subsets, table, ["task", "architecture", "corpus", "n"])
+
+
 def _against_n(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
-    """Means over sizes, seeds and draws, with 95 % intervals over draws."""
+    """Means over sizes, seeds and draws, with 95 % intervals over draws; a cross where a predictor beats them."""
     parts = []
     arms = list(errors.groupby(["architecture", "corpus"]))
     for place, (names, rows) in enumerate(arms):
@@ -88,6 +96,9 @@ def _against_n(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
         x = points.n * 1.04 ** (place - len(arms) / 2)  # side by side, so that bars do not hide one another
         spread = [points.y - points.low, points.high - points.y]
         axis.errorbar(x, points.y, spread, elinewidth=0.7, marker="o", ms=2.5, **_look(architecture, corpus))
+        points["worse_than"] = rows.groupby("n").worse_than.first().to_numpy()
+        worse = points.worse_than != ""
+        axis.plot(x[worse], points.y[worse], zorder=4, **WORSE)
         parts.append(
             points.rename(columns={"n": "x"}).assign(architecture=architecture, corpus=corpus, panel="n")
         )
@@ -152,5 +163,5 @@ def _legend(architectures: list[str], marker_of: dict[str, str], shifted: bool) 
         for size, marker in marker_of.items()
     ]
     if shifted:
-        handles.append(Line2D([], [], color="k", ls="", marker=SHIFTED, label="another corpus"))
-    return handles
+        handles.append(Line2D([], [], color="k", ls="", marker=SHIFTED, ms=3, label="another corpus"))
+    return [*handles, Line2D([], [], label=WORSE_TEXT, **WORSE)]

@@ -1,11 +1,12 @@
 """The study's figure: pretraining loss against parameters and data, and test error against labels.
 
 Rows: loss against parameters (one line per amount of data), loss against unique data (one line per size), and for
-each fine-tuned size error against n (one line per architecture and start). Everything drawn comes from results.csv
-and laws.json and goes to the CSV.
+each fine-tuned size and mode error against n (one line per architecture and start). Everything drawn comes from
+results.csv and laws.json and goes to the CSV.
 """
 
 import json
+from itertools import product
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -17,10 +18,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from geoladder.registry import TASKS
-from geoladder.report.curves import curves, of_baseline, predict_mean
+from geoladder.report.curves import curves, of_baseline, starts
 from geoladder.report.figures.curve_panels import curve_legend, curve_panel
 from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, law_panel
 from geoladder.report.laws import pretrain_points
+from geoladder.report.rivals import POINT, marked, rivals
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
 from geoladder.study.study import SCRATCH
@@ -35,13 +37,14 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
     table, fitted = pd.read_csv(results), json.loads(laws.read_text())
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
-    error, mean = curves(table), predict_mean(table, "error")
+    error, beside = marked(curves(table), curves(table), table, POINT), rivals(table)
+    error = error.assign(corpus=starts(error))
     corpora = sorted(set(error.corpus) - {SCRATCH})
     tasks = [task for task in TASKS if task in set(error.task)]
-    sizes = _sizes(error, table)
+    rows_of_curves = _rows_of_curves(error, table)
     numbers: list[pd.DataFrame] = []
-    with canvas(settings, ROW_SHARE * (2 + len(sizes)) * settings.width_mm) as figure:
-        rows = np.asarray(figure.subfigures(2 + len(sizes), 1, squeeze=False))[:, 0]
+    with canvas(settings, ROW_SHARE * (2 + len(rows_of_curves)) * settings.width_mm) as figure:
+        rows = np.asarray(figure.subfigures(2 + len(rows_of_curves), 1, squeeze=False))[:, 0]
         for along, row in zip((PARAMETERS, DATA), rows, strict=False):
             axes = row.subplots(1, len(architectures), squeeze=False)[0]
             for axis, architecture in zip(axes, architectures, strict=True):
@@ -49,22 +52,29 @@ def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> Non
             axes[0].set_ylabel("Masked validation MSE\n(standardised reflectance²)")
             _legend(row, law_legend(points, along, fitted["corpus"]))
         _align(figure.axes)
-        for size, row in zip(sizes, rows[2:], strict=True):
-            shown = error[error["size"].eq(size) | of_baseline(error)]
-            name = f", size {size}" if len(sizes) > 1 else ""
+        for (name, shown), row in zip(rows_of_curves.items(), rows[2:], strict=True):
             for axis, task in zip(row.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-                numbers.append(curve_panel(axis, shown, mean, task, name, corpora))
+                numbers.append(curve_panel(axis, shown, beside, task, name, corpora))
             _legend(row, curve_legend(shown, corpora))
         for letter, axis in zip(ascii_lowercase, figure.axes, strict=False):
             axis.text(-0.16, 1.07, letter, transform=axis.transAxes, fontweight="bold", va="bottom")
         save(figure, pd.concat(numbers, ignore_index=True), out)
 
 
-def _sizes(error: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Fine-tuned sizes, smallest first; baselines are beside them all."""
-    sizes = set(error[~of_baseline(error)]["size"])
-    counts = table[table["size"].isin(sizes)].groupby("size").parameters_total.mean()
-    return [str(size) for size in counts.sort_values().index]
+def _rows_of_curves(error: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Runs of each row of panels by what its titles add: sizes, smallest first, and modes; baselines are in all."""
+    baseline = of_baseline(error)
+    tuned = error[~baseline]
+    counts = table[table["size"].isin(set(tuned["size"]))].groupby("size").parameters_total.mean()
+    sizes, modes = list(counts.sort_values().index), sorted(set(tuned["mode"]))
+    rows = {}
+    for size, mode in product(sizes, modes):
+        name = f", size {size}" if len(sizes) > 1 else ""
+        name += f", {mode}" if len(modes) > 1 or mode != "full" else ""
+        of_row = tuned["size"].eq(size) & tuned["mode"].eq(mode)
+        if of_row.any():
+            rows[name] = pd.concat([tuned[of_row], error[baseline]])
+    return rows
 
 
 def _legend(row: SubFigure, handles: list[Line2D]) -> None:

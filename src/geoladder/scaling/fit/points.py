@@ -92,6 +92,7 @@ def read_points(
     names = dict.fromkeys([*columns.values(), y, seed or y, sd or y, *planned.values()])
     if absent := [name for name in names if name not in table]:
         raise Refusal(f"no column {', '.join(absent)}; there are: {', '.join(map(str, table.columns))}")
+    _refuse_unsettled(table, list(columns.values()), y)
     x = {role: _numbers(table, name) for role, name in columns.items()}
     values = _numbers(table, y)
     weight = (values / _numbers(table, sd)) ** 2 if sd else np.ones(len(values))
@@ -110,6 +111,20 @@ def read_points(
     cells = cells_of([levels[role] for role in x])
     repeated = bool(np.bincount(cells).max() > 1) if seed else False
     return Points(x, values, weight / weight.mean(), levels, cells, repeated)
+
+
+def _refuse_unsettled(table: pd.DataFrame, sizes: list[str], y: str) -> None:
+    """Rows whose column `settled` is false are of runs that ended while their validation loss still fell."""
+    if "settled" not in table:
+        return
+    unsettled = table[table["settled"].astype(str).str.lower() == "false"]
+    if len(unsettled):
+        first = ", ".join(f"{name} = {unsettled[name].iloc[0]:g}" for name in sizes)
+        raise Refusal(
+            f"{len(unsettled)} of {len(table)} rows are of runs that had not settled (first: {first}): their {y} "
+            f"says how far a run came in its steps, so how it depends on {' and '.join(sizes)} cannot be said; train "
+            "longer (finetune.epochs, max_steps), or leave these rows out with a reason"
+        )
 
 
 def _numbers(table: pd.DataFrame, name: str) -> Array:
