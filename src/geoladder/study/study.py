@@ -70,6 +70,11 @@ RANDOM = "random"
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
+def _sides(cell: Cell) -> range:
+    """Sides of images that a cell's model takes, in pixels."""
+    return ARCHITECTURES[cell.architecture].sides(rung(cell.architecture, cell.size).size)
+
+
 class Study(Block):
     """Everything one study runs."""
 
@@ -214,11 +219,19 @@ class Study(Block):
         return list(dict.fromkeys(starmap(Cell, cells)))
 
     def linear_cells(self) -> list[Cell]:
-        """Encoders with linear heads: cells, oracles, external models, then random ones of their sizes."""
+        """Encoders with linear heads: cells, oracles, external models, then random ones of their sizes and seeds.
+
+        Those that cannot take patches of the synthetic bench's size are left out.
+        """
         if self.linear is None:
             return []
         released = [Cell(RELEASED, *named(name), 0) for name in self.external]
-        cells = [*self.cells(), *self.oracle_cells(), *released]
+        any_size = self.bench.source != "synthetic"
+        cells = [
+            cell
+            for cell in (*self.cells(), *self.oracle_cells(), *released)
+            if any_size or self.bench.patch_px in _sides(cell)
+        ]
         return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def linear_subsets(self) -> LinearSubsets:
