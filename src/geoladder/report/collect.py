@@ -13,7 +13,7 @@ from geoladder.runs.provenance import code_fingerprint
 
 SHOWN = 20
 RUN_COLUMNS = [
-    "stage", "corpus", "fraction", "architecture", "size", "task", "seed", "n",
+    "stage", "corpus", "fraction", "architecture", "size", "task", "seed", "n", "train_patches",
     "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
     "samples_seen", "gflops_train", "lr", "steps", "seconds", "commit", "dirty", "fingerprint", "code", "older_code",
 ]  # fmt: skip

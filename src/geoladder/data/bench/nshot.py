@@ -174,10 +174,12 @@ def check_size(
         return
     bucket, drawable = min(short.items(), key=lambda item: item[1])
     enriched = f", of which {drawable} are drawn (never one without any labelled pixel)"
+    counted = (
+        f"{(pool['bucket'] == bucket).sum()} training patches{enriched if TASKS[task].min_density else ''}"
+    )
     raise GeoladderError(
-        f"n = {n} for {task} is more than bucket '{bucket}' has: its pool is {(pool['bucket'] == bucket).sum()} "
-        f"training patches{enriched if TASKS[task].min_density else ''}; the largest n allowed is {drawable}. Lower n, "
-        "add tiles to the bench, or take what there is with bench.allow_short: true"
+        f"n = {n} for {task} is more than bucket '{bucket}' has: its pool is {counted}; the largest n allowed is "
+        f"{drawable}. Lower n, add tiles to the bench, or take what there is with bench.allow_short: true"
     )
 
 
