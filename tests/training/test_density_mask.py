@@ -68,6 +68,6 @@ def test_a_dense_patch_is_dense_however_much_of_it_is_masked(archive):
 
 def test_labels_that_are_all_masked_are_named(archive):
     with pytest.raises(
-        GeoladderError, match=r"roads .* of which 0 are drawn \(never one without any labelled pixel"
+        GeoladderError, match=r"roads .* of which 0 are drawn, never one without any labelled"
     ):
         draw(archive(lambda density: np.full_like(density, -1)), "roads", 2, seed=0)

@@ -55,9 +55,8 @@ def test_a_new_n_runs_only_itself(project):
     project.study["finetune"]["n"].append(4)
     project.write()
     planned = project.planned()
-    assert set(planned) == {"split", "finetune", "trivial"} | ANALYSIS
+    assert set(planned) == {"finetune", "trivial"} | ANALYSIS
     assert all(log.endswith("/n4.log") for log in planned["finetune"] + planned["trivial"])
-    assert len(planned["split"]) == 2
 
 
 def test_a_new_seed_runs_only_itself(project):

@@ -2,7 +2,7 @@ rule finetune:
     input:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
-        split=ancient(split_of),
+        split=split_of,
         checkpoint=checkpoint_of,
     output:
         FINETUNE,
@@ -30,7 +30,7 @@ rule finetune:
 rule trivial:
     input:
         bench="data/bench/index.parquet",
-        split=ancient(split_of),
+        split=split_of,
     output:
         TRIVIAL,
     log:
