@@ -70,6 +70,37 @@ def test_a_new_seed_runs_only_itself(project):
     assert all("/seed1" in log for log in runs)
 
 
+def test_another_task_draws_and_runs_only_itself(project):
+    project.study["finetune"]["tasks"].append("buildings")
+    project.write()
+    planned = project.planned()
+    assert set(planned) == {"split", "finetune", "trivial"} | ANALYSIS
+    runs = planned["split"] + planned["finetune"] + planned["trivial"]
+    assert all("/buildings/" in log for log in runs)
+    assert planned["split"] == ["logs/split/buildings/seed0.log"]
+
+
+def test_subsets_drawn_otherwise_rerun_what_reads_them_and_no_pretraining(project):
+    project.study["bench"]["protocol"] = "philEO"
+    project.write()
+    planned = project.planned()
+    assert set(planned) == {"split", "finetune", "trivial"} | ANALYSIS
+    assert sorted(planned["split"]) == [f"logs/split/{task}/philEO.log" for task in ("landcover", "roads")]
+
+
+def test_a_run_refuses_subsets_that_are_not_its_own(project):
+    """Where Snakemake's memory of the file is lost, the run still looks at its fingerprint."""
+    project.study["bench"]["validation"] = "adjacent"
+    project.write()
+    assert "split" in project.planned()
+    done = project.run("--touch", target="results/splits/roads/seed0.parquet")
+    assert done.returncode == 0, done.stderr
+    target = "results/trivial/roads/seed0/n1.json"
+    done = project.run("--rerun-triggers", "mtime", "--force", target=target)
+    assert done.returncode == 1
+    assert "does not hold the subset of roads, n = 1" in done.stdout + done.stderr
+
+
 def test_a_plot_option_reruns_one_job(project):
     project.study["figures"] = {"font_pt": 8}
     project.write()

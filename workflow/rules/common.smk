@@ -211,7 +211,7 @@ def released_file(wildcards):
 
 
 def split_of(wildcards):
-    """The few-shot subsets of a run. A newer file reruns nothing by itself: a run asks it for its own subset."""
+    """The few-shot subsets of a run."""
     return nodes.split_of(wildcards.task, int(wildcards.seed))
 
 

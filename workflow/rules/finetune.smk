@@ -2,7 +2,7 @@ rule finetune:
     input:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
-        split=ancient(split_of),
+        split=split_of,
         checkpoint=lambda wildcards: checkpoint_of(wildcards, FINETUNE),
         rate=rate_of,
     output:
@@ -62,7 +62,7 @@ rule choose_rate:
 rule trivial:
     input:
         bench="data/bench/index.parquet",
-        split=ancient(split_of),
+        split=split_of,
     output:
         TRIVIAL,
     log:

@@ -24,7 +24,7 @@ rule linear:
     input:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
-        splits=ancient(linear_splits),
+        splits=linear_splits,
         checkpoint=linear_checkpoint,
     output:
         [f"{LINEAR}/{task}.json" for task in study.linear_subsets().tasks],

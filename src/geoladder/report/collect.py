@@ -15,6 +15,7 @@ from geoladder.runs.provenance import code_fingerprint
 SHOWN = 20
 RUN_COLUMNS = [
     "stage", "corpus", "fraction", "architecture", "size", "mode", "transfer", "task", "seed", "draw", "n",
+    "train_patches",
     "parameters_total", "parameters_encoder", "parameters_no_norm", "unique_pixels", "unique_chips",
     "samples_seen", "gflops_train", "lr", "steps", "best_step", "settled", "seconds",
     "commit", "dirty", "fingerprint", "code", "older_code",

@@ -356,7 +356,7 @@ class SplitSpec(Block):
 
     def subset(self, n: int) -> str:
         """Fingerprint of the subset of one n: the same whatever other n are drawn beside it."""
-        digest = self.indices[self.n.index(n) :][:1]
+        digest = self.indices[self.n.index(n) :][:1] if self.indices else []
         return self.model_copy(update={"n": [n], "indices": digest}).fingerprint
 
 

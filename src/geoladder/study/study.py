@@ -60,6 +60,8 @@ class LinearSubsets(NamedTuple):
     n: list[int]
 
 
+LARGEST_N = 5000
+"""Patches of a bucket that are drawn by seed; the bench's own largest n. Only a larger one draws again."""
 SCRATCH = "scratch"
 ORACLE = "oracle"
 """Corpus of encoders that learnt the labels of pretraining tiles."""
@@ -277,11 +279,16 @@ class Study(Block):
         return [*self.points(), *heads]
 
     def subsets(self) -> dict[tuple[str, int], list[int]]:
-        """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all."""
+        """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all.
+
+        Subsets drawn by seed are the first patches of one order, so one large n serves all: a new n changes no file.
+        """
         sizes: dict[tuple[str, int], set[int]] = {}
         tuned = ((point.task, point.seed, point.n) for point in self.points())
         for task, seed, n in (*tuned, *product(*self.linear_subsets())):
             sizes.setdefault((task, seed if self.bench.draws_by_seed else 0), set()).add(n)
+        if self.bench.draws_by_seed:
+            return {key: [max(LARGEST_N, *of_key)] for key, of_key in sizes.items()}
         return {key: sorted(of_key) for key, of_key in sizes.items()}
 
     def cell_of(self, point: Point) -> Cell | None:

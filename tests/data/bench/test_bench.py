@@ -301,3 +301,18 @@ def test_an_image_that_may_not_be_read_is_named(bench_folder, tmp_path, monkeypa
         GeoladderError, match=r"europe_1_train_s2.npy cannot be read .*give the right to read it"
     ):
         index_bench(bench_folder.folder, tmp_path / "index.parquet")
+
+
+@pytest.mark.parametrize("lon_deg", [9.0, -180.0])
+def test_a_footprint_holds_every_patch_even_across_the_date_line(bench_folder, opened, lon_deg):
+    """Three by three patches of 16 px, 1.6 km apart; and nine of one place, a square of them."""
+    lat_deg = 45.0 + np.repeat([-0.0144, 0, 0.0144], 3)
+    east = np.radians(lon_deg + np.tile([-0.02, 0, 0.02], 3))
+    coords = np.stack([(90 - lat_deg) / 180, (np.sin(east) + 1) / 2, (np.cos(east) + 1) / 2], axis=1)
+    bench_folder.add("japan", "1", "train", 9, label_coords=coords)
+    bench_folder.add("japan", "2", "train", 9, label_coords=coords[[4] * 9])
+    spread, square = (row for _, row in opened(bench_folder).index.iterrows())
+    for row, half_deg in ((spread, 0.0144 + 80 / 111_320), (square, 240 / 111_320)):
+        assert row["north_deg"] - row["south_deg"] == pytest.approx(2 * half_deg, rel=1e-3)
+        assert row["lat_deg"] == pytest.approx(45)
+    assert spread["east_deg"] - spread["west_deg"] == pytest.approx(0.04 + 160 / 78_710, rel=1e-2)

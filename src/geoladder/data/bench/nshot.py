@@ -41,9 +41,10 @@ class Subset(NamedTuple):
     def first(self, n: int) -> "Subset":
         """The subset of a smaller n, of one drawn by seed."""
         sizes = (n, math.ceil(VAL_SHARE * n))
-        return Subset(
-            *(rows.groupby("bucket", sort=False).head(size) for rows, size in zip(self, sizes, strict=True))
-        )
+        firsts = [
+            rows.groupby("bucket", sort=False).head(size) for rows, size in zip(self, sizes, strict=True)
+        ]
+        return Subset(*(rows.reset_index(drop=True) for rows in firsts))
 
 
 class Sides(NamedTuple):
@@ -156,7 +157,7 @@ def _enriched(densities: Densities, lucky: np.ndarray, n: int, min_density: floa
 def check_size(
     bench: Bench, task: str, n: int, pool: pd.DataFrame, drawn: dict[str, pd.DataFrame], allow_short: bool
 ) -> None:
-    """Refuse training patches that are fewer than n in a bucket, or none; with `allow_short`, warn of them.
+    """Refuse training patches that are fewer than n in a bucket, or none; with `allow_short`, log them.
 
     `pool` is what they were drawn from. GeoladderError names the bucket and the largest n allowed.
     """
@@ -168,16 +169,16 @@ def check_size(
     short = {bucket: len(rows) for bucket, rows in drawn.items() if len(rows) < n}
     if allow_short and any(len(rows) for rows in drawn.values()):
         if short:
-            log.warning("n = %d for %s is more than some buckets have; they give all: %s", n, task, short)
+            log.info("n = %d for %s is more than some buckets have; they give all: %s", n, task, short)
         return
     if not short:
         return
     bucket, drawable = min(short.items(), key=lambda item: item[1])
-    enriched = f", of which {drawable} are drawn (never one without any labelled pixel)"
+    never = ", never one without any labelled pixel" if TASKS[task].min_density else ""
+    counted = f"{(pool['bucket'] == bucket).sum()} training patches, of which {drawable} are drawn{never}"
     raise GeoladderError(
-        f"n = {n} for {task} is more than bucket '{bucket}' has: its pool is {(pool['bucket'] == bucket).sum()} "
-        f"training patches{enriched if TASKS[task].min_density else ''}; the largest n allowed is {drawable}. "
-        "Lower n, add tiles to the bench, or take what there is with bench.allow_short: true"
+        f"n = {n} for {task} is more than bucket '{bucket}' has: its pool is {counted}; the largest n allowed is "
+        f"{drawable}. Lower n, add tiles to the bench, or take what there is with bench.allow_short: true"
     )
 
 

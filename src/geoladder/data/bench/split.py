@@ -1,9 +1,11 @@
 """Files of few-shot subsets: drawn once, read by every arm, so that all see the same patches in the same order.
 
+What is drawn by seed is one order of each bucket, of which a run takes the first n, and a fifth of them to validate.
+
 A file is parquet, one row per patch, n after n, training before validation, bucket after bucket, each in the order of
 drawing: n, side (`train` or `val`), bucket, tile (`<region>_<tile>`), file (in the bench), patch (in that file) and
 position (in the bucket's pool of that kind of file, as published index files count). Its attributes,
-`DataFrame.attrs`, are fingerprint, spec, and `subsets`: by n, the fingerprint its runs ask for.
+`DataFrame.attrs`, are fingerprint and spec.
 """
 
 import logging
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from geoladder.data.bench.nshot import Subset, draw
+from geoladder.data.bench.nshot import Subset, check_size, draw
 from geoladder.data.bench.official import read_official
 from geoladder.data.bench.phileo import draw_as_phileo
 from geoladder.data.bench.reader import Bench
@@ -38,7 +40,6 @@ def write_split(spec: SplitSpec, bench: Bench, out: Path, indices: list[Path]) -
     table.attrs = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
-        "subsets": {str(n): spec.subset(n) for n in spec.n},
     }
     with atomic_path(out) as path:
         table.to_parquet(path, index=False)
@@ -53,18 +54,20 @@ def read_subset(path: Path, bench: Bench, task: str, n: int, fingerprint: str) -
     """
     try:
         table = pd.read_parquet(path)
-        drawn = table.attrs["subsets"].get(str(n))
+        spec = SplitSpec.model_validate(table.attrs["spec"])
     except (OSError, ValueError, KeyError) as problem:
         raise GeoladderError(
             f"{path} is no file of subsets ({problem!r}); write it with `geoladder split`"
         ) from None
+    by_seed = spec.protocol == "seeded"
+    drawn = spec.subset(n) if n in spec.n or (by_seed and n <= max(spec.n)) else None
     if drawn != fingerprint:
-        have = f"fingerprint {drawn}" if drawn else f"only n = {', '.join(table.attrs['subsets'])}"
+        have = f"fingerprint {drawn}" if drawn else f"only n = {', '.join(map(str, spec.n))}"
         raise GeoladderError(
             f"{path} does not hold the subset of {task}, n = {n}, with fingerprint {fingerprint}: it has {have}; "
             f"delete it and run again, or write it with `geoladder split`"
         )
-    chosen = table[table["n"] == n]
+    chosen = table[table["n"] == (max(spec.n) if by_seed else n)]
     pool = pd.concat([bench.pool(task, "train"), bench.pool(task, "val")], ignore_index=True)
     first = pd.Series(pool.index, index=pool["entry"]).groupby(level=0).first()
     entries = pd.Series(bench.index.index, index=bench.index["file"]).reindex(chosen["file"])
@@ -76,7 +79,15 @@ def read_subset(path: Path, bench: Bench, task: str, n: int, fingerprint: str) -
             f"{chosen['patch'].iloc[0]} of {chosen['file'].iloc[0]}; write it with `geoladder split` for this bench"
         )
     train = (chosen["side"] == "train").to_numpy()
-    return Subset(rows[train].reset_index(drop=True), rows[~train].reset_index(drop=True))
+    subset = Subset(rows[train].reset_index(drop=True), rows[~train].reset_index(drop=True))
+    if not by_seed:
+        return subset
+    subset, of_training = subset.first(n), bench.pool(task, "train")
+    by_bucket = {
+        bucket: subset.train_rows.query("bucket == @bucket") for bucket in of_training["bucket"].unique()
+    }
+    check_size(bench, task, n, of_training, by_bucket, spec.allow_short)
+    return subset
 
 
 def _subsets(spec: SplitSpec, bench: Bench, indices: list[Path]) -> dict[int, Subset]:
@@ -85,8 +96,7 @@ def _subsets(spec: SplitSpec, bench: Bench, indices: list[Path]) -> dict[int, Su
     if spec.protocol == "philEO":
         return draw_as_phileo(bench, spec.task, spec.n, spec.allow_short)
     seed = spec.seed or 0
-    whole = draw(bench, spec.task, max(spec.n), seed, spec.validation, spec.allow_short)
-    return {n: whole.first(n) for n in spec.n}
+    return {max(spec.n): draw(bench, spec.task, max(spec.n), seed, spec.validation, allow_short=True)}
 
 
 def _rows(bench: Bench, n: int, subset: Subset) -> pd.DataFrame:
