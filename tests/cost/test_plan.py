@@ -38,7 +38,7 @@ def test_cells_cost_what_their_samples_do(study):
 def test_totals_add_up_and_no_cell_is_faster_than_its_own_devices(study):
     few, many = (plan_study(study, Machine(gpus=gpus)) for gpus in (2, 10_000))
     assert few.totals["gpu_hours"] == pytest.approx(
-        few.cells["gpu_hours"].sum() + few.arms["gpu_hours"].sum()
+        few.cells["gpu_hours"].sum() + few.arms["gpu_hours"].sum() + few.linear["gpu_hours"].sum()
     )
     assert few.totals["wall_hours"] == pytest.approx(few.totals["gpu_hours"] / 2)
     assert many.totals["wall_hours"] == pytest.approx(many.cells["gpu_hours"].max())

@@ -29,7 +29,7 @@ def result(corpus, seed, error):
         for n in (1, 4)
         for draw in range(5)
     ]
-    fraction = {} if corpus == "random" else {"fraction": "1/4"}
+    fraction = {"fraction": None if corpus == "random" else "1/4"}
     spec = {
         "corpus": corpus,
         "architecture": "unet",

@@ -5,6 +5,7 @@ import copy
 import pytest
 from test_config import RAW
 
+from geoladder.errors import GeoladderError
 from geoladder.study.load import parse_study
 from geoladder.study.nodes import Nodes
 
@@ -32,7 +33,9 @@ def test_one_rungs_learning_rate_reaches_its_cells_and_their_curves_only():
     assert all("/unet-xs/" in file and "scratch" not in file for file in files)
     pretrain = {file for file in files if file.startswith("results/pretrain/")}
     assert len(pretrain) == 6
-    assert len(files - pretrain) == 3 * 3 * 3
+    linear = {file for file in files if file.startswith("results/linear/")}
+    assert len(linear) == 6 * 3
+    assert len(files - pretrain - linear) == 3 * 3 * 3
 
 
 def test_a_new_n_adds_and_changes_nothing_old():
@@ -49,6 +52,45 @@ def test_a_new_seed_adds_and_changes_nothing_old():
     files = changed(edit)
     assert files
     assert all("/seed3/" in file for file in files)
+
+
+def test_linear_heads_judge_every_cell_and_a_random_encoder_of_its_kind():
+    study = parse_study(TWO)
+    nodes = Nodes(study)
+    cells = study.cells()
+    random = {cell._replace(corpus="random") for cell in cells}
+    assert set(study.linear_cells()) == set(cells) | random
+    assert len(nodes.linear) == 3 * len(study.linear_cells())
+    assert all(spec.n == [1, 4, 32] and len(spec.subsets) == 10 for spec in nodes.linear.values())
+    kept = {file for file, spec in nodes.linear.items() if spec.keep}
+    assert kept == {file for file in nodes.linear if "/seed0/" in file}
+    for file, spec in nodes.linear.items():
+        assert (spec.pretrained is None) == file.startswith("results/linear/random/")
+
+
+def test_linear_heads_share_the_subsets_of_fine_tuning():
+    nodes = Nodes(parse_study(TWO))
+    tuned = nodes.finetune["results/finetune/scratch/unet-xs/roads/seed1/n4.json"]
+    heads = nodes.linear["results/linear/random/unet-xs/seed0/roads.json"]
+    assert heads.subsets[1][heads.n.index(4)] == tuned.subset
+
+
+def test_linear_heads_can_be_left_out_or_changed_alone():
+    without = Nodes(parse_study(TWO | {"linear": None}))
+    assert not without.linear
+    assert set(without.ledger()) == {
+        file for file in Nodes(parse_study(TWO)).ledger() if "/linear/" not in file
+    }
+    files = changed(lambda raw: raw.update(linear={"draws": 12}))
+    assert files
+    assert all(file.startswith("results/linear/") for file in files)
+
+
+@pytest.mark.parametrize("name", ["random", "scratch"])
+def test_no_corpus_has_the_name_of_an_arm(name):
+    corpora = TWO["corpora"] | {name: {}}
+    with pytest.raises(GeoladderError, match=f"no corpus can be called '{name}'"):
+        parse_study(TWO | {"corpora": corpora})
 
 
 @pytest.mark.parametrize(

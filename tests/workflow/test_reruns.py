@@ -12,7 +12,7 @@ def test_the_figure_its_numbers_and_every_result_are_there(project):
         assert (project.folder / f"results/figures/scaling.{suffix}").stat().st_size > 1000
     with (project.folder / "results/results.csv").open() as handle:
         rows = list(csv.DictReader(handle))
-    assert {row["stage"] for row in rows} == {"pretrain", "finetune", "trivial"}
+    assert {row["stage"] for row in rows} == {"pretrain", "finetune", "linear", "trivial"}
     ledger = json.loads((project.folder / "results/ledger.json").read_text())
     assert {row["fingerprint"] for row in rows} == set(ledger.values())
 
@@ -36,8 +36,8 @@ def test_one_rungs_learning_rate_reruns_its_cells_and_what_follows(project):
     project.study["pretrain"]["rungs"] = {"unet-xs": {"lr": 0.003}}
     project.write()
     planned = project.planned()
-    assert set(planned) == {"pretrain", "finetune"} | ANALYSIS
-    assert len(planned["pretrain"]) == 2
+    assert set(planned) == {"pretrain", "finetune", "linear"} | ANALYSIS
+    assert len(planned["pretrain"]) == len(planned["linear"]) == 2
     assert all("/unet-xs/" in log for log in planned["pretrain"])
     assert all(log.startswith("logs/finetune/majortom/unet-xs/") for log in planned["finetune"])
     assert len(planned["finetune"]) == 2 * 2
@@ -47,15 +47,16 @@ def test_a_rung_nobody_starts_from_reruns_alone(project):
     project.study["pretrain"]["rungs"] = {"unet-s": {"lr": 0.003}}
     project.write()
     planned = project.planned()
-    assert set(planned) == {"pretrain"} | ANALYSIS
-    assert all("/unet-s/" in log for log in planned["pretrain"])
+    assert set(planned) == {"pretrain", "linear"} | ANALYSIS
+    assert all("/unet-s/" in log for log in planned["pretrain"] + planned["linear"])
 
 
 def test_a_new_n_runs_only_itself(project):
     project.study["finetune"]["n"].append(4)
     project.write()
     planned = project.planned()
-    assert set(planned) == {"finetune", "trivial"} | ANALYSIS
+    # Linear heads have every n of 1, 4 and 32 that fine-tuning reaches, and subsets of a seed share a file.
+    assert set(planned) == {"finetune", "trivial", "linear", "split"} | ANALYSIS
     assert all(log.endswith("/n4.log") for log in planned["finetune"] + planned["trivial"])
 
 
@@ -64,8 +65,8 @@ def test_a_new_seed_runs_only_itself(project):
     project.study["finetune"]["seeds"] = [0, 1]
     project.write()
     planned = project.planned()
-    assert set(planned) == {"pretrain", "finetune", "trivial"} | ANALYSIS
-    runs = planned["pretrain"] + planned["finetune"] + planned["trivial"]
+    assert set(planned) == {"pretrain", "finetune", "trivial", "linear", "split"} | ANALYSIS
+    runs = planned["pretrain"] + planned["finetune"] + planned["trivial"] + planned["linear"]
     assert all("/seed1" in log for log in runs)
 
 

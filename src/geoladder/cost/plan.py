@@ -19,7 +19,7 @@ from geoladder.cost.measured import MeasuredRung
 from geoladder.cost.rung_cost import ASSUMED_UTILISATION, PEAK_TFLOPS, rung_cost
 from geoladder.data.fetch.plan import human
 from geoladder.study.nodes import Nodes
-from geoladder.study.study import Arm, Study
+from geoladder.study.study import Arm, Cell, Study
 
 CHIP_BYTES_PER_PIXEL = 11
 """Four bands of 10 m and a quarter of six, two bytes each."""
@@ -52,11 +52,12 @@ class Machine(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Tables of a plan, one row per archive, pretraining cell and fine-tuning arm, and the totals."""
+    """Tables of a plan, one row per archive, pretraining cell, fine-tuning arm and linear cell, and the totals."""
 
     archives: pd.DataFrame
     cells: pd.DataFrame
     arms: pd.DataFrame
+    linear: pd.DataFrame
     totals: dict[str, Any]
 
 
@@ -68,7 +69,8 @@ def plan_study(study: Study, machine: Machine) -> Plan:
         seed, parameters, chips, samples, epochs, gflops_train (of all samples), utilisation, gpu_hours, batch_40gb
         and batch_80gb (images that fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and
         batch_80gb_shared (weights shared by `compute.devices`). arms: corpus, architecture, size, runs, gflops,
-        gpu_hours. totals: bytes, chip_bytes, gflops, gpu_hours, wall_hours, what is assumed, and the measured rungs.
+        gpu_hours. linear: corpus, architecture, size, seed, heads, gflops, gpu_hours. totals: bytes, chip_bytes,
+        gflops, gpu_hours, wall_hours, what is assumed, and the measured rungs.
 
     Raises:
         GeoladderError: a rung is unknown, or cannot take the study's images.
@@ -78,13 +80,16 @@ def plan_study(study: Study, machine: Machine) -> Plan:
     nodes = Nodes(study)
     cells = pd.DataFrame(_cell_rows(study, nodes, chips, machine))
     arms = pd.DataFrame(_arm_rows(study, nodes, machine))
-    hours = float(cells["gpu_hours"].sum() + arms["gpu_hours"].sum())
+    linear = pd.DataFrame(
+        _linear_rows(study, machine), columns=[*Cell._fields, "heads", "gflops", "gpu_hours"]
+    )
+    hours = float(sum(table["gpu_hours"].sum() for table in (cells, arms, linear)))
     longest = float(cells["gpu_hours"].max() / study.compute.devices)
     totals = {
         # Corpora that share a folder share its bytes.
         "bytes": int(archives.groupby("path")["bytes"].max().sum()),
         "chip_bytes": int(archives["chip_bytes"].sum()),
-        "gflops": float(cells["gflops_train"].sum() + arms["gflops"].sum()),
+        "gflops": float(cells["gflops_train"].sum() + arms["gflops"].sum() + linear["gflops"].sum()),
         "gpu_hours": hours,
         # Cells run side by side, but one cell only on its own devices.
         "wall_hours": max(hours / machine.gpus, longest),
@@ -97,7 +102,7 @@ def plan_study(study: Study, machine: Machine) -> Plan:
             if ((cells["architecture"] == architecture) & (cells["size"] == size)).any()
         },
     }
-    return Plan(archives, cells, arms, totals)
+    return Plan(archives, cells, arms, linear, totals)
 
 
 def _archive_row(study: Study, name: str) -> dict[str, Any]:
@@ -162,14 +167,33 @@ def _arm_rows(study: Study, nodes: Nodes, machine: Machine) -> list[dict[str, An
     ]
 
 
+def _linear_rows(study: Study, machine: Machine) -> list[dict[str, Any]]:
+    """Linear heads: one forward pass of each labelled and test patch; algebra is left out."""
+    px = study.bench.patch_px if study.bench.source == "synthetic" else BENCH_PX
+    tasks, draws, sizes = study.linear_subsets()
+    rows = []
+    for cell in study.linear_cells():
+        patches = len(tasks) * (BUCKETS * max(sizes) * len(draws) + study.finetune.test_patches)
+        gflops = rung_cost(cell.architecture, cell.size, px).gflops_fwd * patches
+        row = cell._asdict() | {"heads": len(tasks) * len(draws) * len(sizes), "gflops": gflops}
+        rows.append(row | {"gpu_hours": machine.hours(gflops, cell.architecture, cell.size)})
+    return rows
+
+
 def describe(plan: Plan) -> str:
-    """A plan in four short tables, totals and assumptions, for a terminal; the CSVs have every line."""
+    """A plan in five short tables, totals and assumptions, for a terminal; the CSVs have every line."""
     totals, archives, cells, arms = plan.totals, plan.archives, plan.cells, plan.arms
     batches = [name for name in cells if str(name).startswith("batch_")]
     rungs = cells.groupby(["corpus", "architecture", "size"], sort=False).agg(
         seeds=("seed", "size"),
         **{name: (name, "first") for name in ("parameters", "chips", "samples", "epochs", "utilisation")},
         petaflop=("gflops_train", lambda gflops: gflops.sum() / 1e6),
+        gpu_hours=("gpu_hours", "sum"),
+    )
+    heads = plan.linear.groupby(["architecture", "size"], sort=False, as_index=False).agg(
+        encoders=("heads", "size"),
+        heads=("heads", "sum"),
+        petaflop=("gflops", lambda gflops: gflops.sum() / 1e6),
         gpu_hours=("gpu_hours", "sum"),
     )
     tables = {
@@ -181,6 +205,7 @@ def describe(plan: Plan) -> str:
             ["architecture", "size", "parameters", *batches]
         ].drop_duplicates(["architecture", "size"]),
         "Fine-tuning": arms.drop(columns="gflops").assign(petaflop=arms["gflops"] / 1e6),
+        "Linear heads on frozen encoders": heads,
     }
     texts = [
         f"{title}\n{table.to_string(index=False, float_format='{:.3g}'.format)}"

@@ -79,7 +79,7 @@ def plan(
         )
     rungs = measured_rungs(card, measured) if utilisation is None else {}
     costs = plan_study(load_study(study), Machine(card, gpus, assumed, rungs))
-    for name in ("archives", "cells", "arms"):
+    for name in ("archives", "cells", "arms", "linear"):
         with atomic_path(out / f"{name}.csv") as path:
             getattr(costs, name).to_csv(path, index=False)
     write_json(out / "plan.json", costs.totals)

@@ -83,7 +83,7 @@ def _run(stage: str, result: dict[str, Any]) -> dict[str, Any]:
     spec, born = result["spec"], result["provenance"]
     run = {name: result.get(name, spec.get(name)) for name in RUN_COLUMNS}
     run |= {"stage": stage, "commit": born["commit"], "dirty": born["dirty"], "code": born.get("code")}
-    run["fraction"] = float(Fraction(spec["fraction"])) if "fraction" in spec else None
+    run["fraction"] = float(Fraction(spec["fraction"])) if spec.get("fraction") else None
     if "parameters" in result:
         counted = result["parameters"]
         run["parameters_total"] = counted["total"]

@@ -60,6 +60,11 @@ RANDOM = "random"
 PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
+def _sides(cell: Cell) -> range:
+    """Sides of images that a cell's model takes, in pixels."""
+    return ARCHITECTURES[cell.architecture].sides(rung(cell.architecture, cell.size).size)
+
+
 class Study(Block):
     """Everything one study runs."""
 
@@ -164,10 +169,15 @@ class Study(Block):
         return list(dict.fromkeys(starmap(Cell, cells)))
 
     def linear_cells(self) -> list[Cell]:
-        """Encoders with linear heads: of every pretraining cell and oracle, then random ones of their sizes."""
+        """Encoders with linear heads: of every pretraining cell and oracle, then random ones of their sizes.
+
+        Those that cannot take patches of the synthetic bench's size are left out.
+        """
         if self.linear is None:
             return []
-        cells = [*self.cells(), *self.oracle_cells()]
+        any_size = self.bench.source != "synthetic"
+        trained = [*self.cells(), *self.oracle_cells()]
+        cells = [cell for cell in trained if any_size or self.bench.patch_px in _sides(cell)]
         return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def linear_subsets(self) -> LinearSubsets:

@@ -204,17 +204,20 @@ def gather(reader: TapReader, subsets: dict[Trial, pd.DataFrame], pixels: int) -
 def _add(batch: TapBatch, parts: list[Part], pixels: int) -> None:
     """Add the patches of a batch to all parts that they are of."""
     task, device = TASKS[batch.task], batch.features.device
-    groups = batch.uses.groupby("at")
-    for (_, uses), feature_map, label_map in zip(groups, batch.features, batch.labels, strict=True):
-        features, labels = feature_map.flatten(1).T, label_map.flatten()
-        order = np.random.default_rng([*uses[PATCH].to_numpy()[0]]).permutation(len(labels))
-        chosen = torch.from_numpy(order)[task.valid(labels)[order]][:pixels]
+    at, of_use = batch.uses["at"].to_numpy(), batch.uses["part"].to_numpy()
+    first = np.flatnonzero(np.diff(at, prepend=-1))
+    patches = zip(batch.uses[PATCH].to_numpy()[first], np.split(of_use, first[1:]), strict=True)
+    maps = zip(batch.features, batch.labels, strict=True)
+    for (names, of_patch), (features, labels) in zip(patches, maps, strict=True):
+        order = torch.from_numpy(np.random.default_rng(names).permutation(labels.numel()))
+        chosen = order[task.valid(labels).flatten()[order]][:pixels]
         if not len(chosen):
             continue
-        x, y = features[chosen.to(device)], labels[chosen].to(device)
+        x = features.flatten(1)[:, chosen.to(device)].T
+        y = labels.flatten()[chosen].to(device)
         sums = Sums.of(x, task.shares(y))
         sample = (x[:SAMPLE].clone(), y[:SAMPLE]) if task.outputs > 1 else None
-        for part in uses["part"]:
+        for part in of_patch:
             parts[part].add(sums, sample)
 
 

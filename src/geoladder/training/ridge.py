@@ -35,9 +35,10 @@ class Sums:
     @classmethod
     def of(cls, features: Tensor, targets: Tensor) -> Self:
         """Sums of N pixels: features (N, F), targets (N, C)."""
-        x, y = features.double(), targets.double()
-        x = torch.cat([x, x.new_ones(len(x), 1)], 1)
-        return cls(x.T @ x, x.T @ y, y.square().sum())
+        ones = features.new_ones(len(features), 1)
+        x = torch.cat([features, ones, targets.to(features)], 1).double()
+        products, split = x.T @ x, features.shape[1] + 1
+        return cls(products[:split, :split], products[:split, split:], products[split:, split:].trace())
 
     def __add__(self, other: "Sums") -> "Sums":
         """Sums of the pixels of both."""

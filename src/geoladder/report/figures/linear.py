@@ -67,7 +67,8 @@ def draw_linear(results: Path, corpus: str, settings: Figures, out: Path) -> Non
             for axis in column[1:]:
                 axis.set_title(f"n = {shown_n}", fontsize="medium")
         bounds = [corpus for corpus in LINES if corpus in set(errors.corpus)]
-        handles = _legend(ordered(set(errors.architecture)), bounds, marker_of)
+        shifted = bool(set(errors.corpus) - {corpus, *LINES})
+        handles = _legend(ordered(set(errors.architecture)), bounds, marker_of, shifted)
         figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
         save(figure, pd.concat(numbers, ignore_index=True), out)
 
@@ -127,28 +128,41 @@ def _against_parameters(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
     points = encoders[["parameters", "y"]].mean().rename(columns={"parameters": "x"})
     for (architecture, corpus), rows in points.groupby(["architecture", "corpus"]):
         look = _look(str(architecture), str(corpus))
-        axis.scatter(rows.x, rows.y, s=7, lw=0, alpha=0.7, color=look["color"])
+        axis.scatter(rows.x, rows.y, s=7, lw=0.6, fc=look["mfc"], ec=look["color"])
         line = rows.groupby("size")[["x", "y"]].mean().sort_values("x")
-        axis.plot(line.x, line.y, **look)
+        axis.plot(line.x, line.y, zorder=1, **look)
     axis.set(xscale="log", xlabel="Parameters of the pretraining model")
     return points.assign(panel="parameters")
 
 
 def _look(architecture: str, corpus: str) -> dict[str, Any]:
-    return {"color": ARCHITECTURES[architecture].colour, "ls": LINES.get(corpus, "-")}
+    """Line of an arm; dots of random encoders are hollow."""
+    colour = ARCHITECTURES[architecture].colour
+    return {"color": colour} | _bound_look(corpus, colour)
 
 
-def _legend(architectures: list[str], bounds: list[str], marker_of: dict[str, str]) -> list[Line2D]:
+def _bound_look(corpus: str, colour: str) -> dict[str, Any]:
+    return {"ls": LINES.get(corpus, "-"), "mfc": "white" if corpus == RANDOM else colour}
+
+
+def _legend(
+    architectures: list[str], bounds: list[str], marker_of: dict[str, str], shifted: bool
+) -> list[Line2D]:
     handles = [
         Line2D([], [], color=ARCHITECTURES[name].colour, label=ARCHITECTURES[name].title)
         for name in architectures
     ]
     handles += [
-        Line2D([], [], color="k", label="pretrained"),
-        *(Line2D([], [], color="k", ls=LINES[corpus], label=corpus) for corpus in bounds),
+        Line2D([], [], color="k", marker="o", ms=2.5, label="pretrained"),
+        *(
+            Line2D([], [], color="k", marker="o", ms=2.5, label=corpus, **_bound_look(corpus, "k"))
+            for corpus in bounds
+        ),
     ]
     handles += [
         Line2D([], [], color="k", ls="", marker=marker, label=f"size {size}")
         for size, marker in marker_of.items()
     ]
-    return [*handles, Line2D([], [], color="k", ls="", marker=SHIFTED, label="another corpus")]
+    if shifted:
+        handles.append(Line2D([], [], color="k", ls="", marker=SHIFTED, label="another corpus"))
+    return handles
