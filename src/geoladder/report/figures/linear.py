@@ -30,6 +30,7 @@ SIZE_MARKERS = ("v", "o", "^", "D", "s", "P", "X", "*")
 SHIFTED = "x"
 LINES = {RANDOM: "--", ORACLE: ":"}
 """Of the floor and the ceiling."""
+FILLS = {RANDOM: "white", ORACLE: "black"}
 MEGA = 1e6
 LEGEND_COLUMNS = 6
 
@@ -136,13 +137,13 @@ def _against_parameters(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def _look(architecture: str, corpus: str) -> dict[str, Any]:
-    """Line of an arm; dots of random encoders are hollow."""
+    """Line of an arm; dots of random encoders are hollow, those of oracles black."""
     colour = ARCHITECTURES[architecture].colour
     return {"color": colour} | _bound_look(corpus, colour)
 
 
 def _bound_look(corpus: str, colour: str) -> dict[str, Any]:
-    return {"ls": LINES.get(corpus, "-"), "mfc": "white" if corpus == RANDOM else colour}
+    return {"ls": LINES.get(corpus, "-"), "mfc": FILLS.get(corpus, colour)}
 
 
 def _legend(
