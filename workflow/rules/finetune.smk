@@ -34,7 +34,7 @@ rule choose_rate:
     input:
         bench="data/bench/index.parquet",
         stats="data/stats.json",
-        split=ancient(split_of_rate),
+        split=split_of_rate,
         checkpoint=lambda wildcards: checkpoint_of(wildcards, RATE),
     output:
         RATE,

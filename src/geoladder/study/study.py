@@ -229,11 +229,8 @@ class Study(Block):
             return []
         released = [Cell(RELEASED, *named(name), 0) for name in self.external]
         any_size = self.bench.source != "synthetic"
-        cells = [
-            cell
-            for cell in (*self.cells(), *self.oracle_cells(), *released)
-            if any_size or self.bench.patch_px in _sides(cell)
-        ]
+        trained = [*self.cells(), *self.oracle_cells(), *released]
+        cells = [cell for cell in trained if any_size or self.bench.patch_px in _sides(cell)]
         return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def linear_subsets(self) -> LinearSubsets:

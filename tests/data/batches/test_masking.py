@@ -28,6 +28,10 @@ def test_every_chip_hides_the_same_whole_blocks(rows, columns, block, ratio, see
     assert (blocks == blocks[:, :, :1, :, :1]).all()
 
 
+def test_a_ratio_of_zero_hides_nothing():
+    assert not draw(ratio=0.0).any()
+
+
 def test_masks_follow_the_generator_and_differ_between_chips():
     assert (draw(1) == draw(1)).all()
     assert (draw(1) != draw(2)).any()

@@ -32,6 +32,7 @@ SIZE_MARKERS = ("v", "o", "^", "D", "s", "P", "X", "*")
 SHIFTED = "x"
 LINES = {RANDOM: "--", ORACLE: ":"}
 """Of the floor and the ceiling."""
+FILLS = {RANDOM: "white", ORACLE: "black"}
 MEGA = 1e6
 LEGEND_COLUMNS = 6
 
@@ -147,9 +148,13 @@ def _against_parameters(axis: Axes, errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def _look(architecture: str, corpus: str) -> dict[str, Any]:
-    """Line of an arm; dots of arms that are no pretrained cell are hollow."""
-    colour, bound = ARCHITECTURES[architecture].colour, corpus in LINES
-    return {"color": colour, "ls": LINES.get(corpus, "-"), "mfc": "white" if bound else colour}
+    """Line of an arm; dots of random encoders are hollow, those of oracles black."""
+    colour = ARCHITECTURES[architecture].colour
+    return {"color": colour} | _bound_look(corpus, colour)
+
+
+def _bound_look(corpus: str, colour: str) -> dict[str, Any]:
+    return {"ls": LINES.get(corpus, "-"), "mfc": FILLS.get(corpus, colour)}
 
 
 def _legend(
@@ -162,7 +167,7 @@ def _legend(
     handles += [
         Line2D([], [], color="k", marker="o", ms=2.5, label="pretrained"),
         *(
-            Line2D([], [], color="k", ls=LINES[corpus], marker="o", ms=2.5, mfc="white", label=corpus)
+            Line2D([], [], color="k", marker="o", ms=2.5, label=corpus, **_bound_look(corpus, "k"))
             for corpus in bounds
         ),
     ]
