@@ -23,7 +23,7 @@ from geoladder.data.bench.files import parse
 from geoladder.data.bench.reader import Bench
 from geoladder.data.bench.split import write_split
 from geoladder.registry import TASKS
-from geoladder.study.specs import SplitSpec
+from geoladder.study.downstream_specs import SplitSpec
 
 BAR_S, BAR_GB = 10.0, 1.0
 PX = 128

@@ -9,7 +9,7 @@ from benchmarks.gpu.check import SEED, Check, Row, at_most, synthetic_batch
 from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import FinetuneSpec
+from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.training.augmentation import Augmentation
 from geoladder.training.criterion import Criterion
 from geoladder.training.job import Hardware

@@ -17,7 +17,7 @@ from geoladder.models.build import build_from
 from geoladder.models.tokens import tap_blocks
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import ReleasedSpec
+from geoladder.study.downstream_specs import ReleasedSpec
 from geoladder.training.released import import_released
 
 PYTHON = os.environ.get("GEOLADDER_TERRATORCH", "")

@@ -7,7 +7,7 @@ import torch
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.data.bench.split import write_split
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import BaselineSpec, FinetuneSpec, SplitSpec
+from geoladder.study.downstream_specs import BaselineSpec, FinetuneSpec, SplitSpec
 from pretraining import PX, smooth
 
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")

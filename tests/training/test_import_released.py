@@ -12,8 +12,8 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_from
 from geoladder.registry import ARCHITECTURES
+from geoladder.study.downstream_specs import ReleasedSpec
 from geoladder.study.load import parse_study
-from geoladder.study.specs import ReleasedSpec
 from geoladder.training.checkpoints import load_trained
 from geoladder.training.export import export_model
 from geoladder.training.hub import load_model

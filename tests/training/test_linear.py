@@ -13,7 +13,7 @@ from geoladder.data.bench.split import write_split
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.ladder import rung
-from geoladder.study.specs import LinearCell, LinearSpec, SplitSpec
+from geoladder.study.downstream_specs import LinearCell, LinearSpec, SplitSpec
 from geoladder.training import linear
 from geoladder.training.linear import fit_linear, frozen_backbone, gather, read_subsets
 from geoladder.training.patches import input_of, tile_names

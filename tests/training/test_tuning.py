@@ -15,8 +15,8 @@ from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
 from geoladder.registry import TASKS
+from geoladder.study.downstream_specs import RateSpec
 from geoladder.study.recipe import PAPER, Recipe
-from geoladder.study.specs import RateSpec
 from geoladder.training import tuning
 from geoladder.training.baselines import trivial
 from geoladder.training.choose_rate import MOST_WIDENINGS, choose_rate

@@ -28,7 +28,7 @@ def split(
     """Draw a task's few-shot subsets, which all arms share; write a parquet."""
     from geoladder.data.bench.reader import Bench
     from geoladder.data.bench.split import write_split
-    from geoladder.study.specs import SplitSpec
+    from geoladder.study.downstream_specs import SplitSpec
 
     write_split(SplitSpec.from_json(spec), Bench(bench, bench_index), out, indices or [])
 

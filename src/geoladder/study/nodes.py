@@ -11,19 +11,18 @@ from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.study.corpora import corpus_slug
 from geoladder.study.downstream import Finetune
-from geoladder.study.linear import Linear
-from geoladder.study.pretraining import Pretrain
-from geoladder.study.specs import (
+from geoladder.study.downstream_specs import (
     BaselineSpec,
     FinetuneSpec,
-    LabelsSpec,
     LinearCell,
     LinearSpec,
-    PretrainSpec,
     RateSpec,
     ReleasedSpec,
     SplitSpec,
 )
+from geoladder.study.linear import Linear
+from geoladder.study.pretraining import Pretrain
+from geoladder.study.specs import LabelsSpec, PretrainSpec
 from geoladder.study.study import ORACLE, RANDOM, RELEASED, Cell, Point, Study
 
 STAGES = ("pretrain", "oracle", "finetune", "linear", "trivial")

@@ -15,7 +15,7 @@ from geoladder.data.bench.reader import Bench
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate
-from geoladder.study.specs import BaselineSpec
+from geoladder.study.downstream_specs import BaselineSpec
 from geoladder.training.patches import labelled, subset_of, tile_names
 from geoladder.training.pixel_models import Pixels, Predict, pixel_models
 from geoladder.training.score import Score

@@ -21,8 +21,8 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
 from geoladder.models.build import PretrainModel, build_from
 from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec
 from geoladder.study.pretraining import Objective
-from geoladder.study.specs import FinetuneSpec, LinearSpec
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 """Gathered on the CPU of rank 0; the others get nothing, but must ask, too."""

@@ -18,7 +18,7 @@ from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
-from geoladder.study.specs import RateSpec
+from geoladder.study.downstream_specs import RateSpec
 from geoladder.training.finetune import (
     ALONE,
     BenchFiles,

@@ -27,7 +27,7 @@ from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path, only_job, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
-from geoladder.study.specs import FinetuneSpec
+from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.training.augmentation import Augmentation
 from geoladder.training.criterion import Criterion
 from geoladder.training.job import Hardware

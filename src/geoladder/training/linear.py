@@ -28,7 +28,7 @@ from geoladder.models.build import LinearModel, build_backbone, logits_of_shares
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
-from geoladder.study.specs import LinearCell, LinearSpec
+from geoladder.study.downstream_specs import LinearCell, LinearSpec
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.patches import input_of, tile_names
 from geoladder.training.ridge import Head, Part, Sums, choose_head
@@ -193,8 +193,8 @@ def gather(reader: TapReader, subsets: dict[Trial, pd.DataFrame], pixels: int) -
         parts += of_trial[trial]
     for batch in reader.batches(pd.concat(uses)):
         _add(batch, parts, pixels)
-    for trial, own in of_trial.items():
-        if not any(part.sums for part in own):
+    for trial, parts_of_trial in of_trial.items():
+        if not any(part.sums for part in parts_of_trial):
             raise GeoladderError(
                 f"none of the {len(subsets[trial])} patches of {trial.task} (n={trial.n}, draw {trial.draw}) has a "
                 f"labelled pixel; check the *_label_{TASKS[trial.task].label}.npy files in {reader.bench.archive}, "

@@ -18,7 +18,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.architecture import Input
-from geoladder.study.specs import FinetuneSpec, LinearSpec, TrivialSpec
+from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec, TrivialSpec
 from geoladder.training.augmentation import Augmentation
 
 

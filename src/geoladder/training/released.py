@@ -18,7 +18,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_from
 from geoladder.registry.architecture import Release
-from geoladder.study.specs import ReleasedSpec
+from geoladder.study.downstream_specs import ReleasedSpec
 from geoladder.training.checkpoints import BACKBONE, ENCODER, check_fit, save_model
 from geoladder.training.hub import fetch
 from geoladder.training.import_weights import NameMap, Rule, check_finite, read_state, rename

@@ -11,7 +11,7 @@ from geoladder.data.bench.nshot import test_rows
 from geoladder.models.build import logits_of_shares
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
-from geoladder.study.specs import LinearSpec
+from geoladder.study.downstream_specs import LinearSpec
 from geoladder.training.ridge import Head
 from geoladder.training.tap_reader import TapReader
 

@@ -13,7 +13,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
 from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
-from geoladder.study.specs import FinetuneSpec
+from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.training.checkpoints import load_backbone
 
 

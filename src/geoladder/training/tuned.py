@@ -20,7 +20,7 @@ from geoladder.models.build import FinetuneModel, LinearModel, RawDensityModel, 
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 from geoladder.runs.provenance import birth_certificate
-from geoladder.study.specs import FinetuneSpec, LinearSpec
+from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec
 from geoladder.training.checkpoints import check_fit, load_card, save_model
 
 

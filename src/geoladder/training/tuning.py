@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from geoladder.errors import GeoladderError
 from geoladder.models.build import FinetuneModel
-from geoladder.study.specs import FinetuneSpec
+from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.training.augmentation import Augmentation
 from geoladder.training.checkpoints import Progress, load_progress, newest_checkpoint, save_progress
 from geoladder.training.criterion import Criterion

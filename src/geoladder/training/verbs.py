@@ -56,7 +56,7 @@ def finetune(
     hardware: Annotated[Hardware, FLAT] = ALONE,
 ) -> None:
     """Fine-tune at one n of one curve; a run that stopped goes on. Write JSON."""
-    from geoladder.study.specs import FinetuneSpec
+    from geoladder.study.downstream_specs import FinetuneSpec
     from geoladder.training.finetune import BenchFiles, finetune
 
     files = BenchFiles(bench, bench_index, stats, split)
@@ -75,7 +75,7 @@ def choose_rate(
     hardware: Annotated[Hardware, FLAT] = ALONE,
 ) -> None:
     """Choose the learning rate of one arm, task and n on validation patches; write JSON."""
-    from geoladder.study.specs import RateSpec
+    from geoladder.study.downstream_specs import RateSpec
     from geoladder.training.choose_rate import choose_rate
     from geoladder.training.finetune import BenchFiles
 
@@ -99,7 +99,7 @@ def linear(
     threads: Threads = 1,
 ) -> None:
     """Fit and judge the linear heads of one cell; write JSON by task into a folder."""
-    from geoladder.study.specs import LinearCell
+    from geoladder.study.downstream_specs import LinearCell
     from geoladder.training.linear import fit_linear
 
     fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, split, checkpoint, out, threads=threads)
@@ -107,7 +107,7 @@ def linear(
 
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
     """Score predictors that need no network: zero, the mean, two per-pixel models; write JSON."""
-    from geoladder.study.specs import BaselineSpec
+    from geoladder.study.downstream_specs import BaselineSpec
     from geoladder.training.baselines import trivial
 
     trivial(BaselineSpec.from_json(spec), bench, bench_index, split, out)
@@ -115,7 +115,7 @@ def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, 
 
 def import_released(*, spec: Spec, out: Out) -> None:
     """Take the released weights of an external model into a folder."""
-    from geoladder.study.specs import ReleasedSpec
+    from geoladder.study.downstream_specs import ReleasedSpec
     from geoladder.training.released import import_released
 
     import_released(ReleasedSpec.from_json(spec), out)

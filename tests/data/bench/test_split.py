@@ -5,7 +5,7 @@ import pytest
 from geoladder.data.bench import nshot
 from geoladder.data.bench.split import read_subset, write_split
 from geoladder.errors import GeoladderError
-from geoladder.study.specs import SplitSpec
+from geoladder.study.downstream_specs import SplitSpec
 
 TASK = "landcover"
 

@@ -19,7 +19,7 @@ from geoladder.data.bench.phileo import draw_as_phileo
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.study.specs import SplitSpec
+from geoladder.study.downstream_specs import SplitSpec
 
 log = logging.getLogger(__name__)
 
