@@ -23,14 +23,15 @@ from torch.nn import functional
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, Started, damp, init_weights, log_rates, start, start_steps
 from geoladder.models.resnet import EXPANSION, ResNet
-from geoladder.models.scan import selective_scan
+from geoladder.models.scan import cross_scan, reading_orders
 from geoladder.models.unetformer import HEADS as DECODER_HEADS
 from geoladder.models.unetformer import GlobalLocalBlock, UNetFormerDecoder
 
 SCALES = 4
 COARSEST = 32
 """Side of a pixel of the coarsest map in pixels of the image."""
-DIRECTIONS = 4
+ORDERS = (0, 2, 1, 3)
+"""Which of `reading_orders` the four scans of a block read in: rows, columns, and both backwards."""
 
 
 class SS2D(Started):
@@ -42,10 +43,10 @@ class SS2D(Started):
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         outputs = self.dt_rank + 2 * d_state
-        self.x_projs = nn.ModuleList(nn.Linear(inner, outputs, bias=False) for _ in range(DIRECTIONS))
-        self.dt_projs = nn.ModuleList(nn.Linear(self.dt_rank, inner) for _ in range(DIRECTIONS))
-        self.A_logs = nn.Parameter(log_rates(inner, d_state).data.repeat(DIRECTIONS, 1, 1))
-        self.Ds = nn.Parameter(torch.ones(DIRECTIONS, inner))
+        self.x_projs = nn.ModuleList(nn.Linear(inner, outputs, bias=False) for _ in ORDERS)
+        self.dt_projs = nn.ModuleList(nn.Linear(self.dt_rank, inner) for _ in ORDERS)
+        self.A_logs = nn.Parameter(log_rates(inner, d_state).data.repeat(len(ORDERS), 1, 1))
+        self.Ds = nn.Parameter(torch.ones(len(ORDERS), inner))
         self.norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
@@ -59,30 +60,20 @@ class SS2D(Started):
         """(B, rows, columns, dim) to the same."""
         wide, gate = self.in_proj(x).chunk(2, -1)
         grid = functional.silu(self.conv(wide.permute(0, 3, 1, 2)))
-        y = torch.zeros_like(grid)
-        for direction in range(DIRECTIONS):
-            y = y + _turn_back(self._scan(_turn(grid, direction), direction), direction)
-        return self.out_proj(self.norm(y.permute(0, 2, 3, 1)) * functional.silu(gate))
+        y = self._scan(grid.flatten(2).mT, *grid.shape[2:])
+        return self.out_proj(self.norm(y.view_as(wide)) * functional.silu(gate))
 
-    def _scan(self, grid: Tensor, direction: int) -> Tensor:
-        """Scan (B, inner, rows, columns) row by row."""
-        u = grid.flatten(2)
+    def _scan(self, u: Tensor, rows: int, columns: int) -> Tensor:
+        """Scan tokens (B, rows x columns, inner) in all directions, and add what these give."""
         sizes = [self.dt_rank, self.d_state, self.d_state]
-        step, b, c = self.x_projs[direction](u.mT).split(sizes, -1)
-        delta = functional.softplus(self.dt_projs[direction](step))
-        rates = -torch.exp(self.A_logs[direction].float())
-        return selective_scan(u, delta.mT, rates, b.mT, c.mT, self.Ds[direction]).view_as(grid)
-
-
-def _turn(grid: Tensor, direction: int) -> Tensor:
-    """Rows, columns, rows backwards, columns backwards become rows."""
-    grid = grid.mT if direction % 2 else grid
-    return (grid.flip(2, 3) if direction >= 2 else grid).contiguous()
-
-
-def _turn_back(grid: Tensor, direction: int) -> Tensor:
-    grid = grid.flip(2, 3) if direction >= 2 else grid
-    return grid.mT if direction % 2 else grid
+        parts = [project(u).split(sizes, -1) for project in self.x_projs]
+        delta = torch.stack(
+            [project(step) for project, (step, _, _) in zip(self.dt_projs, parts, strict=True)]
+        )
+        b, c = (torch.stack([part[which] for part in parts]) for which in (1, 2))
+        every = reading_orders(rows, columns)
+        orders = torch.tensor([every[order] for order in ORDERS], device=u.device)
+        return cross_scan(u, delta, -torch.exp(self.A_logs.float()), b, c, self.Ds, orders)
 
 
 class _VSSBlock(nn.Module):
