@@ -381,6 +381,22 @@ def test_cross_scan_is_a_scan_by_order(backend):
     assert all(torch.allclose(one, other) for one, other in zip(got, want, strict=True))
 
 
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="mamba-ssm runs on a CUDA GPU alone, and none is here"
+)
+def test_mamba_ssm_equals_the_loop():
+    pytest.importorskip(
+        "mamba_ssm", reason="mamba-ssm is not installed, see docs/gpu.md", exc_type=ImportError
+    )
+    inputs = [tensor.float().cuda() for tensor in example(2, 16, 37, 8)]
+    want = values_and_gradients([tensor.double() for tensor in inputs], reference)
+    got = values_and_gradients(inputs, partial(selective_scan, backend="mamba_ssm"))
+    assert all(
+        torch.allclose(one.double(), other, rtol=1e-3, atol=1e-3)
+        for one, other in zip(got, want, strict=True)
+    )
+
+
 def test_warm_up_leaves_nothing_behind():
     state = torch.get_rng_state()
     with torch.no_grad():
