@@ -94,6 +94,27 @@ def _above(states, history, band, i, j, width, tile, keep, one, CHUNK: tl.conste
 
 
 @triton.jit
+def _recompute(
+    u, top, left, b, rate_top, rate_left, states, history, band, end, width, tile, keep, d, n, channels, order,
+    CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr,
+):  # fmt: skip
+    """Fill `history` (CHUNK, W, N, D) with the states of a band's rows, up to row `end`."""
+    one = order * channels
+    for i in range(band * CHUNK, end):
+        h = tl.zeros_like(rate_top)
+        for j in range(width):
+            cell, by_top = i * width + j, _share_of_top(i, j)
+            above = _above(states, history, band, i, j, width, tile, keep, one, CHUNK)
+            x, _, _, step_top, step_left, b_k, decay_top, decay_left = _cell(
+                u, top, left, b, rate_top, rate_left, cell, d, n, channels, order, SOFTPLUS
+            )
+            fresh = (by_top * step_top + (1 - by_top) * step_left) * x
+            h = by_top * decay_top * above + (1 - by_top) * decay_left * h + fresh[None, :] * b_k[:, None]
+            tl.store(history + ((i - band * CHUNK) * width + j) * one + tile, h, mask=keep)
+        tl.debug_barrier()
+
+
+@triton.jit
 def _backward(
     u, top, left, rates_top, rates_left, b, c, skip, gy, states, history, row,
     gu, gtop, gleft, grates_top, grates_left, gb, gc, gskip, batch, height, width, channels, order,
@@ -130,18 +151,10 @@ def _backward(
     for number in range(bands):
         band = bands - 1 - number
         first, end = band * CHUNK, tl.minimum((band + 1) * CHUNK, height)
-        for i in range(first, end):
-            h = tl.zeros_like(rate_top)
-            for j in range(width):
-                cell, by_top = i * width + j, _share_of_top(i, j)
-                above = _above(states, history, band, i, j, width, tile, keep, one, CHUNK)
-                x, _, _, step_top, step_left, b_k, decay_top, decay_left = _cell(
-                    u, top, left, b, rate_top, rate_left, cell, d, n, channels, order, SOFTPLUS
-                )
-                fresh = (by_top * step_top + (1 - by_top) * step_left) * x
-                h = by_top * decay_top * above + (1 - by_top) * decay_left * h + fresh[None, :] * b_k[:, None]
-                tl.store(history + ((i - first) * width + j) * one + tile, h, mask=keep)
-            tl.debug_barrier()
+        _recompute(
+            u, top, left, b, rate_top, rate_left, states, history, band, end, width, tile, keep, d, n, channels,
+            order, CHUNK, SOFTPLUS,
+        )  # fmt: skip
         for back in range(first, end):
             i = end - 1 - (back - first)
             past = history + (i - first) * width * one + tile
