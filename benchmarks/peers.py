@@ -1,10 +1,11 @@
 """Training steps of our CPU rungs beside public models of equal parameters and input, in one process.
 
-    pip install monai transformers     # with -c constraints.txt
+    pip install -c constraints.txt -e . monai transformers     # in an environment of their own
     python benchmarks/peers.py
 
 A step is forward, backward and AdamW on 16 images of 32 x 32 pixels and 10 bands, one thread. Prints samples per
-second of CPU time (medians of interleaved repeats) and their ratios; exits with 1 where a bar is missed: U-Net and
+second of CPU time (medians of interleaved repeats) and their ratios, as they are (peers have equal parameters) and at
+equal FLOPs (samples per second times FLOPs of one); exits with 1 where a bar is missed: U-Net and
 ViT at least 1.0 times their peer's speed, Mamba within 3 times of the ViT per FLOP.
 """
 
@@ -125,11 +126,15 @@ def against_peer(architecture: str, peer_type: type) -> bool:
         peer = of_size(peer_type, parameters)
         theirs = sum(p.numel() for p in peer.parameters())
         speed, peer_speed = side_by_side([ours, peer])
+        gflops, peer_gflops = (sum(count_gflops(model, PX)[:2]) for model in (ours, peer))
+        at_equal_flops = speed * gflops / (peer_speed * peer_gflops)
         ok = speed >= peer_speed
         passed &= ok
         print(
             f"{architecture}-{size}: {speed:.0f} samples/s with {parameters} parameters; {peer_type.__name__} "
-            f"{peer_speed:.0f} with {theirs}; ratio {speed / peer_speed:.2f} (bar 1.0) {'ok' if ok else 'MISSED'}"
+            f"{peer_speed:.0f} with {theirs}; at equal parameters {speed / peer_speed:.2f} (bar 1.0) "
+            f"{'ok' if ok else 'MISSED'}, at equal FLOPs {at_equal_flops:.2f} "
+            f"({gflops:.4f} and {peer_gflops:.4f} GFLOP)"
         )
     return passed
 
@@ -141,11 +146,13 @@ def mamba_against_vit() -> bool:
         gflops = [sum(count_gflops(model.model, PX)[:2]) for model in models]
         mamba, vit = side_by_side(models)
         slower = (vit * gflops[1]) / (mamba * gflops[0])
+        parameters = [count_parameters(model.model)["total"] for model in models]
         ok = slower <= 3
         passed &= ok
         print(
             f"mamba_upernet-{size}: {mamba:.0f} samples/s of {gflops[0]:.4f} GFLOP; ViT {vit:.0f} of {gflops[1]:.4f};"
-            f" at equal FLOPs {slower:.2f} times slower (bar 3) {'ok' if ok else 'MISSED'}"
+            f" at equal FLOPs {slower:.2f} times slower (bar 3) {'ok' if ok else 'MISSED'}, "
+            f"at about equal parameters ({parameters[0]} and {parameters[1]}) {vit / mamba:.2f} times"
         )
     return passed
 

@@ -1,5 +1,6 @@
 """Reading tiles and chips against the bare libraries underneath, in one process.
 
+    pip install -c constraints.txt -e '.[codec]'     # chips by blosc2
     python benchmarks/stream.py [MAJORTOM_FOLDER]
 
 Without a folder three tiles of 1068 pixels of the synthetic Earth are rendered (a minute). Times are CPU seconds,

@@ -1,10 +1,11 @@
 """Special kernels: each backend that runs here against float64 on the CPU, then its time and memory.
 
-The floor of a scan's time is that of moving its inputs, outputs and gradients once through the memory.
+The floor of an operation's time is that of moving its inputs, outputs and gradients once through the memory.
 """
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import ModuleType
 
 import torch
 from benchmarks.gpu.ceilings import copy_bandwidth
@@ -12,14 +13,18 @@ from benchmarks.gpu.check import SEED, Check, Row, at_most, left_out
 from torch import Tensor
 from torch.nn import functional
 
-from geoladder.models import mamba, scan
+from geoladder.models import causal_conv, scan, wavefront
+from geoladder.models.causal_conv import causal_convolution
+from geoladder.models.scan import selective_scan
 from geoladder.models.wavefront import wavefront_scan
 
 LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Largest error, as a share of the largest value: of outputs and of every gradient."""
 NOTHING = 1e-3
 """Share of the largest value of all under which a tensor counts as nothing."""
+ONLY_ON = {"numba": "cpu", "triton": "cuda"}
 FUSED = ("mamba_ssm", "causal_conv1d")
+"""Backends of optional packages, which run where they are chosen."""
 Operation = Callable[..., Tensor]
 
 
@@ -83,17 +88,21 @@ def attention_inputs(batch: int, channels: int, length: int, states: int) -> lis
     ]
 
 
-def scan_backends(device: str) -> dict[str, Operation]:
-    """Backends of the selective scan that can run on a device."""
-    names = [name for name in scan.BACKENDS if name not in FUSED and (name != "numba" or device == "cpu")]
-    chosen = scan.choose_backend(device).name
-    return {name: partial(scan.selective_scan, backend=name) for name in dict.fromkeys([*names, chosen])}
+def backends_of(module: ModuleType, operation: Operation) -> Callable[[str], dict[str, Operation]]:
+    """What gives the backends of an operation that can run on a device."""
 
+    def backends(device: str) -> dict[str, Operation]:
+        chosen = module.choose_backend(device).name
+        names = [
+            name
+            for name in module.BACKENDS
+            if name == chosen or (name not in FUSED and ONLY_ON.get(name, device) == device)
+        ]
+        if chosen == "torch":  # Triton is there and does not work, or is not there
+            names = [name for name in names if name != "triton"]
+        return {name: partial(operation, backend=name) for name in names}
 
-def convolution_backends(device: str) -> dict[str, Operation]:
-    """Backends of the causal convolution that can run on a device."""
-    names = dict.fromkeys(["torch", mamba.choose_backend(device).name])
-    return {name: partial(mamba.causal_convolution, backend=name) for name in names}
+    return backends
 
 
 def torch_only(operation: Operation) -> Callable[[str], dict[str, Operation]]:
@@ -102,9 +111,9 @@ def torch_only(operation: Operation) -> Callable[[str], dict[str, Operation]]:
 
 
 OPERATIONS: list[tuple[str, Callable[[str], dict[str, Operation]], Callable[..., list[Tensor]]]] = [
-    ("selective scan", scan_backends, scan_inputs),
-    ("wavefront scan", torch_only(wavefront_scan), grid_inputs),
-    ("causal convolution", convolution_backends, convolution_inputs),
+    ("selective scan", backends_of(scan, selective_scan), scan_inputs),
+    ("wavefront scan", backends_of(wavefront, wavefront_scan), grid_inputs),
+    ("causal convolution", backends_of(causal_conv, causal_convolution), convolution_inputs),
     ("attention", torch_only(functional.scaled_dot_product_attention), attention_inputs),
 ]
 
@@ -147,33 +156,42 @@ def scan_loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
 
 
 REFERENCES: dict[object, Operation] = {
-    scan.selective_scan: scan_loop,
-    mamba.causal_convolution: partial(mamba.causal_convolution, backend="torch"),
+    selective_scan: scan_loop,
+    wavefront_scan: partial(wavefront_scan, backend="torch"),
+    causal_convolution: partial(causal_convolution, backend="torch"),
 }
 """Operations whose reference is another form; those of the others are themselves in float64."""
 
 
 def scan_speeds(check: Check) -> Iterator[Row]:
-    """Milliseconds, peak memory and times the bandwidth floor of the selective scan, by backend."""
+    """Milliseconds, peak memory and times the bandwidth floor of scans and convolution, by backend and dtype."""
     bandwidth = copy_bandwidth(check)
-    for length in (64, 256, 1024) if not check.dry else (16,):
-        shape = (check.sized(16, 1), check.sized(1536, 8), length, 16)
-        inputs = [tensor.to(check.device, torch.float32).requires_grad_() for tensor in scan_inputs(*shape)]
-        # Inputs are read in both passes, their gradients written; y is as large as the first.
-        floor_s = (3 * sum(tensor.nbytes for tensor in inputs) + 2 * inputs[0].nbytes) / bandwidth
-        for name, operation in scan_backends(check.device).items():
-            setting = f"{name}, {shape}"
-            if check.out_of_time():
-                yield left_out("selective scan", setting, "out of time")
-                continue
-            step = partial(step_of_scan, operation, inputs)
-            seconds = check.seconds(step, repeats=5)
-            yield Row("selective scan", setting, "forward and backward", seconds * 1e3, "ms")
-            yield Row("selective scan", setting, "time over the bandwidth floor", seconds / floor_s, "1")
-            if check.device == "cuda":
-                yield Row("selective scan", setting, "peak memory", check.peak_bytes(step) / 1e6, "MB")
+    for name, backends, make in OPERATIONS[:3]:
+        # The torch form of the wavefront scan keeps all states of all cells: too much for long sequences.
+        lengths = [64, 256] if name == "wavefront scan" else [64, 256, 1024]
+        for length in [16] if check.dry else lengths:
+            shape = (check.sized(16, 1), check.sized(1536, 8), length, 16)
+            for dtype in LIMITS:
+                inputs = [tensor.to(check.device, dtype).requires_grad_() for tensor in make(*shape)]
+                # Inputs are read in both passes, their gradients written; y is as large as the first.
+                floor_s = (3 * sum(tensor.nbytes for tensor in inputs) + 2 * inputs[0].nbytes) / bandwidth
+                for backend, operation in backends(check.device).items():
+                    setting = f"{backend}, {str(dtype).removeprefix('torch.')}, {shape}"
+                    if check.out_of_time():
+                        yield left_out(name, setting, "out of time")
+                        continue
+                    yield from speed(check, name, setting, partial(step_of, operation, inputs), floor_s)
 
 
-def step_of_scan(operation: Operation, inputs: list[Tensor]) -> None:
+def speed(check: Check, name: str, setting: str, step: Callable[[], None], floor_s: float) -> Iterator[Row]:
+    """Milliseconds of a step, how often the floor fits in, and on a card its peak memory."""
+    seconds = check.seconds(step, repeats=5)
+    yield Row(name, setting, "forward and backward", seconds * 1e3, "ms")
+    yield Row(name, setting, "time over the bandwidth floor", seconds / floor_s, "1")
+    if check.device == "cuda":
+        yield Row(name, setting, "peak memory", check.peak_bytes(step) / 1e6, "MB")
+
+
+def step_of(operation: Operation, inputs: list[Tensor]) -> None:
     """Forward and backward pass."""
     torch.autograd.grad(operation(*inputs).sum(), inputs)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from benchmarks.gpu.check import Row
 
-from geoladder.models import mamba, scan
+from geoladder.models import causal_conv, scan, wavefront
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import birth_certificate
 
@@ -25,7 +25,8 @@ def environment(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda or "none",
         "python": platform.python_version(),
         "selective_scan": str(scan.choose_backend(device)),
-        "causal_convolution": str(mamba.choose_backend(device)),
+        "causal_convolution": str(causal_conv.choose_backend(device)),
+        "wavefront_scan": str(wavefront.choose_backend(device)),
         "commit": birth_certificate("gpu check", "")["commit"],
         "day": time.strftime("%Y-%m-%d"),
     }

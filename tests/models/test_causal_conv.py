@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models import backends
-from geoladder.models.mamba import causal_convolution, choose_backend
+from geoladder.models import causal_conv
+from geoladder.models.causal_conv import causal_convolution, choose_backend
 
 
 def example(batch, length, channels, kernel, seed=0):
@@ -45,6 +45,8 @@ def test_equals_its_definition(batch, length, channels, kernel, seed):
     x, weight, bias = example(batch, length, channels, kernel, seed)
     assert torch.allclose(causal_convolution(x, weight, bias), by_definition(x, weight, bias))
     assert torch.allclose(causal_convolution(x, weight, None), by_definition(x, weight, None))
+    activated = causal_convolution(x, weight, bias, silu=True)
+    assert torch.allclose(activated, functional.silu(by_definition(x, weight, bias)))
 
 
 def test_no_token_hears_of_a_later_one():
@@ -61,11 +63,12 @@ def package(monkeypatch):
     """A stand-in for causal-conv1d that computes by torch and notes what it was given."""
     calls = []
 
-    def causal_conv1d_fn(x, weight, bias=None):
+    def causal_conv1d_fn(x, weight, bias=None, activation=None):
         calls.append((x.shape, x.stride(), weight.shape))
         assert weight.ndim == 2
         padded = functional.pad(x, (weight.shape[1] - 1, 0))
-        return functional.conv1d(padded, weight[:, None], bias, groups=len(weight))
+        y = functional.conv1d(padded, weight[:, None], bias, groups=len(weight))
+        return functional.silu(y) if activation == "silu" else y
 
     module = types.ModuleType("causal_conv1d")
     module.causal_conv1d_fn = causal_conv1d_fn
@@ -101,32 +104,35 @@ def fresh_choice():
 
 
 @pytest.mark.usefixtures("fresh_choice", "package")
-def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
+def test_choice_is_logged_once_with_its_reason(caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(backends, "find_spec", lambda _name: object())
     devices = ("cpu", "cpu", "cuda")
     assert [choose_backend(device).name for device in devices] == ["torch", "torch", "causal_conv1d"]
     assert [record.getMessage() for record in caplog.records] == [
         "causal convolution by torch (tensors are on cpu)",
-        "causal convolution by causal_conv1d (a GPU, and causal-conv1d is installed)",
+        "causal convolution by causal_conv1d (a GPU)",
     ]
 
 
 @pytest.mark.usefixtures("fresh_choice")
-def test_torch_is_chosen_where_the_package_is_absent_or_broken(caplog, monkeypatch):
+@pytest.mark.parametrize("package", [None, types.ModuleType("causal_conv1d")], ids=["absent", "broken"])
+def test_triton_and_then_torch_take_the_place_of_the_package(caplog, monkeypatch, package):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(backends, "find_spec", lambda _name: None)
-    assert choose_backend("cuda").name == "torch"
+    monkeypatch.setitem(sys.modules, "causal_conv1d", package)
+    monkeypatch.setattr(causal_conv, "_try_out", lambda _: None)
+    assert choose_backend("cuda").name == "triton"
     choose_backend.cache_clear()
-    monkeypatch.setattr(backends, "find_spec", lambda _name: object())
-    monkeypatch.setitem(sys.modules, "causal_conv1d", types.ModuleType("causal_conv1d"))  # no kernel in it
+
+    def cannot_compile(_):
+        raise RuntimeError("PassManager::run failed")
+
+    monkeypatch.setattr(causal_conv, "_try_out", cannot_compile)
     assert choose_backend("cuda").name == "torch"
-    choose_backend.cache_clear()
-    monkeypatch.setitem(sys.modules, "causal_conv1d", None)
-    assert choose_backend("cuda").name == "torch"
-    reasons = [record.getMessage() for record in caplog.records]
-    assert "is not installed" in reasons[0]
-    assert all("does not import" in reason for reason in reasons[1:])
+    first, second = (record.getMessage() for record in caplog.records)
+    assert ("is not installed" if package is None else "does not work") in first
+    assert second == f"{first.removesuffix(')').replace('by triton', 'by torch')}; triton does not work: " + (
+        "RuntimeError: PassManager::run failed)"
+    )
 
 
 def test_meta_tensors_have_the_right_shape():
@@ -138,7 +144,7 @@ def test_bad_input_is_named(monkeypatch):
     x, weight, bias = example(2, 5, 6, 4)
     with pytest.raises(GeoladderError, match=r"\(2, 6, 5\), \(6, 1, 4\)"):
         causal_convolution(x.mT, weight, bias)
-    with pytest.raises(GeoladderError, match="'cudnn' is unknown; use auto, torch, causal_conv1d"):
+    with pytest.raises(GeoladderError, match="'cudnn' is unknown; use auto, causal_conv1d, triton, torch"):
         causal_convolution(x, weight, bias, backend="cudnn")
     monkeypatch.setitem(sys.modules, "causal_conv1d", None)
     with pytest.raises(GeoladderError, match="install causal-conv1d"):

@@ -5,7 +5,8 @@ import torch
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import start_steps
-from geoladder.models.mamba import SWEEPS, MambaUPerNet, Mixer, reading_orders
+from geoladder.models.mamba import SWEEPS, MambaUPerNet, Mixer
+from geoladder.models.scan import reading_orders
 from geoladder.models.tokens import position_code, tap_blocks
 
 MAMBA_SSM = {

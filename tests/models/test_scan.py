@@ -10,11 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from geoladder.errors import GeoladderError
-from geoladder.models import backends, scan
-from geoladder.models.scan import choose_backend, scan_op, selective_scan, warm_up
+from geoladder.models import scan, scan_numba
+from geoladder.models import scan_op as scan_op_module
+from geoladder.models.scan import choose_backend, cross_scan, reading_orders, selective_scan, warm_up
+from geoladder.models.scan_op import scan_op
 
 numba = partial(selective_scan, backend="numba")
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -53,6 +56,30 @@ def values_and_gradients(inputs, scan):
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
 
 
+def cross_example(batch, channels, rows, columns, order, dtype=torch.float64, seed=0):
+    """Inputs of `cross_scan` in all four orders of a grid."""
+    generator = torch.Generator().manual_seed(seed)
+    length = rows * columns
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    return [
+        normal(batch, length, channels), normal(4, batch, length, channels), -normal(4, channels, order).abs(),
+        normal(4, batch, length, order), normal(4, batch, length, order), normal(4, channels),
+        torch.tensor(reading_orders(rows, columns)),
+    ]  # fmt: skip
+
+
+def one_by_one(u, delta, a, b, c, skip, orders):
+    """The plain loop over the tokens of each order."""
+    y = torch.zeros_like(u)
+    for step, rates, b_k, c_k, skip_k, order in zip(delta, a, b, c, skip, orders, strict=True):
+        read, step, b_k, c_k = (tensor[:, order].mT for tensor in (u, functional.softplus(step), b_k, c_k))
+        y = y + reference(read, step, rates, b_k, c_k, skip_k).mT[:, order.argsort()]
+    return y
+
+
 def assert_same(inputs, backend):
     expected = values_and_gradients([tensor.double() for tensor in inputs], reference)
     scan = partial(selective_scan, backend=backend)
@@ -83,17 +110,19 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda *x: selective_scan(*x, backend="numba"), leaves)
 
 
-def test_operator_is_registered_soundly():
-    u, delta, a, b, c, skip = (tensor.float() for tensor in example(2, 5, 7, 3))
-    inputs = (
-        u.mT,
-        delta.mT.contiguous(),
-        a,
-        b.mT.contiguous(),
-        c.mT.contiguous(),
-        skip,
-    )
-    torch.library.opcheck(scan_op, [tensor.requires_grad_() for tensor in inputs])
+def operands(example, groups=1):
+    """Inputs of the operator: tokens second, groups first."""
+    u, delta, a, b, c, skip = (tensor.float() for tensor in example)
+    tokens = [tensor.mT.expand(groups, *tensor.mT.shape).contiguous() for tensor in (delta, b, c)]
+    a, skip = a.expand(groups, *a.shape).contiguous(), skip.expand(groups, *skip.shape).contiguous()
+    return [u.mT.contiguous(), tokens[0], a, *tokens[1:], skip]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_operator_is_registered_soundly(groups):
+    inputs = [tensor.requires_grad_() for tensor in operands(example(2, 5, 7, 3), groups)]
+    places = torch.stack([torch.randperm(7) for _ in range(groups)]).int() if groups > 1 else None
+    torch.library.opcheck(scan_op, [*inputs, places, True, "numba"])
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
@@ -165,10 +194,10 @@ def test_bits_do_not_change_from_run_to_run():
 @pytest.fixture
 def shared_out(monkeypatch):
     """Any work is enough for several threads; returns the numbers of threads that were used."""
-    monkeypatch.setattr(scan, "PARALLEL", 1)
-    used, pool = [], scan._pool
+    monkeypatch.setattr(scan_numba, "PARALLEL", 1)
+    used, pool = [], scan_numba._pool
     monkeypatch.setattr(
-        scan, "_pool", lambda process, threads: used.append(threads) or pool(process, threads)
+        scan_numba, "_pool", lambda process, threads: used.append(threads) or pool(process, threads)
     )
     before = torch.get_num_threads()
     yield used
@@ -189,21 +218,21 @@ def test_threads_share_a_batch_and_change_no_bit(shared_out, dtype):
 
 
 def test_little_work_takes_one_thread(shared_out, monkeypatch):
-    monkeypatch.setattr(scan, "PARALLEL", 2 * 3 * 16 * 4)  # elements, in whole chunks of tokens
+    monkeypatch.setattr(scan_numba, "PARALLEL", 2 * 3 * 16 * 4)  # elements, in whole chunks of tokens
     torch.set_num_threads(2)
     inputs = example(2, 3, 5, 4)
     selective_scan(*inputs, backend="numba")
     assert shared_out == [2]
-    monkeypatch.setattr(scan, "PARALLEL", 2 * 3 * 16 * 4 + 1)
+    monkeypatch.setattr(scan_numba, "PARALLEL", 2 * 3 * 16 * 4 + 1)
     selective_scan(*inputs, backend="numba")
     assert shared_out == [2]
 
 
 FORK = """
 import os, signal, torch
-from geoladder.models import scan
+from geoladder.models import scan_numba
 from geoladder.models.scan import selective_scan
-scan.PARALLEL = 1
+scan_numba.PARALLEL = 1
 torch.set_num_threads(2)
 ones = torch.ones(2, 1, 3)
 def run():
@@ -222,8 +251,8 @@ def test_a_forked_child_has_threads_too():
 
 
 def test_kept_states_take_the_memory_of_one_input():
-    u, delta, a, b, c, skip = (tensor.float() for tensor in example(2, 32, 64, 16))
-    _y, states = scan_op(u.mT, delta.mT, a, b.mT, c.mT, skip)
+    u, *rest = operands(example(2, 32, 64, 16))
+    _y, states = scan_op(u, *rest, None, False, "numba")
     assert states.numel() == u.numel()
 
 
@@ -241,7 +270,7 @@ def test_bad_input_is_named():
         selective_scan(u, delta, a, b[..., :3], c, skip)
     with pytest.raises(GeoladderError, match="L at least 1"):
         selective_scan(u[..., :0], delta[..., :0], a, b[..., :0], c[..., :0], skip)
-    with pytest.raises(GeoladderError, match="'cuda' is unknown; use auto, numba"):
+    with pytest.raises(GeoladderError, match="'cuda' is unknown; use auto, mamba_ssm, triton, numba"):
         selective_scan(u, delta, a, b, c, skip, backend="cuda")
 
 
@@ -258,49 +287,114 @@ def fresh_choice():
     choose_backend.cache_clear()
 
 
+@pytest.fixture
+def broken_package(tmp_path, monkeypatch):
+    """Let `import name` raise whatever is written."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name, failure):
+        for module in [key for key in sys.modules if key.split(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.delitem(sys.modules, "geoladder.models.scan_triton", raising=False)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise {failure}")
+
+    return write
+
+
 @pytest.mark.usefixtures("fresh_choice")
 def test_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(backends, "find_spec", lambda _name: None)
-    devices = ("cpu", "cpu", "cuda")
-    assert [choose_backend(device).name for device in devices] == ["numba", "numba", "torch"]
+    monkeypatch.setattr(scan, "warm_up", lambda *_: None)
+    assert [choose_backend(device).name for device in ("cpu", "cpu", "cuda")] == ["numba", "numba", "triton"]
     assert [record.getMessage() for record in caplog.records] == [
         "selective scan by numba (tensors are on cpu)",
-        "selective scan by torch (a GPU, and mamba-ssm is not installed)",
+        "selective scan by triton (a GPU; mamba_ssm is not installed)",
     ]
 
 
 @pytest.mark.usefixtures("fresh_choice")
 def test_fused_kernel_is_chosen_where_it_imports(monkeypatch):
-    monkeypatch.setattr(backends, "find_spec", lambda _name: object())
+    monkeypatch.setattr(scan, "warm_up", lambda *_: None)
     names = ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface")
     for name in names:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    assert choose_backend("cuda").name == "torch"  # installed, but broken: no kernel in it
+    assert choose_backend("cuda").name == "triton"  # installed, but broken: no kernel in it
     choose_backend.cache_clear()
-    sys.modules[names[-1]].selective_scan_fn = reference
-    assert choose_backend("cuda").name == "mamba_ssm"
+    sys.modules[names[-1]].selective_scan_fn = lambda *inputs, delta_softplus: reference(*inputs)
+    assert str(choose_backend("cuda")) == "mamba_ssm (a GPU)"
     inputs = example(1, 2, 3, 2)
-    got = selective_scan(*inputs, backend="mamba_ssm")
-    assert torch.allclose(got, reference(*inputs).float().double())
+    assert torch.allclose(selective_scan(*inputs, backend="mamba_ssm"), reference(*inputs))
 
 
 @pytest.mark.usefixtures("fresh_choice")
 @pytest.mark.parametrize(
     "failure", ["OSError('libcudart.so.12: cannot open')", "RuntimeError('driver too old')"]
 )
-def test_a_fused_kernel_that_fails_on_import_in_any_way_is_left_alone(failure, tmp_path, monkeypatch, caplog):
-    package = tmp_path / "mamba_ssm"
-    package.mkdir()
-    (package / "__init__.py").write_text(f"raise {failure}")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_packages_that_fail_on_import_in_any_way_are_left_alone(failure, broken_package, caplog):
+    for name in ("mamba_ssm", "triton"):
+        broken_package(name, failure)
     with caplog.at_level("INFO", logger="geoladder"):
         backend = choose_backend("cuda")
+    assert backend.name == "torch"
     reason = failure.replace("('", ": ").removesuffix("')")
-    assert str(backend) == f"torch (a GPU, but mamba-ssm does not import: {reason})"
-    assert caplog.text.count("mamba-ssm does not import") == 1
-    with pytest.raises(GeoladderError, match=r"cannot be imported \(.*install mamba-ssm, or use torch"):
+    assert f"mamba_ssm does not work: {reason}; triton does not work" in backend.reason
+    assert len(caplog.records) == 1
+    with pytest.raises(
+        GeoladderError, match=r"cannot be imported \(.*install mamba-ssm, or use auto or torch"
+    ):
         selective_scan(*example(1, 2, 3, 2), backend="mamba_ssm")
+
+
+def test_a_missing_triton_is_named_where_it_is_asked_for(monkeypatch):
+    def missing():
+        raise ModuleNotFoundError("No module named 'triton'", name="triton")
+
+    monkeypatch.setattr(scan_op_module, "_load_triton", missing)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(GeoladderError, match=r"triton cannot be imported .*install the triton that torch"):
+        selective_scan(*example(1, 2, 3, 2), backend="triton")
+
+
+def test_triton_wants_a_gpu(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(GeoladderError, match="runs on a GPU, but the tensors are on cpu"):
+        selective_scan(*example(1, 2, 3, 2), backend="triton")
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_softplus_within_the_scan_is_a_softplus_before_it(backend):
+    u, raw, *rest = example(2, 5, 19, 3)
+    raw = raw - 8
+    want = values_and_gradients(
+        [u, raw, *rest], lambda u, raw, *x: reference(u, functional.softplus(raw), *x)
+    )
+    got = values_and_gradients([u, raw, *rest], partial(selective_scan, backend=backend, softplus=True))
+    assert all(torch.allclose(one, other) for one, other in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_cross_scan_is_a_scan_by_order(backend):
+    cross = cross_example(2, 5, 3, 4, 3)
+    got = values_and_gradients(cross[:-1], lambda *x: cross_scan(*x, cross[-1], backend=backend))
+    want = values_and_gradients(cross[:-1], lambda *x: one_by_one(*x, cross[-1]))
+    assert all(torch.allclose(one, other) for one, other in zip(got, want, strict=True))
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="mamba-ssm runs on a CUDA GPU alone, and none is here"
+)
+def test_mamba_ssm_equals_the_loop():
+    pytest.importorskip(
+        "mamba_ssm", reason="mamba-ssm is not installed, see docs/gpu.md", exc_type=ImportError
+    )
+    inputs = [tensor.float().cuda() for tensor in example(2, 16, 37, 8)]
+    want = values_and_gradients([tensor.double() for tensor in inputs], reference)
+    got = values_and_gradients(inputs, partial(selective_scan, backend="mamba_ssm"))
+    assert all(
+        torch.allclose(one.double(), other, rtol=1e-3, atol=1e-3)
+        for one, other in zip(got, want, strict=True)
+    )
 
 
 def test_warm_up_leaves_nothing_behind():

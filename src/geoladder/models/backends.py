@@ -1,16 +1,28 @@
-"""Fused CUDA kernels of optional packages: they run an operation on a GPU where they are installed."""
+"""Which kernels run an operation, of several that give the same numbers: the first that works where the tensors are.
+
+On a GPU these are, in this order, the fused CUDA kernels of an optional package, our Triton kernels and
+plain torch; on a CPU our numba kernels where an operation has some, else plain torch. Whatever is in the
+way of the first (a package that is missing, or built for another torch or driver; a Triton that cannot
+compile for the card) goes into the reason, which is logged once and stands in the provenance of every run.
+"""
 
 import logging
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from geoladder.errors import GeoladderError
 
 log = logging.getLogger(__name__)
+
+CHUNK = 16
+"""Tokens of a sequence, or rows of a grid, between two states that a scan keeps for its backward pass."""
 
 
 class Backend(NamedTuple):
@@ -24,6 +36,29 @@ class Backend(NamedTuple):
         return f"{self.name} ({self.reason})"
 
 
+def choose(operation: str, device_type: str, candidates: Mapping[str, Callable[[], object]]) -> Backend:
+    """First of the candidates that can be tried without an exception, else `torch`; logs why the others were not."""
+    reasons = ["a GPU" if device_type == "cuda" else f"tensors are on {device_type}"]
+    for name, attempt in candidates.items():
+        try:
+            attempt()
+        except Exception as problem:  # noqa: BLE001 - whatever a broken build, driver or compiler raises
+            reasons.append(f"{name} {_in_the_way(name, problem)}")
+        else:
+            break
+    else:
+        name = "torch"
+    chosen = Backend(name, "; ".join(reasons))
+    log.info("%s by %s", operation, chosen)
+    return chosen
+
+
+def _in_the_way(name: str, problem: Exception) -> str:
+    if isinstance(problem, ModuleNotFoundError) and problem.name == name:
+        return "is not installed"
+    return f"does not work: {type(problem).__name__}: {str(problem).strip().splitlines()[0] if str(problem) else ''}"
+
+
 @dataclass(frozen=True)
 class FusedKernel:
     """One kernel of a package."""
@@ -35,40 +70,46 @@ class FusedKernel:
     function: str
     """`module:function`."""
 
-    def __call__(self, *inputs: Tensor | None) -> Tensor:
+    def __call__(self, *inputs: Tensor | None, **options: Any) -> Tensor:  # noqa: ANN401 - the kernel's own
         """Run the kernel.
 
         Raises:
             GeoladderError: the package cannot be imported.
         """
-        kernel, problem = self._import()
-        if problem:
+        try:
+            kernel = self.find()
+        except Exception as problem:
             raise GeoladderError(
                 f"{self.operation.split()[1]} backend {self.package.replace('-', '_')} cannot be imported "
-                f"({problem}); install {self.package}, or use torch"
-            )
-        return kernel(*inputs)
+                f"({type(problem).__name__}: {problem}); install {self.package}, or use auto or torch"
+            ) from problem
+        return kernel(*inputs, **options)
 
-    def choose(self, device_type: str, otherwise: str) -> Backend:
-        """This backend on a GPU where it imports, else `otherwise`; logs the reason."""
-        module = self.package.replace("-", "_")
-        chosen = Backend(otherwise, f"tensors are on {device_type}")
-        if device_type == "cuda" and find_spec(module) is None:
-            chosen = Backend(otherwise, f"a GPU, and {self.package} is not installed")
-        elif device_type == "cuda":
-            _, problem = self._import()
-            chosen = Backend(module, f"a GPU, and {self.package} is installed")
-            if problem:
-                chosen = Backend(otherwise, f"a GPU, but {self.package} does not import: {problem}")
-        log.info("%s by %s", self.operation, chosen)
-        return chosen
+    def find(self) -> Callable[..., Any]:
+        """Import the function; packages built for another torch or driver fail in many ways."""
+        return resolve_name(self.function)
 
-    def _import(self) -> tuple[Any, str]:
-        """The function, or why there is none: packages built for another torch or driver fail in many ways."""
-        try:
-            return resolve_name(self.function), ""
-        except Exception as problem:  # noqa: BLE001 - whatever a broken build raises
-            return None, f"{type(problem).__name__}: {problem}"
+
+def triton_kernels(load: Callable[[], ModuleType], tensor: Tensor) -> ModuleType:
+    """A module of Triton kernels, for tensors on a GPU, or anywhere in Triton's interpreter (TRITON_INTERPRET=1).
+
+    `load` imports it: in words and not by a name, so that its source counts among a model's.
+
+    Raises:
+        GeoladderError: the tensor is elsewhere, or Triton cannot be imported.
+    """
+    if tensor.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise GeoladderError(
+            f"backend triton runs on a GPU, but the tensors are on {tensor.device}; use auto or torch, or set "
+            "TRITON_INTERPRET=1, which runs the kernels anywhere, slowly"
+        )
+    try:
+        return load()
+    except Exception as problem:
+        raise GeoladderError(
+            f"backend triton cannot be imported ({type(problem).__name__}: {problem}); install the triton that "
+            f"torch {torch.__version__} comes with, or use auto or torch"
+        ) from problem
 
 
 def check_shapes(needs: str, dims: str, *tensors: Tensor) -> None:

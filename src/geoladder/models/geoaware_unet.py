@@ -11,6 +11,7 @@ place is read too. Our own U-Net without either is geoladder.models.unet. Differ
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -57,11 +58,21 @@ class _SqueezeExcite(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """1x1, norm, GELU, 3x3, norm, GELU, 1x1, squeeze and excitation, learned residual, GELU if `activate`."""
+    """1x1, norm, GELU, 3x3, norm, GELU, 1x1, squeeze and excitation, learned residual, GELU if `activate`.
 
-    def __init__(self, inputs: int, outputs: int, px: int, activate: bool = True) -> None:
+    Another `activation` takes the place of these GELUs.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        px: int,
+        activate: bool = True,
+        activation: Callable[[Tensor], Tensor] = functional.gelu,
+    ) -> None:
         super().__init__()
-        self.activate = activate
+        self.activate, self.activation = activate, activation
         self.mix = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.norm1, self.norm2 = nn.LayerNorm([outputs, px, px]), nn.LayerNorm([outputs, px, px])
         self.conv = nn.Conv2d(outputs, outputs, 3, padding=1, padding_mode="replicate", bias=False)
@@ -72,10 +83,10 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, px, px) to (B, outputs, px, px)."""
-        y = functional.gelu(self.norm1(self.mix(x)))
-        y = functional.gelu(self.norm2(self.conv(y)))
+        y = self.activation(self.norm1(self.mix(x)))
+        y = self.activation(self.norm2(self.conv(y)))
         y = self.residual(self.match(x), self.excite(self.project(y)))
-        return functional.gelu(y) if self.activate else y
+        return self.activation(y) if self.activate else y
 
 
 class _Stage(nn.Module):

@@ -14,8 +14,6 @@ adds no parameter. There is no CLS token, which a scan has no place for: the sum
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -23,18 +21,15 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, Started, damp, log_rates, start_steps
-from geoladder.models.backends import Backend, FusedKernel, check_shapes
+from geoladder.models.causal_conv import causal_convolution
 from geoladder.models.mamba2d import M2DMixer
-from geoladder.models.scan import selective_scan
+from geoladder.models.scan import reading_orders, selective_scan
 from geoladder.models.tokens import Encoder, MixerBlock, PatchEmbedding, PlainPatches
 from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet
 from geoladder.models.vit import PAPER_TEMPERATURE
 
 KERNEL = 4
 """Tokens under the causal convolution."""
-FUSED = FusedKernel("causal convolution", "causal-conv1d", "causal_conv1d:causal_conv1d_fn")
-CHANNELS_LAST_MULTIPLE = 8
-"""Of this many channels the fused kernel takes tokens as they lie in memory; other numbers it wants transposed."""
 SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
     "alternate": ((0,), (1,), (2,), (3,)),
     "bidirectional": ((0, 1),),
@@ -42,53 +37,6 @@ SWEEPS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 """By name, what blocks take in turns: which of `reading_orders` are run through one block's parameters and summed.
 All four at once are VMamba's cross-scan (arXiv 2401.10166)."""
-
-
-def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, backend: str = "auto") -> Tensor:
-    """Compute y[t] = bias + sum over k of weight[k] x[t - K + 1 + k], with zeros before the first token.
-
-    Tokens x and y are (B, L, D), filters `weight` (D, 1, K), as those of `nn.Conv1d(D, D, K, groups=D)`, and `bias`
-    (D,). In plain torch it is a convolution of images of one row, whose memory has channels last: on a CPU torch is
-    several times quicker at that than at `conv1d`. On a GPU with the package causal-conv1d it is that package's
-    kernel, for a K of 2 to 4. `auto` picks by the device and logs the reason once.
-
-    Raises:
-        GeoladderError: shapes that do not fit, an unknown backend, or one that cannot be imported.
-    """
-    check_shapes("causal convolution needs x (B, L, D) and weight (D, 1, K)", "BTD D1K", x, weight)
-    name = choose_backend(x.device.type).name if backend == "auto" else backend
-    if name not in BACKENDS:
-        raise GeoladderError(f"convolution backend '{name}' is unknown; use auto, {', '.join(BACKENDS)}")
-    return BACKENDS[name](x, weight, bias)
-
-
-@cache
-def choose_backend(device_type: str) -> Backend:
-    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
-    return FUSED.choose(device_type, otherwise="torch")
-
-
-def _torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    padded = functional.pad(x, (0, 0, weight.shape[2] - 1, 0))
-    rows = padded.transpose(1, 2).unsqueeze(2)  # (B, D, 1, L + K - 1), channels last in memory
-    y = functional.conv2d(rows, weight.unsqueeze(2), bias, groups=weight.shape[0])
-    return y.squeeze(2).transpose(1, 2)
-
-
-def _fused(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    wide = x.shape[2] % CHANNELS_LAST_MULTIPLE == 0
-    channels_first = x.contiguous().mT if wide else x.mT.contiguous()  # (B, D, L)
-    return FUSED(channels_first, weight.squeeze(1), bias).mT
-
-
-BACKENDS: dict[str, Callable[..., Tensor]] = {"torch": _torch, "causal_conv1d": _fused}
-
-
-def reading_orders(rows: int, columns: int) -> list[list[int]]:
-    """Tokens of a grid, numbered row by row, as read by rows from the first or last, and by columns from either."""
-    by_rows = list(range(rows * columns))
-    by_columns = [row * columns + column for column in range(columns) for row in range(rows)]
-    return [by_rows, by_rows[::-1], by_columns, by_columns[::-1]]
 
 
 class Mixer(Started):
@@ -123,17 +71,18 @@ class Mixer(Started):
         sweep = [reading_orders(rows, columns)[number] for number in self.sweep]
         orders = torch.tensor(sweep, device=x.device)  # (sweeps, tokens)
         inputs, gate = self.in_proj(x.flatten(1, 2)).chunk(2, -1)
-        outputs = (
-            self._scan(inputs.index_select(1, order)).index_select(1, order.argsort()) for order in orders
-        )
-        return self.out_proj(sum(outputs) * functional.silu(gate)).view_as(x)
+        # All sweeps are one batch: they share their parameters.
+        read = torch.cat([inputs.index_select(1, order) for order in orders])
+        outputs = self._scan(read).unflatten(0, (len(orders), -1))
+        y = sum(part.index_select(1, order.argsort()) for part, order in zip(outputs, orders, strict=True))
+        return self.out_proj(y * functional.silu(gate)).view_as(x)
 
     def _scan(self, sequence: Tensor) -> Tensor:
-        u = functional.silu(causal_convolution(sequence, self.conv1d.weight, self.conv1d.bias))
+        u = causal_convolution(sequence, self.conv1d.weight, self.conv1d.bias, silu=True)
         step, b, c = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], -1)
-        delta = functional.softplus(self.dt_proj(step))
+        delta = self.dt_proj(step)
         rates = -torch.exp(self.A_log.float())
-        y = selective_scan(u.mT, delta.mT, rates, b.mT, c.mT, self.D)
+        y = selective_scan(u.mT, delta.mT, rates, b.mT, c.mT, self.D, softplus=True)
         return y.mT
 
 

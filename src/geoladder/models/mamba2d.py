@@ -66,11 +66,11 @@ class M2DMixer(Started):
     def _scan(self, u: Tensor) -> Tensor:
         sizes = [self.dt_rank, self.dt_rank, self.d_state, self.d_state]
         step_top, step_left, b, c = self.x_proj(u).split(sizes, -1)
-        top = functional.softplus(self.dt_proj_top(step_top))
-        left = functional.softplus(self.dt_proj_left(step_left))
+        top, left = self.dt_proj_top(step_top), self.dt_proj_left(step_left)
         rate_top, rate_left = (-torch.exp(rate.float()) for rate in (self.A_top_log, self.A_left_log))
         u, top, left, b, c = (grid.permute(0, 3, 1, 2) for grid in (u, top, left, b, c))
-        return wavefront_scan(u, top, left, rate_top, rate_left, b, c, self.D).permute(0, 2, 3, 1)
+        y = wavefront_scan(u, top, left, rate_top, rate_left, b, c, self.D, softplus=True)
+        return y.permute(0, 2, 3, 1)
 
 
 class _StarReLU(nn.Module):

@@ -4,7 +4,8 @@ At each of four scales the CNN's map asks, by window attention, and the state-sp
 convolutions; two thirds of the parameters are in these four blocks. Place is read from a dense layer on the whole
 coarsest map, which locks the model to one image size. Different from the authors' (arXiv 2506.14765), at the same
 number of parameters: GroupNorm in place of BatchNorm (geoladder.models.resnet says why), no drop-path, strip means
-of attention pad with zeros, and the heads are ours. What no count settles: fused maps are what the CNN's next stage
+of attention pad with zeros, and the heads are ours. `AuthorsRS3Mamba` has the layers of their code itself, as far as
+it is known. What no count settles: fused maps are what the CNN's next stage
 takes, and the stem's InstanceNorm has no weights.
 
 The encoder's block is VMamba's (Liu et al., 2024, arXiv 2401.10166): a selective scan in four directions (rows,
@@ -23,14 +24,18 @@ from torch.nn import functional
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, Started, damp, init_weights, log_rates, start, start_steps
 from geoladder.models.resnet import EXPANSION, ResNet
-from geoladder.models.scan import selective_scan
+from geoladder.models.scan import cross_scan, reading_orders
 from geoladder.models.unetformer import HEADS as DECODER_HEADS
-from geoladder.models.unetformer import GlobalLocalBlock, UNetFormerDecoder
+from geoladder.models.unetformer import GlobalLocalAttention, GlobalLocalBlock, UNetFormerDecoder
+from geoladder.models.upernet import AUTHORS_DROPOUT, BatchNorm, use_batch_norms
 
 SCALES = 4
 COARSEST = 32
 """Side of a pixel of the coarsest map in pixels of the image."""
-DIRECTIONS = 4
+AUTHORS_DROPPED = 0.2
+"""Share of images that the authors' last state-space block drops in training; from the first, in equal steps."""
+ORDERS = (0, 2, 1, 3)
+"""Which of `reading_orders` the four scans of a block read in: rows, columns, and both backwards."""
 
 
 class SS2D(Started):
@@ -42,10 +47,10 @@ class SS2D(Started):
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         outputs = self.dt_rank + 2 * d_state
-        self.x_projs = nn.ModuleList(nn.Linear(inner, outputs, bias=False) for _ in range(DIRECTIONS))
-        self.dt_projs = nn.ModuleList(nn.Linear(self.dt_rank, inner) for _ in range(DIRECTIONS))
-        self.A_logs = nn.Parameter(log_rates(inner, d_state).data.repeat(DIRECTIONS, 1, 1))
-        self.Ds = nn.Parameter(torch.ones(DIRECTIONS, inner))
+        self.x_projs = nn.ModuleList(nn.Linear(inner, outputs, bias=False) for _ in ORDERS)
+        self.dt_projs = nn.ModuleList(nn.Linear(self.dt_rank, inner) for _ in ORDERS)
+        self.A_logs = nn.Parameter(log_rates(inner, d_state).data.repeat(len(ORDERS), 1, 1))
+        self.Ds = nn.Parameter(torch.ones(len(ORDERS), inner))
         self.norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
@@ -59,30 +64,20 @@ class SS2D(Started):
         """(B, rows, columns, dim) to the same."""
         wide, gate = self.in_proj(x).chunk(2, -1)
         grid = functional.silu(self.conv(wide.permute(0, 3, 1, 2)))
-        y = torch.zeros_like(grid)
-        for direction in range(DIRECTIONS):
-            y = y + _turn_back(self._scan(_turn(grid, direction), direction), direction)
-        return self.out_proj(self.norm(y.permute(0, 2, 3, 1)) * functional.silu(gate))
+        y = self._scan(grid.flatten(2).mT, *grid.shape[2:])
+        return self.out_proj(self.norm(y.view_as(wide)) * functional.silu(gate))
 
-    def _scan(self, grid: Tensor, direction: int) -> Tensor:
-        """Scan (B, inner, rows, columns) row by row."""
-        u = grid.flatten(2)
+    def _scan(self, u: Tensor, rows: int, columns: int) -> Tensor:
+        """Scan tokens (B, rows x columns, inner) in all directions, and add what these give."""
         sizes = [self.dt_rank, self.d_state, self.d_state]
-        step, b, c = self.x_projs[direction](u.mT).split(sizes, -1)
-        delta = functional.softplus(self.dt_projs[direction](step))
-        rates = -torch.exp(self.A_logs[direction].float())
-        return selective_scan(u, delta.mT, rates, b.mT, c.mT, self.Ds[direction]).view_as(grid)
-
-
-def _turn(grid: Tensor, direction: int) -> Tensor:
-    """Rows, columns, rows backwards, columns backwards become rows."""
-    grid = grid.mT if direction % 2 else grid
-    return (grid.flip(2, 3) if direction >= 2 else grid).contiguous()
-
-
-def _turn_back(grid: Tensor, direction: int) -> Tensor:
-    grid = grid.flip(2, 3) if direction >= 2 else grid
-    return grid.mT if direction % 2 else grid
+        parts = [project(u).split(sizes, -1) for project in self.x_projs]
+        delta = torch.stack(
+            [project(step) for project, (step, _, _) in zip(self.dt_projs, parts, strict=True)]
+        )
+        b, c = (torch.stack([part[which] for part in parts]) for which in (1, 2))
+        every = reading_orders(rows, columns)
+        orders = torch.tensor([every[order] for order in ORDERS], device=u.device)
+        return cross_scan(u, delta, -torch.exp(self.A_logs.float()), b, c, self.Ds, orders)
 
 
 class _VSSBlock(nn.Module):
@@ -92,9 +87,15 @@ class _VSSBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.mixer = SS2D(dim, d_state, expand)
+        self.dropped = 0.0
+        """Share of images that go past the mixer in training (stochastic depth, arXiv 1603.09382)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.mixer(self.norm(x))
+        y = self.mixer(self.norm(x))
+        if self.training and self.dropped:
+            kept = 1 - self.dropped
+            y = y * torch.rand(len(y), 1, 1, 1, device=y.device).lt(kept).to(y.dtype) / kept
+        return x + y
 
 
 class _PatchMerging(nn.Module):
@@ -102,12 +103,14 @@ class _PatchMerging(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.by_columns = False
         self.norm = nn.LayerNorm(4 * dim)
         self.reduce = nn.Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, rows, columns, dim = x.shape
         pairs = x.view(batch, rows // 2, 2, columns // 2, 2, dim).transpose(2, 3)
+        pairs = pairs.transpose(3, 4) if self.by_columns else pairs
         return self.reduce(self.norm(pairs.flatten(3)))
 
 
@@ -149,7 +152,7 @@ class _Encoder(nn.Module):
         self.fusions = nn.ModuleList(
             GlobalLocalBlock(dim, local_dim, heads) for dim, local_dim in zip(cnn.dims, ssm.dims, strict=True)
         )
-        self.to_latent = nn.Linear(cnn.dims[-1] * cells, latent)
+        self.to_latent: nn.Module = nn.Linear(cnn.dims[-1] * cells, latent)
         start(self, ssm.depth)
 
     def forward(self, pixels: Tensor, _mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
@@ -206,3 +209,45 @@ class RS3Mamba(Backbone):
         unetformer.apply(init_weights)
         why = "it reads place from the whole coarsest map"
         super().__init__(encoder, unetformer, bands, COARSEST, decoder, latent, image_px, why)
+
+
+class AuthorsRS3Mamba(RS3Mamba):
+    """RS3Mamba with the layers of the authors' code, as far as they are known; arguments as those of `RS3Mamba`.
+
+    BatchNorm is in place of GroupNorm, so results depend on how many images a device has. The state-space stem's
+    InstanceNorm has weights, its blocks drop paths, and merging reads the four tokens column by column. Fusions norm
+    the state-space map; strip means see one reflected row or column beyond the edge; MLPs have ReLU6. A GELU comes
+    before the dense layer to the embedding and a LayerNorm after it. The decoder drops a tenth of its channels.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depths: list[int],
+        resnet: list[int],
+        heads: int = 16,
+        decoder: int = 64,
+        latent: int = 1024,
+        image_px: int = 128,
+        d_state: int = 16,
+        expand: int = 2,
+        bands: int = 10,
+    ) -> None:
+        super().__init__(width, depths, resnet, heads, decoder, latent, image_px, d_state, expand, bands)
+        use_batch_norms(self)
+        encoder, unetformer = cast(_Encoder, self.encoder), cast(UNetFormerDecoder, self.decoder)
+        encoder.ssm.stem_norm = nn.InstanceNorm2d(width // 2, affine=True)
+        blocks = [layer for layer in encoder.ssm.modules() if isinstance(layer, _VSSBlock)]
+        for number, block in enumerate(blocks):
+            block.dropped = AUTHORS_DROPPED * number / max(1, len(blocks) - 1)
+        for merge in encoder.ssm.merges:
+            cast(_PatchMerging, merge).by_columns = True
+        for fusion, dim in zip(encoder.fusions, encoder.ssm.dims, strict=True):
+            cast(GlobalLocalBlock, fusion).norm_local = BatchNorm(dim)
+        for layer in self.modules():
+            if isinstance(layer, GlobalLocalBlock):
+                layer.activation = functional.relu6
+            if isinstance(layer, GlobalLocalAttention):
+                layer.beyond_edge = "reflect"
+        encoder.to_latent = nn.Sequential(nn.GELU(), encoder.to_latent, nn.LayerNorm(latent))
+        unetformer.last.append(nn.Dropout2d(AUTHORS_DROPOUT))

@@ -18,10 +18,10 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from geoladder.models.backends import CHUNK
+
 Array = np.ndarray
 
-CHUNK = 16
-"""Tokens between two kept states."""
 BLOCK = 16
 """Channels worked on together: one register of float32 with AVX-512, two with AVX2."""
 LN_2 = math.log(2)

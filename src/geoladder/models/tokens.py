@@ -161,6 +161,7 @@ class Encoder(nn.Module):
             raise GeoladderError(
                 f"token models need a width and a depth that are multiples of 4; got width {width}, depth {depth}"
             )
+        self.taps = tap_blocks(depth)
         self.norm = nn.LayerNorm(width)
         self.to_latent = nn.Linear(width, latent) if latent else nn.Identity()
         start(self, depth)
@@ -179,7 +180,7 @@ class Encoder(nn.Module):
             x = block(x)
             if number == depth - 1:
                 x = self.norm(x)
-            if number in tap_blocks(depth):
+            if number in self.taps:
                 tokens = x if self.cls is None else x[:, 1:].reshape(grid.shape)
                 taps.append(tokens.permute(0, 3, 1, 2))
         return taps, x.mean((1, 2)) if self.cls is None else self.to_latent(x[:, 0])

@@ -6,6 +6,8 @@ zeros. The decoder takes four maps to features of few channels at a quarter of t
 adds its skip by two learned positive shares that sum to 1.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,7 +38,7 @@ class GlobalLocalAttention(nn.Module):
 
     def __init__(self, dim: int, local_dim: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.beyond_edge = heads, "constant"
         self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=False)
         self.local3, self.local1 = conv_norm(local_dim, dim, 3), conv_norm(local_dim, dim, 1)
         self.proj = _separable(dim, WINDOW)
@@ -49,8 +51,21 @@ class GlobalLocalAttention(nn.Module):
         # Zeros are projected too, as in the original: a small map costs as much as one whole window.
         padded = functional.pad(x, (0, -width % WINDOW, 0, -height % WINDOW))
         attended = self._attend(padded)[:, :, :height, :width]
-        spread = _strip_means(attended) + self.local3(local) + self.local1(local)
+        spread = self._strip_means(attended) + self.local3(local) + self.local1(local)
         return self.proj(functional.pad(spread, (0, 1, 0, 1)))[:, :, :height, :width]
+
+    def _strip_means(self, x: Tensor) -> Tensor:
+        """Means over strips of WINDOW rows, and of WINDOW columns, around each place, added.
+
+        What lies beyond the edge counts as zeros; of it, the first row or column after the last may be `reflect`.
+        """
+        before, after = (WINDOW - 1) // 2, WINDOW // 2 - 1
+        down = functional.pad(x, (0, 0, 0, 1), self.beyond_edge)
+        across = functional.pad(x, (0, 1, 0, 0), self.beyond_edge)
+        down = functional.avg_pool2d(functional.pad(down, (0, 0, before, after)), (WINDOW, 1), stride=1)
+        return down + functional.avg_pool2d(
+            functional.pad(across, (before, after, 0, 0)), (1, WINDOW), stride=1
+        )
 
     def _attend(self, x: Tensor) -> Tensor:
         batch, dim, height, width = x.shape
@@ -72,14 +87,16 @@ class GlobalLocalBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = group_norm(dim), group_norm(dim)
         self.attention = GlobalLocalAttention(dim, local_dim, heads)
+        self.norm_local: nn.Module = nn.Identity()
+        self.activation: Callable[[Tensor], Tensor] = functional.gelu
         self.fc1 = nn.Conv2d(dim, MLP_RATIO * dim, 1)
         self.fc2 = nn.Conv2d(MLP_RATIO * dim, dim, 1)
 
     def forward(self, x: Tensor, local: Tensor | None = None) -> Tensor:
         """(B, dim, H, W) and (B, local_dim, H, W) to (B, dim, H, W); without `local`, x takes its place."""
         normal = self.norm1(x)
-        x = x + self.attention(normal, normal if local is None else local)
-        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+        x = x + self.attention(normal, normal if local is None else self.norm_local(local))
+        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
 
 
 def _relative_index() -> Tensor:
@@ -87,14 +104,6 @@ def _relative_index() -> Tensor:
     place = torch.stack(torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")).flatten(1)
     apart = place[:, :, None] - place[:, None] + WINDOW - 1
     return apart[0] * (2 * WINDOW - 1) + apart[1]
-
-
-def _strip_means(x: Tensor) -> Tensor:
-    """Means over strips of WINDOW rows, and of WINDOW columns, around each place, added; zeros beyond the edge."""
-    before, after = (WINDOW - 1) // 2, WINDOW // 2
-    down = functional.avg_pool2d(functional.pad(x, (0, 0, before, after)), (WINDOW, 1), stride=1)
-    across = functional.avg_pool2d(functional.pad(x, (before, after, 0, 0)), (1, WINDOW), stride=1)
-    return down + across
 
 
 class _WeightedSkip(nn.Module):

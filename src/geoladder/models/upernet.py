@@ -35,6 +35,8 @@ POOLS = (1, 2)
 PAPER_POOLS = (1, 2, 3, 6)
 """Of the other two."""
 PAPER_CHANNELS = 256
+AUTHORS_DROPOUT = 0.1
+"""Share of channels that the authors' decoders drop in training before the last convolution."""
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
@@ -169,6 +171,55 @@ class LightUPerNet(Pyramid):
         for conv, level in zip(reversed(self.fuse[:-1]), levels[-2::-1], strict=True):
             fused = conv(level) + resize(fused, level.shape[2:])
         return resize(functional.gelu(self.fuse_norm(fused)), pixels.shape[2:])
+
+
+def authors_decoder(dim: int, normed_taps: bool) -> PaperUPerNet:
+    """The paper's UPerNet as the authors' code has it, from what is known of that.
+
+    BatchNorm is in place of GroupNorm, transposed convolutions have biases, and a tenth of the channels is dropped in
+    training. With `normed_taps` (their ViT of patch 4 and 512 channels) a norm and a ReLU end the finest map's
+    resizing, and are all there is on the third map; without (their other sizes) neither is there.
+    """
+    decoder = PaperUPerNet(dim)
+    half, quarter = dim // 2, dim // 4
+    first = [nn.ConvTranspose2d(dim, half, 2, stride=2), BatchNorm(half), nn.ReLU()]
+    second = [nn.ConvTranspose2d(dim, half, 2, stride=2), BatchNorm(half), nn.ReLU()]
+    last: list[nn.Module] = [nn.ConvTranspose2d(half, quarter, 2, stride=2)]
+    third: nn.Module = nn.Identity()
+    if normed_taps:
+        last += [BatchNorm(quarter), nn.ReLU()]
+        third = nn.Sequential(BatchNorm(dim), nn.ReLU())
+    decoder.scales = nn.ModuleList(
+        [nn.Sequential(*first, *last), nn.Sequential(*second), third, nn.MaxPool2d(2)]
+    )
+    decoder.scales.apply(init_weights)
+    use_batch_norms(decoder)
+    decoder.fuse.append(nn.Dropout2d(AUTHORS_DROPOUT))
+    return decoder
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm that takes its running statistics where a channel has one number, which has no variance.
+
+    So a single image can be trained on, or counted, though its coarsest map is pooled to one place.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to the same."""
+        if x.numel() > x.shape[1]:
+            return super().forward(x)
+        return functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+def use_batch_norms(module: nn.Module) -> None:
+    """Put a BatchNorm, as the authors have it, in the place of every GroupNorm; weights keep their names."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.GroupNorm):
+            setattr(module, name, BatchNorm(child.num_channels))
+        else:
+            use_batch_norms(child)
 
 
 def resize(x: Tensor, size: Sequence[int], mode: str = "bilinear") -> Tensor:

@@ -4,9 +4,14 @@
 UPerNet of 256 channels. The sizes the authors give include more or less beside the encoder, so each rung says what it
 has: a vector of `latent` numbers between CLS token and heads, a convolutional stem before the patches whose norms
 have a weight per pixel, and the place code kept among the parameters, though it is not trained. Different from the
-authors': taps are equally spaced, and a learned token stands for wholly hidden patches.
+authors': taps are equally spaced, and a learned token stands for wholly hidden patches. `AuthorsViTUPerNet` has
+the layers of the authors' code itself, for weights that were trained with it.
 """
 
+from itertools import pairwise
+from typing import cast
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,7 +19,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone, Started, damp
 from geoladder.models.geoaware_unet import ConvBlock
 from geoladder.models.tokens import MLP_RATIO, Encoder, PatchEmbedding, PlainPatches
-from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet
+from geoladder.models.upernet import GRID_MULTIPLE, PAPER_CHANNELS, PaperUPerNet, UPerNet, authors_decoder
 
 TEMPERATURE = 10.0
 """Longest over shortest wavelength of the place code: from 6 to 60 tokens, which suits grids of 8 to 60 a side. With
@@ -119,3 +124,42 @@ class PaperViTUPerNet(Backbone):
         why = f"its stem has norms with a weight per pixel (rungs without a stem take any multiple of {stride_px})"
         upernet = PaperUPerNet(width)
         super().__init__(encoder, upernet, bands, stride_px, PAPER_CHANNELS, latent or width, stem_px, why)
+
+
+class AuthorsViTUPerNet(PaperViTUPerNet):
+    """The paper's model with the layers of the authors' code, see `authors_decoder`; else as `PaperViTUPerNet`.
+
+    The stem has LeakyReLUs. `taps` are the four blocks that are tapped, from 0, which differ between their models;
+    LayerNorms of the blocks add `eps`. Because of BatchNorm, results depend on how many images a device has.
+
+    Raises:
+        GeoladderError: as `PaperViTUPerNet`, or taps that are not four blocks in their order.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        patch: int,
+        taps: list[int],
+        latent: int = 0,
+        stem_px: int = 0,
+        code_px: int = 0,
+        eps: float = 1e-5,
+        normed_taps: bool = False,
+        bands: int = 10,
+    ) -> None:
+        super().__init__(width, depth, heads, patch, latent, stem_px, code_px, bands)
+        if len(taps) != 4 or any(not 0 <= one < other < depth for one, other in pairwise(taps)):
+            raise GeoladderError(f"taps are four of the blocks 0 to {depth - 1}, in their order; got {taps}")
+        encoder = cast(Encoder, self.encoder)
+        encoder.taps = taps
+        for layer in encoder.modules():
+            if isinstance(layer, ConvBlock):
+                layer.activation = functional.leaky_relu
+        for layer in (*encoder.blocks.modules(), encoder.norm):
+            if isinstance(layer, nn.LayerNorm):
+                layer.eps = eps
+        self.decoder = authors_decoder(width, normed_taps)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

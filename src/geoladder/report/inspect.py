@@ -78,13 +78,13 @@ def _parquet(path: Path, row: int) -> tuple[str, Panels]:
 
 
 def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
-    """One row of a MajorTOM part: every GeoTIFF in it, and its picture."""
+    """A MajorTOM part: what its rows are, and of one every GeoTIFF, and its picture."""
     _check_row(path, row, file.num_row_groups)
     values = file.read_row_group(row).to_pylist()[0]
     lacking = [name for name in TILE_COLUMNS if values.get(name) is None]
     if lacking:
         raise GeoladderError(f"{path} row {row} lacks {', '.join(lacking)}; fetch the part again")
-    text, bands = f"{path}: MajorTOM part of {file.num_row_groups} rows; row {row}:", {}
+    text, bands = f"{path}: MajorTOM part of {file.num_row_groups} rows\n{_rows(file)}\nrow {row}:", {}
     for name, value in values.items():
         shown = value
         if isinstance(value, bytes):
@@ -100,6 +100,12 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
     if "cloud_mask" in bands:
         panels["cloud mask (0 clear .. 3 shadow)"] = Display(bands["cloud_mask"], "magma", (0.0, 3.0))
     return text, panels
+
+
+def _rows(file: pq.ParquetFile) -> str:
+    """Numbers and words of all rows, without images."""
+    words = [field.name for field in file.schema_arrow if not pa.types.is_binary(field.type)]
+    return file.read(columns=words).to_pandas().to_string()
 
 
 def _npy(path: Path, row: int) -> tuple[str, Panels]:

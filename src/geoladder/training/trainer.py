@@ -32,7 +32,12 @@ from geoladder.training.job import Hardware, StrategyName
 log = logging.getLogger(__name__)
 
 PrecisionName = Literal["auto", "32-true", "bf16-mixed"]
-KERNELS = {"selective_scan": "geoladder.models.scan", "causal_convolution": "geoladder.models.mamba"}
+KERNELS = {
+    "selective_scan": "geoladder.models.scan",
+    "cross_scan": "geoladder.models.scan",
+    "causal_convolution": "geoladder.models.causal_conv",
+    "wavefront_scan": "geoladder.models.wavefront",
+}
 """Functions with several backends, and where each is; `choose_backend` there picks one (and logs why). Not imported
 here: a U-Net needs none of them, and must not count as changed when they are."""
 

@@ -45,6 +45,15 @@ def test_utm_zone_with_exceptions(place: tuple[float, float], epsg: int) -> None
     assert grid.utm_epsg(grid.cell_of(*place)) == epsg
 
 
+def test_the_date_line_has_two_names() -> None:
+    assert grid.columns_in_row(794) == 1284
+    assert grid.row_column("794U_642R") == grid.row_column("794U_642L") == (794, -642)
+    assert grid.corner_of("794U_642R") == grid.corner_of("794U_642L")
+    assert grid.footprint("794U_642R") == grid.footprint("794U_642L")
+    with pytest.raises(GeoladderError, match=r"columns -642\.\.641"):
+        grid.row_column("794U_643R")
+
+
 @pytest.mark.parametrize("name", ["", "433_629", "433D629L", "1002U_0R", "1003D_0R", "0U_3000R", "-1U_0R"])
 def test_bad_names(name: str) -> None:
     with pytest.raises(GeoladderError):

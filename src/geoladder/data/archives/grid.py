@@ -41,6 +41,9 @@ def cell_name(row: int, column: int) -> str:
 def row_column(cell: str) -> tuple[int, int]:
     """Signed row and column of a cell: `433D_629L` -> (-433, -629).
 
+    In a row of an even number n of cells the one that begins at the date line is n/2 L, and so it is named here. The
+    official code names twelve of these n/2 R, by rounding (`794U_642R`, on land); they are the same cells.
+
     GeoladderError where the text is no cell name, or names a cell beyond the poles or the date line.
     """
     match = _NAME.match(cell)
@@ -51,6 +54,8 @@ def row_column(cell: str) -> tuple[int, int]:
     if not -ROWS // 2 <= row < ROWS // 2:
         raise GeoladderError(f"grid cell {cell}: row {row} is outside {-ROWS // 2}..{ROWS // 2 - 1}")
     count = columns_in_row(row)
+    if 2 * column == count:
+        column = -column
     if not -(count // 2) <= column < (count + 1) // 2:
         raise GeoladderError(f"grid cell {cell}: its row has columns {-(count // 2)}..{(count + 1) // 2 - 1}")
     return row, column

@@ -3,17 +3,22 @@
 It exists at paper size only, where nothing was tuned: its rates are what the authors' come to on 32 devices.
 """
 
-from geoladder.registry.architecture import Architecture
+from geoladder.registry.architecture import Architecture, Kwargs
 
 IMAGE_PX = 128
+SIZE_168M: Kwargs = {"width": 96, "depths": [2, 2, 9, 2], "resnet": [3, 4, 6, 3], "image_px": IMAGE_PX}
 
 ARCHITECTURE = Architecture(
     name="rs3mamba",
     title="RS3Mamba",
     colour="#d55e00",
-    classes={"": "geoladder.models.rs3mamba:RS3Mamba"},
+    classes={
+        "": "geoladder.models.rs3mamba:RS3Mamba",
+        "authors": "geoladder.models.rs3mamba:AuthorsRS3Mamba",
+    },
     rungs={
-        "168M": {"width": 96, "depths": [2, 2, 9, 2], "resnet": [3, 4, 6, 3], "image_px": IMAGE_PX},
+        "168M": SIZE_168M,
+        "168M-authors": SIZE_168M | {"layout": "authors"},
     },
     base_width=96,
     pretrain_lr=0.0003,

@@ -1,6 +1,7 @@
 """`vit_upernet`: a ViT with a UPerNet decoder.
 
-Rungs of layout `paper` (arXiv 2506.14765) are the authors' models: plain patches, a UPerNet of 256 channels.
+Rungs of layout `paper` (arXiv 2506.14765) are the authors' models: plain patches, a UPerNet of 256 channels. Those of
+layout `authors` have the layers of their code, BatchNorm among them, for weights that were trained with it.
 """
 
 from typing import cast
@@ -8,6 +9,9 @@ from typing import cast
 from geoladder.registry.architecture import Architecture, Kwargs, multiples
 
 PAPER: Kwargs = {"layout": "paper", "heads": 16, "latent": 0, "stem_px": 0, "code_px": 0}
+
+
+AUTHORS: Kwargs = PAPER | {"layout": "authors"}
 
 
 def dial(width: int) -> Kwargs:
@@ -29,7 +33,11 @@ ARCHITECTURE = Architecture(
     name="vit_upernet",
     title="ViT-UPerNet",
     colour="#de8f05",
-    classes={"": "geoladder.models.vit:ViTUPerNet", "paper": "geoladder.models.vit:PaperViTUPerNet"},
+    classes={
+        "": "geoladder.models.vit:ViTUPerNet",
+        "paper": "geoladder.models.vit:PaperViTUPerNet",
+        "authors": "geoladder.models.vit:AuthorsViTUPerNet",
+    },
     rungs={
         "xs": dial(12),
         "s": dial(32),
@@ -40,6 +48,22 @@ ARCHITECTURE = Architecture(
         "P8-100M": PAPER | dict(width=768, depth=12, patch=8, code_px=128),
         "P16-100M": PAPER | dict(width=768, depth=12, patch=16, code_px=128),
         "P16-300M": PAPER | dict(width=1024, depth=24, patch=16, code_px=128),
+        "100M-authors": AUTHORS
+        | dict(
+            width=512,
+            depth=32,
+            patch=4,
+            latent=1024,
+            stem_px=128,
+            code_px=128,
+            taps=[7, 15, 23, 31],
+            normed_taps=1,
+        ),
+        "300M-authors": AUTHORS
+        | dict(width=1024, depth=24, patch=4, latent=1024, taps=[5, 11, 17, 23], eps=1e-6),
+        "P16-100M-authors": AUTHORS | dict(width=768, depth=12, patch=16, code_px=128, taps=[2, 5, 8, 11]),
+        "P16-300M-authors": AUTHORS
+        | dict(width=1024, depth=24, patch=16, code_px=128, taps=[20, 21, 22, 23], eps=1e-6),
     },
     base_width=32,
     pretrain_lr=0.011,
