@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geoladder.errors import GeoladderError
-from geoladder.models.build import build_backbone, build_from
+from geoladder.models.build import build_backbone, build_from, logits_of_shares
 from geoladder.models.taps import tap_features, tap_maps
 from geoladder.registry import ladder
 
@@ -50,3 +50,8 @@ def test_a_map_keeps_its_place():
 def test_an_image_the_encoder_cannot_take_is_refused():
     with pytest.raises(GeoladderError, match="multiples of 8"):
         tap_features(build_backbone("unet", "xs"), torch.zeros(1, 10, 30, 30))
+
+
+def test_the_largest_share_is_the_likeliest_class_above_one_too():
+    probabilities = logits_of_shares(torch.tensor([1.2, 1.4, -1.6]).view(1, 3, 1, 1)).softmax(1).flatten()
+    torch.testing.assert_close(probabilities, torch.tensor([1.2, 1.4, 0.01]) / 2.61)

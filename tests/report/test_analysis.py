@@ -51,8 +51,8 @@ def test_stale_results_are_refused_with_the_command_that_mends_them(results):
 
 def test_missing_results_are_named(results):
     root, ledger = results
-    (root / "results/trivial/roads/seed0/n4.json").unlink()
-    with pytest.raises(GeoladderError, match=r"results/trivial/roads/seed0/n4\.json"):
+    (root / "results/trivial/roads/seed0.json").unlink()
+    with pytest.raises(GeoladderError, match=r"results/trivial/roads/seed0\.json"):
         collect(ledger, root / "results.csv", root)
 
 
@@ -91,14 +91,14 @@ def test_two_data_sizes_give_no_exponent_even_if_each_seed_draws_other_cells(res
 
 def test_damaged_results_are_named(results):
     root, ledger = results
-    file = root / "results/trivial/roads/seed0/n4.json"
+    file = root / "results/trivial/roads/seed0.json"
     for content, words in (
         ('{"fing', "no readable result"),
         ("{}", "lacks fingerprint"),
         ("3", "no readable"),
     ):
         file.write_text(content)
-        with pytest.raises(GeoladderError, match=rf"n4\.json.*{words}"):
+        with pytest.raises(GeoladderError, match=rf"seed0\.json.*{words}"):
             collect(ledger, root / "results.csv", root)
 
 

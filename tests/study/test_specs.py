@@ -41,16 +41,18 @@ def test_one_rungs_learning_rate_reaches_its_cells_and_their_curves_only():
 
 def test_every_subset_has_baselines_beside_it():
     nodes = Nodes(parse_study(TWO))
-    judged = {tuple(file.split("/")[2:]) for file in nodes.trivial}
-    assert {tuple(file.split("/")[4:]) for file in nodes.finetune} <= judged
-    subsets = product(*nodes.study.linear_subsets())
-    assert {(task, f"seed{draw}", f"n{n}.json") for task, draw, n in subsets} <= judged
+    judged = {
+        (run.task, run.seed, run.n, run.subset) for spec in nodes.trivial.values() for run in spec.subsets
+    }
+    assert {(run.task, run.seed, run.n, run.subset) for run in nodes.finetune.values()} <= judged
+    assert set(product(*nodes.study.linear_subsets())) <= {run[:3] for run in judged}
 
 
 def test_a_new_n_adds_and_changes_nothing_old():
     files = changed(lambda raw: raw["finetune"].update(n=[4, 16, 64, 128]))
-    assert files
-    assert all(file.endswith("/n128.json") for file in files)
+    # Baselines have one job for every n.
+    tuned = {file for file in files if not file.startswith("results/trivial/")}
+    assert tuned and all(file.endswith("/n128.json") for file in tuned)
 
 
 def test_a_new_seed_adds_and_changes_nothing_old():
@@ -60,7 +62,7 @@ def test_a_new_seed_adds_and_changes_nothing_old():
 
     files = changed(edit)
     assert files
-    assert all("/seed3/" in file for file in files)
+    assert all("/seed3/" in file or file.endswith("/seed3.json") for file in files)
 
 
 def test_linear_heads_judge_every_cell_and_a_random_encoder_of_its_kind():

@@ -73,7 +73,8 @@ def split(opened, tmp_path_factory):
 
     def write(spec, bench=opened):
         path = tmp_path_factory.mktemp("split") / "seed.parquet"
-        write_split(split_spec(spec.task, spec.seed, spec.n), bench, path, [])
+        n = spec.subsets[-1].n if isinstance(spec, BaselineSpec) else spec.n
+        write_split(split_spec(spec.task, spec.seed, n), bench, path, [])
         return path
 
     return write
@@ -115,16 +116,11 @@ def finetune_spec():
 
 @pytest.fixture
 def trivial_spec():
-    def make(**changes):
-        values = {
-            "task": "roads",
-            "seed": 0,
-            "n": 2,
-            "bench": "0",
-            "harmonise": "baseline",
-            "test_patches": 40,
-            "baseline_pixels": 2000,
-        }
-        return BaselineSpec(**drawn(values | changes))
+    """Makes specs of the baselines of one n or several; keywords change them."""
+
+    def make(n=(2,), task="roads", seed=0, harmonise="baseline", baseline_pixels=2000):
+        shared = {"task": task, "seed": seed, "bench": "0", "harmonise": harmonise, "test_patches": 40}
+        subsets = [drawn(shared | {"n": size}) for size in n]
+        return BaselineSpec(task=task, seed=seed, subsets=subsets, baseline_pixels=baseline_pixels)
 
     return make

@@ -18,8 +18,10 @@ PREDICTORS = ("zero", "mean", "linear", "boosted")
 @pytest.fixture
 def run(bench, split, tmp_path):
     def start(spec):
-        trivial(spec, bench / "archive", bench / "index.parquet", split(spec), tmp_path / "n2.json")
-        return json.loads((tmp_path / "n2.json").read_text())
+        out = tmp_path / "seed0.json"
+        trivial(spec, bench / "archive", bench / "index.parquet", split(spec), out)
+        result = json.loads(out.read_text())
+        return result | result["points"][-1]
 
     return start
 
@@ -62,14 +64,14 @@ def test_buckets_pool_to_the_whole(run, trivial_spec, opened, task, metric):
 
 def test_an_n_above_the_pool_is_refused_and_leaves_nothing(run, trivial_spec, tmp_path):
     with pytest.raises(GeoladderError, match="25"):
-        run(trivial_spec(task="landcover", n=25))
+        run(trivial_spec(task="landcover", n=(25,)))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("task", "floor"), [("roads", 0.99), ("landcover", 0.95)])
 def test_boosted_trees_learn_what_a_pixel_tells(run, trivial_spec, task, floor):
     """Roads are where B04 is dark, which no line fits; land cover follows B08."""
-    metrics = run(trivial_spec(task=task, n=8, baseline_pixels=5000))["metrics"]
+    metrics = run(trivial_spec(task=task, n=(8,), baseline_pixels=5000))["metrics"]
     skill, error = TASKS[task].skill, TASKS[task].error
     assert metrics[f"boosted_{skill}"] > floor
     assert metrics[f"boosted_{error}"] < metrics[f"linear_{error}"] < metrics[f"mean_{error}"]
@@ -84,6 +86,12 @@ def test_what_a_result_has_of_each_predictor(run, trivial_spec):
     )
     low, high = result["intervals"]["boosted_rmse"]
     assert low < result["metrics"]["boosted_rmse"] < high
+
+
+def test_every_n_of_a_seed_is_judged_as_if_alone(run, trivial_spec):
+    together = run(trivial_spec(n=(2, 5)))["points"]
+    assert [(point["n"], point["train_patches"]) for point in together] == [(2, 12), (5, 30)]
+    assert [run(trivial_spec(n=(n,)))["points"][0] for n in (2, 5)] == together
 
 
 def test_the_same_numbers_twice_and_others_with_another_seed(run, trivial_spec):
@@ -104,10 +112,10 @@ def planted(tmp_path, split, trivial_spec):
             np.save(tmp_path / f"{stem}_s2.npy", dn)
             np.save(tmp_path / f"{stem}_label_roads.npy", label(dn[..., 3:4] / np.float32(10000), rng))
         index_bench(tmp_path, tmp_path / "index.parquet")
-        spec, out = trivial_spec(n=n, harmonise="none", baseline_pixels=5000), tmp_path / "out.json"
+        spec, out = trivial_spec(n=(n,), harmonise="none", baseline_pixels=5000), tmp_path / "out.json"
         index = tmp_path / "index.parquet"
         trivial(spec, tmp_path, index, split(spec, Bench(tmp_path, index)), out)
-        return json.loads(out.read_text())["metrics"]
+        return json.loads(out.read_text())["points"][0]["metrics"]
 
     return start
 

@@ -202,7 +202,7 @@ def test_a_patch_scored_twice_is_refused():
 
 
 def test_nothing_scored_is_no_result():
-    with pytest.raises(GeoladderError, match="no test patch to score"):
+    with pytest.raises(GeoladderError, match="none of the 0 test patches"):
         Score(ROADS).result()
 
 
@@ -267,11 +267,17 @@ def test_legacy_rmse_weighs_the_short_last_batch_like_the_others():
 
 
 @pytest.mark.parametrize("task", [ROADS, LANDCOVER])
-def test_without_any_label_metrics_are_nan_and_no_error(task):
-    nothing = np.full((1, 2, 2), np.nan if task is ROADS else 255)
-    predicted = torch.zeros(1, 2, 2) if task is ROADS else torch.zeros(1, 11, 2, 2)
-    labels = torch.from_numpy(nothing if task is ROADS else nothing.astype(np.int64))
-    assert all(math.isnan(value) for value in metrics_of(task, predicted, labels).values())
+def test_a_bucket_without_any_label_is_nan_and_a_whole_test_set_is_named(task):
+    labels = torch.zeros(2, 2, 2) if task is ROADS else torch.zeros(2, 2, 2, dtype=torch.int64)
+    labels[0] = math.nan if task is ROADS else 255
+    predicted = torch.zeros(2, 2, 2) if task is ROADS else torch.zeros(2, 11, 2, 2)
+    result = scored(task, predicted, labels, np.array(["japan", "europe"]))
+    assert all(math.isnan(value) for value in result["by_bucket"]["japan"].values())
+    assert not math.isnan(result["metrics"][task.error])
+    with pytest.raises(
+        GeoladderError, match=f"none of the 1 test patches of {task.name} has a labelled pixel"
+    ):
+        scored(task, predicted[:1], labels[:1])
 
 
 def test_a_patch_without_label_changes_nothing():

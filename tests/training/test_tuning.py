@@ -88,9 +88,9 @@ def test_shuffled_labels_fall_to_the_mean_and_the_run_ends_early(
 
     folder = write_bench(tmp_path / "bench", shuffled)
     result = run(finetune_spec(**SETTLING, lr=0.01), folder=folder)
-    files = files_of(trivial_spec(n=48), folder)
-    trivial(trivial_spec(n=48), files.archive, files.index, files.split, tmp_path / "trivial.json")
-    mean = json.loads((tmp_path / "trivial.json").read_text())["metrics"]
+    files = files_of(trivial_spec(n=(48,)), folder)
+    trivial(trivial_spec(n=(48,)), files.archive, files.index, files.split, tmp_path / "trivial.json")
+    mean = json.loads((tmp_path / "trivial.json").read_text())["points"][0]["metrics"]
     assert result["metrics"]["rmse"] == pytest.approx(mean["mean_rmse"], rel=0.005)
     assert result["settled"] and result["steps"] < 300
     assert result["best_step"] in [row["step"] for row in result["validation"]]

@@ -59,6 +59,7 @@ rule choose_rate:
         " --threads {threads:q} {TUNING_OPTIONS:q} --out {output:q}"
 
 
+# One job reads each test patch once for every n of a task and seed.
 rule trivial:
     input:
         bench="data/bench/index.parquet",
@@ -66,9 +67,9 @@ rule trivial:
     output:
         TRIVIAL,
     log:
-        "logs/trivial/{task}/seed{seed}/n{n}.log",
+        "logs/trivial/{task}/seed{seed}.log",
     benchmark:
-        "logs/benchmarks/trivial/{task}/seed{seed}/n{n}.tsv"
+        "logs/benchmarks/trivial/{task}/seed{seed}.tsv"
     resources:
         mem_mb=2000,
         runtime=60,
@@ -76,7 +77,7 @@ rule trivial:
         spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
         folder=bench_folder(),
     message:
-        "Judging baselines on {wildcards.task}, seed {wildcards.seed}, n={wildcards.n}"
+        "Judging baselines on {wildcards.task}, seed {wildcards.seed}"
     shell:
         "geoladder --log {log:q} trivial --spec {params.spec:q} --bench {params.folder:q}"
         " --bench-index {input.bench:q} --split {input.split:q} --out {output:q}"

@@ -159,14 +159,15 @@ class LinearModel(nn.Module):
 
 
 def logits_of_shares(shares: Tensor) -> Tensor:
-    """Logits (B, outputs, H, W) that say what a linear model of shares says; shares outside 0 to 1 are clipped.
+    """Logits (B, outputs, H, W) that say what a linear model of shares says.
 
-    Of one output, the logit of its share. Of several, logarithms: their softmax is the shares divided by their sum.
-    Each of them is at least `LEAST_SHARE`.
+    Of one output, the logit of its share, clipped to 0 to 1. Of several, logarithms of shares of at least
+    `LEAST_SHARE`: their softmax is the shares divided by their sum. There is no upper limit, under which two shares
+    above 1 would be alike.
     """
     if shares.shape[1] == 1:
         return shares.clamp(LEAST_DENSITY, 1 - LEAST_DENSITY).logit()
-    return shares.clamp(LEAST_SHARE, 1).log()
+    return shares.clamp(min=LEAST_SHARE).log()
 
 
 def _final(layer: Layer, bias: float | list[float] = 0.0) -> Layer:

@@ -159,8 +159,11 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
-        """What predictors say of `labels` that see no pixel: `zero`, and `mean` of the training labels."""
+    def constants(self, training: np.ndarray) -> dict[str, np.ndarray]:
+        """What predictors say everywhere that see no pixel: `zero`, and `mean` of the training labels (N, P, P).
+
+        Of a pixel: a value (), or log-probabilities (outputs,); float32.
+        """
 
     @abstractmethod
     def display(self, stored: np.ndarray) -> Display:

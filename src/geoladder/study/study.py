@@ -270,10 +270,13 @@ class Study(Block):
         """Whether a run is one of the gates' own, which are no points of a curve."""
         return self.gates is not None and point.n == self.gates.n
 
-    def judged_points(self) -> list[Point]:
-        """A run for each subset that has baselines beside it: those of fine-tuning and of linear heads."""
+    def judged_points(self) -> dict[tuple[str, int], list[Point]]:
+        """By task and seed a run of each n, smallest first: of the subsets of fine-tuning and of linear heads."""
+        points: dict[tuple[str, int], dict[int, Point]] = {}
         heads = (Point(PIXEL_ARM, *subset) for subset in product(*self.linear_subsets()))
-        return [*self.points(), *heads]
+        for point in (*self.points(), *heads):
+            points.setdefault((point.task, point.seed), {})[point.n] = point
+        return {key: [of_key[n] for n in sorted(of_key)] for key, of_key in points.items()}
 
     def subsets(self) -> dict[tuple[str, int], list[int]]:
         """Every n that is drawn for a task at a seed; where seeds share their subsets, that of 0 stands for all.
@@ -281,9 +284,9 @@ class Study(Block):
         Subsets drawn by seed are the first patches of one order, so one large n serves all: a new n changes no file.
         """
         sizes: dict[tuple[str, int], set[int]] = {}
-        tuned = ((point.task, point.seed, point.n) for point in self.points())
-        for task, seed, n in (*tuned, *product(*self.linear_subsets())):
-            sizes.setdefault((task, seed if self.bench.draws_by_seed else 0), set()).add(n)
+        for (task, seed), points in self.judged_points().items():
+            of_key = sizes.setdefault((task, seed if self.bench.draws_by_seed else 0), set())
+            of_key |= {point.n for point in points}
         if self.bench.draws_by_seed:
             return {key: [max(LARGEST_N, *of_key)] for key, of_key in sizes.items()}
         return {key: sorted(of_key) for key, of_key in sizes.items()}

@@ -1,6 +1,7 @@
 """What every curve must beat, on the same subset and test patches: predictors that see no pixel, or one at a time."""
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from geoladder.data.batches.batch import to_reflectance
-from geoladder.data.bench.nshot import test_rows
+from geoladder.data.bench.nshot import Subset, test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate
-from geoladder.study.downstream_specs import BaselineSpec
+from geoladder.study.downstream_specs import BaselineSpec, TrivialSpec
 from geoladder.training.patches import labelled, subset_of, tile_names
 from geoladder.training.pixel_models import Pixels, Predict, pixel_models
 from geoladder.training.score import Score
@@ -25,50 +26,65 @@ AT_ONCE = 64
 
 
 def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path) -> None:
-    """Judge four predictors that need no network, each on the same subset.
+    """Judge four predictors that need no network, each on every subset of a task at one seed.
 
     `zero` predicts a density of 0, or the first class everywhere; `mean` the subset's mean density, or its class
     frequencies (so its map is the majority class); `linear` and `boosted` see the ten bands of one pixel. Patches are
-    those of this n in `split`, a file of `geoladder split`. `out` has metrics by predictor, `zero_<metric>` and so
-    on, with their intervals.
+    those in `split`, a file of `geoladder split`. `out` has `points`, one for each n: n, train_patches, and metrics
+    by predictor, `zero_<metric>` and so on, with their intervals.
 
     Raises:
         GeoladderError: the file of subsets does not fit, or nothing has a label.
     """
-    task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
-    subset = subset_of(opened, spec, split)
-    training = labelled(opened.labels(spec.task, subset.train_rows), spec, opened)
-    rows = test_rows(opened, spec.task, spec.test_patches)
-    labelled(opened.labels(spec.task, rows), spec, opened)
-    scores: defaultdict[str, Score] = defaultdict(lambda: Score(task))
+    first, opened = spec.subsets[0], Bench(bench, index, spec.subsets[0].harmonise)
+    rows = test_rows(opened, spec.task, first.test_patches)
+    subsets = {run.n: subset_of(opened, run, split) for run in spec.subsets}
     with threadpool_limits(1):  # a job has the cores its rule says, and its numbers do not depend on them
-        models = _fit(opened, spec, subset.train_rows, subset.val_rows)
-        for start in range(0, len(rows), AT_ONCE):
-            some = rows.iloc[start : start + AT_ONCE]
-            bands, stored = _read(opened, spec, some)
-            labels = torch.from_numpy(stored)
-            maps = {name: _as_maps(predict(bands), stored.shape) for name, predict in models.items()}
-            for name, predicted in (task.constants(training, labels) | maps).items():
-                scores[name].update(predicted, labels, some["bucket"].to_numpy(), tile_names(some))
+        models = {run.n: _fit(opened, spec, run, subsets[run.n]) for run in spec.subsets}
+        scores = _judge(opened, spec.task, rows, models)
+    points = [
+        {"n": n, "train_patches": len(subsets[n].train_rows)}
+        | _by_predictor({name: score.result() for name, score in of_n.items()})
+        for n, of_n in scores.items()
+    ]
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
         "provenance": birth_certificate(spec.fingerprint),
-        **_by_predictor({name: score.result() for name, score in scores.items()}),
-        "train_patches": len(training),
+        "points": points,
         "test_patches": len(rows),
     }
     write_json(out, result)
 
 
-def _fit(
-    bench: Bench, spec: BaselineSpec, train_rows: pd.DataFrame, val_rows: pd.DataFrame
-) -> dict[str, Predict]:
-    """Per-pixel models of a subset; they stop on validation pixels, or on training ones where none is labelled."""
-    train = _sample(bench, spec, train_rows)
-    val = _sample(bench, spec, val_rows)
+def _fit(bench: Bench, spec: BaselineSpec, run: TrivialSpec, subset: Subset) -> dict[str, Predict]:
+    """Predictors of a subset. Per-pixel models stop on validation pixels, or training ones where none is labelled."""
+    task = TASKS[spec.task]
+    constants = task.constants(labelled(bench.labels(spec.task, subset.train_rows), run, bench))
+    train, val = (_sample(bench, spec, rows) for rows in subset)
     watched = val if len(val.labels) else train
-    return pixel_models(train, watched, TASKS[spec.task].outputs, spec.seed)
+    everywhere = {name: partial(_everywhere, value) for name, value in constants.items()}
+    return everywhere | pixel_models(train, watched, task.outputs, spec.seed)
+
+
+def _everywhere(value: np.ndarray, bands: np.ndarray) -> np.ndarray:
+    return np.full((len(bands), *value.shape), value)
+
+
+def _judge(
+    bench: Bench, task: str, rows: pd.DataFrame, models: dict[int, dict[str, Predict]]
+) -> dict[int, dict[str, Score]]:
+    """Scores of all predictors of each n, from test patches that are read once."""
+    scores = {n: {name: Score(TASKS[task]) for name in of_n} for n, of_n in models.items()}
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows.iloc[start : start + AT_ONCE]
+        bands, labels = _read(bench, task, some)
+        for n, of_n in models.items():
+            for name, predict in of_n.items():
+                predicted = _as_maps(predict(bands), labels.shape)
+                truth, buckets = torch.from_numpy(labels), some["bucket"].to_numpy()
+                scores[n][name].update(predicted, truth, buckets, tile_names(some))
+    return scores
 
 
 def _sample(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> Pixels:
@@ -79,15 +95,15 @@ def _sample(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> Pixels:
     chosen.flat[drawn] = True
     parts = []
     for start in range(0, len(rows), AT_ONCE):
-        bands, labels = _read(bench, spec, rows.iloc[start : start + AT_ONCE])
+        bands, labels = _read(bench, spec.task, rows.iloc[start : start + AT_ONCE])
         some = chosen[start : start + AT_ONCE]
         parts.append((bands[some.ravel()], labels[some]))
     return Pixels(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _read(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _read(bench: Bench, task: str, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Reflectance of all pixels, (M, 10), and labels (N, P, P)."""
-    batch = bench.read(spec.task, rows)
+    batch = bench.read(task, rows)
     reflectance = to_reflectance(batch.images, None, batch.offset_dn).numpy()
     return np.moveaxis(reflectance, 1, -1).reshape(-1, reflectance.shape[1]), batch.labels
 

@@ -224,19 +224,13 @@ class ClassMap(Task):
             for name, (above, below) in parts.items()
         }
 
-    def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
-        """The first class everywhere, and the class frequencies everywhere: log-probabilities (N, classes, P, P)."""
-        import torch
-
+    def constants(self, training: np.ndarray) -> dict[str, np.ndarray]:
+        """The first class everywhere, and the class frequencies everywhere: log-probabilities (classes,)."""
         first = np.full(self.outputs, TRACE)
         first[0] = 1 - first[1:].sum()
         counts = np.bincount(training[training != IGNORE].ravel(), minlength=self.outputs) + 1
         shares = {"zero": first, "mean": counts / counts.sum()}
-        everywhere = (len(labels), -1, *labels.shape[1:])
-        return {
-            name: torch.from_numpy(np.log(share).astype(np.float32)).view(1, -1, 1, 1).expand(everywhere)
-            for name, share in shares.items()
-        }
+        return {name: np.log(share).astype(np.float32) for name, share in shares.items()}
 
     def display(self, stored: np.ndarray) -> Display:
         """Classes in their colours; pixels without a label stay empty."""

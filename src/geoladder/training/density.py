@@ -181,10 +181,12 @@ class Density(Task):
         errors = [squared / pixels for pixels, squared in batches if pixels]
         return {"legacy_rmse": float(np.sqrt(np.mean(errors))) if errors else float("nan")}
 
-    def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
-        """Nothing anywhere, and the mean density everywhere: (N, P, P)."""
-        mean = float(np.float32(np.nanmean(training, dtype=np.float64)))
-        return {"zero": labels.new_zeros(labels.shape), "mean": labels.new_full(labels.shape, mean)}
+    def constants(self, training: np.ndarray) -> dict[str, np.ndarray]:
+        """Nothing anywhere, and the mean density everywhere: ()."""
+        return {
+            "zero": np.zeros((), np.float32),
+            "mean": np.asarray(np.nanmean(training, dtype=np.float64), np.float32),
+        }
 
     def display(self, stored: np.ndarray) -> Display:
         """Stored numbers from 0 to 1, or to the largest of them; pixels without a label stay empty."""

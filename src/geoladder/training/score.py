@@ -29,6 +29,7 @@ class Score:
         """Bucket and tile to sums (K,)."""
         self._by_patch: dict[int, tuple[str, np.ndarray]] = {}
         """Place in test order to bucket and the sums that metrics of ordered patches need."""
+        self._labelled = False
 
     def update(
         self,
@@ -55,6 +56,7 @@ class Score:
         for offset in range(0, len(labels), AT_ONCE):
             some = slice(offset, offset + AT_ONCE)
             sums = self._task.sums(predicted[some].detach().cpu(), labels[some].cpu())
+            self._labelled |= bool(self._task.valid(labels[some]).any())
             places = range(start + offset, start + offset + len(sums))
             self._add_patches(
                 {
@@ -74,9 +76,10 @@ class Score:
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return
         ranks: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(ranks, (self._by_tile, self._by_patch))
+        torch.distributed.all_gather_object(ranks, (self._by_tile, self._by_patch, self._labelled))
         self._by_tile, self._by_patch = {}, {}
-        for by_tile, by_patch in ranks:
+        for by_tile, by_patch, labelled in ranks:
+            self._labelled |= labelled
             self._add_patches(by_patch)
             for key, sums in by_tile.items():
                 self._add_tile(key, sums)
@@ -90,10 +93,13 @@ class Score:
             `test_patches`, and `test_tiles` behind the intervals.
 
         Raises:
-            GeoladderError: there is no patch.
+            GeoladderError: there is no patch, or none with a label.
         """
-        if not self._by_tile:
-            raise GeoladderError("there is no test patch to score; check the *_test_* files of the bench")
+        if not self._labelled:
+            raise GeoladderError(
+                f"none of the {len(self._by_patch)} test patches of {self._task.name} has a labelled pixel; check "
+                f"the *_test_label_{self._task.label}.npy files of the bench"
+            )
         keys = sorted(self._by_tile)
         sums = np.stack([self._by_tile[key] for key in keys])
         buckets = np.array([bucket for bucket, _ in keys], object)
