@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
@@ -159,8 +159,11 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def constants(self, training: np.ndarray, labels: "Tensor") -> dict[str, "Tensor"]:
-        """What predictors say of `labels` that see no pixel: `zero`, and `mean` of the training labels."""
+    def constants(self, training: Iterable[np.ndarray]) -> dict[str, "Tensor"]:
+        """What predictors that see no pixel say: `zero`, and `mean` of the training labels, given in parts (N, P, P).
+
+        Predictions of one pixel, as of `prediction`: to be expanded to (N, P, P) or (N, outputs, P, P).
+        """
 
     @abstractmethod
     def display(self, stored: np.ndarray) -> Display:

@@ -16,12 +16,9 @@ from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate
 from geoladder.study.downstream_specs import BaselineSpec
-from geoladder.training.patches import labelled, subset_of, tile_names
+from geoladder.training.patches import check_labelled, in_parts, subset_of, tile_names
 from geoladder.training.pixel_models import Pixels, Predict, pixel_models
 from geoladder.training.score import Score
-
-AT_ONCE = 64
-"""Patches in memory."""
 
 
 def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path) -> None:
@@ -37,25 +34,26 @@ def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path
     """
     task, opened = TASKS[spec.task], Bench(bench, index, spec.harmonise)
     subset = subset_of(opened, spec, split)
-    training = labelled(opened.labels(spec.task, subset.train_rows), spec, opened)
     rows = test_rows(opened, spec.task, spec.test_patches)
-    labelled(opened.labels(spec.task, rows), spec, opened)
+    for patches in (subset.train_rows, rows):
+        check_labelled(opened, patches, spec)
+    constants = task.constants(opened.labels(spec.task, some) for some in in_parts(subset.train_rows))
     scores: defaultdict[str, Score] = defaultdict(lambda: Score(task))
     with threadpool_limits(1):  # a job has the cores its rule says, and its numbers do not depend on them
         models = _fit(opened, spec, subset.train_rows, subset.val_rows)
-        for start in range(0, len(rows), AT_ONCE):
-            some = rows.iloc[start : start + AT_ONCE]
+        for some in in_parts(rows):
             bands, stored = _read(opened, spec, some)
             labels = torch.from_numpy(stored)
             maps = {name: _as_maps(predict(bands), stored.shape) for name, predict in models.items()}
-            for name, predicted in (task.constants(training, labels) | maps).items():
+            same = {name: _everywhere(value, stored.shape) for name, value in constants.items()}
+            for name, predicted in (same | maps).items():
                 scores[name].update(predicted, labels, some["bucket"].to_numpy(), tile_names(some))
     result = {
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
         "provenance": birth_certificate(spec.fingerprint),
         **_by_predictor({name: score.result() for name, score in scores.items()}),
-        "train_patches": len(training),
+        "train_patches": len(subset.train_rows),
         "test_patches": len(rows),
     }
     write_json(out, result)
@@ -73,15 +71,18 @@ def _fit(
 
 def _sample(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> Pixels:
     """At most `spec.baseline_pixels` labelled pixels of these patches, drawn by seed, in the order of the patches."""
-    valid = TASKS[spec.task].valid(bench.labels(spec.task, rows))
-    drawn = np.random.default_rng(spec.seed).permutation(np.flatnonzero(valid))[: spec.baseline_pixels]
-    chosen = np.zeros(valid.shape, bool)
-    chosen.flat[drawn] = True
-    parts = []
-    for start in range(0, len(rows), AT_ONCE):
-        bands, labels = _read(bench, spec, rows.iloc[start : start + AT_ONCE])
-        some = chosen[start : start + AT_ONCE]
-        parts.append((bands[some.ravel()], labels[some]))
+    task = TASKS[spec.task]
+    counts = bench.measure(spec.task, rows, lambda labels: task.valid(labels).sum(axis=(1, 2)))
+    size = min(spec.baseline_pixels, counts.sum())
+    drawn = np.sort(np.random.default_rng(spec.seed).choice(counts.sum(), size, replace=False))
+    parts, first = [], 0
+    for some in in_parts(rows):
+        bands, labels = _read(bench, spec, some)
+        valid = task.valid(labels)
+        last = first + valid.sum()
+        places = drawn[(first <= drawn) & (drawn < last)] - first
+        parts.append((bands[valid.ravel()][places], labels[valid][places]))
+        first = last
     return Pixels(*map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -90,6 +91,11 @@ def _read(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> tuple[np.ndar
     batch = bench.read(spec.task, rows)
     reflectance = to_reflectance(batch.images, None, batch.offset_dn).numpy()
     return np.moveaxis(reflectance, 1, -1).reshape(-1, reflectance.shape[1]), batch.labels
+
+
+def _everywhere(value: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """A constant, as of `Task.constants`, on patches whose labels have this shape (N, P, P)."""
+    return value.expand(shape[0], *value.shape[1:-2], *shape[1:])
 
 
 def _as_maps(predicted: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
