@@ -13,6 +13,7 @@ from geoladder.data.bench.nshot import draw, test_rows
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.training import patches
 from geoladder.training import starting_model as start
 from geoladder.training import tuning as evaluation
 from geoladder.training.augmentation import Augmentation, turned
@@ -211,6 +212,17 @@ def test_patches_without_any_label_are_refused(finetune_spec, tmp_path):
     bench = Bench(tmp_path, tmp_path / "index.parquet")
     with pytest.raises(GeoladderError, match=r"none of the 2 patches of landcover .*\*_label_lc\.npy"):
         check_labelled(bench, bench.pool("landcover", "train"), finetune_spec(task="landcover"))
+
+
+def test_patches_made_in_parts_are_those_made_at_once(opened, finetune_spec, corpus, monkeypatch):
+    rows, stats = (
+        opened.pool("roads", "train").sample(13, random_state=0),
+        BandStats.load(corpus / "stats.json"),
+    )
+    whole = read_patches(opened, rows, finetune_spec(), stats)
+    monkeypatch.setattr(patches, "AT_ONCE", 5)
+    in_parts = read_patches(opened, rows, finetune_spec(), stats)
+    assert torch.equal(in_parts.pixels, whole.pixels) and torch.equal(in_parts.labels, whole.labels)
 
 
 def test_test_patches_are_read_in_parts_which_change_no_number(run, finetune_spec, monkeypatch):

@@ -80,10 +80,18 @@ def subset_of(bench: Bench, spec: TrivialSpec, split: Path) -> Subset:
 
 
 def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: BandStats) -> Patches:
-    """Read rows of the bench's pool and standardise them; raises GeoladderError as `Bench.read`."""
-    batch = bench.read(spec.task, rows)
-    pixels = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
-    return Patches(pixels, torch.from_numpy(batch.labels), rows["bucket"].to_numpy(), tile_names(rows))
+    """Read rows of the bench's pool and standardise them; raises GeoladderError as `Bench.read`.
+
+    They are made part by part, so that no more than the patches themselves is in memory.
+    """
+    side_px = int(bench.index["patch_px"].iloc[0])
+    pixels, labels = torch.empty(len(rows), len(BANDS), side_px, side_px), []
+    for start, part in zip(count(0, AT_ONCE), in_parts(rows), strict=False):
+        batch = bench.read(spec.task, part)
+        made = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
+        pixels[start : start + len(part)] = made
+        labels.append(torch.from_numpy(batch.labels))
+    return Patches(pixels, torch.cat(labels), rows["bucket"].to_numpy(), tile_names(rows))
 
 
 def in_parts(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
