@@ -47,6 +47,7 @@ def finetune_result(
             "n": n,
         },
         "settled": True,
+        "best_step": 40,
         "provenance": BORN,
         "parameters": {"total": 5000, "encoder": 4000, "norm": 100},
         "samples_seen": 1600,

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from geoladder.report.external import FAILED, LEARNT, external_arms
+from geoladder.report.external import FAILED, LEARNT, NO_BETTER, external_arms
 from geoladder.report.gates import write_gates
 from geoladder.study.downstream import Gates
 
@@ -26,7 +26,7 @@ def with_external(table):
 def test_the_table_says_which_arms_have_failed(with_external):
     arms = external_arms(pd.read_csv(with_external)).set_index(["architecture", "n"])
     assert arms.loc[("terramind", 16), "verdict"] == LEARNT
-    assert arms.loc[("prithvi", 16), "verdict"] == FAILED
+    assert arms.loc[("prithvi", 16), "verdict"] == FAILED.format(NO_BETTER)
     assert arms.loc[("prithvi", 16), "difference"] == pytest.approx(0.01)
     assert set(arms.seeds) == {3}
 
@@ -34,7 +34,24 @@ def test_the_table_says_which_arms_have_failed(with_external):
 def test_an_arm_that_diverged_has_failed(with_external):
     rows = pd.read_csv(with_external)
     rows.loc[rows.architecture.eq("terramind"), "value"] = float("nan")
-    assert set(external_arms(rows).verdict) == {FAILED}
+    assert set(external_arms(rows).verdict) == {FAILED.format(NO_BETTER)}
+
+
+def test_an_arm_that_stayed_at_the_mean_has_failed_however_it_tests(with_external):
+    """A run whose best step is 0 predicts the mean; on test patches, rounding may put it on either side."""
+    rows = pd.read_csv(with_external)
+    rows.loc[rows.architecture.eq("terramind") & rows.seed.lt(2), "best_step"] = 0
+    rows.to_csv(with_external, index=False)
+    arms = external_arms(rows).query("architecture == 'terramind'")
+    assert (arms.difference < 0).all() and set(arms.learnt) == {1}
+    assert set(arms.verdict.str.split("; ").str[0]) == {
+        "failed fine-tuning: in 2 of 3 seeds no step was better on validation patches than the mean of the training "
+        "labels"
+    }
+    out = with_external.with_name("gates.csv")
+    write_gates(with_external, Gates(size="s", n=256, seeds=[0, 1, 2]), "majortom", out)
+    gate = pd.read_csv(out).set_index("subject").loc["roads, terramind-base released"]
+    assert not gate.passed and "judges the training" in gate.detail
 
 
 def test_the_gate_fails_and_says_that_it_judges_the_training(with_external):

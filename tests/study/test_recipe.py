@@ -152,3 +152,10 @@ def test_more_devices_than_samples_are_refused():
         GeoladderError, match=r"finetune\.batch is 4, fewer samples than the 8 of compute\.devices"
     ):
         parse_study(raw)
+
+
+def test_models_are_kept_of_an_n_that_there_is():
+    with pytest.raises(
+        GeoladderError, match=r"`keep` names n that are not fine-tuned at: \[64\]; n is \[4, 16\]"
+    ):
+        nodes_of(n=[4, 16], keep=[16, 64])

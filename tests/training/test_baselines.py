@@ -9,6 +9,7 @@ from geoladder.data.bench.nshot import test_rows as rows_to_test
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.training import baselines, patches
 from geoladder.training.baselines import trivial
 from geoladder.training.pixel_models import Pixels, pixel_models
 
@@ -98,6 +99,27 @@ def test_the_same_numbers_twice_and_others_with_another_seed(run, trivial_spec):
     first = run(trivial_spec(baseline_pixels=500))["metrics"]
     assert run(trivial_spec(baseline_pixels=500))["metrics"] == first
     assert run(trivial_spec(baseline_pixels=500, seed=1))["metrics"] != first
+
+
+def test_patches_are_read_in_parts_and_no_more_at_once(run, trivial_spec, monkeypatch):
+    sizes, gather = [], Bench.labels
+    monkeypatch.setattr(patches, "AT_ONCE", 5)
+    monkeypatch.setattr(
+        Bench, "labels", lambda self, task, rows: sizes.append(len(rows)) or gather(self, task, rows)
+    )
+    whole = run(trivial_spec(baseline_pixels=10**6))
+    assert max(sizes) == 5 and whole["train_patches"] == 12
+
+
+@pytest.mark.parametrize("pixels", [1, 700, 10**6])
+def test_the_sample_has_as_many_labelled_pixels_as_it_may(opened, trivial_spec, pixels, monkeypatch):
+    monkeypatch.setattr(patches, "AT_ONCE", 5)
+    rows = draw(opened, "landcover", 2, 0).train_rows
+    labels = opened.labels("landcover", rows)
+    sample = baselines._sample(opened, trivial_spec(task="landcover", baseline_pixels=pixels), rows)
+    assert len(sample.bands) == len(sample.labels) == min(pixels, (labels != 255).sum())
+    if pixels == 10**6:
+        assert np.array_equal(sample.labels, labels[labels != 255])
 
 
 @pytest.fixture

@@ -13,13 +13,15 @@ from geoladder.data.bench.nshot import draw, test_rows
 from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.training import patches
 from geoladder.training import starting_model as start
+from geoladder.training import tuning as evaluation
 from geoladder.training.augmentation import Augmentation, turned
 from geoladder.training.criterion import Criterion
 from geoladder.training.density import Density
 from geoladder.training.finetune import BenchFiles, finetune
 from geoladder.training.job import Hardware
-from geoladder.training.patches import Patches, patch_batches, read_patches, subset_of
+from geoladder.training.patches import Patches, check_labelled, patch_batches, read_patches, subset_of
 from geoladder.training.pretrain import pretrain
 from geoladder.training.starting_model import frozen_parts
 from geoladder.training.tuning import Tuning, outputs_of
@@ -203,18 +205,37 @@ def test_dates_of_another_dn_offset_give_the_same_pixels(finetune_spec, corpus, 
     assert (stored[:3] - stored[3:]).abs().mean() > 0.1
 
 
-def test_patches_without_any_label_are_refused(finetune_spec, corpus, tmp_path):
+def test_patches_without_any_label_are_refused(finetune_spec, tmp_path):
     np.save(tmp_path / "japan_1_train_s2.npy", np.full((2, 16, 16, 10), 500, np.uint16))
     np.save(tmp_path / "japan_1_train_label_lc.npy", np.zeros((2, 16, 16, 1), np.uint8))
     index_bench(tmp_path, tmp_path / "index.parquet")
     bench = Bench(tmp_path, tmp_path / "index.parquet")
     with pytest.raises(GeoladderError, match=r"none of the 2 patches of landcover .*\*_label_lc\.npy"):
-        read_patches(
-            bench,
-            bench.pool("landcover", "train"),
-            finetune_spec(task="landcover"),
-            BandStats.load(corpus / "stats.json"),
-        )
+        check_labelled(bench, bench.pool("landcover", "train"), finetune_spec(task="landcover"))
+
+
+def test_patches_made_in_parts_are_those_made_at_once(opened, finetune_spec, corpus, monkeypatch):
+    rows, stats = (
+        opened.pool("roads", "train").sample(13, random_state=0),
+        BandStats.load(corpus / "stats.json"),
+    )
+    whole = read_patches(opened, rows, finetune_spec(), stats)
+    monkeypatch.setattr(patches, "AT_ONCE", 5)
+    in_parts = read_patches(opened, rows, finetune_spec(), stats)
+    assert torch.equal(in_parts.pixels, whole.pixels) and torch.equal(in_parts.labels, whole.labels)
+
+
+def test_test_patches_are_read_in_parts_which_change_no_number(run, finetune_spec, monkeypatch):
+    spec, read = finetune_spec(steps=1), Bench.images
+    whole = run(spec)
+    sizes = []
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
+    monkeypatch.setattr(Bench, "images", lambda bench, rows: sizes.append(len(rows)) or read(bench, rows))
+    in_parts = run(spec)
+    train, val, *test = sizes
+    assert (train, val, test) == (12, 6, [7, 7, 7, 7, 7, 5, 8])  # and eight to be shown
+    for name, value in in_parts["metrics"].items():
+        assert value == pytest.approx(whole["metrics"][name], rel=1e-5)
 
 
 def test_all_arms_read_one_file_and_no_other_is_taken(opened, finetune_spec, trivial_spec, split, tmp_path):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from geoladder.data.bench.files import BUCKETS
+from geoladder.data.bench.nshot import VAL_SHARE
 from geoladder.study.corpora import corpus_name
 from geoladder.errors import GeoladderError
 from geoladder.study.load import parse_study
@@ -208,6 +210,13 @@ def released_file(wildcards):
     """The file of released weights, if it is there: the job says how to get one that is not."""
     weights = Path(study.external[f"{wildcards.architecture}-{wildcards.size}"].weights)
     return str(weights) if weights.exists() else []
+
+
+def tuning_memory_mb(wildcards):
+    """Memory of fine-tuning at n patches a bucket: every rank holds ten bands (float32) and labels of all of them."""
+    side_px = 128 if study.bench.path else study.bench.patch_px
+    patches = (1 + VAL_SHARE) * len(BUCKETS) * int(wildcards.n)
+    return 4000 + round(PER_NODE * patches * side_px**2 * 48 / 1e6)
 
 
 def split_of(wildcards):

@@ -14,7 +14,7 @@ rule finetune:
     threads: study.compute.threads
     resources:
         **TRAINING_RESOURCES,
-        mem_mb=4000,
+        mem_mb=tuning_memory_mb,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),
@@ -45,7 +45,7 @@ rule choose_rate:
     threads: study.compute.threads
     resources:
         **TRAINING_RESOURCES,
-        mem_mb=4000,
+        mem_mb=tuning_memory_mb,
         runtime=lambda wildcards, attempt: 600 * attempt,
     params:
         spec=lambda wildcards: nodes.rates[RATE.format(**wildcards)].canonical(),
@@ -72,7 +72,7 @@ rule trivial:
         "logs/benchmarks/trivial/{task}/seed{seed}.tsv"
     resources:
         mem_mb=2000,
-        runtime=60,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
         folder=bench_folder(),

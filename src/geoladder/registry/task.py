@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
@@ -159,8 +159,8 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def constants(self, training: np.ndarray) -> dict[str, np.ndarray]:
-        """What predictors say everywhere that see no pixel: `zero`, and `mean` of the training labels (N, P, P).
+    def constants(self, training: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+        """What predictors that see no pixel say: `zero`, and `mean` of the training labels, given in parts (N, P, P).
 
         Of a pixel: a value (), or log-probabilities (outputs,); float32.
         """

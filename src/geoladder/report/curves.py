@@ -11,15 +11,18 @@ from geoladder.study.study import SCRATCH
 Measure = Literal["error", "skill"]
 """What curves show (lower is better) or gates compare (higher is better); the task says which metric that is."""
 ARM = ["task", "corpus", "architecture", "size", "mode", "transfer"]
-RUN = [*ARM, "seed", "n", "settled"]
+RUN = [*ARM, "seed", "n", "settled", "learnt"]
 LEVEL = 0.95
 EFFECT = [*ARM, "n", "seeds", "effect", "low", "high", "relative", "settled"]
 
 
 def runs(results: pd.DataFrame, measure: Measure, stage: str) -> pd.DataFrame:
-    """Fine-tuning runs of a stage, `finetune` or `gates`, with one metric per task: `RUN` columns and y."""
-    rows = _of_metric(results, stage, "", measure)[[*RUN, "y"]].reset_index(drop=True)
-    return rows.assign(settled=rows.settled.astype(bool))
+    """Fine-tuning runs of a stage, `finetune` or `gates`, with one metric per task: `RUN` columns and y.
+
+    `learnt` says whether any step was better on the validation patches than the mean of the training labels.
+    """
+    rows = _of_metric(results, stage, "", measure).reset_index(drop=True)
+    return rows.assign(settled=rows.settled.astype(bool), learnt=rows.best_step != 0)[[*RUN, "y"]]
 
 
 def curves(results: pd.DataFrame, measure: Measure = "error") -> pd.DataFrame:

@@ -10,25 +10,38 @@ from geoladder.registry import ARCHITECTURES
 from geoladder.report.curves import ARM, curves, predict_mean
 
 LEARNT = "learnt"
-FAILED = "failed fine-tuning: no better than the mean of the training labels; this judges the training, not the model"
-COLUMNS = [*ARM, "n", "seeds", "error", "mean_error", "difference", "verdict"]
+FAILED = "failed fine-tuning: {}; this judges the training, not the model"
+NO_BETTER = "no better than the mean of the training labels"
+NO_STEP = "in {} of {} seeds no step was better on validation patches than the mean of the training labels"
+COLUMNS = [*ARM, "n", "seeds", "learnt", "error", "mean_error", "difference", "verdict"]
 
 
 def external_arms(results: pd.DataFrame) -> pd.DataFrame:
     """Every n of the arms of external architectures, from results.csv.
 
     Returns:
-        task, corpus, architecture, size, n, seeds, error and mean_error (of the arm and of predicting the mean, both
-        averaged over the same seeds), difference (negative: the arm is better), verdict in words.
+        task, corpus, architecture, size, mode, transfer, n, seeds, learnt (seeds in which a step was better on the
+        validation patches than the mean predictor a run starts as), error and mean_error (of the arm and of
+        predicting the mean, both averaged over the same seeds), difference (negative: the arm is better), verdict in
+        words: `LEARNT` where it is better and all seeds have learnt, or which of the two failed.
     """
     names = [name for name, entry in ARCHITECTURES.items() if entry.external]
     runs = curves(results)
     mean = predict_mean(results, "error").rename(columns={"y": "mean_error"})
     pairs = runs[runs.architecture.isin(names)].merge(mean, on=["task", "seed", "n"])
     arms = pairs.groupby([*ARM, "n"], as_index=False).agg(
-        seeds=("seed", "size"), error=("y", "mean"), mean_error=("mean_error", "mean")
+        seeds=("seed", "size"),
+        learnt=("learnt", "sum"),
+        error=("y", "mean"),
+        mean_error=("mean_error", "mean"),
     )
     arms["difference"] = arms.error - arms.mean_error
-    # An arm that diverged has no error, and has not learnt either.
-    arms["verdict"] = [LEARNT if difference < 0 else FAILED for difference in arms.difference]
+    arms["verdict"] = list(map(_verdict, arms.difference, arms.learnt, arms.seeds))
     return arms[COLUMNS]
+
+
+def _verdict(difference: float, learnt: int, seeds: int) -> str:
+    if learnt < seeds:
+        return FAILED.format(NO_STEP.format(seeds - learnt, seeds))
+    # An arm that diverged has no error, and has not learnt either.
+    return LEARNT if difference < 0 else FAILED.format(NO_BETTER)

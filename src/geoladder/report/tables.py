@@ -56,10 +56,13 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """Test error by arm and n over the seeds: mean, standard deviation, smallest, largest; how many had settled."""
+    """Test error by arm and n over the seeds: mean, standard deviation, smallest, largest.
+
+    Beside them how many had settled, and how many had learnt anything beyond the mean of the training labels.
+    """
     arms = curves(table).groupby([*ARM, "n"])
     errors = arms.y.agg(mean="mean", std="std", min="min", max="max", seeds="size")
-    return errors.join(arms.settled.sum()).reset_index()
+    return errors.join(arms[["settled", "learnt"]].sum()).reset_index()
 
 
 def _laws(fitted: dict[str, Any]) -> pd.DataFrame:

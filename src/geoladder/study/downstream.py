@@ -148,6 +148,12 @@ class Finetune(Recipe):
         rates = raw.get("lr")
         return recipe | raw | ({"lr": PAPER["lr"] | rates} if isinstance(rates, dict) else {})
 
+    @model_validator(mode="after")
+    def _kept_n_exist(self) -> Self:
+        if isinstance(self.keep, list) and (strange := sorted(set(self.keep) - set(self.n))):
+            raise ValueError(f"`keep` names n that are not fine-tuned at: {strange}; n is {self.n}")
+        return self
+
     @property
     def factors(self) -> list[float] | None:
         """Multiples of its rate that each arm chooses among; None where it takes the rate itself."""

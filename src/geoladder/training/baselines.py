@@ -17,12 +17,9 @@ from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate
 from geoladder.study.downstream_specs import BaselineSpec, TrivialSpec
-from geoladder.training.patches import labelled, subset_of, tile_names
+from geoladder.training.patches import check_labelled, in_parts, subset_of, tile_names
 from geoladder.training.pixel_models import Pixels, Predict, pixel_models
 from geoladder.training.score import Score
-
-AT_ONCE = 64
-"""Patches in memory."""
 
 
 def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path) -> None:
@@ -38,6 +35,7 @@ def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path
     """
     first, opened = spec.subsets[0], Bench(bench, index, spec.subsets[0].harmonise)
     rows = test_rows(opened, spec.task, first.test_patches)
+    check_labelled(opened, rows, first)
     subsets = {run.n: subset_of(opened, run, split) for run in spec.subsets}
     with threadpool_limits(1):  # a job has the cores its rule says, and its numbers do not depend on them
         models = {run.n: _fit(opened, spec, run, subsets[run.n]) for run in spec.subsets}
@@ -60,7 +58,8 @@ def trivial(spec: BaselineSpec, bench: Path, index: Path, split: Path, out: Path
 def _fit(bench: Bench, spec: BaselineSpec, run: TrivialSpec, subset: Subset) -> dict[str, Predict]:
     """Predictors of a subset. Per-pixel models stop on validation pixels, or training ones where none is labelled."""
     task = TASKS[spec.task]
-    constants = task.constants(labelled(bench.labels(spec.task, subset.train_rows), run, bench))
+    check_labelled(bench, subset.train_rows, run)
+    constants = task.constants(bench.labels(spec.task, some) for some in in_parts(subset.train_rows))
     train, val = (_sample(bench, spec, rows) for rows in subset)
     watched = val if len(val.labels) else train
     everywhere = {name: partial(_everywhere, value) for name, value in constants.items()}
@@ -76,8 +75,7 @@ def _judge(
 ) -> dict[int, dict[str, Score]]:
     """Scores of all predictors of each n, from test patches that are read once."""
     scores = {n: {name: Score(TASKS[task]) for name in of_n} for n, of_n in models.items()}
-    for start in range(0, len(rows), AT_ONCE):
-        some = rows.iloc[start : start + AT_ONCE]
+    for some in in_parts(rows):
         bands, labels = _read(bench, task, some)
         for n, of_n in models.items():
             for name, predict in of_n.items():
@@ -89,15 +87,18 @@ def _judge(
 
 def _sample(bench: Bench, spec: BaselineSpec, rows: pd.DataFrame) -> Pixels:
     """At most `spec.baseline_pixels` labelled pixels of these patches, drawn by seed, in the order of the patches."""
-    valid = TASKS[spec.task].valid(bench.labels(spec.task, rows))
-    drawn = np.random.default_rng(spec.seed).permutation(np.flatnonzero(valid))[: spec.baseline_pixels]
-    chosen = np.zeros(valid.shape, bool)
-    chosen.flat[drawn] = True
-    parts = []
-    for start in range(0, len(rows), AT_ONCE):
-        bands, labels = _read(bench, spec.task, rows.iloc[start : start + AT_ONCE])
-        some = chosen[start : start + AT_ONCE]
-        parts.append((bands[some.ravel()], labels[some]))
+    task = TASKS[spec.task]
+    counts = bench.measure(spec.task, rows, lambda labels: task.valid(labels).sum(axis=(1, 2)))
+    size = min(spec.baseline_pixels, counts.sum())
+    drawn = np.sort(np.random.default_rng(spec.seed).choice(counts.sum(), size, replace=False))
+    parts, first = [], 0
+    for some in in_parts(rows):
+        bands, labels = _read(bench, spec.task, some)
+        valid = task.valid(labels)
+        last = first + valid.sum()
+        places = drawn[(first <= drawn) & (drawn < last)] - first
+        parts.append((bands[valid.ravel()][places], labels[valid][places]))
+        first = last
     return Pixels(*map(np.concatenate, zip(*parts, strict=True)))
 
 

@@ -1,5 +1,6 @@
 """Tasks that predict one of several classes at each pixel."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -224,11 +225,13 @@ class ClassMap(Task):
             for name, (above, below) in parts.items()
         }
 
-    def constants(self, training: np.ndarray) -> dict[str, np.ndarray]:
+    def constants(self, training: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
         """The first class everywhere, and the class frequencies everywhere: log-probabilities (classes,)."""
         first = np.full(self.outputs, TRACE)
         first[0] = 1 - first[1:].sum()
-        counts = np.bincount(training[training != IGNORE].ravel(), minlength=self.outputs) + 1
+        counts = np.ones(self.outputs)
+        for labels in training:
+            counts += np.bincount(labels[labels != IGNORE], minlength=self.outputs)
         shares = {"zero": first, "mean": counts / counts.sum()}
         return {name: np.log(share).astype(np.float32) for name, share in shares.items()}
 

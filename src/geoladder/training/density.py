@@ -4,7 +4,7 @@ Unusual: files hold fractions or m2 of a 100 m2 pixel and say neither which, nor
 marked: as NaN, infinity, a negative number, 255, or any other number that is no density at the file's scale.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -181,12 +181,13 @@ class Density(Task):
         errors = [squared / pixels for pixels, squared in batches if pixels]
         return {"legacy_rmse": float(np.sqrt(np.mean(errors))) if errors else float("nan")}
 
-    def constants(self, training: np.ndarray) -> dict[str, np.ndarray]:
+    def constants(self, training: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
         """Nothing anywhere, and the mean density everywhere: ()."""
-        return {
-            "zero": np.zeros((), np.float32),
-            "mean": np.asarray(np.nanmean(training, dtype=np.float64), np.float32),
-        }
+        total, count = 0.0, 0
+        for labels in training:
+            total += float(np.nansum(labels, dtype=np.float64))
+            count += int(self.valid(labels).sum())
+        return {"zero": np.zeros((), np.float32), "mean": np.asarray(total / count, np.float32)}
 
     def display(self, stored: np.ndarray) -> Display:
         """Stored numbers from 0 to 1, or to the largest of them; pixels without a label stay empty."""

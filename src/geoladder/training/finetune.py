@@ -8,16 +8,17 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import pandas as pd
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from torch import Tensor
 
 from geoladder.counting import count_parameters, gflops_fwd
 from geoladder.data.batches.batch import BandStats
@@ -25,16 +26,17 @@ from geoladder.data.bench.nshot import test_rows
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
-from geoladder.runs.atomic import atomic_path, only_job, write_json
+from geoladder.runs.atomic import only_job, write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.training.augmentation import Augmentation
 from geoladder.training.criterion import Criterion
 from geoladder.training.job import Hardware
-from geoladder.training.patches import Patches, input_of, read_patches, subset_of
+from geoladder.training.patches import Patches, check_labelled, input_of, read_patches, subset_of
 from geoladder.training.ranks import other_ranks
 from geoladder.training.score import Score
 from geoladder.training.settling import Curve, best_of, has_settled
+from geoladder.training.shown import shown_places, write_shown
 from geoladder.training.starting_model import build_model
 from geoladder.training.trainer import kernels
 from geoladder.training.tuned import save_tuned
@@ -42,7 +44,6 @@ from geoladder.training.tuning import Tuning, evaluation_parts, outputs_of
 
 log = logging.getLogger(__name__)
 
-SHOWN_PATCHES = 8
 ALONE = Hardware()
 
 
@@ -96,14 +97,17 @@ def finetune(
     ):
         torch.set_num_threads(hardware.threads)
         opened = Bench(files.archive, files.index, spec.harmonise)
-        data = read_labelled(opened, spec, files)
+        data, test = read_labelled(opened, spec, files), test_rows(opened, spec.task, spec.test_patches)
+        check_labelled(opened, test, spec)
         run, curve = tune(spec.model_copy(update={"lr": rate["lr"]}), data, checkpoint, hardware, state)
-        test = read_patches(opened, test_rows(opened, spec.task, spec.test_patches), spec, data.stats)
-        score = _score(run, spec, test)
+        predicted = partial(_predicted, run, opened, spec, data.stats)
+        score = _score(run, spec, test, predicted)
         if run.fabric.is_global_zero:
             if spec.keep:
                 save_tuned(run.model, spec, data.stats, out.with_suffix(""))
-            _write_shown(run, spec, test, out.with_suffix(".npz"))
+            places = shown_places(len(test))
+            patches, maps = predicted(test.iloc[places])
+            write_shown(out.with_suffix(".npz"), TASKS[spec.task], places, maps, patches.labels)
             seconds = time.perf_counter() - start
             write_json(out, _result(run, spec, data, curve) | score.result() | rate | {"seconds": seconds})
 
@@ -120,8 +124,10 @@ def tune(
 
 
 def read_labelled(bench: Bench, spec: FinetuneSpec, files: BenchFiles) -> Labelled:
-    """Read the training and validation patches of a run; raises as `subset_of` and `read_patches`."""
+    """Read the training and validation patches; raises as `subset_of`, `check_labelled` and `Bench.read`."""
     subset, stats = subset_of(bench, spec, files.split), input_of(spec, files.stats).stats
+    for rows in subset:
+        check_labelled(bench, rows, spec)
     train, val = (read_patches(bench, rows, spec, stats) for rows in subset)
     return Labelled(train, val, stats)
 
@@ -175,22 +181,27 @@ def _chosen_rate(spec: FinetuneSpec, choice: Path | None) -> dict[str, Any]:
     return rate
 
 
-def _score(run: Tuning, spec: FinetuneSpec, test: Patches) -> Score:
-    """Score the model on all test patches, which ranks share."""
-    score, criterion = Score(TASKS[spec.task]), run.criterion
-    for part in evaluation_parts(len(test.pixels), run.fabric.global_rank, run.fabric.world_size):
-        predicted = criterion.prediction(outputs_of(run.model, test.pixels[part]))
-        score.update(predicted, test.labels[part], test.buckets[part], test.tiles[part], part.start)
+def _score(
+    run: Tuning,
+    spec: FinetuneSpec,
+    test: pd.DataFrame,
+    predicted: Callable[[pd.DataFrame], tuple[Patches, Tensor]],
+) -> Score:
+    """Score the model on all test patches, which ranks share; no more are in memory than are evaluated at a time."""
+    score = Score(TASKS[spec.task])
+    for part in evaluation_parts(len(test), run.fabric.global_rank, run.fabric.world_size):
+        patches, maps = predicted(test.iloc[part])
+        score.update(maps, patches.labels, patches.buckets, patches.tiles, part.start)
     score.reduce()
     return score
 
 
-def _write_shown(run: Tuning, spec: FinetuneSpec, test: Patches, out: Path) -> None:
-    shown = np.linspace(0, len(test.pixels) - 1, min(SHOWN_PATCHES, len(test.pixels))).astype(np.int64)
-    predicted = run.criterion.prediction(outputs_of(run.model, test.pixels[shown]))
-    maps, labels = TASKS[spec.task].as_map(predicted).numpy(), test.labels[shown].numpy()
-    with atomic_path(out) as path:
-        np.savez_compressed(path, test_patch=shown, predicted=maps, label=labels)
+def _predicted(
+    run: Tuning, bench: Bench, spec: FinetuneSpec, stats: BandStats, rows: pd.DataFrame
+) -> tuple[Patches, Tensor]:
+    """Some test patches, and what the model predicts there, as `Task.prediction` says it."""
+    patches = read_patches(bench, rows, spec, stats)
+    return patches, run.criterion.prediction(outputs_of(run.model, patches.pixels))
 
 
 def _result(run: Tuning, spec: FinetuneSpec, data: Labelled, curve: Curve) -> dict[str, Any]:

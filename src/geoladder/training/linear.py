@@ -33,7 +33,7 @@ from geoladder.training.checkpoints import load_backbone
 from geoladder.training.patches import input_of, tile_names
 from geoladder.training.ridge import Head, Part, Sums, choose_head
 from geoladder.training.score import Score
-from geoladder.training.shown import show_heads
+from geoladder.training.shown import shown_places, write_shown
 from geoladder.training.tap_reader import PATCH, TapBatch, TapReader
 from geoladder.training.tuned import save_tuned
 
@@ -97,7 +97,7 @@ def fit_linear(
         for n in spec.keep:
             model = linear_model(backbone, heads[Trial(spec.task, 0, n)])
             save_tuned(model, spec, pixels.stats, out / spec.task / f"n{n}")
-        show_heads(reader, spec, {n: heads[Trial(spec.task, 0, n)] for n in spec.n}, out / spec.task)
+        _show(reader, spec, {n: heads[Trial(spec.task, 0, n)] for n in spec.n}, out / spec.task)
         write_json(out / f"{spec.task}.json", _result(spec, backbone, points, seconds / len(cell.heads)))
 
 
@@ -241,3 +241,17 @@ def judge(reader: TapReader, heads: dict[Trial, Head], test_patches: int) -> dic
         for trial, of_head in zip(trials, shares.unflatten(1, (len(trials), -1)).unbind(1), strict=True):
             scores[trial].update(task.prediction(logits_of_shares(of_head)), batch.labels, buckets, tiles)
     return scores
+
+
+def _show(reader: TapReader, spec: LinearSpec, heads: dict[int, Head], out: Path) -> None:
+    """Write `out`/n<n>.npz, as `write_shown`, for the head of each n."""
+    task, rows = TASKS[spec.task], test_rows(reader.bench, spec.task, spec.test_patches)
+    places = shown_places(len(rows))
+    # Rows of the pool are in the order of the bench, in which the reader gives patches.
+    batches = list(reader.batches(rows.iloc[places].assign(task=spec.task)))
+    features = torch.cat([batch.features for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    for n, head in heads.items():
+        weights = head.weights.float()
+        shares = functional.conv2d(features, weights[:-1].T[..., None, None], weights[-1]).cpu()
+        write_shown(out / f"n{n}.npz", task, places, task.prediction(logits_of_shares(shares)), labels)

@@ -21,6 +21,9 @@ from geoladder.registry.architecture import Input
 from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec, TrivialSpec
 from geoladder.training.augmentation import Augmentation
 
+AT_ONCE = 64
+"""Patches in memory where many are read only once."""
+
 
 class Patches(NamedTuple):
     """A labelled set."""
@@ -77,26 +80,33 @@ def subset_of(bench: Bench, spec: TrivialSpec, split: Path) -> Subset:
 
 
 def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: BandStats) -> Patches:
-    """Read rows of the bench's pool and standardise them once for the whole run.
+    """Read rows of the bench's pool and standardise them; raises GeoladderError as `Bench.read`.
 
-    Raises:
-        GeoladderError: no pixel of the rows has a label, or as `Bench.read`.
+    They are made part by part, so that no more than the patches themselves is in memory.
     """
-    batch = bench.read(spec.task, rows)
-    labels = torch.from_numpy(labelled(batch.labels, spec, bench))
-    pixels = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
-    return Patches(pixels, labels, rows["bucket"].to_numpy(), tile_names(rows))
+    side_px = int(bench.index["patch_px"].iloc[0])
+    pixels, labels = torch.empty(len(rows), len(BANDS), side_px, side_px), []
+    for start, part in zip(count(0, AT_ONCE), in_parts(rows), strict=False):
+        batch = bench.read(spec.task, part)
+        made = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
+        pixels[start : start + len(part)] = made
+        labels.append(torch.from_numpy(batch.labels))
+    return Patches(pixels, torch.cat(labels), rows["bucket"].to_numpy(), tile_names(rows))
 
 
-def labelled(labels: np.ndarray, spec: TrivialSpec, bench: Bench) -> np.ndarray:
-    """The labels themselves, (N, P, P); raises GeoladderError where no pixel of them has one."""
+def in_parts(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Rows of the bench's pool, as many at a time as are read at once."""
+    return (rows.iloc[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
+
+
+def check_labelled(bench: Bench, rows: pd.DataFrame, spec: TrivialSpec) -> None:
+    """Raise GeoladderError where no pixel of these rows of the bench's pool has a label."""
     task = TASKS[spec.task]
-    if not task.valid(labels).any():
+    if not any(task.valid(bench.labels(spec.task, part)).any() for part in in_parts(rows)):
         raise GeoladderError(
-            f"none of the {len(labels)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
+            f"none of the {len(rows)} patches of {spec.task} (n={spec.n}, seed {spec.seed}) has a labelled pixel; "
             f"check the *_label_{task.label}.npy files in {bench.archive}, or raise n"
         )
-    return labels
 
 
 def tile_names(rows: pd.DataFrame) -> np.ndarray:
