@@ -146,7 +146,8 @@ def prepared(study, tmp_path_factory):
     # Which cell a share holds out follows from the hash of its name; this share holds out one of the two.
     share = next(k / 100 for k in range(1, 100) if sum(is_validation(cell, k / 100) for cell in CELLS) == 1)
     index_spec = IndexSpec.of(study, "majortom").model_copy(
-        update={"validation_share": share, "bench_buffer_km": 0.0, "max_cloud_percent": 100.0}
+        update={"validation_share": share, "bench_buffer_km": 0.0, "exclude_bench": "none"}
+        | {"max_cloud_percent": 100.0}
     )
     index = folder / "index.parquet"
     build_index(index_spec, SAMPLES, folder / "no_bench.parquet", index, folder / "ledger.csv")

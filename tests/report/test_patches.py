@@ -73,6 +73,21 @@ def test_linear_heads_are_shown_at_each_n(bench, result, tmp_path):
     ]  # fmt: skip
 
 
+def test_runs_that_differ_in_fraction_or_transfer_have_rows_of_their_own(bench, result):
+    label = np.zeros((3, 16, 16))
+    files = []
+    for place, start in enumerate(({}, {"transfer": "encoder"}, {"fraction": "1/4"}, {"fraction": "1"})):
+        path = result("roads", 4, "unet", label, label)
+        spec = json.loads(path.read_text())["spec"] | start | {"size": "xs" if place == 3 else "s"}
+        files.append(path.with_name(f"{place}.json"))
+        files[-1].write_text(json.dumps({"spec": spec}))
+        path.with_suffix(".npz").rename(files[-1].with_suffix(".npz"))
+    assert list(read_sheet("roads", files, *bench).predicted) == [
+        "U-Net s, scratch, n = 4", "U-Net s, scratch, encoder alone, n = 4", "U-Net s, scratch@1/4, n = 4",
+        "U-Net xs, scratch, n = 4",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("show", ["patches", "errors"])
 @pytest.mark.parametrize("task", ["roads", "landcover"])
 def test_what_is_drawn(bench, result, tmp_path, task, show):

@@ -14,7 +14,9 @@ from affine import Affine
 from geoladder.data.archives.grid import cell_of, to_lat_lon
 from geoladder.data.archives.sources import open_archive
 from geoladder.data.batches.batch import BandStats
+from geoladder.data.batches.chip_store import ChipStore
 from geoladder.data.batches.chips import write_chips
+from geoladder.data.batches.places import PlacedChips
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
@@ -23,7 +25,7 @@ from geoladder.study.load import parse_study
 from geoladder.study.specs import ChipsSpec
 from geoladder.synth.archive import write_archive
 from geoladder.training.checkpoints import save_model
-from geoladder.training.embed import SCHEMA, embed
+from geoladder.training.embed import SCHEMA, _table, embed
 from pretraining import smooth
 
 PRODUCT = "S2A_MSIL2A_20230101T101401_N0509_R022_T33UUU_20230101T143000"
@@ -125,10 +127,36 @@ def test_chips_and_tiles_of_an_archive_say_the_same(checkpoint, tmp_path):
     assert tiles["pixel_bbox"].notna().all() and chips["pixel_bbox"].isna().all()
 
 
+def test_chips_cut_before_keep_their_side(checkpoint, corpus, tmp_path, monkeypatch):
+    """Also where the default of --chip-px is none that the model takes."""
+    folder, backbone, _ = checkpoint
+    card = json.loads((folder / "model.json").read_text())
+    backbone.side_px = ChipStore(corpus / "chips").chip_px
+    monkeypatch.setattr("geoladder.training.embed.load_model", lambda _: (backbone, card))
+    embed(folder, corpus / "chips", tmp_path / "c.parquet")
+    assert len(pd.read_parquet(tmp_path / "c.parquet")) == len(ChipStore(corpus / "chips"))
+
+
+def test_a_mosaic_may_be_wider_than_16_bits_count():
+    places = {
+        "grid_cell": "900U_10R",
+        "product_id": "",
+        "timestamp": pd.NaT,
+        "crs": "EPSG:32633",
+        "lat_deg": 52.0,
+    }
+    places |= {"lon_deg": 13.0, "x_m": 4e5, "y_m": 5.8e6, "column_px": [40_000], "row_px": [50_000]}
+    chips = PlacedChips(np.zeros((1, 10, 16, 16)), None, np.zeros(1), pd.DataFrame(places))
+    table = _table(chips, np.zeros((1, 4), np.float32), "unet")
+    assert table["pixel_bbox"].to_pylist() == [[40_000, 50_000, 40_016, 50_016]]
+
+
 def test_bad_input_is_named_and_leaves_nothing(checkpoint, image, corpus, tmp_path):
     folder, out = checkpoint[0], tmp_path / "e.parquet"
     with pytest.raises(GeoladderError, match=r"--chip-px is 20, .* multiples of 8"):
         embed(folder, image[0], out, chip_px=20)
+    with pytest.raises(GeoladderError, match=r"--chip-px is 0, .* multiples of 8"):
+        embed(folder, image[0], out, chip_px=0)
     with pytest.raises(GeoladderError, match="has no chip of 64 x 64"):
         embed(folder, image[0], out, chip_px=64)
     with pytest.raises(GeoladderError, match="of an archive, give the index"):

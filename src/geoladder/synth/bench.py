@@ -18,6 +18,7 @@ import numpy as np
 
 from geoladder.data.archives.footprints import M_PER_DEG
 from geoladder.data.archives.grid import centre_of
+from geoladder.data.labels.targets import encode_phileo_place
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.corpora import Earth
@@ -138,10 +139,8 @@ def _coords(scene: Scene, patch_px: int) -> np.ndarray:
     middle_m = 10.0 * (np.arange(patch_px / 2, side_px, patch_px) - side_px / 2)
     south_m, east_m = (axis.ravel() for axis in np.meshgrid(middle_m, middle_m, indexing="ij"))
     lat_deg = scene.place.lat_deg - south_m / M_PER_DEG
-    east = np.radians(scene.place.lon_deg + east_m / M_PER_DEG / np.cos(np.radians(lat_deg)))
-    return np.stack(
-        [(90 - lat_deg) / 180, (np.sin(east) + 1) / 2, (np.cos(east) + 1) / 2], axis=1, dtype=np.float32
-    )
+    lon_deg = scene.place.lon_deg + east_m / M_PER_DEG / np.cos(np.radians(lat_deg))
+    return encode_phileo_place(lat_deg, lon_deg).astype(np.float32)
 
 
 def _write_counts(folder: Path, records: dict[str, dict]) -> None:

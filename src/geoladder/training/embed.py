@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 CHIP_PX = 128
 CHIPS_AT_ONCE = 32
+MANIFEST = "manifest.parquet"
 GEO = {
     "version": "1.1.0",
     "primary_column": "geometry",
@@ -55,7 +56,7 @@ SCHEMA = pa.schema(
         ("centre_lon", pa.float32()),
         ("utm_footprint", pa.string()),
         ("utm_crs", pa.string()),
-        ("pixel_bbox", pa.list_(pa.int16())),
+        ("pixel_bbox", pa.list_(pa.int32())),  # of 16 bits in Major TOM, too few for a mosaic
     ]
 )
 
@@ -85,7 +86,8 @@ def embed(
     """
     torch.set_num_threads(threads)
     backbone, card = _backbone(checkpoint)
-    _check_side(backbone, card, chip_px)
+    if not (source / MANIFEST).is_file():  # a backbone itself refuses chips cut before that it does not take
+        _check_side(backbone, card, chip_px)
     name = f"{card['architecture']}-{card.get('size')} {card.get('fingerprint', '')}".strip()
     metadata = {"geo": json.dumps(GEO), "geoladder": json.dumps({"model": name, "source": str(source)})}
     schema, rows = SCHEMA.with_metadata(metadata), 0
@@ -120,19 +122,20 @@ def _backbone(checkpoint: Path | str) -> tuple[nn.Module, dict[str, Any]]:
 def _check_side(backbone: nn.Module, card: dict[str, Any], chip_px: int) -> None:
     # A backbone that does not inherit from ours need not say what sides it takes.
     fixed_px, stride_px = (int(getattr(backbone, name, 0)) for name in ("side_px", "stride_px"))
-    if (fixed_px and chip_px != fixed_px) or chip_px % max(2, stride_px):  # chips begin on the 20 m grid
-        allowed = f"exactly {fixed_px}" if fixed_px else f"multiples of {max(2, stride_px)}"
+    multiple_px = max(2, stride_px)  # chips begin on the 20 m grid
+    if chip_px < 1 or (fixed_px and chip_px != fixed_px) or chip_px % multiple_px:
+        allowed = f"exactly {fixed_px}" if fixed_px else f"multiples of {multiple_px}"
         raise GeoladderError(
             f"--chip-px is {chip_px}, but {card['architecture']}-{card.get('size')} takes sides of {allowed} pixels"
         )
 
 
 def _chips_of(folder: Path, index: Path | None, chip_px: int) -> Iterator[PlacedChips]:
-    if (folder / "manifest.parquet").is_file():
+    if (folder / MANIFEST).is_file():
         return chips_of_folder(folder)
     if index is None:
         raise GeoladderError(
-            f"{folder} is no image and no folder of chips (manifest.parquet); of an archive, give the index, too: "
+            f"{folder} is no image and no folder of chips ({MANIFEST}); of an archive, give the index, too: "
             "--index data/majortom/index.parquet"
         )
     return chips_of_archive(folder, index, chip_px)

@@ -122,6 +122,20 @@ def test_what_will_not_do_is_named(scene, polygons, tmp_path):
         make(scene, tmp_path / "text.gpkg", out)
     with pytest.raises(GeoladderError, match="'roads' is of quantities"):
         bench_from_image([scene], tmp_path / "p.geojson", out, "roads")
+    assert not out.exists()
+
+
+@needs_vector
+def test_no_test_patch_can_be_trained_on(scene, polygons, tmp_path):
+    """Blocks hold two patches, and none of an earlier cut stay among those of another."""
+    path, out = polygons(square(0, 0, 192, 128, "farm")), tmp_path / "bench"
+    with pytest.raises(GeoladderError, match="blocks of 31 px do not hold patches of 16 px"):
+        bench_from_image([scene], path, out, "landuse", patch_px=16, block_px=31)
+    with pytest.raises(GeoladderError, match="a region that begins with one of europe"):
+        make(scene, path, out, region="berlin")
+    make(scene, path, out)
+    with pytest.raises(GeoladderError, match="bench has files of a bench"):
+        bench_from_image([scene], path, out, "landuse", patch_px=16, block_px=32)
 
 
 @needs_vector

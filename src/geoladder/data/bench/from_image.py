@@ -23,6 +23,7 @@ from rasterio.windows import Window
 
 from geoladder.data.archives.scene import Pixels, Scene, open_scene
 from geoladder.data.archives.tile import ground_m
+from geoladder.data.bench.files import parse
 from geoladder.data.labels.targets import encode_phileo_place
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
@@ -45,6 +46,16 @@ class Polygons(NamedTuple):
     crs: CRS
 
 
+class Block(NamedTuple):
+    """A square part of a scene that is for training or testing as a whole."""
+
+    tile: str
+    """`<row>-<column>` among the blocks."""
+    split: str
+    corners: list[tuple[int, int]]
+    """Upper left pixel, row and column, of each patch that has a label."""
+
+
 def bench_from_image(
     images: Sequence[Path],
     polygons: Path,
@@ -65,8 +76,10 @@ def bench_from_image(
 
     Raises:
         GeoladderError: the scene cannot be read, the task has no classes, the polygons have no such attribute, none
-            has a class of the task, or no training or test patch has a label.
+            has a class of the task, no training or test patch has a label, blocks are smaller than two patches, the
+            bench has no such region, or `out` has files of a bench.
     """
+    _check_request(out, region, patch_px, block_px)
     categories = {name: code for code, (name, _) in TASKS[task].layer.categories.items()}
     if not categories:
         raise GeoladderError(
@@ -77,13 +90,17 @@ def bench_from_image(
         pixels = scene.read(Window(0, 0, width, height))
         codes = _burn(read_polygons(polygons, attribute), categories, renamed or {}, scene, polygons)
         codes[~pixels.valid] = NO_LABEL
-        counts = _write_blocks(scene, pixels, codes, TASKS[task], out, region, patch_px, block_px)
-    for split in ("train", "test"):
-        if not counts[split]:
+        blocks = _blocks(codes, patch_px, block_px)
+        counts = {
+            split: sum(len(block.corners) for block in blocks if block.split == split)
+            for split in ("train", "test")
+        }
+        for split in (split for split, count in counts.items() if not count):
             raise GeoladderError(
                 f"no {split} patch of {patch_px} px has a label: {width} x {height} pixels make "
                 f"{-(-width // block_px)} x {-(-height // block_px)} blocks of {block_px}; take smaller ones"
             )
+        _write_blocks(scene, pixels, codes, blocks, TASKS[task], out, region, patch_px)
     log.info(
         "%s: %s patches of %d px; %.0f %% of pixels have a label",
         out,
@@ -154,37 +171,57 @@ def _burn(
     return codes
 
 
+def _check_request(out: Path, region: str, patch_px: int, block_px: int) -> None:
+    """Refuse what would give no bench, or one whose test patches are trained on."""
+    if patch_px < 1 or block_px < 2 * patch_px:
+        raise GeoladderError(
+            f"blocks of {block_px} px do not hold patches of {patch_px} px and as much between blocks, which keeps "
+            "test patches away from training patches; take blocks of two patches at least"
+        )
+    parse(out / f"{region}_0-0_test_s2.npy")
+    if any(out.rglob("*_s2.npy")):
+        raise GeoladderError(
+            f"{out} has files of a bench, and patches of other blocks would mix with these; remove them, or give "
+            "another folder"
+        )
+
+
+def _blocks(codes: np.ndarray, patch_px: int, block_px: int) -> list[Block]:
+    """The blocks that have a label, with the patches that have one."""
+    blocks = []
+    inner_px = block_px - patch_px
+    for row, top in enumerate(range(0, codes.shape[0], block_px)):
+        for column, left in enumerate(range(0, codes.shape[1], block_px)):
+            down, right = (
+                range(start, min(start + inner_px, side) - patch_px + 1, patch_px)
+                for start, side in zip((top, left), codes.shape, strict=True)
+            )
+            places = product(down, right)
+            corners = [(y, x) for y, x in places if codes[y : y + patch_px, x : x + patch_px].any()]
+            if corners:
+                split = "train" if (row + column) % TEST_EVERY else "test"
+                blocks.append(Block(f"{row}-{column}", split, corners))
+    return blocks
+
+
 def _write_blocks(
     scene: Scene,
     pixels: Pixels,
     codes: np.ndarray,
+    blocks: list[Block],
     task: Task,
     out: Path,
     region: str,
     patch_px: int,
-    block_px: int,
-) -> dict[str, int]:
-    """Write the blocks that have a label, and last the metadata; return the patches of each split."""
+) -> None:
+    """Write all blocks, and last the metadata."""
     whole = np.clip(np.rint(pixels.dn), 0, np.iinfo(np.uint16).max).astype(np.uint16)
-    counts, records = {"train": 0, "test": 0}, {}
-    inner_px = max(patch_px, block_px - patch_px)
-    for row, top in enumerate(range(0, scene.shape[0], block_px)):
-        for column, left in enumerate(range(0, scene.shape[1], block_px)):
-            down, right = (
-                range(start, min(start + inner_px, side) - patch_px + 1, patch_px)
-                for start, side in zip((top, left), scene.shape, strict=True)
-            )
-            places = product(down, right)
-            corners = [(y, x) for y, x in places if codes[y : y + patch_px, x : x + patch_px].any()]
-            if not corners:
-                continue
-            split, tile = "train" if (row + column) % TEST_EVERY else "test", f"{row}-{column}"
-            _write_block(scene, whole, codes, corners, patch_px, out / f"{region}_{tile}_{split}", task.label)
-            counts[split] += len(corners)
-            record = {"offset_dn": [scene.offset_dn], "patches": {split: [len(corners)]}}
-            records[f"{region}_{tile}"] = {"region": region, "tile": tile, "split": split} | record
+    records = {}
+    for tile, split, corners in blocks:
+        _write_block(scene, whole, codes, corners, patch_px, out / f"{region}_{tile}_{split}", task.label)
+        record = {"offset_dn": [scene.offset_dn], "patches": {split: [len(corners)]}}
+        records[f"{region}_{tile}"] = {"region": region, "tile": tile, "split": split} | record
     write_json(out / "metadata" / "tiles_metadata.json", records)
-    return counts
 
 
 def _write_block(

@@ -24,15 +24,17 @@ TURNED = 1.06
 
 
 def in_bench(rows: pd.DataFrame, bench_index: Path, files: Literal["test", "all", "none"]) -> pd.Series:
-    """Whether the footprint of each row overlaps that of a bench tile: of test, or of any.
+    """Whether the footprint of each row overlaps that of a bench tile: of test, of any, or of none (none is read).
 
     Raises:
         GeoladderError: `bench_index` is no index of a bench, or an older one without footprints.
     """
+    if files == "none":
+        return pd.Series(False, index=rows.index)
     bench = _bench(bench_index, ["split", *COLUMNS])
     tiles = bench[bench["split"] == "test"] if files == "test" else bench
     boxes = Boxes.of(tiles[list(COLUMNS)].drop_duplicates())
-    if files == "none" or not len(tiles):
+    if not len(tiles):
         return pd.Series(False, index=rows.index)
     if tiles[list(COLUMNS)].isna().any(axis=None):
         log.warning("%s: some files have no location, so no tile is kept from overlapping them", bench_index)

@@ -105,14 +105,22 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _rank(spec: dict[str, Any]) -> tuple[int, int, str, str, str]:
     """By n, then by architecture."""
     place = ordered(ARCHITECTURES).index(spec["architecture"])
-    return spec["n"], place, spec["size"], spec.get("mode", ""), spec["corpus"]
+    return spec["n"], place, spec["size"], spec.get("mode", ""), _start(spec)
 
 
 def _name(spec: dict[str, Any]) -> str:
+    """No two runs of one task and seed have the same."""
     mode = f", {spec['mode']}" if spec.get("mode", "full") != "full" else ""
     return (
-        f"{ARCHITECTURES[spec['architecture']].title} {spec['size']}, {spec['corpus']}{mode}, n = {spec['n']}"
+        f"{ARCHITECTURES[spec['architecture']].title} {spec['size']}, {_start(spec)}{mode}, n = {spec['n']}"
     )
+
+
+def _start(spec: dict[str, Any]) -> str:
+    """The corpus, its fraction (which specs of linear heads have apart), and what was taken over of it if not all."""
+    fraction, transfer = spec.get("fraction") or "1", spec.get("transfer", "all")
+    corpus = spec["corpus"] if fraction == "1" else f"{spec['corpus']}@{fraction}"
+    return corpus if transfer == "all" else f"{corpus}, {transfer} alone"
 
 
 def _draw(figure: Figure, sheet: Sheet, show: Show) -> pd.DataFrame:
