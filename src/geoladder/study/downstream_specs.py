@@ -55,7 +55,7 @@ def pixels_of(study: Study, architecture: str, size: str) -> dict[str, object]:
     if given is None:
         return {"transform": study.pretrain.transform, "harmonise": study.cleaning.harmonise, "input": None}
     chosen = study.external.get(f"{architecture}-{size}")
-    harmonise = (chosen and chosen.harmonise) or given.harmonise
+    harmonise = (chosen and chosen.harmonise) or given.harmonise or study.cleaning.harmonise
     return {"transform": "linear", "harmonise": harmonise, "input": given}
 
 
