@@ -60,7 +60,8 @@ def import_released(spec: ReleasedSpec, out: Path) -> tuple[int, int]:
         "parts": "encoder",
         "bands": list(BANDS),
         "transform": "linear",
-        "statistics": released_stats(spec.input, AS_REFLECTANCE).as_dict(),
+        # A model without constants of its own has those of each study.
+        "statistics": released_stats(spec.input, AS_REFLECTANCE).as_dict() if spec.input.bands else None,
         "harmonise": spec.input.harmonise,
         "objective": None,
         "fingerprint": spec.fingerprint,
