@@ -176,17 +176,24 @@ def test_missing_weights_name_the_command_that_gets_them(weights, tmp_path, monk
     assert "hf download ibm-esa-geospatial/TerraMind-1.0-base TerraMind_v1_base.pt" in str(problem.value)
 
 
-def test_a_backbone_of_terratorch_has_no_known_file(tmp_path):
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("", "there are no weights at"),
+        ("hf://owner/name@0123abc", "which file of hf://owner/name@0123abc it is nobody knows"),
+    ],
+)
+def test_a_backbone_of_terratorch_has_no_known_file(weights, words, tmp_path):
     entry = ARCHITECTURES["terratorch"]
     spec = ReleasedSpec(
         architecture="terratorch",
         size="timm_resnet18",
         model=entry.kwargs("timm_resnet18"),
-        weights=str(tmp_path),
+        weights=weights or str(tmp_path),
         input=entry.input,
         release=entry.release,
     )
-    with pytest.raises(GeoladderError, match="name the file of the state dict"):
+    with pytest.raises(GeoladderError, match=f"{words}.*name the file of the state dict"):
         import_released(spec, tmp_path / "out")
 
 

@@ -4,6 +4,7 @@ As in `geoladder.study.specs`, which has the nodes before.
 """
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field
@@ -44,6 +45,19 @@ class ReleasedSpec(Block):
                 "release": entry.release,
             }
         )
+
+    @property
+    def file_name(self) -> str:
+        """Of the released file; empty where it is not known."""
+        return self.release.files.get(self.size, "").rpartition("/")[2]
+
+    @property
+    def file(self) -> Path | None:
+        """The released file on this machine, there or not; None for weights on the hub."""
+        if self.weights.startswith("hf://"):
+            return None
+        path = Path(self.weights)
+        return path / self.file_name if path.is_dir() else path
 
 
 def pixels_of(study: Study, architecture: str, size: str) -> dict[str, object]:
