@@ -13,9 +13,10 @@ import torch
 from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
 from torch import Tensor, nn
 
-from geoladder.data.batches.batch import CLIP_SIGMA, DN_PER_REFLECTANCE, BandStats
+from geoladder.data.batches.batch import CLIP_SIGMA, DN_PER_REFLECTANCE
 from geoladder.models.backbone import Backbone
 from geoladder.models.taps import tap_maps
+from geoladder.training.checkpoints import statistics_of
 from geoladder.training.hub import load_model
 
 
@@ -30,7 +31,7 @@ class GeoladderBackbone(nn.Module):
         model, card = load_model(source)
         self.backbone = cast(Backbone, model)
         self.scale, self.transform = scale, card["transform"]
-        self.statistics = BandStats.from_dict(card["statistics"])
+        self.statistics = statistics_of(card)
         side = 4 * getattr(self.backbone, "stride_px", 8)
         side_px = getattr(self.backbone, "side_px", 0) or side
         with torch.no_grad():

@@ -57,6 +57,14 @@ def test_harmonising_is_recorded_and_reaches_its_runs_alone():
     assert after[RUN.format("released")].harmonise == "baseline"
 
 
+def test_without_constants_pixels_are_harmonised_as_the_statistics_are():
+    grid = [{"corpora": ["scratch"], "architectures": ["terratorch"], "sizes": ["timm_resnet18"]}]
+    for harmonise in ("none", "baseline"):
+        unrolled = nodes(cleaning={"harmonise": harmonise}, finetune=STUDY["finetune"] | {"grid": grid})
+        run = unrolled.finetune["results/finetune/scratch/terratorch-timm_resnet18/roads/seed0/n4.json"]
+        assert run.harmonise == harmonise
+
+
 def test_other_weights_change_what_starts_from_them_and_nothing_else():
     before, after = (
         nodes().finetune,
@@ -76,6 +84,7 @@ def test_runs_of_our_own_do_not_know_of_inputs():
         ({"external": {}}, ["where the weights of terramind-base are", "external.terramind-base.weights"]),
         ({"external": {"terramind-base": {"weights": HUB}}}, ["no fixed revision", "<40 hexadecimal digits"]),
         ({"external": {"terramind-base": {"weights": f"{HUB}@main"}}}, ["no fixed revision"]),
+        ({"external": {"terramind-base": {"weights": f"{HUB}@dev"}}}, ["no fixed revision"]),
         ({"external": {"terramind-bass": {"weights": "x"}}}, ["no size 'bass'", "base, large"]),
         ({"external": {"unet-xs": {"weights": "x"}}}, ["'unet-xs' is trained here", "terramind"]),
         (

@@ -32,10 +32,10 @@ HLS = {"num_frames": 1, "channels": 6, "absent": [], "coordinates": False}
 MODELS = {  # TerraTorch's name and options, and the depth if it is not the whole one
     ("terramind", "base"): ("terramind_v1_base", S2L2A, 0),
     ("terramind", "large"): ("terramind_v1_large", S2L2A, 0),
-    ("prithvi", "300M"): ("prithvi_eo_v2_300", HLS, 8),
-    ("prithvi", "300M-TL"): ("prithvi_eo_v2_300_tl", HLS | {"coordinates": True}, 8),
-    ("prithvi", "600M"): ("prithvi_eo_v2_600", HLS, 8),
-    ("prithvi", "600M-TL"): ("prithvi_eo_v2_600_tl", HLS | {"coordinates": True}, 8),
+    ("prithvi", "300M"): ("prithvi_eo_v2_300", HLS, 4),
+    ("prithvi", "300M-TL"): ("prithvi_eo_v2_300_tl", HLS | {"coordinates": True}, 4),
+    ("prithvi", "600M"): ("prithvi_eo_v2_600", HLS, 4),
+    ("prithvi", "600M-TL"): ("prithvi_eo_v2_600_tl", HLS | {"coordinates": True}, 4),
 }
 
 

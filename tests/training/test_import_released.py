@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from geoladder.data.batches.batch import Moments
 from geoladder.data.labels.bands import BANDS
@@ -14,7 +15,7 @@ from geoladder.models.build import build_from
 from geoladder.registry import ARCHITECTURES
 from geoladder.study.downstream_specs import ReleasedSpec
 from geoladder.study.load import parse_study
-from geoladder.training.checkpoints import load_trained
+from geoladder.training.checkpoints import load_trained, statistics_of
 from geoladder.training.export import export_model
 from geoladder.training.hub import load_model
 from geoladder.training.patches import released_stats
@@ -33,6 +34,14 @@ def spec_of(architecture, size, weights):
         weights=str(weights),
         input=entry.input,
         release=entry.release,
+    )
+
+
+def any_study():
+    grid = [{"corpora": ["majortom"], "architectures": ["unet"], "sizes": ["xs"]}]
+    finetune = {"grid": grid, "pretrain_seed": 0}
+    return parse_study(
+        {"corpora": {"majortom": {"tiles": 20}}, "pretrain": {"grid": grid}, "finetune": finetune}
     )
 
 
@@ -108,10 +117,7 @@ def test_a_released_file_becomes_a_checkpoint_with_its_pixels(file, tmp_path):
 def test_released_weights_can_be_exported_under_a_licence(file, tmp_path):
     architecture, size, backbone, _, path = file
     import_released(spec_of(architecture, size, path), tmp_path / "run")
-    grid = [{"corpora": ["majortom"], "architectures": ["unet"], "sizes": ["xs"]}]
-    finetune = {"grid": grid, "pretrain_seed": 0}
-    raw = {"corpora": {"majortom": {"tiles": 20}}, "pretrain": {"grid": grid}, "finetune": finetune}
-    study = parse_study(raw)
+    study = any_study()
     with pytest.raises(GeoladderError, match="name that of the weights"):
         export_model(tmp_path / "run", tmp_path / "out", study)
     export_model(tmp_path / "run", tmp_path / "out", study, "apache-2.0")
@@ -170,18 +176,56 @@ def test_missing_weights_name_the_command_that_gets_them(weights, tmp_path, monk
     assert "hf download ibm-esa-geospatial/TerraMind-1.0-base TerraMind_v1_base.pt" in str(problem.value)
 
 
-def test_a_backbone_of_terratorch_has_no_known_file(tmp_path):
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("", "there are no weights at"),
+        ("hf://owner/name@0123abc", "which file of hf://owner/name@0123abc it is nobody knows"),
+    ],
+)
+def test_a_backbone_of_terratorch_has_no_known_file(weights, words, tmp_path):
     entry = ARCHITECTURES["terratorch"]
     spec = ReleasedSpec(
         architecture="terratorch",
         size="timm_resnet18",
         model=entry.kwargs("timm_resnet18"),
-        weights=str(tmp_path),
+        weights=weights or str(tmp_path),
         input=entry.input,
         release=entry.release,
     )
-    with pytest.raises(GeoladderError, match="name the file of the state dict"):
+    with pytest.raises(GeoladderError, match=f"{words}.*name the file of the state dict"):
         import_released(spec, tmp_path / "out")
+
+
+class FourMaps(nn.Module):
+    """As a backbone of TerraTorch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(10, 8, 16, stride=16)
+
+    def forward(self, pixels):
+        return [self.conv(pixels)] * 4
+
+
+def test_a_model_without_constants_has_no_statistics_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("geoladder.models.terratorch.built", lambda name: FourMaps())
+    entry = ARCHITECTURES["terratorch"]
+    torch.save(FourMaps().state_dict(), tmp_path / "toy.pt")
+    spec = ReleasedSpec(
+        architecture="terratorch",
+        size="toy",
+        model=entry.kwargs("toy"),
+        weights=str(tmp_path / "toy.pt"),
+        input=entry.input,
+        release=entry.release,
+    )
+    import_released(spec, tmp_path / "run")
+    _, card = load_model(tmp_path / "run")
+    with pytest.raises(GeoladderError, match="nothing says what pixels terratorch-toy was fed with"):
+        statistics_of(card)
+    export_model(tmp_path / "run", tmp_path / "out", any_study(), "mit")
+    assert "by those of your own images" in (tmp_path / "out/README.md").read_text()
 
 
 def test_bands_a_model_does_not_take_have_the_studys_statistics():

@@ -208,8 +208,9 @@ def rate_of(wildcards):
 
 def released_file(wildcards):
     """The file of released weights, if it is there: the job says how to get one that is not."""
-    weights = Path(study.external[f"{wildcards.architecture}-{wildcards.size}"].weights)
-    return str(weights) if weights.exists() else []
+    card = "results/released/{architecture}-{size}/model.json".format(**wildcards)
+    file = nodes.released[card].file
+    return str(file) if file and file.is_file() else []
 
 
 def tuning_memory_mb(wildcards):

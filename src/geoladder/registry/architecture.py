@@ -53,11 +53,12 @@ class Input:
         bands: mean and deviation of the digital numbers (DN) it was trained on, by Sentinel-2 band (`B02`), in the
             order in which it takes them. It takes bands that archives of ten bands lack at their mean.
         harmonise: whether these numbers are of pixels without the +1000 DN of newer products (`baseline`), or of
-            products as they come (`none`); a study may choose otherwise.
+            products as they come (`none`); a study may choose otherwise. None where there are no numbers: pixels are
+            standardised by the study's statistics, and harmonised as those are.
     """
 
     bands: dict[str, tuple[float, Annotated[float, Field(gt=0)]]]
-    harmonise: Literal["baseline", "none"]
+    harmonise: Literal["baseline", "none"] | None
 
     def order(self, bands: Sequence[str]) -> list[int]:
         """Places of these bands among `bands`; -1 for one that is not there."""
@@ -70,7 +71,8 @@ class Release:
 
     Attributes:
         files: repository and file on the Hugging Face hub, `owner/name/FILE`, by size.
-        rules: our names by theirs; regular expressions on whole names, of which the first that matches counts.
+        rules: our names by theirs; regular expressions on whole names, of which one at most matches a name (specs do
+            not keep their order).
         ignore: regular expressions on whole names of theirs that are not of the encoder, or fixed numbers of it.
     """
 

@@ -4,6 +4,7 @@ As in `geoladder.study.specs`, which has the nodes before.
 """
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field
@@ -45,6 +46,19 @@ class ReleasedSpec(Block):
             }
         )
 
+    @property
+    def file_name(self) -> str:
+        """Of the released file; empty where it is not known."""
+        return self.release.files.get(self.size, "").rpartition("/")[2]
+
+    @property
+    def file(self) -> Path | None:
+        """The released file on this machine, there or not; None for weights on the hub."""
+        if self.weights.startswith("hf://"):
+            return None
+        path = Path(self.weights)
+        return path / self.file_name if path.is_dir() else path
+
 
 def pixels_of(study: Study, architecture: str, size: str) -> dict[str, object]:
     """Values of the keys `transform`, `harmonise` and `input` of a spec: how pixels are made for an architecture.
@@ -55,7 +69,7 @@ def pixels_of(study: Study, architecture: str, size: str) -> dict[str, object]:
     if given is None:
         return {"transform": study.pretrain.transform, "harmonise": study.cleaning.harmonise, "input": None}
     chosen = study.external.get(f"{architecture}-{size}")
-    harmonise = (chosen and chosen.harmonise) or given.harmonise
+    harmonise = (chosen and chosen.harmonise) or given.harmonise or study.cleaning.harmonise
     return {"transform": "linear", "harmonise": harmonise, "input": given}
 
 

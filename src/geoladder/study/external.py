@@ -9,16 +9,12 @@ from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import named
 from geoladder.study.block import Block, collected
 
-HUB_ADDRESS = re.compile(r"hf://[\w.-]+/[\w.-]+@(?P<revision>[\w.-]+)")
-MOVING = {"main", "master", "HEAD"}
+HUB_ADDRESS = re.compile(r"hf://[\w.-]+/[\w.-]+@[0-9a-f]{7,40}")
 
 
 def _pinned(weights: str) -> str:
-    """A path, or an address on the hub with a revision that stays."""
-    if not weights.startswith("hf://"):
-        return weights
-    match = HUB_ADDRESS.fullmatch(weights)
-    if match is None or match["revision"] in MOVING:
+    """A path, or an address on the hub with a commit: branches move, and tags can be moved."""
+    if weights.startswith("hf://") and not HUB_ADDRESS.fullmatch(weights):
         raise ValueError(
             f"{weights} names no fixed revision, so its weights may change while results that rest on them stay; "
             "write hf://owner/name@<40 hexadecimal digits of a commit>"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from geoladder.data.batches.batch import BandStats
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
 from geoladder.models.build import PretrainModel, build_from
@@ -56,6 +57,16 @@ def load_card(folder: Path) -> dict[str, Any]:
         return card | {"objective": _with_targets(card.get("objective"))}
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{path} is no model card ({problem}); is it a finished run?") from None
+
+
+def statistics_of(card: dict[str, Any]) -> BandStats:
+    """What pixels of a model are standardised with; raises GeoladderError where its card does not say."""
+    if card["statistics"] is None:
+        raise GeoladderError(
+            f"nothing says what pixels {card['architecture']}-{card.get('size')} was fed with: its weights are from "
+            "elsewhere; write `statistics` and `transform` into its model.json, as those of a run have them"
+        )
+    return BandStats.from_dict(card["statistics"])
 
 
 def _with_targets(objective: dict[str, Any] | None) -> dict[str, Any] | None:

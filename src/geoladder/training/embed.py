@@ -24,11 +24,10 @@ from torch import nn
 
 from geoladder.data.archives.grid import row_column
 from geoladder.data.archives.scene import PIXEL_M, open_scene
-from geoladder.data.batches.batch import BandStats
 from geoladder.data.batches.places import PlacedChips, chips_of_archive, chips_of_folder, chips_of_scene
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.training.checkpoints import load_card
+from geoladder.training.checkpoints import load_card, statistics_of
 from geoladder.training.hub import load_model
 from geoladder.training.tuned import load_tuned
 
@@ -143,7 +142,7 @@ def _chips_of(folder: Path, index: Path | None, chip_px: int) -> Iterator[Placed
 
 def _vectors(backbone: nn.Module, card: dict[str, Any], chips: PlacedChips) -> np.ndarray:
     """Summary vectors (N, S) float32."""
-    statistics, device = BandStats.from_dict(card["statistics"]), next(backbone.parameters()).device
+    statistics, device = statistics_of(card), next(backbone.parameters()).device
     offset_dn = chips.offset_dn * (card.get("harmonise", "baseline") == "baseline")
     parts = []
     for first in range(0, len(offset_dn), CHIPS_AT_ONCE):

@@ -60,7 +60,8 @@ def import_released(spec: ReleasedSpec, out: Path) -> tuple[int, int]:
         "parts": "encoder",
         "bands": list(BANDS),
         "transform": "linear",
-        "statistics": released_stats(spec.input, AS_REFLECTANCE).as_dict(),
+        # A model without constants of its own has those of each study.
+        "statistics": released_stats(spec.input, AS_REFLECTANCE).as_dict() if spec.input.bands else None,
         "harmonise": spec.input.harmonise,
         "objective": None,
         "fingerprint": spec.fingerprint,
@@ -90,20 +91,18 @@ def how_to_get(release: Release, size: str) -> str:
 def _released_file(spec: ReleasedSpec) -> Path:
     """The file on this machine."""
     help_words = f"get the weights of {spec.architecture}-{spec.size} {how_to_get(spec.release, spec.size)}"
-    name = spec.release.files.get(spec.size, "").rpartition("/")[2]
-    if not spec.weights.startswith("hf://"):
-        path = Path(spec.weights)
-        if path.is_dir():
-            path /= name
-        if not path.is_file():
-            raise GeoladderError(f"there are no weights at {path}; {help_words}")
-        return path
+    if spec.file is not None:
+        if not spec.file.is_file():
+            raise GeoladderError(f"there are no weights at {spec.file}; {help_words}")
+        return spec.file
+    if not spec.file_name:
+        raise GeoladderError(f"which file of {spec.weights} it is nobody knows; {help_words}")
     try:
-        path = fetch(spec.weights, [name]) / name
+        path = fetch(spec.weights, [spec.file_name]) / spec.file_name
     except GeoladderError as problem:
         raise GeoladderError(f"{problem}; {help_words}") from None
     if not path.is_file():
-        raise GeoladderError(f"{spec.weights} has no file {name}; {help_words}")
+        raise GeoladderError(f"{spec.weights} has no file {spec.file_name}; {help_words}")
     return path
 
 

@@ -21,6 +21,7 @@ model does not take may hold anything.
 HARMONISED = {
     "baseline": "the +1000 DN of newer Sentinel-2 products subtracted before",
     "none": "the +1000 DN of newer Sentinel-2 products left in",
+    None: "null: by those of your own images",
 }
 
 

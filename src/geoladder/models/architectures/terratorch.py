@@ -22,6 +22,6 @@ ARCHITECTURE = Architecture(
     pretrain_lr=None,
     finetune_lr=0.0001,
     sides_px=multiples(1),
-    input=Input(bands={}, harmonise="baseline"),
+    input=Input(bands={}, harmonise=None),
     release=Release(files={}, rules={r"(.*)": r"encoder.body.\1"}, ignore=[]),
 )
