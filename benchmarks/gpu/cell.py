@@ -105,4 +105,4 @@ def cell_spec(architecture: str, size: str, steps: int, batch: int) -> PretrainS
 
 def run(spec: PretrainSpec, px: int, folder: Path, losses: Losses) -> None:
     """Train from the newest checkpoint in `folder`, or from the start."""
-    Pretraining(spec, Hardware(), 1).train(InMemory(spec.batch, px), losses, folder, None, progress=False)
+    Pretraining(spec, Hardware(), 1, {}).train(InMemory(spec.batch, px), losses, folder, None, progress=False)

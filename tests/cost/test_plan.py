@@ -32,7 +32,7 @@ def test_cells_cost_what_their_samples_do(study):
     gflops = profile("unet", "m", study.cleaning.chip_px)["gflops_train"] * study.pretrain.samples
     assert cell["gflops_train"] == pytest.approx(gflops)
     assert cell["gpu_hours"] == pytest.approx(gflops * 1e9 / (PEAK_TFLOPS["h100-80"] * 1e12 * 0.5) / 3600)
-    assert len(plan.cells) == len(study.cells())
+    assert len(plan.cells) == len(study.cells()) + len(study.oracle_cells())
 
 
 def test_totals_add_up_and_no_cell_is_faster_than_its_own_devices(study):

@@ -145,6 +145,6 @@ def test_one_file_goes_from_the_cells_to_the_scaling_figure(package):
     done = package.make("results/figures/scaling.pdf")
     assert done.returncode == 0, done.stdout + done.stderr
     results = pd.read_csv(package.folder / "results/results.csv")
-    assert set(results[results.architecture == "toy"].stage) == {"pretrain", "finetune"}
+    assert set(results[results.architecture == "toy"].stage) == {"pretrain", "linear", "finetune"}
     figure = pd.read_csv(package.folder / "results/figures/scaling.csv")
     assert "toy" in set(figure.architecture)

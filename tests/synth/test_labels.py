@@ -39,6 +39,7 @@ def cut(folder, like):
     index = IndexSpec(
         archive="a", bench="b", one_product_per_cell=False, max_cloud_percent=100, max_nodata_share=1,
         max_corrupt_share=0.1, harmonise="baseline", validation_share=0.2, bench_buffer_km=0,
+        exclude_bench="none",
     )  # fmt: skip
     pd.DataFrame(columns=["split", "lat_deg", "lon_deg"]).to_parquet(folder / "bench.parquet")
     files = [folder / name for name in ("bench.parquet", "index.parquet", "ledger.csv")]

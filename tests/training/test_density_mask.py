@@ -77,6 +77,6 @@ def test_patches_without_any_label_are_not_drawn(archive):
 def test_test_patches_that_are_all_masked_are_named(archive, split, tmp_path, trivial_spec):
     bench = archive(lambda density, split: density if split != "test" else np.full_like(density, -1))
     spec = trivial_spec()
-    with pytest.raises(GeoladderError, match=r"none of the 4 test patches of roads has a labelled pixel"):
+    with pytest.raises(GeoladderError, match=r"none of the 4 patches of roads .* has a labelled pixel"):
         trivial(spec, tmp_path, tmp_path / "index.parquet", split(spec, bench), tmp_path / "seed0.json")
     assert not (tmp_path / "seed0.json").exists()

@@ -12,7 +12,7 @@ def test_the_figure_its_numbers_and_every_result_are_there(project):
         assert (project.folder / f"results/figures/scaling.{suffix}").stat().st_size > 1000
     with (project.folder / "results/results.csv").open() as handle:
         rows = list(csv.DictReader(handle))
-    assert {row["stage"] for row in rows} == {"pretrain", "finetune", "linear", "trivial"}
+    assert {row["stage"] for row in rows} == {"pretrain", "finetune", "gates", "linear", "trivial"}
     ledger = json.loads((project.folder / "results/ledger.json").read_text())
     assert {row["fingerprint"] for row in rows} == set(ledger.values())
 
@@ -55,8 +55,8 @@ def test_a_new_n_runs_only_itself(project):
     project.study["finetune"]["n"].append(4)
     project.write()
     planned = project.planned()
-    # Linear heads have every n of 1, 4 and 32 that fine-tuning reaches, and subsets of a seed share a file.
-    assert set(planned) == {"finetune", "trivial", "linear", "split"} | ANALYSIS
+    # Linear heads have every n of 1, 4 and 32 that fine-tuning reaches; one order of subsets serves every n.
+    assert set(planned) == {"finetune", "trivial", "linear"} | ANALYSIS
     # Linear heads and baselines have one job for every n; others run only the new one.
     assert all(log.endswith("/n4.log") for log in planned["finetune"])
 
@@ -66,7 +66,7 @@ def test_a_new_seed_runs_only_itself(project):
     project.study["finetune"]["seeds"] = [0, 1]
     project.write()
     planned = project.planned()
-    assert set(planned) == {"pretrain", "finetune", "trivial", "linear", "split"} | ANALYSIS
+    assert set(planned) == {"pretrain", "finetune", "trivial", "linear"} | ANALYSIS  # its subsets are linear draws
     runs = planned["pretrain"] + planned["finetune"] + planned["trivial"] + planned["linear"]
     assert all("/seed1" in log for log in runs)
 
@@ -75,17 +75,17 @@ def test_another_task_draws_and_runs_only_itself(project):
     project.study["finetune"]["tasks"].append("buildings")
     project.write()
     planned = project.planned()
-    assert set(planned) == {"split", "finetune", "trivial"} | ANALYSIS
+    assert set(planned) == {"split", "finetune", "trivial", "linear"} | ANALYSIS
     runs = planned["split"] + planned["finetune"] + planned["trivial"]
     assert all("/buildings/" in log for log in runs)
-    assert planned["split"] == ["logs/split/buildings/seed0.log"]
+    assert sorted(planned["split"]) == [f"logs/split/buildings/seed{draw}.log" for draw in (0, 1)]
 
 
 def test_subsets_drawn_otherwise_rerun_what_reads_them_and_no_pretraining(project):
     project.study["bench"]["protocol"] = "philEO"
     project.write()
     planned = project.planned()
-    assert set(planned) == {"split", "finetune", "trivial"} | ANALYSIS
+    assert set(planned) == {"split", "finetune", "trivial", "linear"} | ANALYSIS
     assert sorted(planned["split"]) == [f"logs/split/{task}/philEO.log" for task in ("landcover", "roads")]
 
 

@@ -26,6 +26,7 @@ READING = TileReading(crops_per_tile=4, shuffle_window=8, max_cloud_share=1.0)
 INDEX = IndexSpec(
     archive="0",
     bench="0",
+    exclude_bench="none",
     one_product_per_cell=True,
     max_cloud_percent=100,
     max_nodata_share=0.5,
