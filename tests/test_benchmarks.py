@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TRAINING_NEEDS_NONE_OF = (
-    "pyarrow", "rasterio", "snakemake", "cyclopts", "statsmodels", "seaborn", "tenacity", "urllib3", "blosc2",
+    "pyarrow", "rasterio", "snakemake", "cyclopts", "seaborn", "tenacity", "urllib3", "blosc2",
     "huggingface_hub",
 )  # fmt: skip
 """Lightning itself imports matplotlib, pillow and rich where they are installed."""

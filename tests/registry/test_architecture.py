@@ -136,6 +136,7 @@ def test_cells_names_what_is_wrong_without_a_traceback(package, source, architec
         assert word in done.stderr
 
 
+@pytest.mark.slow
 def test_one_file_goes_from_the_cells_to_the_scaling_figure(package):
     package.add(FILE, TOY)
     package.study("toy")

@@ -259,7 +259,6 @@ def test_swapping_the_arms_mirrors_the_verdict(tmp_path_factory, rng, ratio):
     assert (1 + back.effect_percent / 100) * (1 + there.effect_percent / 100) == pytest.approx(1)
 
 
-@settings(max_examples=25, deadline=None)  # statsmodels collects garbage in each call, .1 s
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_lies_between_no_adjustment_and_bonferroni(p):
     adjusted = holm(p)

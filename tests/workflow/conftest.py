@@ -1,6 +1,7 @@
 """The real graph on the smallest study, run once; each test edits a copy of it and looks at what would run."""
 
 import copy
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 TARGET = "results/figures/scaling.pdf"
@@ -60,12 +62,16 @@ class Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
-    """A folder in which studies/ci.yaml has run to the figure."""
-    folder = tmp_path_factory.mktemp("study")
-    project = Project(folder, yaml.safe_load((ROOT / "studies/ci.yaml").read_text()))
-    project.write()
-    done = project.run()
-    assert done.returncode == 0, done.stdout + done.stderr
+    """A folder in which studies/ci.yaml has run to the figure, once for all processes that share the tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.getenv("PYTEST_XDIST_WORKER") else base) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / TARGET).exists():
+            folder.mkdir(exist_ok=True)
+            project = Project(folder, yaml.safe_load((ROOT / "studies/ci.yaml").read_text()))
+            project.write()
+            done = project.run()
+            assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 

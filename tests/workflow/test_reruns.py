@@ -4,6 +4,8 @@ import csv
 import json
 import shutil
 
+import pytest
+
 ANALYSIS = {"collect", "laws", "gates", "figure-scaling"}
 
 
@@ -66,7 +68,9 @@ def test_a_new_seed_runs_only_itself(project):
     project.study["finetune"]["seeds"] = [0, 1]
     project.write()
     planned = project.planned()
-    assert set(planned) == {"pretrain", "finetune", "trivial", "linear"} | ANALYSIS  # its subsets are linear draws
+    assert (
+        set(planned) == {"pretrain", "finetune", "trivial", "linear"} | ANALYSIS
+    )  # its subsets are linear draws
     runs = planned["pretrain"] + planned["finetune"] + planned["trivial"] + planned["linear"]
     assert all("/seed1" in log for log in runs)
 
@@ -89,6 +93,7 @@ def test_subsets_drawn_otherwise_rerun_what_reads_them_and_no_pretraining(projec
     assert sorted(planned["split"]) == [f"logs/split/{task}/philEO.log" for task in ("landcover", "roads")]
 
 
+@pytest.mark.slow
 def test_a_run_refuses_subsets_that_are_not_its_own(project):
     """Where Snakemake's memory of the file is lost, the run still looks at its fingerprint."""
     project.study["bench"]["validation"] = "adjacent"

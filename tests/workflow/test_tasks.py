@@ -124,6 +124,7 @@ def test_a_task_is_one_file(tiny, tmp_path):
     assert "training/tasks/toy.py defines no usable task" in broken.stderr and "codes" in broken.stderr
 
 
+@pytest.mark.slow
 def test_official_index_files_are_what_is_trained_on(tiny):
     folder = tiny.folder / "indices"
     tiny.study(["roads"], indices="indices")

@@ -26,7 +26,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.claims.language import Arm, Claim, Selector
@@ -268,4 +267,7 @@ def _obstacle(claim: Claim, compared: list[Comparison], untestable: bool, seeds:
 
 def holm(p: Sequence[float]) -> list[float]:
     """P-values adjusted for testing them together (Holm 1979): valid however they depend on one another."""
-    return multipletests(p, method="holm")[1].tolist() if p else []
+    order = np.argsort(p)
+    times = np.arange(len(p), 0, -1)  # the smallest is one of all, the next one of those that are left
+    raised = np.minimum(1, np.maximum.accumulate(np.take(p, order) * times))
+    return raised[np.argsort(order)].tolist()
