@@ -77,7 +77,7 @@ def cut(archive: Path, folder: Path, codec: str) -> ChipStore:
     if not index.exists():
         spec = IndexSpec(
             archive="0", bench="0", one_product_per_cell=True, max_cloud_percent=100, max_nodata_share=1,
-            max_corrupt_share=1, harmonise="none", validation_share=0.01, bench_buffer_km=0,
+            max_corrupt_share=1, harmonise="none", validation_share=0.01, bench_buffer_km=0, exclude_bench="none",
         )  # fmt: skip
         build_index(spec, archive, folder, index, folder / "ledger.csv")
     chips = ChipsSpec(

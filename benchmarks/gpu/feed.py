@@ -50,7 +50,7 @@ def open_sources(check: Check, folder: Path, architecture: str, size: str) -> di
     write_archive(archive, Earth(tile_px=tile_px), Corpus(like="majortom", tiles=tiles), check.sized(8, 1))
     index_spec = IndexSpec(
         archive="0", bench="0", one_product_per_cell=True, max_cloud_percent=100, max_nodata_share=1,
-        max_corrupt_share=1, harmonise="none", validation_share=0.01, bench_buffer_km=0,
+        max_corrupt_share=1, harmonise="none", validation_share=0.01, bench_buffer_km=0, exclude_bench="none",
     )  # fmt: skip
     build_index(index_spec, archive, folder, index, folder / "ledger.csv")
     write_chips(
