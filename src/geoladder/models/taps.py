@@ -15,10 +15,10 @@ def tap_maps(backbone: Backbone, pixels: Tensor) -> list[Tensor]:
     """All maps (B, C_i, H_i, W_i) of the encoder, in its own order and resolutions, nothing hidden.
 
     A vector of the whole image, which some encoders hand to their decoder beside the maps, is left out. A network
-    that has no `encoder` has one map: its dense features.
+    that is no `Backbone` has one map: its dense features.
     `pixels` (B, bands, H, W) are float32 standardised reflectance; raises GeoladderError as `Backbone.forward`.
     """
-    if not hasattr(backbone, "encoder"):
+    if not isinstance(backbone, Backbone):
         return [backbone(pixels).dense]
     maps, _ = backbone.encoder(backbone.visible(pixels, None), None)
     return [part for part in maps if part.ndim == 4]
