@@ -112,6 +112,11 @@ def triton_kernels(load: Callable[[], ModuleType], tensor: Tensor) -> ModuleType
         ) from problem
 
 
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """What an operation on such a tensor computes in: float64 stays what it is, all else is float32."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
 def check_shapes(needs: str, dims: str, *tensors: Tensor) -> None:
     """Refuse tensors that have not the dimensions `dims`, a letter each ("BDL DN"), of one size for one letter.
 

@@ -20,7 +20,14 @@ from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backends import Backend, FusedKernel, check_shapes, choose, triton_kernels
+from geoladder.models.backends import (
+    Backend,
+    FusedKernel,
+    check_shapes,
+    choose,
+    triton_kernels,
+    working_dtype,
+)
 
 FUSED = FusedKernel("causal convolution", "causal-conv1d", "causal_conv1d:causal_conv1d_fn")
 CHANNELS_LAST_MULTIPLE = 8
@@ -84,7 +91,7 @@ def _load_triton() -> ModuleType:
 
 def _operands(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """As the kernels take them: contiguous; weight (K, D) and bias float32 or float64."""
-    working = torch.float64 if x.dtype == torch.float64 else torch.float32
+    working = working_dtype(x)
     taps = weight.detach().squeeze(1).T.to(working).contiguous()
     return x.detach().contiguous(), taps, bias.detach().to(working).contiguous()
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backends import Backend, FusedKernel, check_shapes, choose
+from geoladder.models.backends import Backend, FusedKernel, check_shapes, choose, working_dtype
 from geoladder.models.scan_op import scan_op
 
 FUSED = FusedKernel("selective scan", "mamba-ssm", "mamba_ssm.ops.selective_scan_interface:selective_scan_fn")
@@ -59,7 +59,7 @@ def selective_scan(
         grouped = (tensor.unsqueeze(0) for tensor in (delta.mT, A, B.mT, C.mT, D))
         y, _states = scan_op(u.mT, *grouped, None, softplus, name)
         return y.mT
-    working = torch.float64 if u.dtype == torch.float64 else torch.float32
+    working = working_dtype(u)
     with torch.autocast(u.device.type, enabled=False):
         y = FORMS[name](*(tensor.to(working) for tensor in (u, delta, A, B, C, D)), softplus)
     return y.to(u.dtype)

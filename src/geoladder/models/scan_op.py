@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from geoladder.models.backends import CHUNK, triton_kernels
-
-LOG2_E = 1 / math.log(2)
+from geoladder.models.backends import CHUNK, triton_kernels, working_dtype
+from geoladder.models.scan_gradient import LOG2_E, register_gradient
 
 
 @torch.library.custom_op("geoladder::selective_scan", mutates_args=())
@@ -78,7 +77,7 @@ def _module(kernels: str, u: Tensor) -> ModuleType:
 
 def _inputs(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> tuple[Tensor, ...]:
     """As the kernels take them: contiguous; rates (G, N, D) in units of log 2 and skip float32 or float64."""
-    working = torch.float64 if u.dtype == torch.float64 else torch.float32
+    working = working_dtype(u)
     rates = a.to(working).mT * LOG2_E
     return tuple(tensor.detach().contiguous() for tensor in (u, delta, rates, b, c, skip.to(working)))
 
@@ -86,32 +85,12 @@ def _inputs(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Ten
 @scan_op.register_fake
 def _(u: Tensor, delta: Tensor, a: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     groups, batch, length, channels = delta.shape
-    working = torch.float64 if u.dtype == torch.float64 else torch.float32
+    working = working_dtype(u)
     states = u.new_empty(groups, batch, -(-length // CHUNK), a.shape[2], channels, dtype=working)
     return u.new_empty(u.shape), states
 
 
-@scan_backward_op.register_fake
-def _(*inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:6])
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
-    *tensors, ctx.softplus, ctx.kernels = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _gradients(ctx: Any, gy: Tensor | None, _states: None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-    if gy is None:
-        return (None,) * 9
-    *inputs, states = ctx.saved_tensors
-    gradients = scan_backward_op(*inputs, gy, states, ctx.softplus, ctx.kernels)
-    return *gradients, None, None, None
-
-
-scan_op.register_autograd(_gradients, setup_context=_save)
+register_gradient(scan_op, scan_backward_op, tensors=7, differentiable=6)
 
 
 @register_flop_formula(torch.ops.geoladder.selective_scan)

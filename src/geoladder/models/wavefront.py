@@ -28,9 +28,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
 from geoladder.errors import GeoladderError
-from geoladder.models.backends import CHUNK, Backend, check_shapes, choose, triton_kernels
+from geoladder.models.backends import CHUNK, Backend, check_shapes, choose, triton_kernels, working_dtype
+from geoladder.models.scan_gradient import LOG2_E, register_gradient
 
-LOG2_E = 1 / math.log(2)
 BACKENDS = ("triton", "torch")
 
 
@@ -73,7 +73,7 @@ def wavefront_scan(
         grids = [tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor for tensor in inputs]
         y, _states = wavefront_op(*grids, softplus)
         return y.permute(0, 3, 1, 2)
-    working = torch.float64 if u.dtype == torch.float64 else torch.float32
+    working = working_dtype(u)
     with torch.autocast(u.device.type, enabled=False):
         return _diagonals(*(tensor.to(working) for tensor in inputs), softplus=softplus).to(u.dtype)
 
@@ -177,7 +177,7 @@ def _load_triton() -> ModuleType:
 def _operands(*inputs: Tensor) -> tuple[Tensor, ...]:
     """As the kernels take them: contiguous; rates (N, D) in units of log 2 and skip float32 or float64."""
     u, top, left, a_top, a_left, b, c, skip = inputs
-    working = torch.float64 if u.dtype == torch.float64 else torch.float32
+    working = working_dtype(u)
     rates = (a.to(working).mT * LOG2_E for a in (a_top, a_left))
     return tuple(tensor.detach().contiguous() for tensor in (u, top, left, *rates, b, c, skip.to(working)))
 
@@ -185,31 +185,12 @@ def _operands(*inputs: Tensor) -> tuple[Tensor, ...]:
 @wavefront_op.register_fake
 def _(u: Tensor, _top: Tensor, _left: Tensor, a_top: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     batch, height, width, channels = u.shape
-    working = torch.float64 if u.dtype == torch.float64 else torch.float32
+    working = working_dtype(u)
     rows = -(-height // CHUNK) - 1
     return u.new_empty(u.shape), u.new_empty(batch, rows, width, a_top.shape[1], channels, dtype=working)
 
 
-@wavefront_backward_op.register_fake
-def _(*inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:8])
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
-    *tensors, ctx.softplus = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _gradients(ctx: Any, gy: Tensor | None, _states: None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-    if gy is None:
-        return (None,) * 9
-    *inputs, states = ctx.saved_tensors
-    return *wavefront_backward_op(*inputs, gy, states, ctx.softplus), None
-
-
-wavefront_op.register_autograd(_gradients, setup_context=_save)
+register_gradient(wavefront_op, wavefront_backward_op, tensors=8, differentiable=8)
 
 
 @register_flop_formula(torch.ops.geoladder.wavefront_scan)
