@@ -24,7 +24,7 @@ from geoladder.data.bench.reader import Bench
 from geoladder.data.bench.split import read_subset
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
-from geoladder.models.build import LinearModel, build_backbone, logits_of_shares
+from geoladder.models.build import LinearModel, logits_of_shares
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
@@ -34,6 +34,7 @@ from geoladder.training.patches import input_of, tile_names
 from geoladder.training.ridge import Head, Part, Sums, choose_head
 from geoladder.training.score import Score
 from geoladder.training.shown import shown_places, write_shown
+from geoladder.training.starting_model import seeded_backbone
 from geoladder.training.tap_reader import PATCH, TapBatch, TapReader
 from geoladder.training.tuned import save_tuned
 
@@ -140,14 +141,7 @@ def frozen_backbone(spec: LinearSpec, checkpoint: Path | None) -> Backbone:
     Raises:
         GeoladderError: the spec and the checkpoint do not go together.
     """
-    if (checkpoint is None) != (spec.pretrained is None):
-        raise GeoladderError(
-            f"the spec of {spec.architecture}-{spec.size} from {spec.corpus} says pretrained: {spec.pretrained}, but "
-            f"the checkpoint given is {checkpoint}; give --checkpoint exactly for cells that are pretrained"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        backbone = build_backbone(spec.architecture, spec.size)
+    backbone = seeded_backbone(spec, checkpoint)
     if checkpoint is not None:
         load_backbone(backbone, checkpoint, spec)
     return backbone

@@ -13,7 +13,7 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
 from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
-from geoladder.study.downstream_specs import FinetuneSpec
+from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec
 from geoladder.training.checkpoints import load_backbone
 
 
@@ -25,14 +25,8 @@ def build_model(spec: FinetuneSpec, checkpoint: Path | None, prior: list[float])
     Raises:
         GeoladderError: the spec and the checkpoint do not go together.
     """
-    if (checkpoint is None) != (spec.pretrained is None):
-        raise GeoladderError(
-            f"the spec of {spec.architecture}-{spec.size} from {spec.corpus} says pretrained: {spec.pretrained}, but "
-            f"the checkpoint given is {checkpoint}; give --checkpoint exactly for arms that are pretrained"
-        )
+    backbone = seeded_backbone(spec, checkpoint)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        backbone = build_backbone(spec.architecture, spec.size)
         torch.manual_seed(spec.seed)  # the head must not depend on how many numbers the backbone drew
         model = FinetuneModel(backbone, TASKS[spec.task].outputs, prior)
         if checkpoint is not None:
@@ -40,6 +34,22 @@ def build_model(spec: FinetuneSpec, checkpoint: Path | None, prior: list[float])
     for part in frozen_parts(model, spec.mode):
         part.requires_grad_(False)
     return model
+
+
+def seeded_backbone(spec: FinetuneSpec | LinearSpec, checkpoint: Path | None) -> Backbone:
+    """A new backbone, which the seed alone makes; weights of a checkpoint are not in it yet.
+
+    Raises:
+        GeoladderError: the spec and the checkpoint do not go together: one is of a pretrained model, one is not.
+    """
+    if (checkpoint is None) != (spec.pretrained is None):
+        raise GeoladderError(
+            f"the spec of {spec.architecture}-{spec.size} from {spec.corpus} says pretrained: {spec.pretrained}, but "
+            f"the checkpoint given is {checkpoint}; give --checkpoint exactly for cells that are pretrained"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        return build_backbone(spec.architecture, spec.size)
 
 
 def _take_over(backbone: Backbone, checkpoint: Path, spec: FinetuneSpec) -> None:
