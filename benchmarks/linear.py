@@ -20,10 +20,11 @@ from geoladder.data.bench.split import write_split
 from geoladder.report.collect import collect
 from geoladder.report.linear_effect import linear_effect
 from geoladder.runs.atomic import atomic_path
+from geoladder.study.arms import RANDOM
 from geoladder.study.downstream_specs import LinearCell
 from geoladder.study.load import load_study
 from geoladder.study.nodes import Nodes
-from geoladder.study.study import RANDOM, Study
+from geoladder.study.study import Study
 from geoladder.training.linear import fit_linear
 
 MOST_CPU_SECONDS = 0.5

@@ -23,10 +23,10 @@ from geoladder.data.index.split import is_validation
 from geoladder.data.labels.bands import BANDS, boa_offset_dn, offset_from_pixels
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.models.build import build_backbone
+from geoladder.study.arms import Arm, Cell, Point
 from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.study.load import load_study
 from geoladder.study.specs import ChipsSpec, IndexSpec, Layout, PretrainSpec, StatsSpec
-from geoladder.study.study import Arm, Cell, Point
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.job import Hardware, Inputs
 from geoladder.training.pretrain import pretrain

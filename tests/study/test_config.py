@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
+from geoladder.study.arms import PIXEL_ARM, Arm, Cell, Point
 from geoladder.study.corpora import corpus_fraction, corpus_name, corpus_slug
 from geoladder.study.load import load_study, parse_study
-from geoladder.study.study import PIXEL_ARM, Arm, Cell, Point
 
 ROOT = Path(__file__).parents[2]
 RAW = {

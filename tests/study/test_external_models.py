@@ -6,9 +6,9 @@ import pytest
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES
+from geoladder.study.arms import Cell
 from geoladder.study.load import parse_study
 from geoladder.study.nodes import Nodes
-from geoladder.study.study import Cell
 
 STUDY = {
     "corpora": {"majortom": {"tiles": 20}},

@@ -1,5 +1,5 @@
 from geoladder.study.corpora import corpus_slug
-from geoladder.study.study import RANDOM
+from geoladder.study.arms import RANDOM
 
 
 localrules:

@@ -18,8 +18,9 @@ from geoladder.cost.corpora import archive_size
 from geoladder.cost.measured import MeasuredRung
 from geoladder.cost.rung_cost import ASSUMED_UTILISATION, PEAK_TFLOPS, rung_cost
 from geoladder.data.fetch.plan import human
+from geoladder.study.arms import Arm, Cell
 from geoladder.study.nodes import Nodes
-from geoladder.study.study import Arm, Cell, Study
+from geoladder.study.study import Study
 
 CHIP_BYTES_PER_PIXEL = 11
 """Four bands of 10 m and a quarter of six, two bytes each."""

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from geoladder.registry import ARCHITECTURES, TASKS
-from geoladder.study.study import SCRATCH
+from geoladder.study.arms import SCRATCH
 
 Measure = Literal["error", "skill"]
 """What curves show (lower is better) or gates compare (higher is better); the task says which metric that is."""

@@ -17,8 +17,8 @@ from geoladder.report.external import external_arms
 from geoladder.report.laws import pretrain_points
 from geoladder.report.linear_effect import linear_effect
 from geoladder.runs.atomic import atomic_path
+from geoladder.study.arms import ORACLE, SCRATCH
 from geoladder.study.downstream import Gates
-from geoladder.study.study import ORACLE, SCRATCH
 
 Gate = tuple[str, str, float, float, str]
 """Gate, its subject, value, threshold that the value must exceed, and the numbers behind them in words."""

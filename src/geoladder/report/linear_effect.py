@@ -15,7 +15,7 @@ from scipy import stats
 
 from geoladder.registry import TASKS
 from geoladder.report.curves import LEVEL
-from geoladder.study.study import RANDOM
+from geoladder.study.arms import RANDOM
 
 CELL = ["task", "corpus", "fraction", "architecture", "size"]
 HEAD = ["task", "architecture", "size", "seed", "n", "draw"]

@@ -13,12 +13,13 @@ from geoladder.registry import ARCHITECTURES
 from geoladder.registry.architecture import Input, Kwargs, Release
 from geoladder.registry.ladder import rung
 from geoladder.study.architectures import Mode, Transfer
+from geoladder.study.arms import RANDOM, Cell, Point
 from geoladder.study.block import Block
 from geoladder.study.corpora import corpus_fraction, corpus_name
 from geoladder.study.linear import Linear
 from geoladder.study.recipe import Recipe
 from geoladder.study.specs import BenchArchiveSpec, StatsSpec, TrainingSpec, digest_of
-from geoladder.study.study import RANDOM, Cell, Point, Study
+from geoladder.study.study import Study
 
 
 class ReleasedSpec(Block):

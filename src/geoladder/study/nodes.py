@@ -9,6 +9,7 @@ from typing import TypeVar
 from geoladder.registry.ladder import named
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.provenance import code_fingerprint
+from geoladder.study.arms import ORACLE, RANDOM, RELEASED, Cell, Point
 from geoladder.study.corpora import corpus_slug
 from geoladder.study.downstream import Finetune
 from geoladder.study.downstream_specs import (
@@ -23,7 +24,7 @@ from geoladder.study.downstream_specs import (
 from geoladder.study.linear import Linear
 from geoladder.study.pretraining import Pretrain
 from geoladder.study.specs import LabelsSpec, PretrainSpec
-from geoladder.study.study import ORACLE, RANDOM, RELEASED, Cell, Point, Study
+from geoladder.study.study import Study
 
 STAGES = ("pretrain", "oracle", "finetune", "linear", "trivial")
 """Of results that a study is made of, each a folder below `results`."""

@@ -15,11 +15,12 @@ from pydantic import Field
 from geoladder.errors import GeoladderError
 from geoladder.registry.architecture import Kwargs
 from geoladder.registry.ladder import rung, scaled_lr
+from geoladder.study.arms import Cell
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench
 from geoladder.study.pretraining import Objective, Rung
-from geoladder.study.study import Cell, Study
+from geoladder.study.study import Study
 
 
 def digest_of(path: Path | None) -> str | None:

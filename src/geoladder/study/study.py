@@ -1,14 +1,25 @@
 """One whole study: which cells, arms and fine-tuning runs its grids mean, and whether its names fit together."""
 
 from itertools import chain, product, starmap
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import named, rung
 from geoladder.study.analysis import Figures, Fit
-from geoladder.study.architectures import FinetuneArms, Mode, Transfer
+from geoladder.study.architectures import FinetuneArms
+from geoladder.study.arms import (
+    ORACLE,
+    PIXEL_ARM,
+    RANDOM,
+    RELEASED,
+    SCRATCH,
+    Arm,
+    Cell,
+    LinearSubsets,
+    Point,
+)
 from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
 from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
@@ -19,62 +30,13 @@ from geoladder.study.oracle import Oracle
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
-
-class Cell(NamedTuple):
-    """One pretraining run."""
-
-    corpus: str
-    architecture: str
-    size: str
-    seed: int
-
-
-class Arm(NamedTuple):
-    """One way to start and train a fine-tuning curve.
-
-    `corpus` is `scratch` if untrained, `oracle` for an encoder of labels, `released` for weights of others.
-    """
-
-    corpus: str
-    architecture: str
-    size: str
-    mode: Mode = "full"
-    transfer: Transfer = "all"
-    """Of the pretrained weights; `all` for arms that have none."""
-
-
-class Point(NamedTuple):
-    """One fine-tuning run: one n of one curve."""
-
-    arm: Arm
-    task: str
-    seed: int
-    n: int
-
-
-class LinearSubsets(NamedTuple):
-    """Subsets of labelled patches for linear heads: all combinations of these."""
-
-    tasks: list[str]
-    draws: list[int]
-    n: list[int]
-
-
 LARGEST_N = 5000
 """Patches of a bucket that are drawn by seed; the bench's own largest n. Only a larger one draws again."""
-SCRATCH = "scratch"
-ORACLE = "oracle"
-"""Corpus of encoders that learnt the labels of pretraining tiles."""
-RELEASED = "released"
-"""In place of a corpus: weights that others have trained, of an external architecture."""
-RANDOM = "random"
-"""Corpus of encoders that were never trained at all, under linear heads."""
-PIXEL_ARM = Arm(SCRATCH, "pixel", "mlp")
 
 
-def _sides(cell: Cell) -> range:
-    """Sides of images that a cell's model takes, in pixels."""
-    return ARCHITECTURES[cell.architecture].sides(rung(cell.architecture, cell.size).size)
+def _sides(architecture: str, size: str) -> range:
+    """Sides of images that a model takes, in pixels."""
+    return ARCHITECTURES[architecture].sides(rung(architecture, size).size)
 
 
 class Study(Block):
@@ -109,10 +71,6 @@ class Study(Block):
                     f"{cell.architecture} is external: its weights are released and not pretrained here; take it out "
                     f"of {place}, and name `released` among the corpora of finetune.grid"
                 )
-        if RELEASED in self.corpora:
-            raise ValueError(
-                f"no corpus can be called '{RELEASED}', which names weights of others; rename it"
-            )
         for corpus, architecture, size in dict.fromkeys(point.arm[:3] for point in self.points()):
             name, external = f"{architecture}-{size}", ARCHITECTURES[architecture].external
             if external and corpus not in (RELEASED, SCRATCH):
@@ -135,7 +93,7 @@ class Study(Block):
         keys = {cell.corpus for cell in self.cells()} | {cell.corpus for cell, _ in self.sweep_runs()}
         for name in sorted({self.validation.corpus, *map(corpus_name, keys)} - set(self.corpora)):
             raise ValueError(f"corpus '{name}' is not defined under `corpora`{nearest(name, self.corpora)}")
-        for name in sorted({SCRATCH, RANDOM, ORACLE} & set(self.corpora)):
+        for name in sorted({SCRATCH, RANDOM, ORACLE, RELEASED} & set(self.corpora)):
             raise ValueError(f"no corpus can be called '{name}', which names encoders without one; rename it")
         if self.gates is not None and self.gates.n in self.finetune.n:
             raise ValueError(
@@ -178,7 +136,7 @@ class Study(Block):
             uses += [(arm.architecture, arm.size, "bench.patch_px", patch_px) for arm in arms]
         for architecture, size, key, side_px in dict.fromkeys(uses):
             with collected():
-                sides = ARCHITECTURES[architecture].sides(rung(architecture, size).size)
+                sides = _sides(architecture, size)
             if side_px not in sides:
                 allowed = f"{sides.start} only" if len(sides) == 1 else f"a multiple of {sides.step}"
                 raise ValueError(
@@ -230,7 +188,11 @@ class Study(Block):
         released = [Cell(RELEASED, *named(name), 0) for name in self.external]
         any_size = self.bench.source != "synthetic"
         trained = [*self.cells(), *self.oracle_cells(), *released]
-        cells = [cell for cell in trained if any_size or self.bench.patch_px in _sides(cell)]
+        cells = [
+            cell
+            for cell in trained
+            if any_size or self.bench.patch_px in _sides(cell.architecture, cell.size)
+        ]
         return list(dict.fromkeys([*cells, *(cell._replace(corpus=RANDOM) for cell in cells)]))
 
     def linear_subsets(self) -> LinearSubsets:

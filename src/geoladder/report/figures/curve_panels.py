@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.curves import of_baseline
 from geoladder.report.style import ordered
-from geoladder.study.study import RELEASED, SCRATCH
+from geoladder.study.arms import RELEASED, SCRATCH
 
 RIVALS: dict[str, dict[str, Any]] = {
     "mean": {"label": "predict mean", "color": "0.7", "ls": "-."},

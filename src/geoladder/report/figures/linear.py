@@ -22,7 +22,7 @@ from geoladder.report.linear_effect import linear_errors, mean_interval
 from geoladder.report.rivals import marked
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
-from geoladder.study.study import ORACLE, RANDOM
+from geoladder.study.arms import ORACLE, RANDOM
 
 ROW_SHARE = 0.3
 """Height of a row of panels as a share of the figure's width."""

@@ -25,7 +25,7 @@ from geoladder.report.laws import pretrain_points
 from geoladder.report.rivals import POINT, marked, rivals
 from geoladder.report.style import canvas, ordered, save
 from geoladder.study.analysis import Figures
-from geoladder.study.study import SCRATCH
+from geoladder.study.arms import SCRATCH
 
 ROW_SHARE = 0.34
 """Height of a row of panels as a share of the figure's width."""
