@@ -87,6 +87,14 @@ class Backbone(nn.Module):
         return pixels.contiguous(memory_format=torch.channels_last) if self.channels_last else pixels
 
 
+def sides_taken(backbone: nn.Module) -> tuple[int, int]:
+    """The only side of images that a backbone takes, in pixels (0: any), and of what their sides are multiples.
+
+    A backbone that does not inherit from ours need not say: it takes any.
+    """
+    return int(getattr(backbone, "side_px", 0)), max(1, int(getattr(backbone, "stride_px", 1)))
+
+
 def hide(x: Tensor, mask: Tensor | None, fill: Fill = "mean") -> tuple[Tensor, Tensor]:
     """Replace hidden pixels of `x` by `fill`; arguments as `Backbone.forward`. Nothing hidden is used.
 

@@ -26,6 +26,7 @@ from geoladder.data.archives.grid import row_column
 from geoladder.data.archives.scene import PIXEL_M, open_scene
 from geoladder.data.batches.places import PlacedChips, chips_of_archive, chips_of_folder, chips_of_scene
 from geoladder.errors import GeoladderError
+from geoladder.models.backbone import sides_taken
 from geoladder.runs.atomic import atomic_path
 from geoladder.training.checkpoints import load_card, statistics_of
 from geoladder.training.hub import load_model
@@ -119,8 +120,7 @@ def _backbone(checkpoint: Path | str) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _check_side(backbone: nn.Module, card: dict[str, Any], chip_px: int) -> None:
-    # A backbone that does not inherit from ours need not say what sides it takes.
-    fixed_px, stride_px = (int(getattr(backbone, name, 0)) for name in ("side_px", "stride_px"))
+    fixed_px, stride_px = sides_taken(backbone)
     multiple_px = max(2, stride_px)  # chips begin on the 20 m grid
     if chip_px < 1 or (fixed_px and chip_px != fixed_px) or chip_px % multiple_px:
         allowed = f"exactly {fixed_px}" if fixed_px else f"multiples of {multiple_px}"

@@ -10,7 +10,6 @@ The map is YAML with up to three keys:
       - 'head\..*'
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
 from geoladder.registry.ladder import rung
+from geoladder.runs.digest import sha256
 from geoladder.study.block import Block
 from geoladder.training.checkpoints import BACKBONE, check_fit, refuse, save_model
 
@@ -90,7 +90,7 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
         "provenance": {
             "geoladder": __version__,
             "imported_from": state.name,
-            "sha256": hashlib.sha256(state.read_bytes()).hexdigest(),
+            "sha256": sha256(state),
             "map": names.model_dump(mode="json"),
         },
     }

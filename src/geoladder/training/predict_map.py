@@ -25,6 +25,7 @@ from geoladder import __version__
 from geoladder.data.archives.scene import Pixels, Scene, open_scene
 from geoladder.data.batches.batch import BandStats
 from geoladder.errors import GeoladderError
+from geoladder.models.backbone import sides_taken
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 from geoladder.runs.atomic import atomic_path
@@ -143,9 +144,7 @@ def _strip_logits(strip: Pixels, predictor: Predictor, side_px: int, columns: Ti
 
 def _tilings(scene: Scene, model: nn.Module, tile_px: int) -> tuple[Tiling, Tiling]:
     """Tiles down and across a scene."""
-    # A backbone that does not inherit from ours need not say what sides it takes.
-    fixed_px, stride_px = (getattr(model.backbone, name, 0) for name in ("side_px", "stride_px"))
-    stride_px = max(1, stride_px)
+    fixed_px, stride_px = sides_taken(model.get_submodule("backbone"))
     tile_px = fixed_px or max(1, tile_px // stride_px) * stride_px
     rows, columns = (tiling(length, tile_px, stride_px, bool(fixed_px)) for length in scene.shape)
     return rows, columns

@@ -6,7 +6,6 @@ or on the Hugging Face hub at a pinned revision. Names become ours by the rules 
 or ignored by name. Decoders are not released, and stay as a run's seed makes them.
 """
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_from
 from geoladder.registry.architecture import Release
+from geoladder.runs.digest import sha256
 from geoladder.study.downstream_specs import ReleasedSpec
 from geoladder.training.checkpoints import BACKBONE, ENCODER, check_fit, save_model
 from geoladder.training.hub import fetch
@@ -70,7 +70,7 @@ def import_released(spec: ReleasedSpec, out: Path) -> tuple[int, int]:
             "geoladder": __version__,
             "imported_from": spec.weights,
             "file": file.name,
-            "sha256": _digest(file),
+            "sha256": sha256(file),
         },
     }
     save_model({BACKBONE + name: value.to(ours[name].dtype) for name, value in renamed.items()}, card, out)
@@ -112,8 +112,3 @@ def _laid_out(value: Tensor, like: Tensor | None) -> Tensor:
         return value
     rows = next((length for length in value.shape if length > 1), 1)
     return value.reshape(like.shape) if rows == like.shape[0] else value
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

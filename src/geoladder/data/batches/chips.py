@@ -119,14 +119,19 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
     log.info("%s: %d tiles, %d chips; dropped: %s", out, len(listed), chips, dropped)
 
 
-def _listed(spec: ChipsSpec, index: Path) -> pd.DataFrame:
-    """The tiles to cut, by part and row."""
+def read_tiles(index: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Some or all columns of an index of tiles; raises GeoladderError where it is none."""
     try:
-        tiles = pd.read_parquet(index).sort_values(["part", "row"])
+        return pd.read_parquet(index, columns=columns)
     except (OSError, ValueError) as problem:
         raise GeoladderError(
             f"{index} is no index of tiles ({problem}); write it with `geoladder index`"
         ) from None
+
+
+def _listed(spec: ChipsSpec, index: Path) -> pd.DataFrame:
+    """The tiles to cut, by part and row."""
+    tiles = read_tiles(index).sort_values(["part", "row"])
     return tiles if spec.split is None else tiles[tiles["split"] == spec.split]
 
 

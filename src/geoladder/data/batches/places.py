@@ -22,8 +22,7 @@ from geoladder.data.archives.scene import PIXEL_M, Scene
 from geoladder.data.archives.sources import open_archive
 from geoladder.data.archives.tile import UnreadableTileError, ground_m
 from geoladder.data.batches.chip_store import ChipStore
-from geoladder.data.batches.chips import cut
-from geoladder.errors import GeoladderError
+from geoladder.data.batches.chips import cut, read_tiles
 from geoladder.study.specs import Layout
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ def chips_of_archive(archive: Path, index: Path, chip_px: int) -> Iterator[Place
 
     GeoladderError where the index or the archive is none.
     """
-    rows = _read_index(index).to_dict("records")
+    rows = read_tiles(index, ["part", "row", "timestamp", "offset_dn"]).to_dict("records")
     reader = open_archive(archive, Layout(source="auto"))
     for row in rows:
         try:
@@ -130,13 +129,3 @@ def _sensing_time(product_id: str) -> pd.Timestamp:
     """When a product was taken: the first time in its name."""
     match = re.search(r"_(\d{8}T\d{6})(?=_|$)", product_id)
     return pd.Timestamp(match[1]) if match else pd.NaT  # type: ignore[return-value]
-
-
-def _read_index(index: Path) -> pd.DataFrame:
-    columns = ["part", "row", "timestamp", "offset_dn"]
-    try:
-        return pd.read_parquet(index, columns=columns)
-    except (OSError, ValueError) as problem:
-        raise GeoladderError(
-            f"{index} is no index of tiles ({problem}); write it with `geoladder index`"
-        ) from None

@@ -21,12 +21,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch import plan as plans
-from geoladder.data.fetch.file import DiskError, fetch_file, readable_disk_errors, sha256, unfinished
+from geoladder.data.fetch.file import DiskError, fetch_file, readable_disk_errors, unfinished
 from geoladder.data.fetch.http import DEFAULT, Patience, Server, StoppedError
 from geoladder.data.fetch.rows import fetch_rows
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import sha256
 from geoladder.study.address import resolve
 from geoladder.study.corpora import Select
 

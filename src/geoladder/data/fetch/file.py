@@ -7,7 +7,6 @@ rest on the condition that the file has not changed (If-Range with the tag in `.
 
 import errno
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from geoladder.data.fetch.http import Server, StoppedError, TransientError, no_r
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
+from geoladder.runs.digest import sha256
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -215,12 +215,6 @@ def write_all(handle: int, block: bytes) -> None:
     view = memoryview(block)
     while view:
         view = view[os.write(handle, view) :]
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @contextmanager
