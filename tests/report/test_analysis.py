@@ -228,26 +228,33 @@ def test_figures_come_as_pdf_png_and_numbers_and_repeat_to_the_byte(table, laws,
     assert (tmp_path / "gates.png").stat().st_size > 10_000
 
 
-def test_sizes_and_corpora_are_lines_of_their_own_and_never_averaged(results, tmp_path):
+def drawn_with_worse_arms(results, arms, folder):
+    """Points at n = 4 of a figure with other arms of U-Net, by folder: what their specs change, how much worse."""
     root, ledger = results
     expected = json.loads(ledger.read_text())
     for old in [f for f in expected if f.startswith("results/finetune/majortom/unet-s/")]:
-        for corpus, size, worse in (("majortom", "m", 0.5), ("globe", "s", 0.25)):
+        for name, (changes, worse) in arms.items():
             content = json.loads((root / old).read_text())
-            content["spec"] |= {"corpus": corpus, "size": size}
-            content["metrics"] = {name: value + worse for name, value in content["metrics"].items()}
-            content["fingerprint"] = f"{corpus}{size}{old}"
-            new = root / old.replace("majortom/unet-s", f"{corpus}/unet-{size}")
+            content["spec"] |= changes
+            content["metrics"] = {metric: value + worse for metric, value in content["metrics"].items()}
+            content["fingerprint"] = f"{name}{old}"
+            new = root / old.replace("majortom/unet-s", name)
             new.parent.mkdir(parents=True, exist_ok=True)
             new.write_text(json.dumps(content))
             expected[new.relative_to(root).as_posix()] = content["fingerprint"]
     ledger.write_text(json.dumps(expected))
     collect(ledger, root / "results.csv", root)
     fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
-    draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
-    numbers = pd.read_csv(tmp_path / "scaling.csv").query(
-        "kind == 'curve' and x == 4 and architecture == 'unet'"
-    )
+    draw_scaling(root / "results.csv", root / "laws.json", Figures(), folder / "scaling.pdf")
+    return pd.read_csv(folder / "scaling.csv").query("kind == 'curve' and x == 4 and architecture == 'unet'")
+
+
+def test_sizes_and_corpora_are_lines_of_their_own_and_never_averaged(results, tmp_path):
+    arms = {
+        "majortom/unet-m": ({"corpus": "majortom", "size": "m"}, 0.5),
+        "globe/unet-s": ({"corpus": "globe", "size": "s"}, 0.25),
+    }
+    numbers = drawn_with_worse_arms(results, arms, tmp_path)
     at = numbers.set_index(["panel", "line"]).y
     small = at["roads against n, size s", "majortom"]
     assert at["roads against n, size m", "majortom"] == pytest.approx(small + 0.5)
@@ -297,31 +304,17 @@ def test_no_law_in_n_is_fitted_to_a_curve_of_which_a_run_had_not_settled(results
 
 
 def test_arms_that_differ_in_mode_or_transfer_are_never_averaged(results, tmp_path):
-    root, ledger = results
-    expected = json.loads(ledger.read_text())
-    for old in [f for f in expected if f.startswith("results/finetune/majortom/unet-s/")]:
-        for mode, transfer, worse in (("full", "encoder", 0.25), ("frozen", "all", 0.5)):
-            content = json.loads((root / old).read_text())
-            content["spec"] |= {"mode": mode, "transfer": transfer}
-            content["metrics"] = {name: value + worse for name, value in content["metrics"].items()}
-            content["fingerprint"] = f"{mode}{transfer}{old}"
-            new = root / old.replace("unet-s", f"unet-s+{mode}{transfer}")
-            new.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(json.dumps(content))
-            expected[new.relative_to(root).as_posix()] = content["fingerprint"]
-    ledger.write_text(json.dumps(expected))
-    collect(ledger, root / "results.csv", root)
-    fit_laws(root / "results.csv", Fit(bootstrap=0), "majortom", root / "laws.json")
-    draw_scaling(root / "results.csv", root / "laws.json", Figures(), tmp_path / "scaling.pdf")
-    numbers = pd.read_csv(tmp_path / "scaling.csv").query(
-        "kind == 'curve' and x == 4 and architecture == 'unet'"
-    )
+    arms = {
+        "majortom/unet-s+fullencoder": ({"mode": "full", "transfer": "encoder"}, 0.25),
+        "majortom/unet-s+frozenall": ({"mode": "frozen", "transfer": "all"}, 0.5),
+    }
+    numbers = drawn_with_worse_arms(results, arms, tmp_path)
     assert (numbers.seeds == 3).all()
     at = numbers.set_index(["panel", "line"]).y
     whole = at["roads against n, full", "majortom"]
     assert at["roads against n, full", "majortom, encoder alone"] == pytest.approx(whole + 0.25)
     assert at["roads against n, frozen", "majortom"] == pytest.approx(whole + 0.5)
-    effect = pretraining_effect(pd.read_csv(root / "results.csv")).query("task == 'roads' and n == 4")
+    effect = pretraining_effect(pd.read_csv(results[0] / "results.csv")).query("task == 'roads' and n == 4")
     by_start = effect.set_index(["mode", "transfer"]).effect
     assert by_start["full", "encoder"] == pytest.approx(by_start["full", "all"] + 0.25)
     assert ("frozen", "all") not in by_start.index  # no frozen arm from scratch to compare with
