@@ -32,15 +32,17 @@ def _without_docstrings(tree: ast.Module) -> str:
     return ast.unparse(tree)
 
 
-def _imported_files(tree: ast.Module) -> set[Path]:
-    """Files of this package that a module imports, by whatever of their names is a module."""
+@cache
+def _read(source: str) -> tuple[str, frozenset[str]]:
+    """A module's source without docstrings and comments; all names it imports, of modules or of what they hold."""
+    tree = ast.parse(source)
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return set(filter(None, map(_file_of, names)))
+    return _without_docstrings(tree), frozenset(names)
 
 
 def _file_of(module: str) -> Path | None:
@@ -62,9 +64,8 @@ def _reach(start: set[Path]) -> dict[str, str]:
         file = waiting.pop()
         key = file.relative_to(ROOT).as_posix()
         if key not in sources and not key.startswith("study/"):
-            tree = ast.parse(file.read_text())
-            waiting += _imported_files(tree)
-            sources[key] = _without_docstrings(tree)
+            sources[key], names = _read(file.read_text())
+            waiting += filter(None, map(_file_of, names))
     return sources
 
 
@@ -117,8 +118,8 @@ def warm_up() -> None:
     for architecture in ARCHITECTURES:
         code_fingerprint("pretrain", architecture)
         for task in TASKS:
-            code_fingerprint("finetune", architecture, task)
-            code_fingerprint("choose_rate", architecture, task)
+            for stage in ("finetune", "choose_rate", "linear"):
+                code_fingerprint(stage, architecture, task)
 
 
 def birth_certificate(fingerprint: str, code: str | None = None) -> dict[str, Any]:
