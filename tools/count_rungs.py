@@ -8,11 +8,12 @@ import csv
 from geoladder.cost.profile import rungs
 from geoladder.cost.rung_cost import TABLE, RungCost, counted
 from geoladder.errors import GeoladderError
+from geoladder.runs.atomic import atomic_path
 
 SIZES_PX = (32, 128)
 
 if __name__ == "__main__":
-    with TABLE.open("w", newline="") as file:
+    with atomic_path(TABLE) as path, path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["architecture", "size", "px", *RungCost._fields])
         for architecture, size in rungs():

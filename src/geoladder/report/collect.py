@@ -55,6 +55,11 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, *MEASURED]).to_csv(path, index=False)
 
 
+def read_results(path: Path) -> pd.DataFrame:
+    """What `collect` wrote; each column is read as a whole, since stages leave different ones empty."""
+    return pd.read_csv(path, low_memory=False)
+
+
 def _measured(point: dict[str, Any], by_bucket: bool) -> Iterator[dict[str, Any]]:
     """`MEASURED` of each metric of one result, or of one of its points, of buckets only if `by_bucket`."""
     intervals = point.get("intervals", {})

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.report.collect import read_results
 from geoladder.report.curves import ARM, curves, of_baseline, predict_mean, runs
 from geoladder.report.external import external_arms
 from geoladder.report.laws import pretrain_points
@@ -30,7 +31,7 @@ def write_gates(results: Path, settings: Gates, corpus: str, out: Path) -> None:
     `settings` say which runs count as 'many labels', and by how much the U-Net must win; the nested fractions of
     `corpus` are the data axis.
     """
-    table = pd.read_csv(results)
+    table = read_results(results)
     rows = [
         *(*_context_gates(table, settings), *_curve_gates(table), *_external_gates(table)),
         *_transfer_gates(table),

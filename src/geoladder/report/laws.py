@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from geoladder.registry import TASKS
+from geoladder.report.collect import read_results
 from geoladder.report.curves import ARM, curves
 from geoladder.runs.atomic import write_json
 from geoladder.scaling.fit import record
@@ -69,7 +70,7 @@ def fit_laws(results: Path, settings: FitSettings, corpus: str, out: Path) -> No
     runs left out, with the reason), `across` architectures, `curves` (by arm and task; no law and a `refusal`
     likewise, as where a run had not settled).
     """
-    table = pd.read_csv(results)
+    table = read_results(results)
     points = pretrain_points(table, settings.parameters)
     how = Settings(bootstrap=settings.bootstrap, level=settings.interval, rng=settings.seed)
     laws: dict[str, dict[str, Any]] = {}

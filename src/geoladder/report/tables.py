@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from geoladder.report.collect import read_results
 from geoladder.report.curves import ARM, curves, pretraining_effect
 from geoladder.report.external import external_arms
 from geoladder.report.fit_report import fit_report
@@ -27,7 +28,7 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
     These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws`, `external` and, last,
     `cells`, each as .csv and .tex. Rows of the first three that a predictor without a network beats say so.
     """
-    table, fitted = pd.read_csv(results), json.loads(laws.read_text())
+    table, fitted = read_results(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
         path.write_text(fit_report(table, fitted))
     for name, content in (

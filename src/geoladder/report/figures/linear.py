@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from geoladder.registry import ARCHITECTURES, TASKS
+from geoladder.report.collect import read_results
 from geoladder.report.figures.curve_panels import WORSE, WORSE_TEXT
 from geoladder.report.laws import pretrain_points
 from geoladder.report.linear_effect import linear_errors, mean_interval
@@ -42,7 +43,7 @@ def draw_linear(results: Path, corpus: str, settings: Figures, out: Path) -> Non
 
     The nested fractions of `corpus` are the data axis; other corpora are crosses there.
     """
-    table = pd.read_csv(results)
+    table = read_results(results)
     errors, cells = linear_errors(table), pretrain_points(table, "total")
     cells = cells.rename(columns={"n": "parameters", "d": "pixels"}).drop(columns=["y", "fingerprint"])
     errors = errors.merge(cells, "left", on=["corpus", "fraction", "architecture", "size", "seed"])

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from geoladder.registry import ARCHITECTURES
 from geoladder.report.best_rates import best_rates, swept_losses
+from geoladder.report.collect import read_results
 from geoladder.report.style import canvas, ordered, palette, save
 from geoladder.runs.atomic import atomic_path
 from geoladder.study.analysis import Figures
@@ -19,7 +20,7 @@ SHOWN = 0.5
 
 def draw_lr(results: Path, settings: Figures, table: Path, out: Path) -> None:
     """Draw the results.csv of a sweep as `out` (PDF), write its table of `best_rates`; raises as `swept_losses`."""
-    losses = swept_losses(pd.read_csv(results))
+    losses = swept_losses(read_results(results))
     best = best_rates(losses)
     with atomic_path(table) as path:
         best.to_csv(path, index=False)

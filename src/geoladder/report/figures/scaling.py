@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from geoladder.registry import TASKS
+from geoladder.report.collect import read_results
 from geoladder.report.curves import curves, of_baseline, starts
 from geoladder.report.figures.curve_panels import curve_legend, curve_panel
 from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, law_panel
@@ -34,7 +35,7 @@ LEGEND_COLUMNS = 7
 
 def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> None:
     """Draw results/figures/scaling.pdf, .png and .csv from results.csv and laws.json; `out` is the PDF."""
-    table, fitted = pd.read_csv(results), json.loads(laws.read_text())
+    table, fitted = read_results(results), json.loads(laws.read_text())
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
     error, beside = marked(curves(table), curves(table), table, POINT), rivals(table)
