@@ -18,8 +18,8 @@ SHOWN = 20
 def verify(path: Path, bar: bool = True) -> str:
     """Read a file, or all files below a folder, and compare them with their seals; say how many there are.
 
-    Folders with hidden names are left out, and links to folders followed once. Files without a seal are counted:
-    they are from elsewhere, or older than seals. So are seals whose file is gone, since workflows and users remove
+    Hidden folders and logs are left out, and links to folders followed once. Files without a seal are counted: they
+    are from elsewhere, or older than seals. So are seals whose file is gone, since workflows and users remove
     what is not needed any more. A bar is drawn if stderr is a terminal and `bar`.
 
     Raises:
@@ -64,7 +64,7 @@ def _files(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
+        folders[:] = sorted(inner for inner in folders if inner != "logs" and not inner.startswith("."))
         names = {file for file in files if not file.startswith(".")}
         names |= {file[1:-5] for file in files if file.startswith(".") and file.endswith(".seal")}
         yield from (folder / file for file in sorted(names))
