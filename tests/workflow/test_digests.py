@@ -92,5 +92,8 @@ def test_the_next_job_that_reads_a_flipped_bit_stops_and_says_what_mends_it(proj
         assert main(jobs[log]) == 1, kind
         message = capsys.readouterr().err
         assert kind in message and "damaged or edited" in message and "snakemake" in message, message
+        if log == "collect" and "ledger" not in kind:
+            assert main(["status", "--study", "study.yaml"]) == 0
+            assert re.search(rf"damaged +{kind}", capsys.readouterr().out)
         flip(Path(kind))
     assert main(["verify"]) == 0
