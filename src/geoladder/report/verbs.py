@@ -149,3 +149,26 @@ def figure_patches(
     from geoladder.study.analysis import Figures
 
     draw_patches(task, results, bench, bench_index, show, Figures.from_json(spec), out)
+
+
+def figure_published(
+    *,
+    figure: Annotated[int, Parameter(help="its number in the paper, 4 to 22")],
+    out: Figure,
+    results: Annotated[
+        Path | None, Parameter(help="results.csv of a study on the real bench, to draw beside")
+    ] = None,
+    spec: Spec = "{}",
+) -> None:
+    """Draw a figure of the paper from its digitised numbers, as the study's `figures` say."""
+    from geoladder.report.published import draw_published
+    from geoladder.study.analysis import Figures
+
+    draw_published(figure, Figures.from_json(spec), out, results)
+
+
+def tables_published(*, out: Out) -> None:
+    """Write the paper's tables into a folder."""
+    from geoladder.report.published import write_published_tables
+
+    write_published_tables(out)
