@@ -32,11 +32,11 @@ rule figure_published:
         "logs/figure_published_{number}.log",
     benchmark:
         "logs/benchmarks/figure_published_{number}.tsv"
+    wildcard_constraints:
+        number=r"\d+",
     params:
         spec=study.figures.canonical(),
         results=["--results", *BESIDE] if BESIDE else [],
-    wildcard_constraints:
-        number=r"\d+",
     message:
         "Drawing figure {wildcards.number} of the paper"
     shell:
