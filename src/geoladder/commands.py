@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         report.cells,
         cost.plan,
         report.status,
+        report.summary,
         report.inspect,
         fetch.fetch,
         data.bench_from_image,

@@ -39,6 +39,13 @@ def status(*, study: Study = STUDY) -> None:
     print(status_table(load_study(study), Path.cwd()))  # noqa: T201
 
 
+def summary(results: Annotated[Path, Parameter(help="folder of results")] = Path("results"), /) -> None:
+    """Print what a finished study says, in a few lines, and where everything is."""
+    from geoladder.report.summary import summary
+
+    print(summary(results))  # noqa: T201
+
+
 def inspect(
     path: Annotated[Path, Parameter(help="parquet, npy, json, or checkpoint folder")],
     /,
