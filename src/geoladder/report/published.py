@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from geoladder.published.points import model_table, pretraining_sets
 from geoladder.report.figures.published_curves import draw_published_curves
 from geoladder.report.figures.published_flops import CHARTS, draw_published_flops
 from geoladder.report.figures.published_precision import draw_published_precision
-from geoladder.runs.atomic import atomic_path
+from geoladder.report.tables import write_table
 from geoladder.study.analysis import Figures
 
 PRECISION = (21, 22)
@@ -32,12 +30,6 @@ def draw_published(figure: int, settings: Figures, out: Path, results: Path | No
 
 
 def write_published_tables(out: Path) -> None:
-    """Write tables I and II into the folder `out`, each as .csv, .md and .tex."""
+    """Write tables I and II into the folder `out`, in the forms of `write_table`."""
     for name, table in (("table1", pretraining_sets()), ("table2", model_table())):
-        _write(table, out / name)
-
-
-def _write(table: pd.DataFrame, stem: Path) -> None:
-    for suffix, write in ((".csv", table.to_csv), (".md", table.to_markdown), (".tex", table.to_latex)):
-        with atomic_path(stem.with_suffix(suffix)) as path:
-            write(path, index=False)
+        write_table(table, out / name)

@@ -26,7 +26,8 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
     """From results.csv and laws.json write tables into the folder `out`.
 
     These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws`, `external` and, last,
-    `cells`, each as .csv and .tex. Rows of the first three that a predictor without a network beats say so.
+    `cells`, each in the forms of `write_table`. Rows of the first three that a predictor without a network beats say
+    so.
     """
     table, fitted = read_results(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
@@ -39,9 +40,19 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
         ("external", external_arms(table)),
         ("cells", _cells(table)),
     ):
-        for suffix, write in ((".tex", content.to_latex), (".csv", content.to_csv)):
-            with atomic_path(out / f"{name}{suffix}") as path:
-                write(path, index=False)
+        write_table(content, out / name)
+
+
+def write_table(table: pd.DataFrame, stem: Path) -> None:
+    """Write a table as `stem`.csv, unrounded and last, and as .md and .tex (booktabs) in four digits."""
+    forms = {
+        ".tex": table.to_latex(index=False, escape=True, float_format="%.4g", na_rep=""),
+        ".md": table.to_markdown(index=False, floatfmt=".4g", missingval="") + "\n",
+        ".csv": table.to_csv(index=False),
+    }
+    for suffix, text in forms.items():
+        with atomic_path(stem.with_suffix(suffix)) as path:
+            path.write_text(text)
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
