@@ -45,9 +45,10 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
 
 def write_table(table: pd.DataFrame, stem: Path) -> None:
     """Write a table as `stem`.csv, unrounded and last, and as .md and .tex (booktabs) in four digits."""
+    gaps = table.astype(object).where(table.notna(), None)  # NaN would be printed
     forms = {
         ".tex": table.to_latex(index=False, escape=True, float_format="%.4g", na_rep=""),
-        ".md": table.to_markdown(index=False, floatfmt=".4g", missingval="") + "\n",
+        ".md": gaps.to_markdown(index=False, floatfmt=".4g", missingval="") + "\n",
         ".csv": table.to_csv(index=False),
     }
     for suffix, text in forms.items():
