@@ -30,6 +30,7 @@ def summary(folder: Path) -> str:
         *_laws(json.loads(laws.read_text())),
         *_effects(folder / "tables/linear_effect.csv", "Linear heads on a frozen encoder"),
         *_effects(folder / "tables/pretraining_effect.csv", "Fine-tuning"),
+        *_error_law(folder / "tables/error_law.csv"),
         *_gates(folder / "tables/synthetic_gates.csv"),
         *_places(folder),
     ]
@@ -72,6 +73,15 @@ def _effects(path: Path, what: str) -> list[str]:
             )
         lines.append(line)
     return lines
+
+
+def _error_law(path: Path) -> list[str]:
+    """Whether the error under linear heads follows pretraining loss, by family and task."""
+    if not path.is_file() or (table := pd.read_csv(path)).empty:
+        return []
+    counts = table.verdict.value_counts()
+    words = ", ".join(f"{verdict} in {count}" for verdict, count in counts.items())
+    return [f"Downstream error against pretraining loss, {len(table)} families, tasks and n: {words}"]
 
 
 def _gates(path: Path) -> list[str]:

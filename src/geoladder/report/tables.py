@@ -8,6 +8,7 @@ import pandas as pd
 
 from geoladder.report.collect import read_results
 from geoladder.report.curves import ARM, curves, pretraining_effect
+from geoladder.report.error_law import error_law
 from geoladder.report.external import external_arms
 from geoladder.report.fit_report import fit_report
 from geoladder.report.linear_effect import CELL as HEADS
@@ -25,9 +26,9 @@ LAW = [
 def write_tables(results: Path, laws: Path, out: Path) -> None:
     """From results.csv and laws.json write tables into the folder `out`.
 
-    These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws`, `external` and, last,
-    `cells`, each in the forms of `write_table`. Rows of the first three that a predictor without a network beats say
-    so.
+    These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `error_law`, `laws`, `external`
+    and, last, `cells`, each in the forms of `write_table`. Rows of the first three that a predictor without a network
+    beats say so.
     """
     table, fitted = read_results(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
@@ -36,6 +37,7 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
         ("curves", judged(_curves(table), table)),
         ("pretraining_effect", marked(pretraining_effect(table), curves(table), table, POINT)),
         ("linear_effect", marked(linear_effect(table), subset_errors(table), table, [*HEADS, "n"])),
+        ("error_law", error_law(table)),
         ("laws", _laws(fitted)),
         ("external", external_arms(table)),
         ("cells", _cells(table)),

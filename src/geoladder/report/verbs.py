@@ -123,6 +123,14 @@ def figure_linear(*, results: Results, corpus: Corpus, out: Figure, spec: Spec =
     draw_linear(results, corpus, Figures.from_json(spec), out)
 
 
+def figure_error_law(*, results: Results, out: Figure, spec: Spec = "{}") -> None:
+    """Draw downstream error against pretraining loss, as the study's `figures` say."""
+    from geoladder.report.figures.error_law import draw_error_law
+    from geoladder.study.analysis import Figures
+
+    draw_error_law(results, Figures.from_json(spec), out)
+
+
 def figure_lr(
     *,
     results: Results,
