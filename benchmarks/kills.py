@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from geoladder.runs.digest import intact
+
 ROOT = Path(__file__).parents[1]
 TARGET = "results/figures/scaling.pdf"
 KINDS = ("group", "main", "worker", "child", "terminate")
@@ -132,14 +134,14 @@ def differences(one: Path, other: Path) -> tuple[int, list[str]]:
             for folder in (one, other)
             for part in ("data", "results")
             for file in (folder / part).rglob("*")
-            if file.is_file()
+            if file.is_file() and file.suffix != ".seal"
         }
     )
     different = [
         file
         for file in files
         if not ((one / file).exists() and (other / file).exists())
-        or content(one / file) != content(other / file)
+        or content(intact(one / file, whole=True)) != content(intact(other / file, whole=True))
     ]
     return len(files), different
 

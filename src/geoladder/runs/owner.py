@@ -70,7 +70,7 @@ def claim(file: Path) -> None:
             f"process {owner.pid} runs a study in this folder; wait for it, or run yours in a folder of its own: "
             "--directory FOLDER"
         )
-    write_json(file, here._asdict())
+    write_json(file, here._asdict(), sealed=False)
     atexit.register(_leave, file.absolute(), here.pid)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.runs.digest import discard
 from geoladder.study.load import parse_study
 from geoladder.study.study import Study
 
@@ -34,13 +35,13 @@ def write_ledger(fingerprints: dict[str, str], file: Path) -> None:
     with atomic_path(file) as temporary:
         temporary.write_text(as_ledger(fingerprints))
     for other in set(file.parent.glob("*.json")) - {file}:
-        other.unlink(missing_ok=True)
+        discard(other)
 
 
 def write_once(file: Path, text: str) -> None:
     """Write a file whose name is made from its text, unless it is there."""
     if not file.exists():
-        with atomic_path(file) as temporary:
+        with atomic_path(file, sealed=False) as temporary:
             temporary.write_text(text)
 
 
@@ -71,7 +72,7 @@ def claim_outputs(record: Path, study: str, outputs: Iterable[str]) -> None:
             )
     made = {maker: files - new for maker, files in makers.items()}
     made[study] = new.union(made.get(study, ()))
-    write_json(record, {maker: sorted(files) for maker, files in made.items()})
+    write_json(record, {maker: sorted(files) for maker, files in made.items()}, sealed=False)
 
 
 def _read(record: Path) -> dict[str, set[str]]:
