@@ -98,7 +98,7 @@ def attacked_by(attacks: Sequence[Attack]) -> Callable:
             words = [word.replace("{url}", site.url) for word in words]
         words = [word.replace("{folder}", str(folder)) for word in words]
         answer = run(words, folder, tmp_path, attack.fresh, attack.environment, attack.limit_s)
-        line = attack.stated if attack.message is None else _last_line(answer.said).replace(f"{folder}/", "")
+        line = attack.stated if attack.message is None else _refusal(answer.said).replace(f"{folder}/", "")
         record_property("attack", [attack.name, answer.status, line, answer.cpu_s, answer.peak_bytes])
         judge(attack, answer, folder)
 
@@ -118,7 +118,7 @@ def judge(attack: Attack, answer: Answer, folder: Path) -> None:
         assert answer.status == 0, everything
         assert attack.stated in everything, everything
     else:
-        line = _last_line(answer.said)
+        line = _refusal(answer.said)
         assert answer.status == attack.status, everything
         assert line.startswith("geoladder ") and attack.message in line, everything
         assert not list(folder.glob("out*")), "a refused command left its result"
@@ -126,8 +126,10 @@ def judge(attack: Attack, answer: Answer, folder: Path) -> None:
         attack.check(folder)
 
 
-def _last_line(text: str) -> str:
-    return text.rstrip("\n").rpartition("\n")[2]
+def _refusal(text: str) -> str:
+    """The last line, or all faults of a study, each in a line of its own below the first."""
+    head, _, last = text.rstrip("\n").rpartition("\n")
+    return last if not last.startswith("  ") else f"{_refusal(head)}{last[1:]}"
 
 
 def run(
