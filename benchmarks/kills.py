@@ -45,7 +45,7 @@ class Run:
             "--directory",
             folder,
         ]
-        command += ["--configfile", study, "--cores", "2", "--quiet", "all", "--", TARGET]
+        command += ["--configfile", study, "--cores", "2", "--quiet", "progress", "--", TARGET]
         self.log = (folder.parent / f"{folder.name}.log").open("a")
         self.process = subprocess.Popen(
             list(map(str, command)), start_new_session=True, stdout=self.log, stderr=self.log
