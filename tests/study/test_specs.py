@@ -1,12 +1,14 @@
 """What reruns what, at the level of specs: the graph's tests repeat the essential cases on the real DAG."""
 
 import copy
+import json
 from itertools import product
 
 import pytest
 from test_config import RAW
 
 from geoladder.errors import GeoladderError
+from geoladder.study.isolation import thaw, write_ledger, write_once
 from geoladder.study.load import parse_study
 from geoladder.study.nodes import Nodes
 
@@ -114,19 +116,19 @@ def test_another_earth_changes_everything():
     assert changed(lambda raw: raw.update(earth={"seed": 1})) == set(Nodes(parse_study(TWO)).ledger())
 
 
-def test_the_ledger_is_rewritten_only_when_it_says_something_new(tmp_path):
-    nodes = Nodes(parse_study(TWO))
-    path = tmp_path / "ledger.json"
-    nodes.write_ledger(path, nodes.ledger())
-    before = path.stat().st_mtime_ns
-    nodes.write_ledger(path, nodes.ledger())
-    assert path.stat().st_mtime_ns == before
+def test_a_ledger_stands_alone_in_its_folder(tmp_path):
+    """An older one would hide, by its age, that results were collected for another study in between."""
+    ledger = Nodes(parse_study(TWO)).ledger()
+    for number in (1, 2):
+        write_ledger(ledger, tmp_path / f"{number}.json")
+    assert [path.name for path in tmp_path.glob("*.json")] == ["2.json"]
+    assert json.loads((tmp_path / "2.json").read_text()) == ledger
 
 
 def test_the_frozen_study_is_the_study(tmp_path):
     study = parse_study(TWO)
-    frozen = Nodes(study).freeze(tmp_path)
-    assert parse_study(__import__("json").loads(frozen.read_text())) == study
+    write_once(tmp_path / "study.json", study.model_dump_json())
+    assert thaw(tmp_path / "study.json") == study
 
 
 ORACLE = {"architectures": ["unet"], "sizes": ["xs"], "seeds": [0, 1, 2]}

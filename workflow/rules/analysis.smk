@@ -8,6 +8,7 @@ localrules:
     figure_gates,
     figure_coverage,
     figure_linear,
+    figure_error_law,
 
 
 GATES = ["<results>/tables/synthetic_gates.csv"] if study.gates else []
@@ -18,6 +19,7 @@ FIGURES = [
     *(f"<results>/figures/patches_{task}.pdf" for task in study.finetune.tasks),
     *(f"<results>/figures/errors_{task}.pdf" for task in study.finetune.tasks),
     *(["<results>/figures/linear.pdf"] if study.linear else []),
+    *(["<results>/figures/error_law.pdf"] if study.linear else []),
 ]
 
 
@@ -212,4 +214,29 @@ rule figure_linear:
         command(
             "figure-linear --spec {params.spec} --corpus {params.corpus} --results {input} "
             "--out {output.pdf}"
+        )
+
+
+rule figure_error_law:
+    input:
+        "<results>/results.csv",
+    output:
+        pdf=report(
+            "<results>/figures/error_law.pdf",
+            caption="../report/error_law.rst",
+            category="Linear heads",
+        ),
+        png="<results>/figures/error_law.png",
+        csv="<results>/figures/error_law.csv",
+    log:
+        "<logs>/figure_error_law.log",
+    benchmark:
+        "<logs>/benchmarks/figure_error_law.tsv"
+    params:
+        spec=lambda wildcards: study.figures.canonical(),
+    message:
+        "Drawing downstream error against pretraining loss"
+    shell:
+        command(
+            "figure-error-law --spec {params.spec} --results {input} --out {output.pdf}"
         )

@@ -15,7 +15,7 @@ _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>\w+)|\{(?P<braced>\w+)\})"
 _RESULTS = re.compile(r"results(/(?P<name>[a-z0-9][a-z0-9_-]*))?")
 TAKEN = (
     *("pretrain", "oracle", "finetune", "gates", "linear", "trivial", "sweep", "splits", "rates", "released"),
-    *("fits", "tables", "figures", "reference", "profile", "plan"),
+    *("fits", "tables", "figures", "reference", "profile", "plan", "published"),
 )
 """Folders below `results`, which no study's own can be."""
 
