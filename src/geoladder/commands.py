@@ -56,7 +56,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         *(data.bench_index, data.split, data.index, data.chips, data.stats),
         *(training.pretrain, training.import_released, training.choose_rate, training.finetune),
         *(training.linear, training.trivial),
-        *(report.ledger, report.collect, report.laws, report.tables, report.gates),
+        *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage),
         *(report.figure_linear, report.figure_lr, report.figure_patches),
         *(report.figure_error_law, report.figure_published, report.tables_published),

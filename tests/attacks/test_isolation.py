@@ -1,4 +1,4 @@
-"""Names and paths of a study that would leave its folders, and states that other studies left behind."""
+"""Names and paths of a study that would leave its folders, or run commands."""
 
 from pathlib import Path
 
@@ -22,10 +22,6 @@ def _corpus(name):
 
 def _path(path):
     return _study(corpora=STUDY["corpora"] | {"globe": {"source": "tree", "path": path}})
-
-
-def _frozen(text):
-    return lambda folder: (folder / "study.json").write_text(text)
 
 
 def _names_nothing_outside(folder):
@@ -58,13 +54,5 @@ PATHS = [
     Attack("a home nobody has", _path("~nobody-of-this-name/a"), CELLS, "nobody here has the home"),
     Attack("a null character in a path", _path("a\0b"), CELLS, "null character"),
 ]
-LEDGER = ["ledger", "--study", "study.json", "--out", "out/ledger.json"]
-STATES = [
-    Attack("no frozen study", lambda folder: None, LEDGER, "holds no frozen study"),
-    Attack("an empty frozen study", _frozen(""), LEDGER, "holds no frozen study"),
-    Attack("half a frozen study", _frozen('{"name": "ci", "ear'), LEDGER, "holds no frozen study"),
-]
-
 test_names = attacked_by(NAMES + RESULTS)
 test_paths = attacked_by(PATHS)
-test_states = attacked_by(STATES)

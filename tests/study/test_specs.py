@@ -1,14 +1,13 @@
 """What reruns what, at the level of specs: the graph's tests repeat the essential cases on the real DAG."""
 
 import copy
-import json
 from itertools import product
 
 import pytest
 from test_config import RAW
 
 from geoladder.errors import GeoladderError
-from geoladder.study.isolation import thaw, write_ledger, write_once
+from geoladder.study.isolation import as_ledger, check_collected, thaw, write_once
 from geoladder.study.load import parse_study
 from geoladder.study.nodes import Nodes
 
@@ -116,13 +115,27 @@ def test_another_earth_changes_everything():
     assert changed(lambda raw: raw.update(earth={"seed": 1})) == set(Nodes(parse_study(TWO)).ledger())
 
 
-def test_a_ledger_stands_alone_in_its_folder(tmp_path):
-    """An older one would hide, by its age, that results were collected for another study in between."""
-    ledger = Nodes(parse_study(TWO)).ledger()
-    for number in (1, 2):
-        write_ledger(ledger, tmp_path / f"{number}.json")
-    assert [path.name for path in tmp_path.glob("*.json")] == ["2.json"]
-    assert json.loads((tmp_path / "2.json").read_text()) == ledger
+def test_a_table_collected_by_another_ledger_is_found_out(tmp_path):
+    """By the ledger that lies beside it; results that carry other fingerprints are named."""
+    result, table = tmp_path / "results/n1.json", tmp_path / "results/results.csv"
+    ledger = {str(result): "new"}
+    check_collected(table, ledger)
+    table.parent.mkdir()
+    result.write_text('{"fingerprint": "old"}')
+    table.touch()
+    for collected in ('{"a": "b"}', "garbage"):
+        (table.parent / "ledger.json").write_text(collected)
+        with pytest.raises(GeoladderError, match=r"another configuration.*--forcerun \S+n1.json"):
+            check_collected(table, ledger)
+    (table.parent / "ledger.json").write_text(as_ledger(ledger))
+    check_collected(table, ledger)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"name": "ci"}', "[]"])
+def test_no_frozen_study_is_named(tmp_path, text):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(GeoladderError, match=r"study.json"):
+        thaw(tmp_path / "study.json")
 
 
 def test_the_frozen_study_is_the_study(tmp_path):

@@ -1,5 +1,4 @@
 localrules:
-    ledger,
     collect,
     fit,
     tables,
@@ -24,24 +23,10 @@ FIGURES = [
 
 
 # The ledger names every result and the fingerprint it must carry, so that a result made by another configuration
-# is refused even when Snakemake's own memory of it (.snakemake/) is lost. Another study has a ledger of another name.
-rule ledger:
-    output:
-        LEDGER,
-    shell:
-        command(
-            "ledger --study {FROZEN} --part {wildcards.part} --out {output}", log=False
-        )
-
-
+# is refused even when Snakemake's own memory of it (.snakemake/) is lost.
 rule collect:
     input:
-        PRETRAIN_RESULTS,
-        ORACLE_RESULTS,
-        FINETUNE_RESULTS,
-        LINEAR_RESULTS,
-        TRIVIAL_RESULTS,
-        ledger=ledger_of("all"),
+        results_of("all", "collect"),
     output:
         table="<results>/results.csv",
         ledger="<results>/ledger.json",
@@ -49,10 +34,12 @@ rule collect:
         "<logs>/collect.log",
     benchmark:
         "<logs>/benchmarks/collect.tsv"
+    params:
+        ledger=lambda wildcards: ledger_of("all"),
     message:
         "Collecting all results"
     shell:
-        command("collect --ledger {input.ledger} --out {output.table}")
+        command("collect --ledger {params.ledger} --out {output.table}")
 
 
 rule fit:

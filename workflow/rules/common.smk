@@ -16,6 +16,7 @@ from geoladder.study.corpora import corpus_name
 from geoladder.errors import GeoladderError
 from geoladder.study.isolation import (
     as_ledger,
+    check_collected,
     claim_outputs,
     named_by,
     thaw,
@@ -77,7 +78,6 @@ CURVE = "{corpus}/{architecture}-{size}{variant}/{task}"
 FINETUNE = f"{RESULTS}/{{stage}}/{CURVE}/seed{{seed}}/n{{n}}.json"
 RATE = f"{RESULTS}/rates/{CURVE}/n{{n}}.json"
 SPLIT = f"{RESULTS}/splits/{{task}}/{{draw}}.parquet"
-LEDGER = f"{KEPT}/ledgers/{RESULTS}/{{part}}/{{digest}}.json"
 RELEASED_CARD = f"{RESULTS}/released/{{architecture}}-{{size}}/model.json"
 TRIVIAL = f"{RESULTS}/trivial/{{task}}/seed{{seed}}.json"
 PRETRAIN_RESULTS = list(nodes.pretrain)
@@ -107,8 +107,6 @@ wildcard_constraints:
     draw=r"seed\d+|philEO|official",
     factor=r"[0-9.e+-]+",
     group=r"\d+-of-\d+",
-    part="all|sweep",
-    digest=r"[0-9a-f]+",
 
 
 # How a cell is computed is not what it is, so none of this stands in `params`, whose change would run it again.
@@ -281,8 +279,24 @@ def index_file_options(wildcards):
 
 def ledger_of(part):
     """A ledger of the study, of all results or of the sweep's; that of another study has another name."""
-    text = as_ledger(nodes.ledger(part))
-    return LEDGER.format(part=part, digest=named_by(text))
+    return str(KEPT / f"ledger-{named_by(as_ledger(nodes.ledger(part)))}.json")
+
+
+def results_of(part, rule):
+    """An input function: the results that a rule collects, if no older table can be taken for its own."""
+
+    def results(_):
+        settings, table = workflow.dag_settings, getattr(rules, rule).output.table
+        forced = settings.forceall or settings.forcetargets or settings.forcerun
+        remembered = forced or workflow.persistence.metadata(table)
+        if workflow.is_main_process and not remembered:
+            try:
+                check_collected(Path(table), nodes.ledger(part))
+            except GeoladderError as problem:
+                raise WorkflowError(str(problem)) from None
+        return list(nodes.ledger(part))
+
+    return results
 
 
 def only_asked():
@@ -318,6 +332,8 @@ onstart:
         except GeoladderError as problem:
             raise WorkflowError(str(problem)) from None
         write_once(FROZEN, frozen)
+        for part in ("all", "sweep"):
+            write_once(Path(ledger_of(part)), as_ledger(nodes.ledger(part)))
         if workflow.local_exec and not start_worker(KEPT):
             logger.warning(
                 "No temporary folder has a path short enough for a socket, so jobs start without a warm worker."

@@ -28,8 +28,7 @@ use rule pretrain as sweep with:
 
 rule collect_sweep:
     input:
-        list(nodes.sweep),
-        ledger=ledger_of("sweep"),
+        results_of("sweep", "collect_sweep"),
     output:
         table="<results>/sweep/results.csv",
         ledger="<results>/sweep/ledger.json",
@@ -37,10 +36,12 @@ rule collect_sweep:
         "<logs>/collect_sweep.log",
     benchmark:
         "<logs>/benchmarks/collect_sweep.tsv"
+    params:
+        ledger=lambda wildcards: ledger_of("sweep"),
     message:
         "Collecting the learning-rate sweep"
     shell:
-        command("collect --ledger {input.ledger} --out {output.table}")
+        command("collect --ledger {params.ledger} --out {output.table}")
 
 
 rule figure_lr:

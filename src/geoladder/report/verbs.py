@@ -74,17 +74,6 @@ def inspect(
     print(inspect(path, png, row=row))  # noqa: T201
 
 
-def ledger(*, study: Study, out: Out, part: Literal["all", "sweep"] = "all") -> None:
-    """Write which results a frozen study is made of, with the fingerprint each must carry; JSON.
-
-    Other ledgers in the folder of `out` are removed.
-    """
-    from geoladder.study.isolation import thaw, write_ledger
-    from geoladder.study.nodes import Nodes
-
-    write_ledger(Nodes(thaw(study)).ledger(part), out)
-
-
 def collect(*, ledger: Expected, out: Out) -> None:
     """Gather all results into one CSV, and put the ledger they were gathered by beside it."""
     from geoladder.report.collect import collect

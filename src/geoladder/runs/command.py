@@ -6,8 +6,8 @@ _PLACE = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"\w+(\.\w+|\[\d+\])*")
 
 
-def command(words: str, launcher: str = "", log: bool = True) -> str:
-    """Snakemake's template of `geoladder [--log FILE] WORDS`, in which the value at each `{place}` is quoted.
+def command(words: str, launcher: str = "") -> str:
+    """Snakemake's template of `geoladder --log FILE WORDS`, in which the value at each `{place}` is quoted.
 
     A list comes as one word for each of its elements. `launcher` is text before the command that the shell itself
     fills in, and so is never made from words of a study.
@@ -20,4 +20,4 @@ def command(words: str, launcher: str = "", log: bool = True) -> str:
                 f"'{{{place}}}' in the command '{words}' must be a name alone; it is quoted here"
             )
     quoted = _PLACE.sub(r"{\1:q}", words)
-    return f"{launcher}geoladder {'--log {log:q} ' if log else ''}{quoted}"
+    return f"{launcher}geoladder --log {{log:q}} {quoted}"

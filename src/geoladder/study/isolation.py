@@ -11,7 +11,7 @@ from pathlib import Path
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path, write_json
-from geoladder.runs.digest import discard
+from geoladder.runs.remake import remake
 from geoladder.study.load import parse_study
 from geoladder.study.study import Study
 
@@ -26,16 +26,35 @@ def as_ledger(fingerprints: dict[str, str]) -> str:
     return json.dumps(fingerprints, indent=0, sort_keys=True)
 
 
-def write_ledger(fingerprints: dict[str, str], file: Path) -> None:
-    """Write a ledger in place of all others in its folder.
+def check_collected(table: Path, ledger: dict[str, str]) -> None:
+    """Make sure that a table of results, of which Snakemake remembers nothing, was collected by this ledger.
 
-    So the file is as old as the last change of what the study is made of, and results collected before are collected
-    again even where Snakemake's memory of them is lost.
+    Beside it lies the ledger it was collected by. Raises GeoladderError where that is another one; names the results
+    that must be made again, and the command.
     """
-    with atomic_path(file) as temporary:
-        temporary.write_text(as_ledger(fingerprints))
-    for other in set(file.parent.glob("*.json")) - {file}:
-        discard(other)
+    try:
+        collected = json.loads(table.with_name("ledger.json").read_text()) if table.exists() else ledger
+    except (OSError, ValueError):
+        collected = None
+    if collected != ledger:
+        stale = [
+            file
+            for file, fingerprint in ledger.items()
+            if _fingerprint(Path(file)) not in (None, fingerprint)
+        ]
+        again = [Path(file) for file in stale or [str(table)]]
+        raise GeoladderError(
+            f"{table} was collected for another configuration, which also made {len(stale)} of this one's results, "
+            f"and Snakemake's memory of that was lost; {remake(*again)}"
+        )
+
+
+def _fingerprint(result: Path) -> str | None:
+    """The one that a result carries; None where there is none."""
+    try:
+        return str(json.loads(result.read_text())["fingerprint"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def write_once(file: Path, text: str) -> None:
