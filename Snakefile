@@ -40,7 +40,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        "results/figures/scaling.pdf",
+        "<results>/figures/scaling.pdf",
         FIGURES,
         TABLES,
 

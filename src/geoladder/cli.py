@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from geoladder.errors import GeoladderError
-from geoladder.runs.worker import SOCKET_VARIABLE, call
+from geoladder.runs.worker import SOCKET_VARIABLE, WorkerGoneError, call, remove_socket
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,15 +20,20 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     # A rank that torchrun started must be a process of its own: Lightning reads which one it is when imported.
     worker = None if "LOCAL_RANK" in os.environ else os.environ.get(SOCKET_VARIABLE)
-    if not (worker and Path(worker).exists()):
-        from geoladder.commands import run
+    if worker and Path(worker).exists():
+        try:
+            return call(arguments, worker)
+        except WorkerGoneError as problem:
+            if Path(worker).exists():  # the first job to notice says so, and the others find no worker
+                print(f"geoladder: {problem}", file=sys.stderr)  # noqa: T201
+            remove_socket(Path(worker))
+        except GeoladderError as problem:
+            verb = arguments[2] if arguments[0] == "--log" else arguments[0]
+            print(f"geoladder {verb}: {problem}", file=sys.stderr)  # noqa: T201
+            return 1
+    from geoladder.commands import run
 
-        return run(arguments)
-    try:
-        return call(arguments, worker)
-    except GeoladderError as problem:
-        print(f"geoladder: {problem}", file=sys.stderr)  # noqa: T201
-        return 1
+    return run(arguments)
 
 
 if __name__ == "__main__":

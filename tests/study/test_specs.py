@@ -7,6 +7,7 @@ import pytest
 from test_config import RAW
 
 from geoladder.errors import GeoladderError
+from geoladder.study.isolation import as_ledger, check_collected, thaw, write_once
 from geoladder.study.load import parse_study
 from geoladder.study.nodes import Nodes
 
@@ -114,19 +115,33 @@ def test_another_earth_changes_everything():
     assert changed(lambda raw: raw.update(earth={"seed": 1})) == set(Nodes(parse_study(TWO)).ledger())
 
 
-def test_the_ledger_is_rewritten_only_when_it_says_something_new(tmp_path):
-    nodes = Nodes(parse_study(TWO))
-    path = tmp_path / "ledger.json"
-    nodes.write_ledger(path, nodes.ledger())
-    before = path.stat().st_mtime_ns
-    nodes.write_ledger(path, nodes.ledger())
-    assert path.stat().st_mtime_ns == before
+def test_a_table_collected_by_another_ledger_is_found_out(tmp_path):
+    """By the ledger that lies beside it; results that carry other fingerprints are named."""
+    result, table = tmp_path / "results/n1.json", tmp_path / "results/results.csv"
+    ledger = {str(result): "new"}
+    check_collected(table, ledger)
+    table.parent.mkdir()
+    result.write_text('{"fingerprint": "old"}')
+    table.touch()
+    for collected in ('{"a": "b"}', "garbage"):
+        (table.parent / "ledger.json").write_text(collected)
+        with pytest.raises(GeoladderError, match=r"another configuration.*--forcerun \S+n1.json"):
+            check_collected(table, ledger)
+    (table.parent / "ledger.json").write_text(as_ledger(ledger))
+    check_collected(table, ledger)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"name": "ci"}', "[]"])
+def test_no_frozen_study_is_named(tmp_path, text):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(GeoladderError, match=r"study.json"):
+        thaw(tmp_path / "study.json")
 
 
 def test_the_frozen_study_is_the_study(tmp_path):
     study = parse_study(TWO)
-    frozen = Nodes(study).freeze(tmp_path)
-    assert parse_study(__import__("json").loads(frozen.read_text())) == study
+    write_once(tmp_path / "study.json", study.model_dump_json())
+    assert thaw(tmp_path / "study.json") == study
 
 
 ORACLE = {"architectures": ["unet"], "sizes": ["xs"], "seeds": [0, 1, 2]}

@@ -10,15 +10,15 @@ localrules:
     figure_error_law,
 
 
-GATES = ["results/tables/synthetic_gates.csv"] if study.gates else []
-TABLES = ["results/tables/cells.csv", *GATES]
+GATES = ["<results>/tables/synthetic_gates.csv"] if study.gates else []
+TABLES = ["<results>/tables/cells.csv", *GATES]
 FIGURES = [
-    "results/figures/scaling.pdf",
-    *(["results/figures/synthetic_gates.pdf"] if study.gates else []),
-    *(f"results/figures/patches_{task}.pdf" for task in study.finetune.tasks),
-    *(f"results/figures/errors_{task}.pdf" for task in study.finetune.tasks),
-    *(["results/figures/linear.pdf"] if study.linear else []),
-    *(["results/figures/error_law.pdf"] if study.linear else []),
+    "<results>/figures/scaling.pdf",
+    *(["<results>/figures/synthetic_gates.pdf"] if study.gates else []),
+    *(f"<results>/figures/patches_{task}.pdf" for task in study.finetune.tasks),
+    *(f"<results>/figures/errors_{task}.pdf" for task in study.finetune.tasks),
+    *(["<results>/figures/linear.pdf"] if study.linear else []),
+    *(["<results>/figures/error_law.pdf"] if study.linear else []),
 ]
 
 
@@ -26,125 +26,133 @@ FIGURES = [
 # is refused even when Snakemake's own memory of it (.snakemake/) is lost.
 rule collect:
     input:
-        PRETRAIN_RESULTS,
-        ORACLE_RESULTS,
-        FINETUNE_RESULTS,
-        LINEAR_RESULTS,
-        TRIVIAL_RESULTS,
-        ledger="results/ledger.json",
+        results_of("all", "collect"),
     output:
-        "results/results.csv",
+        table="<results>/results.csv",
+        ledger="<results>/ledger.json",
     log:
-        "logs/collect.log",
+        "<logs>/collect.log",
     benchmark:
-        "logs/benchmarks/collect.tsv"
+        "<logs>/benchmarks/collect.tsv"
+    params:
+        ledger=lambda wildcards: ledger_of("all"),
     message:
         "Collecting all results"
     shell:
-        "geoladder --log {log:q} collect --ledger {input.ledger:q} --out {output:q}"
+        command("collect --ledger {params.ledger} --out {output.table}")
 
 
 rule fit:
     input:
-        "results/results.csv",
+        "<results>/results.csv",
     output:
-        "results/fits/laws.json",
+        "<results>/fits/laws.json",
     log:
-        "logs/fit.log",
+        "<logs>/fit.log",
     benchmark:
-        "logs/benchmarks/fit.tsv"
+        "<logs>/benchmarks/fit.tsv"
     params:
-        spec=study.fit.canonical(),
+        spec=lambda wildcards: study.fit.canonical(),
         corpus=WORLD_CORPUS,
     message:
         "Fitting scaling laws"
     shell:
-        "geoladder --log {log:q} laws --spec {params.spec:q} --corpus {params.corpus:q} --results {input:q} --out {output:q}"
+        command(
+            "laws --spec {params.spec} --corpus {params.corpus} --results {input} --out {output}"
+        )
 
 
 rule tables:
     input:
-        results="results/results.csv",
-        laws="results/fits/laws.json",
+        results="<results>/results.csv",
+        laws="<results>/fits/laws.json",
     output:
-        "results/tables/cells.csv",
+        "<results>/tables/cells.csv",
     log:
-        "logs/tables.log",
+        "<logs>/tables.log",
     benchmark:
-        "logs/benchmarks/tables.tsv"
+        "<logs>/benchmarks/tables.tsv"
     message:
         "Writing the tables"
     shell:
-        'geoladder --log {log:q} tables --results {input.results:q} --laws {input.laws:q} --out "$(dirname {output:q})"'
+        command(
+            'tables --results {input.results} --laws {input.laws} --out "$(dirname {output})"'
+        )
 
 
 rule gates:
     input:
-        "results/results.csv",
+        "<results>/results.csv",
     output:
-        "results/tables/synthetic_gates.csv",
+        "<results>/tables/synthetic_gates.csv",
     log:
-        "logs/gates.log",
+        "<logs>/gates.log",
     benchmark:
-        "logs/benchmarks/gates.tsv"
+        "<logs>/benchmarks/gates.tsv"
     params:
-        spec=study.gates.canonical() if study.gates else None,
+        spec=lambda wildcards: study.gates.canonical(),
         corpus=WORLD_CORPUS,
     message:
         "Checking what the synthetic Earth must show"
     shell:
-        "geoladder --log {log:q} gates --spec {params.spec:q} --corpus {params.corpus:q} --results {input:q} --out {output:q}"
+        command(
+            "gates --spec {params.spec} --corpus {params.corpus} --results {input} --out {output}"
+        )
 
 
 rule figure_scaling:
     input:
-        results="results/results.csv",
-        laws="results/fits/laws.json",
+        results="<results>/results.csv",
+        laws="<results>/fits/laws.json",
         gates=GATES,
     output:
         pdf=report(
-            "results/figures/scaling.pdf",
+            "<results>/figures/scaling.pdf",
             caption="../report/scaling.rst",
             category="Scaling",
         ),
-        png="results/figures/scaling.png",
-        csv="results/figures/scaling.csv",
+        png="<results>/figures/scaling.png",
+        csv="<results>/figures/scaling.csv",
     log:
-        "logs/figure_scaling.log",
+        "<logs>/figure_scaling.log",
     benchmark:
-        "logs/benchmarks/figure_scaling.tsv"
+        "<logs>/benchmarks/figure_scaling.tsv"
     params:
-        spec=study.figures.canonical(),
+        spec=lambda wildcards: study.figures.canonical(),
     message:
         "Drawing the scaling figure"
     shell:
-        "geoladder --log {log:q} figure-scaling --spec {params.spec:q} --results {input.results:q}"
-        " --laws {input.laws:q} --out {output.pdf:q}"
+        command(
+            "figure-scaling --spec {params.spec} --results {input.results} --laws {input.laws} "
+            "--out {output.pdf}"
+        )
 
 
 rule figure_gates:
     input:
-        gates="results/tables/synthetic_gates.csv",
-        results="results/results.csv",
+        gates="<results>/tables/synthetic_gates.csv",
+        results="<results>/results.csv",
     output:
         pdf=report(
-            "results/figures/synthetic_gates.pdf",
+            "<results>/figures/synthetic_gates.pdf",
             caption="../report/synthetic_gates.rst",
             category="Synthetic Earth",
         ),
-        png="results/figures/synthetic_gates.png",
-        csv="results/figures/synthetic_gates.csv",
+        png="<results>/figures/synthetic_gates.png",
+        csv="<results>/figures/synthetic_gates.csv",
     log:
-        "logs/figure_gates.log",
+        "<logs>/figure_gates.log",
     benchmark:
-        "logs/benchmarks/figure_gates.tsv"
+        "<logs>/benchmarks/figure_gates.tsv"
     params:
-        spec=study.figures.canonical(),
+        spec=lambda wildcards: study.figures.canonical(),
     message:
         "Drawing the gates of the synthetic Earth"
     shell:
-        "geoladder --log {log:q} figure-gates --spec {params.spec:q} --gates {input.gates:q}"
-        " --results {input.results:q} --out {output.pdf:q}"
+        command(
+            "figure-gates --spec {params.spec} --gates {input.gates} --results {input.results} "
+            "--out {output.pdf}"
+        )
 
 
 # Drawn when asked for: `snakemake results/figures/coverage_majortom.pdf`.
@@ -152,64 +160,70 @@ rule figure_coverage:
     input:
         "data/{name}/ledger.csv",
     output:
-        pdf="results/figures/coverage_{name}.pdf",
-        png="results/figures/coverage_{name}.png",
-        csv="results/figures/coverage_{name}.csv",
+        pdf="<results>/figures/coverage_{name}.pdf",
+        png="<results>/figures/coverage_{name}.png",
+        csv="<results>/figures/coverage_{name}.csv",
     log:
-        "logs/figure_coverage_{name}.log",
+        "<logs>/figure_coverage_{name}.log",
     benchmark:
-        "logs/benchmarks/figure_coverage_{name}.tsv"
+        "<logs>/benchmarks/figure_coverage_{name}.tsv"
     params:
-        spec=study.figures.canonical(),
+        spec=lambda wildcards: study.figures.canonical(),
     message:
         "Drawing the kept and dropped tiles of {wildcards.name}"
     shell:
-        "geoladder --log {log:q} figure-coverage --spec {params.spec:q} --ledger {input:q} --out {output.pdf:q}"
+        command(
+            "figure-coverage --spec {params.spec} --ledger {input} --out {output.pdf}"
+        )
 
 
 rule figure_linear:
     input:
-        "results/results.csv",
+        "<results>/results.csv",
     output:
         pdf=report(
-            "results/figures/linear.pdf",
+            "<results>/figures/linear.pdf",
             caption="../report/linear.rst",
             category="Linear heads",
         ),
-        png="results/figures/linear.png",
-        csv="results/figures/linear.csv",
+        png="<results>/figures/linear.png",
+        csv="<results>/figures/linear.csv",
     log:
-        "logs/figure_linear.log",
+        "<logs>/figure_linear.log",
     benchmark:
-        "logs/benchmarks/figure_linear.tsv"
+        "<logs>/benchmarks/figure_linear.tsv"
     params:
-        spec=study.figures.canonical(),
+        spec=lambda wildcards: study.figures.canonical(),
         corpus=WORLD_CORPUS,
     message:
         "Drawing linear heads on frozen encoders"
     shell:
-        "geoladder --log {log:q} figure-linear --spec {params.spec:q} --corpus {params.corpus:q}"
-        " --results {input:q} --out {output.pdf:q}"
+        command(
+            "figure-linear --spec {params.spec} --corpus {params.corpus} --results {input} "
+            "--out {output.pdf}"
+        )
 
 
 rule figure_error_law:
     input:
-        "results/results.csv",
+        "<results>/results.csv",
     output:
         pdf=report(
-            "results/figures/error_law.pdf",
+            "<results>/figures/error_law.pdf",
             caption="../report/error_law.rst",
             category="Linear heads",
         ),
-        png="results/figures/error_law.png",
-        csv="results/figures/error_law.csv",
+        png="<results>/figures/error_law.png",
+        csv="<results>/figures/error_law.csv",
     log:
-        "logs/figure_error_law.log",
+        "<logs>/figure_error_law.log",
     benchmark:
-        "logs/benchmarks/figure_error_law.tsv"
+        "<logs>/benchmarks/figure_error_law.tsv"
     params:
-        spec=study.figures.canonical(),
+        spec=lambda wildcards: study.figures.canonical(),
     message:
         "Drawing downstream error against pretraining loss"
     shell:
-        "geoladder --log {log:q} figure-error-law --spec {params.spec:q} --results {input:q} --out {output.pdf:q}"
+        command(
+            "figure-error-law --spec {params.spec} --results {input} --out {output.pdf}"
+        )

@@ -1,16 +1,27 @@
 """The study behind the graph: validated, frozen for queued jobs, and turned into one spec per node."""
 
-import json
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from geoladder.data.bench.files import BUCKETS
 from geoladder.data.bench.nshot import VAL_SHARE
 from geoladder.study.corpora import corpus_name
 from geoladder.errors import GeoladderError
+from geoladder.study.isolation import (
+    as_ledger,
+    check_collected,
+    claim_outputs,
+    named_by,
+    thaw,
+    write_once,
+)
 from geoladder.study.load import parse_study
 from geoladder.study.specs import (
     ArchiveSpec,
@@ -22,27 +33,29 @@ from geoladder.study.specs import (
     StatsSpec,
 )
 from geoladder.study.nodes import Nodes
-from geoladder.runs.session import claim, forget_dead_owner, start_worker
+from geoladder.runs.command import command
+from geoladder.runs.owner import claim, forget_owner, is_left_behind
+from geoladder.runs.session import start_worker
 
 # Jobs on a cluster read this file when they start, maybe hours later. They get the study the graph was built from,
 # not whatever config.yaml says by then: `sbatch` carries the variable to them.
 SNAPSHOT = "GEOLADDER_STUDY"
-FOLDER = Path(".snakemake/geoladder").resolve()
-if not workflow.is_main_process and os.getenv(SNAPSHOT):
-    config.clear()
-    config.update(json.loads(Path(os.getenv(SNAPSHOT)).read_text()))
+KEPT = Path(".snakemake/geoladder")
+OWNER = KEPT / "owner"
 
+# Nothing is written while this is read, as a dry run does, and a run beside another: that is left to `onstart`.
 try:
-    study = parse_study(dict(config), source="the study")
+    if workflow.is_main_process or not os.getenv(SNAPSHOT):
+        study = parse_study(dict(config), source="the study")
+        frozen = study.model_dump_json()
+        FROZEN = (KEPT / f"study-{named_by(frozen)}.json").resolve()
+        os.environ[SNAPSHOT] = str(FROZEN)
+    else:
+        FROZEN = Path(os.environ[SNAPSHOT])
+        study = thaw(FROZEN)
     nodes = Nodes(study)
 except GeoladderError as problem:
     raise WorkflowError(str(problem)) from None
-
-if workflow.is_main_process:
-    os.environ[SNAPSHOT] = str(nodes.freeze(FOLDER))
-    nodes.write_ledger(Path("results/ledger.json"), nodes.ledger())
-    if nodes.sweep:
-        nodes.write_ledger(Path("results/sweep/ledger.json"), nodes.ledger("sweep"))
 
 # Two jobs of one thread each on two cores; spinning threads would starve one another.
 os.environ |= {
@@ -50,12 +63,23 @@ os.environ |= {
     "OMP_NUM_THREADS": str(study.compute.threads),
 }
 
-PRETRAIN = "results/pretrain/{corpus}/{architecture}-{size}/seed{seed}"
-ORACLE = "results/oracle/{architecture}-{size}/seed{seed}"
-FINETUNE = "results/{stage}/{corpus}/{architecture}-{size}{variant}/{task}/seed{seed}/n{n}.json"
-RATE = "results/rates/{corpus}/{architecture}-{size}{variant}/{task}/n{n}.json"
-SPLIT = "results/splits/{task}/{draw}.parquet"
-TRIVIAL = "results/trivial/{task}/seed{seed}.json"
+RESULTS = study.results
+LOGS = RESULTS.replace("results", "logs", 1)
+
+
+pathvars:
+    results=RESULTS,
+    logs=LOGS,
+
+
+PRETRAIN = f"{RESULTS}/pretrain/{{corpus}}/{{architecture}}-{{size}}/seed{{seed}}"
+ORACLE = f"{RESULTS}/oracle/{{architecture}}-{{size}}/seed{{seed}}"
+CURVE = "{corpus}/{architecture}-{size}{variant}/{task}"
+FINETUNE = f"{RESULTS}/{{stage}}/{CURVE}/seed{{seed}}/n{{n}}.json"
+RATE = f"{RESULTS}/rates/{CURVE}/n{{n}}.json"
+SPLIT = f"{RESULTS}/splits/{{task}}/{{draw}}.parquet"
+RELEASED_CARD = f"{RESULTS}/released/{{architecture}}-{{size}}/model.json"
+TRIVIAL = f"{RESULTS}/trivial/{{task}}/seed{{seed}}.json"
 PRETRAIN_RESULTS = list(nodes.pretrain)
 ORACLE_RESULTS = list(nodes.oracle)
 FINETUNE_RESULTS = list(nodes.finetune)
@@ -130,22 +154,27 @@ def archive_folder(wildcards):
     return str(study.corpora[wildcards.name].path or f"data/{wildcards.name}/archive")
 
 
-def bench_folder():
+def bench_folder(_):
     """Where the bench is: the study's path, or our own synthetic one."""
     return str(study.bench.path or "data/bench/archive")
+
+
+def as_input(*files):
+    """Those of the user's files that Snakemake can watch: it takes brackets in a name for notation of its own."""
+    return [str(file) for file in files if not re.search("[{}<>]", str(file))]
 
 
 def archive_ready(wildcards):
     """The file whose presence says that an archive is complete; trees and npy folders have nothing of the kind."""
     if study.corpora[wildcards.name].source not in ("synthetic", "majortom"):
         return []
-    return f"{archive_folder(wildcards)}/metadata.parquet"
+    return as_input(f"{archive_folder(wildcards)}/metadata.parquet")
 
 
 def bench_ready(_):
     """The file whose presence says that the bench is complete; a real bench has nothing of the kind."""
     return (
-        f"{bench_folder()}/metadata/tiles_metadata.json"
+        "data/bench/archive/metadata/tiles_metadata.json"
         if study.bench.path is None
         else []
     )
@@ -208,9 +237,9 @@ def rate_of(wildcards):
 
 def released_file(wildcards):
     """The file of released weights, if it is there: the job says how to get one that is not."""
-    card = "results/released/{architecture}-{size}/model.json".format(**wildcards)
+    card = RELEASED_CARD.format(**wildcards)
     file = nodes.released[card].file
-    return str(file) if file and file.is_file() else []
+    return as_input(file) if file and file.is_file() else []
 
 
 def tuning_memory_mb(wildcards):
@@ -230,23 +259,58 @@ def split_of_rate(wildcards):
     return nodes.split_of(wildcards.task, nodes.rates[RATE.format(**wildcards)].seed)
 
 
-def index_files_of(wildcards):
+def index_files(wildcards):
     """The official index files of a split; none where subsets are drawn."""
     spec = nodes.split[SPLIT.format(**wildcards)]
     return [study.bench.index_file(spec.task, n) for n in spec.n if spec.indices]
 
 
-def index_file_options(wildcards, input):
+def index_files_of(wildcards):
+    """Those of them that are inputs."""
+    return as_input(*index_files(wildcards))
+
+
+def index_file_options(wildcards):
     """The official index files as options of the command line."""
-    return [word for file in input.indices for word in ("--indices", file)]
+    return [
+        word for file in index_files(wildcards) for word in ("--indices", str(file))
+    ]
 
 
-if workflow.is_main_process:
-    forget_dead_owner(FOLDER / "owner", Path(".snakemake/locks"))
+def ledger_of(part):
+    """A ledger of the study, of all results or of the sweep's; that of another study has another name."""
+    return str(KEPT / f"ledger-{named_by(as_ledger(nodes.ledger(part)))}.json")
 
 
-# Small cells would spend most of their time importing torch; on one machine they are forked from a warm worker.
-# `benchmark` then measures the caller, which waits: its seconds are the job's, its memory and CPU are not.
+def results_of(part, rule):
+    """An input function: the results that a rule collects, if no older table can be taken for its own."""
+
+    def results(_):
+        settings, table = workflow.dag_settings, getattr(rules, rule).output.table
+        forced = settings.forceall or settings.forcetargets or settings.forcerun
+        remembered = forced or workflow.persistence.metadata(table)
+        if workflow.is_main_process and not remembered:
+            try:
+                check_collected(Path(table), nodes.ledger(part))
+            except GeoladderError as problem:
+                raise WorkflowError(str(problem)) from None
+        return list(nodes.ledger(part))
+
+    return results
+
+
+def only_asked():
+    """Whether Snakemake is only asked what it would do."""
+    return get_argument_parser().parse_known_args(sys.argv[1:])[0].dryrun
+
+
+# Before Snakemake looks at its locks, and so not in `onstart`.
+if workflow.is_main_process and is_left_behind(OWNER) and not only_asked():
+    forget_owner(OWNER, Path(".snakemake/locks"))
+
+
+# Under the lock. Small cells would spend most of their time importing torch; on one machine they are forked from a warm
+# worker. `benchmark` then measures the caller, which waits: its seconds are the job's, its memory and CPU are not.
 onstart:
     if workflow.is_main_process and not workflow.dryrun:
         if (
@@ -258,6 +322,19 @@ onstart:
                 f"compute.nodes is {study.compute.nodes}, but there is no srun to reach other machines with; "
                 "run on a cluster with --profile slurm, or set compute.nodes to 1"
             )
-        claim(FOLDER / "owner")
-        if workflow.local_exec:
-            worker = start_worker(FOLDER)
+        try:
+            claim(OWNER)
+            claim_outputs(
+                KEPT / "made.json",
+                os.path.relpath(workflow.configfiles[-1]),
+                workflow.persistence.all_outputfiles(),
+            )
+        except GeoladderError as problem:
+            raise WorkflowError(str(problem)) from None
+        write_once(FROZEN, frozen)
+        for part in ("all", "sweep"):
+            write_once(Path(ledger_of(part)), as_ledger(nodes.ledger(part)))
+        if workflow.local_exec and not start_worker(KEPT):
+            logger.warning(
+                "No temporary folder has a path short enough for a socket, so jobs start without a warm worker."
+            )

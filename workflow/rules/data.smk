@@ -16,7 +16,9 @@ rule archive:
     message:
         "Writing the synthetic archive {wildcards.name}"
     shell:
-        'geoladder --log {log:q} make-archive --spec {params.spec:q} --threads {threads:q} --out "$(dirname {output:q})"'
+        command(
+            'make-archive --spec {params.spec} --threads {threads} --out "$(dirname {output})"'
+        )
 
 
 rule fetch_plan:
@@ -37,8 +39,10 @@ rule fetch_plan:
     message:
         "Planning what to fetch for {wildcards.name}"
     shell:
-        "geoladder --log {log:q} fetch --spec {params.spec:q} --plan"
-        " --connections {resources.connections:q} --out data/{wildcards.name:q}/archive"
+        command(
+            "fetch --spec {params.spec} --plan --connections {resources.connections} "
+            "--out data/{wildcards.name}/archive"
+        )
 
 
 # What came stays when a job fails or is killed; the next try asks for the rest.
@@ -63,8 +67,10 @@ rule fetch_group:
     message:
         "Fetching group {wildcards.group} of {wildcards.name}"
     shell:
-        "geoladder --log {log:q} fetch --spec {params.spec:q} --group {params.group:q}"
-        " --connections {resources.connections:q} --out data/{wildcards.name:q}/archive"
+        command(
+            "fetch --spec {params.spec} --group {params.group} --connections {resources.connections} "
+            "--out data/{wildcards.name}/archive"
+        )
 
 
 rule fetch:
@@ -87,8 +93,10 @@ rule fetch:
     message:
         "Completing the archive {wildcards.name}"
     shell:
-        "geoladder --log {log:q} fetch --spec {params.spec:q}"
-        " --connections {resources.connections:q} --out data/{wildcards.name:q}/archive"
+        command(
+            "fetch --spec {params.spec} --connections {resources.connections} "
+            "--out data/{wildcards.name}/archive"
+        )
 
 
 rule bench_archive:
@@ -103,11 +111,13 @@ rule bench_archive:
         mem_mb=4000,
         runtime=60,
     params:
-        spec=BenchArchiveSpec.of(study).canonical(),
+        spec=lambda wildcards: BenchArchiveSpec.of(study).canonical(),
     message:
         "Writing the synthetic PhilEO Bench"
     shell:
-        'geoladder --log {log:q} make-bench --spec {params.spec:q} --threads {threads:q} --out "$(dirname $(dirname {output:q}))"'
+        command(
+            'make-bench --spec {params.spec} --threads {threads} --out "$(dirname "$(dirname {output})")"'
+        )
 
 
 rule bench_index:
@@ -123,12 +133,12 @@ rule bench_index:
         mem_mb=2000,
         runtime=60,
     params:
-        spec=BenchArchiveSpec.of(study).canonical(),
-        folder=bench_folder(),
+        spec=lambda wildcards: BenchArchiveSpec.of(study).canonical(),
+        folder=bench_folder,
     message:
         "Indexing PhilEO Bench"
     shell:
-        "geoladder --log {log:q} bench-index --bench {params.folder:q} --out {output:q}"
+        command("bench-index --bench {params.folder} --out {output}")
 
 
 rule index:
@@ -151,8 +161,10 @@ rule index:
     message:
         "Indexing the usable tiles of {wildcards.name}"
     shell:
-        "geoladder --log {log:q} index --spec {params.spec:q} --archive {params.folder:q}"
-        " --bench-index {input.bench:q} --out {output.index:q} --ledger {output.ledger:q}"
+        command(
+            "index --spec {params.spec} --archive {params.folder} --bench-index {input.bench} "
+            "--out {output.index} --ledger {output.ledger}"
+        )
 
 
 # One job for each group of parts; the manifest is made when all are done.
@@ -174,8 +186,10 @@ rule chips_group:
     message:
         "Cutting group {wildcards.group} of {wildcards.name} into chips"
     shell:
-        "geoladder --log {log:q} chips --spec {params.spec:q} --archive {params.archive:q}"
-        " --index {input.index:q} --parts {wildcards.group:q} --out data/{wildcards.name:q}/chips"
+        command(
+            "chips --spec {params.spec} --archive {params.archive} --index {input.index} "
+            "--parts {wildcards.group} --out data/{wildcards.name}/chips"
+        )
 
 
 rule chips:
@@ -198,8 +212,10 @@ rule chips:
     message:
         "Cutting {wildcards.name} into chips"
     shell:
-        "geoladder --log {log:q} chips --spec {params.spec:q} --archive {params.archive:q}"
-        ' --index {input.index:q} --merge {params.merge:q} --out "$(dirname {output:q})"'
+        command(
+            "chips --spec {params.spec} --archive {params.archive} --index {input.index} --merge "
+            '{params.merge} --out "$(dirname {output})"'
+        )
 
 
 rule stats:
@@ -215,8 +231,10 @@ rule stats:
         mem_mb=4000,
         runtime=60,
     params:
-        spec=StatsSpec.of(study).canonical(),
+        spec=lambda wildcards: StatsSpec.of(study).canonical(),
     message:
         "Measuring band statistics"
     shell:
-        'geoladder --log {log:q} stats --spec {params.spec:q} --chips "$(dirname {input:q})" --out {output:q}'
+        command(
+            'stats --spec {params.spec} --chips "$(dirname {input})" --out {output}'
+        )

@@ -8,20 +8,19 @@ rule released:
     input:
         released_file,
     output:
-        weights="results/released/{architecture}-{size}/model.safetensors",
-        card="results/released/{architecture}-{size}/model.json",
+        weights="<results>/released/{architecture}-{size}/model.safetensors",
+        card="<results>/released/{architecture}-{size}/model.json",
     log:
-        "logs/released/{architecture}-{size}.log",
+        "<logs>/released/{architecture}-{size}.log",
     benchmark:
-        "logs/benchmarks/released/{architecture}-{size}.tsv"
+        "<logs>/benchmarks/released/{architecture}-{size}.tsv"
     resources:
         mem_mb=8000,
     params:
         spec=lambda wildcards: nodes.released[
-            "results/released/{architecture}-{size}/model.json".format(**wildcards)
+            RELEASED_CARD.format(**wildcards)
         ].canonical(),
     message:
         "Taking the released weights of {wildcards.architecture}-{wildcards.size}"
     shell:
-        "geoladder --log {log:q} import-released --spec {params.spec:q}"
-        ' --out "$(dirname {output.card:q})"'
+        command('import-released --spec {params.spec} --out "$(dirname {output.card})"')

@@ -8,9 +8,9 @@ rule finetune:
     output:
         FINETUNE,
     log:
-        FINETUNE.replace("results/", "logs/").replace(".json", ".log"),
+        FINETUNE.replace(f"{RESULTS}/", f"{LOGS}/").replace(".json", ".log"),
     benchmark:
-        FINETUNE.replace("results/", "logs/benchmarks/").replace(".json", ".tsv")
+        FINETUNE.replace(f"{RESULTS}/", f"{LOGS}/benchmarks/").replace(".json", ".tsv")
     threads: study.compute.threads
     resources:
         **TRAINING_RESOURCES,
@@ -18,15 +18,18 @@ rule finetune:
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         spec=lambda wildcards: nodes.finetune[FINETUNE.format(**wildcards)].canonical(),
-        folder=bench_folder(),
+        folder=bench_folder,
         checkpoint=lambda wildcards: checkpoint_option(wildcards, FINETUNE),
         rate=lambda wildcards, input: ["--rate", input.rate] if input.rate else [],
     message:
         "Fine-tuning {wildcards.architecture}-{wildcards.size}{wildcards.variant} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
-        "{LAUNCH}geoladder --log {log:q} finetune --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} --stats {input.stats:q} --split {input.split:q} {params.checkpoint:q}"
-        " {params.rate:q} --threads {threads:q} {TUNING_OPTIONS:q} --out {output:q}"
+        command(
+            "finetune --spec {params.spec} --bench {params.folder} --bench-index {input.bench} "
+            "--stats {input.stats} --split {input.split} {params.checkpoint} {params.rate} --threads "
+            "{threads} {TUNING_OPTIONS} --out {output}",
+            launcher="{LAUNCH}",
+        )
 
 
 # The rate of a curve at one n, for all its seeds, where the study has `finetune: {lr: {choose: [...]}}`.
@@ -39,9 +42,9 @@ rule choose_rate:
     output:
         RATE,
     log:
-        RATE.replace("results/", "logs/").replace(".json", ".log"),
+        RATE.replace(f"{RESULTS}/", f"{LOGS}/").replace(".json", ".log"),
     benchmark:
-        RATE.replace("results/", "logs/benchmarks/").replace(".json", ".tsv")
+        RATE.replace(f"{RESULTS}/", f"{LOGS}/benchmarks/").replace(".json", ".tsv")
     threads: study.compute.threads
     resources:
         **TRAINING_RESOURCES,
@@ -49,14 +52,17 @@ rule choose_rate:
         runtime=lambda wildcards, attempt: 600 * attempt,
     params:
         spec=lambda wildcards: nodes.rates[RATE.format(**wildcards)].canonical(),
-        folder=bench_folder(),
+        folder=bench_folder,
         checkpoint=lambda wildcards: checkpoint_option(wildcards, RATE),
     message:
         "Choosing the rate of {wildcards.architecture}-{wildcards.size}{wildcards.variant} from {wildcards.corpus} on {wildcards.task}, n={wildcards.n}"
     shell:
-        "{LAUNCH}geoladder --log {log:q} choose-rate --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} --stats {input.stats:q} --split {input.split:q} {params.checkpoint:q}"
-        " --threads {threads:q} {TUNING_OPTIONS:q} --out {output:q}"
+        command(
+            "choose-rate --spec {params.spec} --bench {params.folder} --bench-index {input.bench} "
+            "--stats {input.stats} --split {input.split} {params.checkpoint} --threads {threads} "
+            "{TUNING_OPTIONS} --out {output}",
+            launcher="{LAUNCH}",
+        )
 
 
 # One job reads each test patch once for every n of a task and seed.
@@ -67,17 +73,19 @@ rule trivial:
     output:
         TRIVIAL,
     log:
-        "logs/trivial/{task}/seed{seed}.log",
+        "<logs>/trivial/{task}/seed{seed}.log",
     benchmark:
-        "logs/benchmarks/trivial/{task}/seed{seed}.tsv"
+        "<logs>/benchmarks/trivial/{task}/seed{seed}.tsv"
     resources:
         mem_mb=2000,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         spec=lambda wildcards: nodes.trivial[TRIVIAL.format(**wildcards)].canonical(),
-        folder=bench_folder(),
+        folder=bench_folder,
     message:
         "Judging baselines on {wildcards.task}, seed {wildcards.seed}"
     shell:
-        "geoladder --log {log:q} trivial --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} --split {input.split:q} --out {output:q}"
+        command(
+            "trivial --spec {params.spec} --bench {params.folder} --bench-index {input.bench} "
+            "--split {input.split} --out {output}"
+        )

@@ -1,4 +1,4 @@
-LINEAR = "results/linear/{corpus}/{architecture}-{size}/seed{seed}"
+LINEAR = f"{RESULTS}/linear/{{corpus}}/{{architecture}}-{{size}}/seed{{seed}}"
 
 
 def linear_splits(wildcards):
@@ -29,9 +29,9 @@ rule linear:
     output:
         [f"{LINEAR}/{task}.json" for task in study.linear_subsets().tasks],
     log:
-        "logs/linear/{corpus}/{architecture}-{size}/seed{seed}.log",
+        "<logs>/linear/{corpus}/{architecture}-{size}/seed{seed}.log",
     benchmark:
-        "logs/benchmarks/linear/{corpus}/{architecture}-{size}/seed{seed}.tsv"
+        "<logs>/benchmarks/linear/{corpus}/{architecture}-{size}/seed{seed}.tsv"
     threads: study.compute.threads
     resources:
         mem_mb=4000,
@@ -41,7 +41,7 @@ rule linear:
         spec=lambda wildcards: nodes.linear_cells[
             LINEAR.format(**wildcards)
         ].canonical(),
-        folder=bench_folder(),
+        folder=bench_folder,
         checkpoint=linear_checkpoint_option,
         splits=lambda wildcards, input: [
             word for file in input.splits for word in ("--split", file)
@@ -49,6 +49,8 @@ rule linear:
     message:
         "Linear heads on {wildcards.architecture}-{wildcards.size} from {wildcards.corpus}, seed {wildcards.seed}"
     shell:
-        "geoladder --log {log:q} linear --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} --stats {input.stats:q} {params.splits:q} {params.checkpoint:q}"
-        ' --threads {threads:q} --out "$(dirname {output[0]:q})"'
+        command(
+            "linear --spec {params.spec} --bench {params.folder} --bench-index {input.bench} "
+            "--stats {input.stats} {params.splits} {params.checkpoint} --threads {threads} "
+            '--out "$(dirname {output[0]})"'
+        )

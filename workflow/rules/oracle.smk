@@ -18,8 +18,10 @@ rule labels:
     message:
         "Writing the labels of the chips of {WORLD_CORPUS}"
     shell:
-        'geoladder --log {log:q} make-labels --spec {params.spec:q} --chips "$(dirname {input:q})"'
-        ' --threads {threads:q} --out "$(dirname {output:q})"'
+        command(
+            'make-labels --spec {params.spec} --chips "$(dirname {input})" --threads {threads} '
+            '--out "$(dirname {output})"'
+        )
 
 
 use rule pretrain as oracle with:
@@ -33,9 +35,9 @@ use rule pretrain as oracle with:
         log=f"{ORACLE}/log.csv",
         metrics=f"{ORACLE}/metrics.json",
     log:
-        "logs/oracle/{architecture}-{size}/seed{seed}.log",
+        "<logs>/oracle/{architecture}-{size}/seed{seed}.log",
     benchmark:
-        "logs/benchmarks/oracle/{architecture}-{size}/seed{seed}.tsv"
+        "<logs>/benchmarks/oracle/{architecture}-{size}/seed{seed}.tsv"
     params:
         spec=lambda wildcards: nodes.oracle[
             f"{ORACLE}/metrics.json".format(**wildcards)

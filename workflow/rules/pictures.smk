@@ -17,7 +17,7 @@ def pictured(wildcards):
     arms = dict.fromkeys(point.arm for point in study.points())
     arms |= dict.fromkeys(arm._replace(corpus=RANDOM) for arm in arms)
     heads = [
-        f"results/linear/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/seed{seed}/{wildcards.task}.json"
+        f"{RESULTS}/linear/{corpus_slug(arm.corpus)}/{arm.architecture}-{arm.size}/seed{seed}/{wildcards.task}.json"
         for arm in arms
     ]
     return tuned + [file for file in heads if file in nodes.linear]
@@ -29,21 +29,22 @@ rule figure_patches:
         results=pictured,
         bench="data/bench/index.parquet",
     output:
-        pdf="results/figures/{show}_{task}.pdf",
-        png="results/figures/{show}_{task}.png",
-        csv="results/figures/{show}_{task}.csv",
+        pdf="<results>/figures/{show}_{task}.pdf",
+        png="<results>/figures/{show}_{task}.png",
+        csv="<results>/figures/{show}_{task}.csv",
     log:
-        "logs/figure_{show}_{task}.log",
+        "<logs>/figure_{show}_{task}.log",
     benchmark:
-        "logs/benchmarks/figure_{show}_{task}.tsv"
+        "<logs>/benchmarks/figure_{show}_{task}.tsv"
     wildcard_constraints:
         show="patches|errors",
     params:
-        spec=study.figures.canonical(),
-        folder=bench_folder(),
+        spec=lambda wildcards: study.figures.canonical(),
+        folder=bench_folder,
     message:
         "Drawing the {wildcards.show} of {wildcards.task} at fixed test patches"
     shell:
-        "geoladder --log {log:q} figure-patches --spec {params.spec:q} --task {wildcards.task:q}"
-        " --show {wildcards.show:q} --bench {params.folder:q} --bench-index {input.bench:q}"
-        " --results {input.results:q} --out {output.pdf:q}"
+        command(
+            "figure-patches --spec {params.spec} --task {wildcards.task} --show {wildcards.show} --bench "
+            "{params.folder} --bench-index {input.bench} --results {input.results} --out {output.pdf}"
+        )

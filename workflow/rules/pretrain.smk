@@ -9,9 +9,9 @@ rule pretrain:
         log=f"{PRETRAIN}/log.csv",
         metrics=f"{PRETRAIN}/metrics.json",
     log:
-        "logs/pretrain/{corpus}/{architecture}-{size}/seed{seed}.log",
+        "<logs>/pretrain/{corpus}/{architecture}-{size}/seed{seed}.log",
     benchmark:
-        "logs/benchmarks/pretrain/{corpus}/{architecture}-{size}/seed{seed}.tsv"
+        "<logs>/benchmarks/pretrain/{corpus}/{architecture}-{size}/seed{seed}.tsv"
     threads: study.compute.threads
     resources:
         **TRAINING_RESOURCES,
@@ -26,7 +26,9 @@ rule pretrain:
     message:
         "Pretraining {wildcards.architecture}-{wildcards.size} on {wildcards.corpus}, seed {wildcards.seed}"
     shell:
-        "{LAUNCH}geoladder --log {log:q} pretrain --spec {params.spec:q} {params.data:q}"
-        " --validation {params.validation:q} --stats {input.stats:q} --threads {threads:q}"
-        " {TRAINING_OPTIONS:q}"
-        ' --out "$(dirname {output.metrics:q})"'
+        command(
+            "pretrain --spec {params.spec} {params.data} --validation {params.validation} "
+            "--stats {input.stats} --threads {threads} {TRAINING_OPTIONS} "
+            '--out "$(dirname {output.metrics})"',
+            launcher="{LAUNCH}",
+        )

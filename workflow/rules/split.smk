@@ -5,18 +5,20 @@ rule split:
     output:
         SPLIT,
     log:
-        "logs/split/{task}/{draw}.log",
+        "<logs>/split/{task}/{draw}.log",
     benchmark:
-        "logs/benchmarks/split/{task}/{draw}.tsv"
+        "<logs>/benchmarks/split/{task}/{draw}.tsv"
     resources:
         mem_mb=2000,
         runtime=60,
     params:
         spec=lambda wildcards: nodes.split[SPLIT.format(**wildcards)].canonical(),
-        folder=bench_folder(),
+        folder=bench_folder,
         indices=index_file_options,
     message:
         "Drawing few-shot subsets of {wildcards.task}, {wildcards.draw}"
     shell:
-        "geoladder --log {log:q} split --spec {params.spec:q} --bench {params.folder:q}"
-        " --bench-index {input.bench:q} {params.indices:q} --out {output:q}"
+        command(
+            "split --spec {params.spec} --bench {params.folder} --bench-index {input.bench} "
+            "{params.indices} --out {output}"
+        )

@@ -3,7 +3,7 @@ localrules:
     figure_lr,
 
 
-SWEEP = "results/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}"
+SWEEP = f"{RESULTS}/sweep/{{corpus}}/{{architecture}}-{{size}}/seed{{seed}}/x{{factor}}"
 
 
 # A cell at a multiple of its learning rate. Drawn when asked for, by a study with a `sweep`:
@@ -13,9 +13,9 @@ use rule pretrain as sweep with:
         metrics=f"{SWEEP}/metrics.json",
         weights=temp(f"{SWEEP}/model.safetensors"),
     log:
-        "logs/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}.log",
+        "<logs>/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}.log",
     benchmark:
-        "logs/benchmarks/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}.tsv"
+        "<logs>/benchmarks/sweep/{corpus}/{architecture}-{size}/seed{seed}/x{factor}.tsv"
     params:
         spec=lambda wildcards: nodes.sweep[
             f"{SWEEP}/metrics.json".format(**wildcards)
@@ -28,36 +28,39 @@ use rule pretrain as sweep with:
 
 rule collect_sweep:
     input:
-        list(nodes.sweep),
-        ledger="results/sweep/ledger.json",
+        results_of("sweep", "collect_sweep"),
     output:
-        "results/sweep/results.csv",
+        table="<results>/sweep/results.csv",
+        ledger="<results>/sweep/ledger.json",
     log:
-        "logs/collect_sweep.log",
+        "<logs>/collect_sweep.log",
     benchmark:
-        "logs/benchmarks/collect_sweep.tsv"
+        "<logs>/benchmarks/collect_sweep.tsv"
+    params:
+        ledger=lambda wildcards: ledger_of("sweep"),
     message:
         "Collecting the learning-rate sweep"
     shell:
-        "geoladder --log {log:q} collect --ledger {input.ledger:q} --out {output:q}"
+        command("collect --ledger {params.ledger} --out {output.table}")
 
 
 rule figure_lr:
     input:
-        "results/sweep/results.csv",
+        "<results>/sweep/results.csv",
     output:
-        pdf="results/figures/lr.pdf",
-        png="results/figures/lr.png",
-        csv="results/figures/lr.csv",
-        table="results/tables/lr.csv",
+        pdf="<results>/figures/lr.pdf",
+        png="<results>/figures/lr.png",
+        csv="<results>/figures/lr.csv",
+        table="<results>/tables/lr.csv",
     log:
-        "logs/figure_lr.log",
+        "<logs>/figure_lr.log",
     benchmark:
-        "logs/benchmarks/figure_lr.tsv"
+        "<logs>/benchmarks/figure_lr.tsv"
     params:
-        spec=study.figures.canonical(),
+        spec=lambda wildcards: study.figures.canonical(),
     message:
         "Drawing the learning-rate sweep"
     shell:
-        "geoladder --log {log:q} figure-lr --spec {params.spec:q} --results {input:q} --table {output.table:q}"
-        " --out {output.pdf:q}"
+        command(
+            "figure-lr --spec {params.spec} --results {input} --table {output.table} --out {output.pdf}"
+        )

@@ -13,8 +13,10 @@ from geoladder.runs.atomic import atomic_path
 from geoladder.runs.digest import intact
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.runs.remake import remake
+from geoladder.study.nodes import STAGES
 
 SHOWN = 20
+STAGE_FOLDERS = {*STAGES, "gates", "sweep"}
 RUN_COLUMNS = [
     "stage", "corpus", "fraction", "architecture", "size", "mode", "transfer", "task", "seed", "draw", "n",
     "train_patches",
@@ -32,6 +34,8 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
     and `high`, 95 % by a bootstrap over test tiles, where there are any. Metrics of single classes, such as
     `iou_tree`, and linear heads, which are many, have all buckets together there, and each in their files. Raises
     GeoladderError where results are missing, or were made by another configuration; says how to make them again.
+
+    A copy of the ledger goes beside the CSV, as `ledger.json`.
     """
     expected: dict[str, str] = json.loads(intact(ledger).read_text())
     missing = [file for file in expected if not (root / file).is_file()]
@@ -48,12 +52,14 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
         )
     rows = []
     for file, result in sorted(results.items()):
-        run = _run(file.split("/")[1], result)
+        run = _run(next(part for part in Path(file).parts if part in STAGE_FOLDERS), result)
         for point in result.get("points", [result]):
             row = run | {name: point[name] for name in ("draw", "n", "train_patches") if name in point}
             rows += [row | measured for measured in _measured(point, run["stage"] != "linear")]
     with atomic_path(out) as path:
         pd.DataFrame(rows, columns=[*RUN_COLUMNS, *MEASURED]).to_csv(path, index=False)
+    with atomic_path(out.with_name("ledger.json")) as path:
+        path.write_bytes(ledger.read_bytes())
 
 
 def read_results(path: Path) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def inspect(
 
 
 def collect(*, ledger: Expected, out: Out) -> None:
-    """Gather all results into one CSV."""
+    """Gather all results into one CSV, and put the ledger they were gathered by beside it."""
     from geoladder.report.collect import collect
 
     collect(ledger, out, Path.cwd())

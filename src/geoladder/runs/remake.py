@@ -12,9 +12,9 @@ OUTPUTS = (
     (r"(.*\bdata/bench/archive)/.+", r"\1/metadata/tiles_metadata.json"),
     (r"(.*\bdata/[^/]+/archive)/.+", r"\1/metadata.parquet"),
     (r"(.*\bdata/[^/]+)/evidence\.json", r"\1/index.parquet"),
-    (r"(.*\bresults/(?:finetune|gates)/.+/n\d+)(?:/.+|\.npz)", r"\1.json"),
-    (r"(.*\bresults/linear/.+/seed\d+/\w+)/.+", r"\1.json"),
-    (r"(.*\bresults/tables)/(?!cells|lr|synthetic_gates).+", r"\1/cells.csv"),
+    (r"(.*\bresults/(?:[\w-]+/)?(?:finetune|gates)/.+/n\d+)(?:/.+|\.npz)", r"\1.json"),
+    (r"(.*\bresults/(?:[\w-]+/)?linear/.+/seed\d+/\w+)/.+", r"\1.json"),
+    (r"(.*\bresults/(?:[\w-]+/)?tables)/(?!cells|lr|synthetic_gates).+", r"\1/cells.csv"),
 )
 """Files that are no output of a rule, as patterns, and the output that they are written with."""
 

@@ -3,13 +3,13 @@
 import re
 from datetime import date
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from geoladder.study.address import resolve
 from geoladder.study.block import Block, Count, NotNegative, Positive, Seed, Share, collected
+from geoladder.study.paths import UserPath
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
@@ -34,6 +34,22 @@ def _corpus_key(value: str) -> str:
 
 
 CorpusKey = Annotated[str, AfterValidator(_corpus_key)]
+
+
+def _corpus_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", value):
+        raise ValueError(
+            f"'{value}' is no name of a corpus, which is also that of its folder; write up to 64 small letters, "
+            "digits and _, a letter first"
+        )
+    if value == "bench":
+        raise ValueError(
+            "no corpus can be called 'bench', whose folder below data is that of PhilEO Bench; rename it"
+        )
+    return value
+
+
+CorpusName = Annotated[str, AfterValidator(_corpus_name)]
 
 
 def corpus_name(key: str) -> str:
@@ -93,7 +109,7 @@ class Select(Block):
     boxes: list[Box] = Field(
         [], description="[south, west, north, east] degrees each, around tile centres; west > east: date line"
     )
-    cells: Path | None = Field(None, description="text file, a grid cell like 433D_629L on each line")
+    cells: UserPath | None = Field(None, description="text file, a grid cell like 433D_629L on each line")
     max_cloud_percent: Percent | None = Field(None, description="of this corpus; `cleaning` limits all")
     max_nodata_share: Share | None = Field(None, description="of this corpus; `cleaning` limits all")
     min_land_share: Share = Field(0.0, description="of a tile, by the packaged climate map (12 km)")
@@ -119,7 +135,7 @@ class Corpus(Block):
         description="`majortom`: metadata.parquet and images/, as on the hub; `tree`: that extracted into folders; "
         "`fasttom_tree`: the released FastTOM; `globe`: npy files of PhilEO Globe; `auto`: told by the folder",
     )
-    path: Path | None = Field(None, description="folder of a source that is not synthetic")
+    path: UserPath | None = Field(None, description="folder of a source that is not synthetic")
     url: Annotated[str, AfterValidator(_address)] | None = Field(
         None,
         description="in place of a path, for `majortom`: https://host/folder or hf://datasets/owner/name@commit; "
@@ -137,7 +153,7 @@ class Corpus(Block):
         "none",
         description="`fasttom`: of each tile only the 516 px quadrant FastTOM would keep; for `majortom`, `tree`",
     )
-    water_raster: Path | None = Field(
+    water_raster: UserPath | None = Field(
         None, description="for derive: GeoTIFF, above 0 for water; none: sea of the packaged climate map"
     )
     max_ice_share: Share | None = Field(
@@ -192,7 +208,7 @@ class Cleaning(Block):
     chip_codec: Literal["none", "blosc2"] = Field(
         "none", description="of the files: `none`: memory-mapped npy; `blosc2`: the same pixels, compressed"
     )
-    koppen_raster: Path | None = Field(
+    koppen_raster: UserPath | None = Field(
         None,
         description="GeoTIFF of Beck's Köppen-Geiger codes, such as the one of 1 km; none: the packaged map of 12 km",
     )

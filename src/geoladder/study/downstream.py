@@ -10,6 +10,7 @@ from geoladder.registry import TASKS
 from geoladder.registry.ladder import rung, scaled_lr
 from geoladder.study.architectures import ArchitectureName, FinetuneArms, FinetuneRates, Mode, Transfer
 from geoladder.study.block import Block, Count, Seed, Seeds, Share
+from geoladder.study.paths import UserPath
 from geoladder.study.recipe import PAPER, Recipe
 from geoladder.suggest import nearest
 
@@ -27,7 +28,7 @@ class Bench(Block):
     """PhilEO Bench: the downstream tiles."""
 
     source: Literal["synthetic", "phileo"] = "synthetic"
-    path: Path | None = Field(None, description="folder of a `phileo` source: *_s2.npy and *_label_*.npy")
+    path: UserPath | None = Field(None, description="folder of a `phileo` source: *_s2.npy and *_label_*.npy")
     patch_px: Annotated[int, Field(ge=16, le=512, multiple_of=4)] = Field(
         32, description="side of a synthetic patch in 10 m pixels; real ones have 128"
     )
@@ -47,7 +48,7 @@ class Bench(Block):
     allow_short: bool = Field(
         False, description="whether a bucket with fewer than n patches gives all it has; else it is an error"
     )
-    indices: Path | None = Field(
+    indices: UserPath | None = Field(
         None,
         description="folder of index files indices_*_<task>_<n>.json: take those few-shot subsets, draw none",
     )

@@ -3,18 +3,21 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer
 
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import named
 from geoladder.study.block import Block, collected
+from geoladder.study.paths import expand, written
 
 HUB_ADDRESS = re.compile(r"hf://[\w.-]+/[\w.-]+@[0-9a-f]{7,40}")
 
 
 def _pinned(weights: str) -> str:
     """A path, or an address on the hub with a commit: branches move, and tags can be moved."""
-    if weights.startswith("hf://") and not HUB_ADDRESS.fullmatch(weights):
+    if not weights.startswith("hf://"):
+        return expand(weights)
+    if not HUB_ADDRESS.fullmatch(weights):
         raise ValueError(
             f"{weights} names no fixed revision, so its weights may change while results that rest on them stay; "
             "write hf://owner/name@<40 hexadecimal digits of a commit>"
@@ -38,7 +41,7 @@ ExternalName = Annotated[str, AfterValidator(_external_rung)]
 class External(Block):
     """One external architecture-size: weights that others have trained. See docs/external.md."""
 
-    weights: Annotated[str, AfterValidator(_pinned)] = Field(
+    weights: Annotated[str, AfterValidator(_pinned), PlainSerializer(written, when_used="json")] = Field(
         description="file of released weights, the folder it lies in, or hf://owner/name@commit"
     )
     harmonise: Literal["baseline", "none"] | None = Field(

@@ -19,6 +19,7 @@ from geoladder.study.arms import Cell
 from geoladder.study.block import Block
 from geoladder.study.corpora import Corpus, Earth, RealSource, Select, corpus_fraction, corpus_name
 from geoladder.study.downstream import Bench
+from geoladder.study.paths import UserPath
 from geoladder.study.pretraining import Objective, Rung
 from geoladder.study.study import Study
 
@@ -82,9 +83,9 @@ class Layout(Block):
 
     source: RealSource = "majortom"
     derive: Literal["none", "fasttom"] = "none"
-    water_raster: Path | None = None
+    water_raster: UserPath | None = None
     max_ice_share: float | None = None
-    koppen_raster: Path | None = None
+    koppen_raster: UserPath | None = None
     """Of the ice."""
     climate: Literal["sampled", "stored"] = "sampled"
 
@@ -146,7 +147,7 @@ class ChipsSpec(Block):
     split: Literal["val"] | None = None
     """Of the tiles to cut; where training reads tiles, only those of validation."""
     layout: Layout = Layout()
-    koppen_raster: Path | None = None
+    koppen_raster: UserPath | None = None
 
     @property
     def pixels(self) -> str:
@@ -200,7 +201,7 @@ class TileReading(Block):
     shuffle_window: int
     max_cloud_share: float
     layout: Layout = Layout()
-    koppen_raster: Path | None = None
+    koppen_raster: UserPath | None = None
 
     @classmethod
     def of(cls, study: Study, name: str) -> Self | None:

@@ -22,11 +22,12 @@ from geoladder.study.arms import (
 )
 from geoladder.study.block import Block, collected
 from geoladder.study.compute import Compute, accumulation
-from geoladder.study.corpora import Cleaning, Corpus, Earth, Validation, corpus_name
+from geoladder.study.corpora import Cleaning, Corpus, CorpusName, Earth, Validation, corpus_name
 from geoladder.study.downstream import Bench, Finetune, Gates
 from geoladder.study.external import External, ExternalName
 from geoladder.study.linear import FEW, Linear
 from geoladder.study.oracle import Oracle
+from geoladder.study.paths import ResultsFolder
 from geoladder.study.pretraining import Pretrain, Sweep
 from geoladder.suggest import nearest
 
@@ -43,8 +44,13 @@ class Study(Block):
     """Everything one study runs."""
 
     name: str = "study"
+    results: ResultsFolder = Field(
+        "results",
+        description="folder of what is made from data; `results/NAME` keeps a study's apart from others' that share "
+        "its data, see docs/studies.md",
+    )
     earth: Earth = Earth()
-    corpora: Annotated[dict[str, Corpus], Field(min_length=1)]
+    corpora: Annotated[dict[CorpusName, Corpus], Field(min_length=1)]
     cleaning: Cleaning = Cleaning()
     validation: Validation = Validation()
     bench: Bench = Bench()
