@@ -14,6 +14,8 @@ from geoladder.text import read_yaml
 
 SHOWN_CHARACTERS = 200
 """Of a wrong value, at most."""
+YTE = "__use_yte__"
+"""Key at which Snakemake takes a file for a template."""
 
 
 def _keys_at(location: list[int | str]) -> list[str]:
@@ -56,12 +58,25 @@ def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
         raise GeoladderError(f"{source} is not a valid study:\n{lines}") from None
 
 
-def load_study(path: Path | str) -> Study:
-    """Read and validate a study file; raises GeoladderError where it is missing, no YAML, or no valid study."""
+def read_study(path: Path | str) -> dict[str, Any]:
+    """A study file as plain dictionaries, not yet validated.
+
+    Raises:
+        GeoladderError: there is no such file, or none that `geoladder.text.read_yaml` takes, or it is a template,
+            whose code Snakemake would run.
+    """
     path = Path(path)
     if not path.exists():
-        raise GeoladderError(
-            f"no study at {path.resolve()}; give --study FILE or run from the project's root"
-        )
+        raise GeoladderError(f"no study at {path.resolve()}; give --study FILE or run from the project's root")
     raw = read_yaml(path)
-    return parse_study({} if raw is None else raw, str(path))
+    raw = {} if raw is None else raw
+    if not isinstance(raw, dict):
+        raise GeoladderError(f"{path} is no study, but {_shown(raw)}; a study has blocks such as `pretrain:`")
+    if YTE in raw:
+        raise GeoladderError(f"{path} is a template with code ({YTE}), and no study; write out what it makes")
+    return raw
+
+
+def load_study(path: Path | str) -> Study:
+    """Read and validate a study file; raises GeoladderError as `read_study`, or where it is no valid study."""
+    return parse_study(read_study(path), str(path))
