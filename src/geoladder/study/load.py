@@ -67,7 +67,9 @@ def read_study(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.exists():
-        raise GeoladderError(f"no study at {path.resolve()}; give --study FILE or run from the project's root")
+        raise GeoladderError(
+            f"no study at {path.resolve()}; give --study FILE or run from the project's root"
+        )
     raw = read_yaml(path)
     raw = {} if raw is None else raw
     if not isinstance(raw, dict):
