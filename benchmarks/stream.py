@@ -54,7 +54,7 @@ def bar(name: str, value: float, limit: float, at_least: bool) -> None:
 
 def decode(archive: Path) -> None:
     reader = MajorTom(archive)
-    part = sorted((archive / "images").iterdir())[0]
+    part = min((archive / "images").glob("*.parquet"))
     row = pq.ParquetFile(part).read_row_group(0, columns=[*BANDS, "cloud_mask"]).to_pylist()[0]
 
     def bare() -> None:
@@ -74,15 +74,14 @@ def decode(archive: Path) -> None:
 
 def cut(archive: Path, folder: Path, codec: str) -> ChipStore:
     index = folder / "index.parquet"
+    tiles = IndexSpec(
+        archive="0", bench="0", one_product_per_cell=True, max_cloud_percent=100, max_nodata_share=1,
+        max_corrupt_share=1, harmonise="none", validation_share=0.01, bench_buffer_km=0, exclude_bench="none",
+    )  # fmt: skip
     if not index.exists():
-        spec = IndexSpec(
-            archive="0", bench="0", one_product_per_cell=True, max_cloud_percent=100, max_nodata_share=1,
-            max_corrupt_share=1, harmonise="none", validation_share=0.01, bench_buffer_km=0, exclude_bench="none",
-        )  # fmt: skip
-        build_index(spec, archive, folder, index, folder / "ledger.csv")
-    chips = ChipsSpec(
-        index="0", chip_px=PX, chip_max_cloud_share=1.0, max_corrupt_share=1.0, chip_codec=codec
-    )
+        build_index(tiles, archive, folder, index, folder / "ledger.csv")
+    limits = {"chip_max_cloud_share": 1.0, "max_corrupt_share": 1.0}
+    chips = ChipsSpec(index=tiles.fingerprint, chip_px=PX, chip_codec=codec, **limits)
     write_chips(chips, archive, index, folder / codec)
     return ChipStore(folder / codec)
 

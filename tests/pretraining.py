@@ -15,6 +15,8 @@ from geoladder.study.specs import PretrainSpec, StatsSpec
 from geoladder.training.job import Inputs
 
 PX = 16
+STATS = StatsSpec(chips="0").fingerprint
+"""Of the statistics of small chip folders."""
 
 
 def smooth(rng, count, px):
@@ -83,7 +85,7 @@ def pretrain_spec():
             "model": rung(architecture, size).kwargs,
             "seed": 0,
             "chips": "0",
-            "stats": "0",
+            "stats": STATS,
             "validation_chips": 16,
             "transform": "sqrt",
             "samples": 96,

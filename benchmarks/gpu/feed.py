@@ -53,12 +53,13 @@ def open_sources(check: Check, folder: Path, architecture: str, size: str) -> di
         max_corrupt_share=1, harmonise="none", validation_share=0.01, bench_buffer_km=0, exclude_bench="none",
     )  # fmt: skip
     build_index(index_spec, archive, folder, index, folder / "ledger.csv")
-    write_chips(
-        ChipsSpec(index="0", chip_px=px, chip_max_cloud_share=1, max_corrupt_share=1), archive, index, chips
-    )
-    write_stats(StatsSpec(chips="0"), chips, folder / "stats.json")
-    stats = BandStats.load(folder / "stats.json")
-    spec = cell_spec(architecture, size, 100, check.sized(32, 4)).model_copy(update={"corpus": "majortom"})
+    cutting = ChipsSpec(index=index_spec.fingerprint, chip_px=px, chip_max_cloud_share=1, max_corrupt_share=1)
+    write_chips(cutting, archive, index, chips)
+    measured = StatsSpec(chips=cutting.pixels)
+    write_stats(measured, chips, folder / "stats.json")
+    stats = BandStats.load(folder / "stats.json", measured.fingerprint)
+    read = {"corpus": "majortom", "chips": cutting.pixels, "stats": measured.fingerprint}
+    spec = cell_spec(architecture, size, 100, check.sized(32, 4)).model_copy(update=read)
     reading = TileReading(crops_per_tile=16, shuffle_window=64, max_cloud_share=1.0)
     tiled = spec.model_copy(update={"tiles": reading})
     return {

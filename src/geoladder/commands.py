@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         report.cells,
         cost.plan,
         report.status,
+        report.verify,
         report.inspect,
         fetch.fetch,
         data.bench_from_image,

@@ -29,23 +29,25 @@ EARTH = {"majortom": Earth(tile_px=60), "fasttom": Earth(tile_px=96)}
 TASK_LABELS = {"roads": "roads", "buildings": "building", "landcover": "lc"}
 
 
+INDEX = IndexSpec(
+    archive="a", bench="b", one_product_per_cell=False, max_cloud_percent=100, max_nodata_share=1,
+    max_corrupt_share=0.1, harmonise="baseline", validation_share=0.2, bench_buffer_km=0,
+    exclude_bench="none",
+)  # fmt: skip
+CHIPS = ChipsSpec(index=INDEX.fingerprint, chip_px=PX, chip_max_cloud_share=0.9, max_corrupt_share=0.1)
+
+
 def spec(like, **changes):
-    return LabelsSpec(**({"earth": EARTH[like], "chips": "c", "tasks": list(TASK_LABELS)} | changes))
+    return LabelsSpec(**({"earth": EARTH[like], "chips": CHIPS.pixels, "tasks": list(TASK_LABELS)} | changes))
 
 
 def cut(folder, like):
     """An archive with its index and chips."""
     write_archive(folder / "archive", EARTH[like], Corpus(like=like, tiles=16, seed=1), 1)
-    index = IndexSpec(
-        archive="a", bench="b", one_product_per_cell=False, max_cloud_percent=100, max_nodata_share=1,
-        max_corrupt_share=0.1, harmonise="baseline", validation_share=0.2, bench_buffer_km=0,
-        exclude_bench="none",
-    )  # fmt: skip
     pd.DataFrame(columns=["split", "lat_deg", "lon_deg"]).to_parquet(folder / "bench.parquet")
     files = [folder / name for name in ("bench.parquet", "index.parquet", "ledger.csv")]
-    build_index(index, folder / "archive", *files)
-    chips = ChipsSpec(index="i", chip_px=PX, chip_max_cloud_share=0.9, max_corrupt_share=0.1)
-    write_chips(chips, folder / "archive", files[1], folder / "chips")
+    build_index(INDEX, folder / "archive", *files)
+    write_chips(CHIPS, folder / "archive", files[1], folder / "chips")
 
 
 @pytest.fixture(scope="module", params=EARTH)
@@ -101,7 +103,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(labelled, tmp_path, m
             write_labels(spec(like), folder / "chips", tmp_path, 1)
     assert not (tmp_path / "labels.json").exists()
     write_labels(spec(like), folder / "chips", tmp_path, 1)
-    names = sorted(path.name for path in tmp_path.iterdir())
+    names = sorted(path.name for path in tmp_path.glob("[!.]*"))
     assert names == ["building.npy", "labels.json", "lc.npy", "roads.npy"]
     for name in names:
         assert (tmp_path / name).read_bytes() == (folder / "labels" / name).read_bytes()

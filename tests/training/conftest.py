@@ -8,7 +8,7 @@ from geoladder.data.bench.reader import Bench, index_bench
 from geoladder.data.bench.split import write_split
 from geoladder.registry.ladder import rung
 from geoladder.study.downstream_specs import BaselineSpec, FinetuneSpec, SplitSpec
-from pretraining import PX, smooth
+from pretraining import PX, STATS, smooth
 
 REGIONS = ("europe", "east-africa", "nigeria", "north-america", "south-america", "japan")
 
@@ -95,7 +95,7 @@ def finetune_spec():
             "seed": 0,
             "n": 2,
             "bench": "0",
-            "stats": "0",
+            "stats": STATS,
             "harmonise": "baseline",
             "transform": "sqrt",
             "steps": 10,

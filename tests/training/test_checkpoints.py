@@ -6,6 +6,8 @@ from safetensors.torch import load_file, save_file
 
 from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
+from geoladder.runs.atomic import write_json
+from geoladder.runs.digest import seal_path
 from geoladder.training.checkpoints import load_backbone, load_card, load_trained, save_model
 
 
@@ -64,6 +66,7 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(saved, spec):
     path = saved[1] / "model.safetensors"
     weights = load_file(path)
     del weights["backbone.encoder.stem.weight"]
+    seal_path(path).unlink()
     save_file(weights, path)
     with pytest.raises(GeoladderError, match=r"encoder\.stem\.weight"):
         load_backbone(build_backbone("unet", "xs"), saved[1], spec)
@@ -97,10 +100,11 @@ def test_a_model_written_before_targets_were_entries_still_loads(saved, spec):
     }
     summary = weights["geo.weight"].shape[1]
     weights |= {"labels.band.weight": torch.zeros(3, summary), "labels.band.bias": torch.zeros(3)}
+    seal_path(folder / "model.safetensors").unlink()
     save_file(weights, folder / "model.safetensors")
     objective = {"geo_weight": 0.05, "climate_weight": 0.02, "labels": labels, "label_weight": 0.1}
     card = {"architecture": "unet", "size": "xs", "model": spec.model, "bands": ["B"] * 10}
-    (folder / "model.json").write_text(json.dumps(card | {"objective": objective}))
+    write_json(folder / "model.json", card | {"objective": objective})
     backbone, read = load_trained(folder)
     assert torch.equal(backbone.state_dict()["encoder.stem.weight"], weights["backbone.encoder.stem.weight"])
     assert read["objective"]["targets"]["band"] == {"kind": "raster", "weight": 0.1, **labels["band"]}

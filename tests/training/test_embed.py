@@ -26,7 +26,7 @@ from geoladder.study.specs import ChipsSpec
 from geoladder.synth.archive import write_archive
 from geoladder.training.checkpoints import save_model
 from geoladder.training.embed import SCHEMA, _table, embed
-from pretraining import smooth
+from pretraining import STATS, smooth
 
 PRODUCT = "S2A_MSIL2A_20230101T101401_N0509_R022_T33UUU_20230101T143000"
 LEFT_M, TOP_M = 330_000, 5_822_040
@@ -37,7 +37,7 @@ def checkpoint(corpus, tmp_path):
     """A pretrained backbone without heads, of random weights."""
     torch.manual_seed(2)
     backbone = build_backbone("unet", "xs")
-    statistics = BandStats.load(corpus / "stats.json").as_dict()
+    statistics = BandStats.load(corpus / "stats.json", STATS).as_dict()
     card = {"architecture": "unet", "size": "xs", "model": rung("unet", "xs").kwargs, "bands": list(BANDS)}
     card |= {"transform": "sqrt", "statistics": statistics, "fingerprint": "abc"}
     weights = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}

@@ -18,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from geoladder.cli import main
 from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
+from geoladder.runs.atomic import write_json
+from geoladder.runs.digest import seal_path
 from geoladder.study.corpora import Corpus
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ChipsSpec
@@ -212,6 +214,7 @@ def test_weights_that_do_not_fit_their_card_are_named(finished, spoil, message):
     run = finished(study_with())
     weights = load_file(run / "model.safetensors")
     spoil(weights)
+    seal_path(run / "model.safetensors").unlink()
     save_file(weights, run / "model.safetensors")
     with pytest.raises(GeoladderError, match=message):
         load_model(run)
@@ -219,7 +222,7 @@ def test_weights_that_do_not_fit_their_card_are_named(finished, spoil, message):
 
 def test_a_card_without_an_architecture_is_named(finished):
     run = finished(study_with())
-    (run / "model.json").write_text("{}")
+    write_json(run / "model.json", {})
     with pytest.raises(GeoladderError, match=r"model\.json lacks 'architecture'"):
         load_model(run)
     with pytest.raises(GeoladderError, match=r"no folder .*nowhere"):
@@ -327,7 +330,7 @@ def test_the_verbs(finished, tmp_path, capsys):
     run, out, file = finished(study), tmp_path / "out", tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(STUDY))
     assert main(["export", str(run), str(out), "--study", str(file)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "model.json", "model.safetensors"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["README.md", "model.json", "model.safetensors"]
     assert main(["load", str(out)]) == 0
     output = capsys.readouterr().out
     assert "unet-xs" in output

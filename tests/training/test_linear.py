@@ -20,6 +20,7 @@ from geoladder.training.patches import input_of, tile_names
 from geoladder.training.score import Score
 from geoladder.training.tap_reader import TapReader
 from geoladder.training.tuned import load_tuned
+from pretraining import STATS
 
 DRAWS, SIZES = 2, [1, 3]
 
@@ -53,7 +54,7 @@ def linear_spec(task, **changes):
         "bench": "0",
         "harmonise": "baseline",
         "test_patches": 30,
-        "stats": "0",
+        "stats": STATS,
         "transform": "linear",
         "code": None,
     }

@@ -21,7 +21,7 @@ from geoladder.training import predict_map as stage
 from geoladder.training.predict_map import predict_map
 from geoladder.training.tiling import tiling
 from geoladder.training.tuned import save_tuned
-from pretraining import smooth
+from pretraining import STATS, smooth
 
 PLACE = {"crs": "EPSG:32633", "transform": Affine(10, 0, 330_000, 0, -10, 5_822_040)}
 
@@ -57,7 +57,9 @@ def tuned(corpus, finetune_spec, tmp_path):
         torch.manual_seed(3)
         model = FinetuneModel(build_backbone(architecture, size), TASKS[task].outputs).eval()
         nn.init.normal_(model.head.weight)
-        save_tuned(model, spec, BandStats.load(corpus / "stats.json"), tmp_path / f"{architecture}-{task}")
+        save_tuned(
+            model, spec, BandStats.load(corpus / "stats.json", STATS), tmp_path / f"{architecture}-{task}"
+        )
         return tmp_path / f"{architecture}-{task}"
 
     return make

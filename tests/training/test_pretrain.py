@@ -27,7 +27,7 @@ from geoladder.training.checkpoints import newest_checkpoint
 from geoladder.training.job import Hardware
 from geoladder.training.objective import pretrain_terms, validate
 from geoladder.training.pretrain import pretrain
-from pretraining import write_chip_folder
+from pretraining import STATS, write_chip_folder
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def log_without_times(folder):
 def test_what_a_run_leaves(run, pretrain_spec, tmp_path):
     spec = pretrain_spec(samples=90)  # 12 steps, the last one is whole, too
     result = run(spec, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == [
         "log.csv",
         "metrics.json",
         "model.json",
@@ -270,7 +270,7 @@ def test_state_of_another_spec_is_not_resumed(run, pretrain_spec, tmp_path):
 
 def test_validation_against_chip_by_chip(corpus, pretrain_spec):
     spec = pretrain_spec(validation_chips=24)
-    chips = validation_chips(spec, corpus / "chips", BandStats.load(corpus / "stats.json"))
+    chips = validation_chips(spec, corpus / "chips", BandStats.load(corpus / "stats.json", STATS))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = PretrainModel(build_backbone("unet", "xs")).train()
@@ -312,7 +312,7 @@ def test_validation_counts_chips_and_not_batches(tmp_path, pretrain_spec):
     write_chip_folder(tmp_path / "chips", cells=152)
     write_stats(StatsSpec(chips="0"), tmp_path / "chips", tmp_path / "stats.json")
     spec = pretrain_spec(validation_chips=150)
-    chips = validation_chips(spec, tmp_path / "chips", BandStats.load(tmp_path / "stats.json"))
+    chips = validation_chips(spec, tmp_path / "chips", BandStats.load(tmp_path / "stats.json", STATS))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = PretrainModel(build_backbone("unet", "xs")).eval()

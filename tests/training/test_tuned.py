@@ -10,8 +10,10 @@ from geoladder.errors import GeoladderError
 from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.registry.ladder import rung
+from geoladder.runs.atomic import write_json
 from geoladder.training.checkpoints import save_model
 from geoladder.training.tuned import load_tuned, save_tuned
+from pretraining import STATS
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def tuned(corpus, finetune_spec, tmp_path):
         torch.manual_seed(3)
         model = FinetuneModel(build_backbone(architecture, spec.size), TASKS[task].outputs).eval()
         torch.nn.init.normal_(model.head.weight)
-        save_tuned(model, spec, BandStats.load(corpus / "stats.json"), tmp_path / "tuned")
+        save_tuned(model, spec, BandStats.load(corpus / "stats.json", STATS), tmp_path / "tuned")
         return model, tmp_path / "tuned"
 
     return make
@@ -40,7 +42,7 @@ def test_a_saved_model_predicts_the_same(tuned, corpus, task):
         assert torch.equal(loaded(pixels), model(pixels))
     assert not loaded.training
     assert (card["task"], card["mode"], card["harmonise"]) == (task, "full", "baseline")
-    assert BandStats.from_dict(card["statistics"]) == BandStats.load(corpus / "stats.json")
+    assert BandStats.from_dict(card["statistics"]) == BandStats.load(corpus / "stats.json", STATS)
 
 
 def test_a_run_without_a_task_is_refused_by_name(tmp_path):
@@ -56,13 +58,13 @@ def test_a_run_without_a_task_is_refused_by_name(tmp_path):
         ({"task": "floods"}, "unknown task 'floods'"),
         ({"categories": [[1, "land"], [2, "sea"]]}, "was trained for the classes"),
         ({"model": rung("unet", "s").kwargs}, "does not fit unet-xs"),
-        ({"statistics": None}, "is no card of a tuned model"),
+        ({"statistics": None}, "nothing says what pixels"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(tuned, change, message):
     _, folder = tuned("landcover")
     card = json.loads((folder / "model.json").read_text()) | change
-    (folder / "model.json").write_text(json.dumps(card))
+    write_json(folder / "model.json", card)
     with pytest.raises(GeoladderError, match=message):
         load_tuned(folder)
 

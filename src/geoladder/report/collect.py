@@ -10,7 +10,9 @@ import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import intact
 from geoladder.runs.provenance import code_fingerprint
+from geoladder.runs.remake import remake
 
 SHOWN = 20
 RUN_COLUMNS = [
@@ -31,7 +33,7 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
     `iou_tree`, and linear heads, which are many, have all buckets together there, and each in their files. Raises
     GeoladderError where results are missing, or were made by another configuration; says how to make them again.
     """
-    expected: dict[str, str] = json.loads(ledger.read_text())
+    expected: dict[str, str] = json.loads(intact(ledger).read_text())
     missing = [file for file in expected if not (root / file).is_file()]
     if missing:
         raise GeoladderError(
@@ -42,8 +44,7 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
     if stale:
         raise GeoladderError(
             f"{len(stale)} results were made by another configuration (Snakemake's memory of them was lost):\n"
-            f"{_listed(stale)}\nMake them again with:\n"
-            f"  snakemake --cores all results/figures/scaling.pdf --forcerun {' '.join(stale)}"
+            f"{_listed(stale)}\n{remake(*map(Path, stale))}"
         )
     rows = []
     for file, result in sorted(results.items()):
@@ -56,8 +57,11 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
 
 
 def read_results(path: Path) -> pd.DataFrame:
-    """What `collect` wrote; each column is read as a whole, since stages leave different ones empty."""
-    return pd.read_csv(path, low_memory=False)
+    """What `collect` wrote; each column is read as a whole, since stages leave different ones empty.
+
+    Raises GeoladderError where the file was damaged or edited.
+    """
+    return pd.read_csv(intact(path), low_memory=False)
 
 
 def _measured(point: dict[str, Any], by_bucket: bool) -> Iterator[dict[str, Any]]:
@@ -83,13 +87,13 @@ def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = json.loads(file.read_text())
+        result: dict[str, Any] = json.loads(intact(file).read_text())
         measured = "points" if "points" in result else "metrics"
         missing = {"fingerprint", "spec", "provenance", measured} - set(result)
     except (ValueError, TypeError) as problem:
-        raise GeoladderError(f"{file} is no readable result ({problem}); delete it and run again") from None
+        raise GeoladderError(f"{file} is no readable result ({problem}); {remake(file)}") from None
     if missing:
-        raise GeoladderError(f"{file} lacks {', '.join(sorted(missing))}; delete it and run again")
+        raise GeoladderError(f"{file} lacks {', '.join(sorted(missing))}; {remake(file)}")
     return result
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from geoladder.cost.rung_cost import rung_cost
+from geoladder.errors import GeoladderError
 from geoladder.report.collect import older_code
+from geoladder.runs.digest import intact
 from geoladder.study.nodes import STAGES, Nodes
 from geoladder.study.study import Study
 
@@ -39,8 +41,8 @@ def cells_table(study: Study) -> str:
 def status_table(study: Study, root: Path) -> str:
     """Counts by stage and state; then every result that is not current, with its state.
 
-    States: `current`, `missing`, `other configuration` (reruns), `older code` (made by code that has changed
-    since; reruns only where the study's `code_changes` says so).
+    States: `current`, `missing`, `damaged` (or edited), `other configuration` (reruns), `older code` (made by code
+    that has changed since; reruns only where the study's `code_changes` says so).
     """
     nodes = Nodes(study)
     rows = [
@@ -58,7 +60,10 @@ def status_table(study: Study, root: Path) -> str:
 def _state(file: Path, fingerprint: str, stage: str) -> str:
     if not file.exists():
         return "missing"
-    result = json.loads(file.read_text())
+    try:
+        result = json.loads(intact(file).read_text())
+    except GeoladderError:
+        return "damaged"
     if result["fingerprint"] != fingerprint:
         return "other configuration"
     if stage != "trivial" and older_code(stage, result["spec"], result["provenance"]):

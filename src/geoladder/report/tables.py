@@ -14,6 +14,7 @@ from geoladder.report.linear_effect import CELL as HEADS
 from geoladder.report.linear_effect import linear_effect, subset_errors
 from geoladder.report.rivals import POINT, judged, marked
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import intact
 
 CELL = ["corpus", "fraction", "architecture", "size"]
 LAW = [
@@ -28,7 +29,7 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
     These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws`, `external` and, last,
     `cells`, each as .csv and .tex. Rows of the first three that a predictor without a network beats say so.
     """
-    table, fitted = read_results(results), json.loads(laws.read_text())
+    table, fitted = read_results(results), json.loads(intact(laws).read_text())
     with atomic_path(out / "fit_report.md") as path:
         path.write_text(fit_report(table, fitted), "utf-8")
     for name, content in (

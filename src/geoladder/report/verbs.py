@@ -15,6 +15,7 @@ from geoladder.options import (
     Laws,
     Ledger,
     Out,
+    Progress,
     Results,
     Spec,
     Study,
@@ -37,6 +38,18 @@ def status(*, study: Study = STUDY) -> None:
     from geoladder.study.load import load_study
 
     print(status_table(load_study(study), Path.cwd()))  # noqa: T201
+
+
+def verify(
+    path: Annotated[Path, Parameter(help="file or folder")] = Path(),
+    /,
+    *,
+    progress: Progress = True,
+) -> None:
+    """Read every byte of a study's files, and name what is not as it was written."""
+    from geoladder.runs.verify import verify
+
+    print(verify(path, progress))  # noqa: T201
 
 
 def inspect(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoladder.errors import GeoladderError
+from geoladder.runs.digest import Seal
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease
@@ -24,11 +25,12 @@ PATIENCE = 1.25
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success fsync it and rename it to `path`.
+def atomic_path(path: Path | str, made_from: str | None = None, sealed: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success fsync it, seal it and rename it to `path`.
 
     The temporary name keeps the suffix, since many writers choose a format by it. When the block raises, the
-    temporary file is removed and `path` is left as it was.
+    temporary file is removed and `path` is left as it was. `made_from` is the fingerprint of the spec behind an
+    output of the workflow; files that nobody keeps need no seal (see `runs.digest`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,15 +39,21 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        if sealed:
+            Seal.of(temporary, made_from).write(path)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-    """Write JSON at once or not at all; numbers JSON has no word for (infinity, not a number) become null."""
+def write_json(path: Path, content: Any, sealed: bool = True) -> None:  # noqa: ANN401 - whatever JSON holds
+    """Write JSON at once or not at all; numbers JSON has no word for (infinity, not a number) become null.
+
+    The seal names the `fingerprint` in the content, if there is one.
+    """
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
-    with atomic_path(path) as temporary:
+    made_from = finite.get("fingerprint") if isinstance(finite, dict) else None
+    with atomic_path(path, made_from, sealed) as temporary:
         temporary.write_text(json.dumps(finite, indent=1) + "\n")
 
 

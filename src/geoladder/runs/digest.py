@@ -1,10 +1,136 @@
-"""The digest of a file's bytes."""
+"""Seals: what the bytes of a finished file are and what it was made from, in a small file beside it.
+
+`atomic_path` seals whatever it writes: `.NAME.seal` lies beside NAME. Who reads a file of ours takes its path through
+`intact`, so that a rotten bit, an edit or a copy from another study never becomes a result. A file without a seal is
+from elsewhere, or older than seals, and is taken as it is. Archives and benches may be anybody's, so there only
+`geoladder verify` looks.
+"""
 
 import hashlib
+import json
+import os
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple, Self
+
+from geoladder.errors import GeoladderError
+from geoladder.runs.remake import remake
+
+SMALL_BYTES = 64 * 2**20
+"""Of files up to this size the digest is checked whenever they are opened, of larger ones the size."""
+BLOCK_BYTES = 2**20
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits; the file is never whole in memory."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+class Seal(NamedTuple):
+    """What a file is when it is finished."""
+
+    size_bytes: int
+    sha256: str
+    made_from: str | None = None
+    """Fingerprint of the spec, of a file that is an output of the workflow."""
+
+    @classmethod
+    def of(cls, path: Path, made_from: str | None = None) -> Self:
+        """Seal of the bytes a file has now."""
+        return cls(path.stat().st_size, sha256(path), made_from)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The seal that lies beside `path`; None where there is none, or a crash of the machine left it empty.
+
+        Raises:
+            GeoladderError: it is damaged itself.
+        """
+        beside = seal_path(path)
+        try:
+            text = beside.read_text()
+            seal = cls(**json.loads(text)["file"]) if text else None
+            if seal and seal.text() != text:
+                raise ValueError("it is not as it was written")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise GeoladderError(
+                f"{beside} is damaged ({problem}), so nothing says whether {path} is as it was written; "
+                f"{remake(path)}"
+            ) from None
+        return seal
+
+    def fault(self, size_bytes: int, digest: str) -> str:
+        """In what a file of this size and SHA-256 differs from the sealed one; nothing where it does not."""
+        if size_bytes != self.size_bytes:
+            return f"it has {size_bytes} bytes instead of {self.size_bytes}"
+        return "" if digest == self.sha256 else f"its bytes are not those of its digest {self.sha256[:12]}"
+
+    def text(self) -> str:
+        """Content of the file beside; ends with a digest of itself."""
+        facts = json.dumps(self._asdict(), sort_keys=True)
+        return f'{{"file": {facts}, "seal": "{hashlib.sha256(facts.encode()).hexdigest()[:12]}"}}\n'
+
+    def write(self, path: Path) -> None:
+        """Put the seal beside `path`; before the file has its name, so that no file is ever without."""
+        beside = seal_path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.seal.tmp")
+        try:
+            temporary.write_text(self.text())
+            temporary.replace(beside)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path, advance: Callable[[int], object] = lambda _: None) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits; the file is never whole in memory.
+
+    `advance` is called with each number of bytes read.
+    """
+    digest, block = hashlib.sha256(), bytearray(BLOCK_BYTES)
+    with path.open("rb", buffering=0) as handle:
+        while count := handle.readinto(block):
+            digest.update(memoryview(block)[:count])
+            advance(count)
+    return digest.hexdigest()
+
+
+def seal_path(path: Path) -> Path:
+    """Where the seal of a file lies."""
+    return path.with_name(f".{path.name}.seal")
+
+
+def intact(path: Path, made_from: str | None = None, whole: bool = False) -> Path:
+    """The path itself, if the file is as it was written; missing files are left to who opens them.
+
+    Checks the size and, where both are known, that it was made from the fingerprint `made_from`; of files up to
+    `SMALL_BYTES`, and of any if `whole`, also the digest: once in a process, unless the file changes.
+
+    Raises:
+        GeoladderError: it is not, or its seal is damaged; says what makes it again.
+    """
+    seal = Seal.read(path)
+    if seal is None or not path.is_file():
+        return path
+    if None not in (made_from, seal.made_from) and made_from != seal.made_from:
+        raise GeoladderError(
+            f"{path} is of another study or older: it was made from {seal.made_from}, but {made_from} is wanted; "
+            f"{remake(path)}"
+        )
+    state, small = path.stat(), seal.size_bytes <= SMALL_BYTES
+    digest = _known(path, state.st_ino, state.st_ctime_ns) if whole or small else seal.sha256
+    if fault := seal.fault(state.st_size, digest):
+        raise GeoladderError(
+            f"{path} cannot be read as it was written, for it was damaged or edited: {fault}; {remake(path)}. "
+            f"Where the change is meant, delete {seal_path(path)}"
+        )
+    return path
+
+
+def discard(path: Path) -> None:
+    """Remove a file, if it is there, and its seal."""
+    path.unlink(missing_ok=True)
+    seal_path(path).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=4096)
+def _known(path: Path, inode: int, changed_ns: int) -> str:
+    """Digest of a file that has not changed since it was taken; time stamps of changes cannot be set back."""
+    return sha256(path)

@@ -100,7 +100,7 @@ def make_tile(path: Path, earth: Earth, row: Row) -> None:
         "crs": f"EPSG:{'EPSG:' if row.crs_typo else ''}{epsg}",
     }
     table = pa.Table.from_pylist([image]).replace_schema_metadata({"row": json.dumps(metadata)})
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sealed=False) as temporary:
         pq.write_table(table, temporary, compression="none")
 
 

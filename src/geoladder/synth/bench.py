@@ -101,7 +101,7 @@ def make_tile(path: Path, earth: Earth, tile: Tile, patch_px: int, side_px: int)
         "patches": {split: [len(part["s2"]) for part in of_dates] for split, of_dates in parts.items()},
         "label_scale": 100 if tile.square_metres else 1,
     }
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sealed=False) as temporary:
         temporary.write_text(json.dumps(record))
 
 

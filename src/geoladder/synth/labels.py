@@ -46,7 +46,7 @@ def write_labels(spec: LabelsSpec, chips: Path, out: Path, processes: int) -> No
         GeoladderError: the Earth has no such label, there are no chips, or they were not cut from tiles of it.
     """
     names = [TASKS[task].label for task in spec.tasks]
-    store = ChipStore(chips)
+    store = ChipStore(chips, spec.chips)
     manifest = pd.read_parquet(store.manifest, columns=["chip", "grid_cell", "lat_deg", "lon_deg"])
     cells = manifest.groupby("grid_cell", sort=False)
     tasks = [
@@ -86,7 +86,7 @@ def label_cell(
     chips: dict[str, Any] = {
         name: np.stack([drawn[name][y : y + chip_px, x : x + chip_px] for y, x in corners]) for name in names
     }
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path, sealed=False) as temporary, temporary.open("wb") as file:
         np.savez(file, **chips)
 
 

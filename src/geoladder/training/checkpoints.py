@@ -22,6 +22,8 @@ from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
 from geoladder.models.build import PretrainModel, build_from
 from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.runs.digest import discard, intact
+from geoladder.runs.remake import remake
 from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec
 from geoladder.study.pretraining import Objective
 
@@ -43,20 +45,34 @@ def save_model(weights: Mapping[str, Tensor], card: dict[str, Any], folder: Path
     missing.
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    metadata = {"format": "pt", "architecture": f"{card['architecture']}-{card['size']}"}
-    with atomic_path(folder / "model.safetensors") as path:
-        save_file(plain, path, metadata=metadata)
-    write_json(folder / "model.json", card)
+    with atomic_path(folder / "model.safetensors", card.get("fingerprint")) as path:
+        # One key: the library writes several in an order of chance, and equal runs have equal files.
+        save_file(plain, path, metadata={"format": "pt"})
+    # Where weights are of no run, their user may complete the card.
+    write_json(folder / "model.json", card, sealed="fingerprint" in card)
 
 
 def load_card(folder: Path) -> dict[str, Any]:
     """Read model.json; raises GeoladderError where it is missing or damaged."""
     path = folder / "model.json"
     try:
-        card: dict[str, Any] = json.loads(path.read_text())
+        card: dict[str, Any] = json.loads(intact(path).read_text())
         return card | {"objective": _with_targets(card.get("objective"))}
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{path} is no model card ({problem}); is it a finished run?") from None
+
+
+def load_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
+    """Read the model.safetensors that belongs to a card.
+
+    Raises:
+        GeoladderError: it is missing, damaged, or of another run.
+    """
+    path = folder / "model.safetensors"
+    try:
+        return load_file(intact(path, card.get("fingerprint"), whole=True))
+    except (OSError, SafetensorError) as problem:
+        raise GeoladderError(f"{path} cannot be read ({problem}); {remake(path)}") from None
 
 
 def statistics_of(card: dict[str, Any]) -> BandStats:
@@ -66,7 +82,13 @@ def statistics_of(card: dict[str, Any]) -> BandStats:
             f"nothing says what pixels {card['architecture']}-{card.get('size')} was fed with: its weights are from "
             "elsewhere; write `statistics` and `transform` into its model.json, as those of a run have them"
         )
-    return BandStats.from_dict(card["statistics"])
+    try:
+        return BandStats.from_dict(card["statistics"])
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise GeoladderError(
+            f"the `statistics` in the model.json of {card['architecture']}-{card.get('size')} are none ({problem}); "
+            "take them from the run that made it"
+        ) from None
 
 
 def _with_targets(objective: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -141,12 +163,7 @@ def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, T
     Of a card with `parts: encoder` these are the encoder's, and the decoder stays as it is.
     """
     path = folder / "model.safetensors"
-    try:
-        weights, heads = _split(load_file(path))
-    except (OSError, SafetensorError) as problem:
-        raise GeoladderError(
-            f"{path} cannot be read ({problem}); delete the folder and make it again"
-        ) from None
+    weights, heads = _split(load_weights(folder, card))
     name = f"{card['architecture']}-{card.get('size')}"
     wanted = backbone.state_dict()
     if card.get("parts") == "encoder":
@@ -222,7 +239,7 @@ def save_progress(
         torch.save(state, temporary)
     for older in folder.glob("step-*.ckpt"):
         if older != path:
-            older.unlink(missing_ok=True)
+            discard(older)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -236,6 +253,7 @@ def load_progress(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     Raises:
         GeoladderError: the file is damaged.
     """
+    intact(path, whole=True)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # unpickling damaged bytes raises errors of any kind

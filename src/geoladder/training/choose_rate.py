@@ -17,6 +17,7 @@ import torch
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
+from geoladder.runs.digest import intact
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.downstream_specs import RateSpec
 from geoladder.training.finetune import (
@@ -77,7 +78,7 @@ def _try(
     """One run at a multiple of the rate, or what was written of it before an interruption."""
     record = state / f"x{factor:g}.json"
     if record.exists():
-        tried: Tried = json.loads(record.read_text())
+        tried: Tried = json.loads(intact(record).read_text())
         return tried
     lr = spec.lr * factor
     tried = {"factor": factor, "lr": lr, "val_loss": None}

@@ -16,6 +16,7 @@ from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.registry import TARGETS
 from geoladder.runs.atomic import atomic_path, write_json
+from geoladder.runs.digest import intact
 from geoladder.study.specs import ChipsSpec
 from geoladder.study.study import Study
 from geoladder.training.checkpoints import load_trained
@@ -80,6 +81,7 @@ It gives dense features at full resolution and one summary vector an image.
 ```python
 import torch
 from geoladder.data.batches.stats import BandStats
+from geoladder.runs.digest import intact
 from geoladder.training.hub import load_model
 
 backbone, card = load_model("PATH or hf://owner/name@revision")
@@ -156,8 +158,8 @@ def export_model(folder: Path, out: Path, study: Study, licence: str | None = No
     stride = getattr(backbone, "side_px", 0) or getattr(backbone, "stride_px", None)
     metrics = {} if released else _metrics(folder)
     card |= {"metrics": metrics, "data": data, "licence": licence, "stride": stride}
-    with atomic_path(out / "model.safetensors") as path:
-        shutil.copyfile(folder / "model.safetensors", path)
+    with atomic_path(out / "model.safetensors", card.get("fingerprint")) as path:
+        shutil.copyfile(intact(folder / "model.safetensors", whole=True), path)
     write_json(out / "model.json", card)
     with atomic_path(out / "README.md") as path:
         path.write_text(released_card(card) if released else model_card(card), "utf-8")
@@ -190,7 +192,7 @@ def _data_of(card: dict[str, Any], study: Study, folder: Path) -> dict[str, Any]
 def _metrics(folder: Path) -> dict[str, float]:
     path = folder / "metrics.json"
     try:
-        metrics: dict[str, float] = json.loads(path.read_text())["metrics"]
+        metrics: dict[str, float] = json.loads(intact(path).read_text())["metrics"]
     except (OSError, ValueError, KeyError) as problem:
         raise GeoladderError(
             f"{path} has no metrics ({problem!r}); the run is not finished: start it again and it goes on"

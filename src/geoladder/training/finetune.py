@@ -27,6 +27,7 @@ from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import only_job, write_json
+from geoladder.runs.digest import intact
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.training.augmentation import Augmentation
@@ -166,7 +167,7 @@ def _chosen_rate(spec: FinetuneSpec, choice: Path | None) -> dict[str, Any]:
     if choice is None:
         return {"lr": spec.lr}
     try:
-        chosen: dict[str, Any] = json.loads(choice.read_text())
+        chosen: dict[str, Any] = json.loads(intact(choice).read_text())
         rate = {"lr": chosen["lr"], "rate_choice": {key: chosen[key] for key in ("inside", "tried")}}
         fingerprint = chosen["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as problem:

@@ -52,7 +52,7 @@ def input_of(spec: FinetuneSpec | LinearSpec, stats: Path) -> PixelInput:
     Raises:
         GeoladderError: as `BandStats.load`.
     """
-    measured = BandStats.load(stats)
+    measured = BandStats.load(stats, spec.stats)
     used = measured if spec.input is None else released_stats(spec.input, measured.linear)
     return PixelInput(used, spec.transform, spec.harmonise)
 

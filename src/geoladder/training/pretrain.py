@@ -191,7 +191,7 @@ def pretrain(
     passes = accumulation(spec.batch, hardware.devices, hardware.micro_batch)
     torch.set_num_threads(hardware.threads)
     start = time.perf_counter()
-    stats = BandStats.load(inputs.stats)
+    stats = BandStats.load(inputs.stats, spec.stats)
     val = validation_chips(spec, inputs.validation, stats, inputs.labels)
     data = _training_data(spec, inputs, stats, val.side_px, hardware.workers)
     state = out / "state" / spec.fingerprint

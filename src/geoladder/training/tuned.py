@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from geoladder.counting import count_parameters
@@ -21,7 +19,7 @@ from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 from geoladder.runs.provenance import birth_certificate
 from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec
-from geoladder.training.checkpoints import check_fit, load_card, save_model
+from geoladder.training.checkpoints import check_fit, load_card, load_weights, save_model, statistics_of
 
 
 def save_tuned(model: nn.Module, spec: FinetuneSpec | LinearSpec, stats: BandStats, folder: Path) -> None:
@@ -64,11 +62,10 @@ def load_tuned(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{folder} is a pretrained {card.get('architecture')}-{card.get('size')} without a task; give the folder "
             "of a fine-tuned or linear model, which a study keeps as its finetune.keep and linear.keep say"
         )
-    path = folder / "model.safetensors"
+    path, weights = folder / "model.safetensors", load_weights(folder, card)
     try:
-        weights = load_file(path)
         task, categories = TASKS[card["task"]], card["categories"]
-        BandStats.from_dict(card["statistics"])
+        statistics_of(card)
         with torch.random.fork_rng(devices=[]):
             backbone = build_from(card["architecture"], card["model"], len(card["bands"]))
             kind = RawDensityModel if _is_raw(card["spec"], task) else FinetuneModel
@@ -77,8 +74,6 @@ def load_tuned(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
                 if card["mode"] == "linear"
                 else kind(backbone, task.outputs)
             )
-    except (OSError, SafetensorError) as problem:
-        raise GeoladderError(f"{path} cannot be read ({problem}); make the model again") from None
     except (KeyError, TypeError) as problem:
         raise GeoladderError(
             f"{folder / 'model.json'} is no card of a tuned model ({problem!r}); was it written by geoladder?"

@@ -10,11 +10,12 @@ from geoladder.data.batches import chip_store
 from geoladder.data.batches.batch import CLIP_SIGMA, BandStats, PretrainBatch
 from geoladder.data.batches.chip_store import ChipStore, training_chips, validation_chips
 from geoladder.errors import GeoladderError
+from pretraining import STATS
 
 
 @pytest.fixture
 def opened(corpus):
-    return corpus / "chips", BandStats.load(corpus / "stats.json")
+    return corpus / "chips", BandStats.load(corpus / "stats.json", STATS)
 
 
 def take(batches, count):
@@ -133,5 +134,5 @@ def test_a_corpus_without_validation_chips_is_refused(corpus, tmp_path, pretrain
     manifest = pd.read_parquet(tmp_path / "chips/manifest.parquet")
     manifest.assign(split="train").to_parquet(tmp_path / "chips/manifest.parquet")
     with pytest.raises(GeoladderError, match="no validation chip"):
-        validation_chips(pretrain_spec(), tmp_path / "chips", BandStats.load(corpus / "stats.json"))
+        validation_chips(pretrain_spec(), tmp_path / "chips", BandStats.load(corpus / "stats.json", STATS))
     assert len(ChipStore(corpus / "chips")) == 96

@@ -48,7 +48,7 @@ def prepare(tmp_path, no_bench):
         index = tmp_path / "index.parquet"
         build_index(index_spec, folder, no_bench, index, tmp_path / "ledger.csv")
         spec = ChipsSpec(
-            index="i",
+            index=index_spec.fingerprint,
             chip_px=chip_px,
             chip_max_cloud_share=cloud,
             max_corrupt_share=corrupt,
@@ -290,8 +290,9 @@ def test_a_full_disk_leaves_no_half_shard_and_cutting_goes_on_from_there(
             write_chips(*task)
     (task[-1] / "pieces").mkdir(exist_ok=True)
     (task[-1] / "pieces/.00000.1.tmp.parquet").write_bytes(b"half of one, of a killed job")
-    safe = [path for path in sorted(task[-1].iterdir()) if path.is_file()]
+    safe = [path for path in sorted(task[-1].iterdir()) if path.is_file() and path.suffix != ".seal"]
     assert all(path.name[0] != "." for path in safe) and not (task[-1] / "manifest.parquet").exists()
+    assert {path.name for path in task[-1].glob(".*")} == {f".{path.name}.seal" for path in safe}
     per_shard = 2 if codec == "none" else 1
     assert len(safe) == after // per_shard * per_shard
     times = [path.stat().st_mtime_ns for path in safe]

@@ -32,7 +32,12 @@ def chips_of(tmp_path, no_bench):
         index, out = tmp_path / "index.parquet", tmp_path / "chips"
         build_index(index_spec, folder, no_bench, index, tmp_path / "ledger.csv")
         spec = ChipsSpec(
-            index="x", chip_px=16, chip_max_cloud_share=0.3, max_corrupt_share=0.0, layout=layout, **changes
+            index=index_spec.fingerprint,
+            chip_px=16,
+            chip_max_cloud_share=0.3,
+            max_corrupt_share=0.0,
+            layout=layout,
+            **changes,
         )
         write_chips(spec, folder, index, out)
         return pd.read_parquet(out / "manifest.parquet"), pd.read_csv(out / "dropped.csv")

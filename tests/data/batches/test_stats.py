@@ -39,7 +39,7 @@ def folder(tmp_path):
 def test_moments_of_the_training_chips(folder, tmp_path, monkeypatch, transform):
     monkeypatch.setattr(stats_module, "CHUNK", 7)
     write_stats(SPEC, folder, tmp_path / "stats.json")
-    stats = BandStats.load(tmp_path / "stats.json")
+    stats = BandStats.load(tmp_path / "stats.json", SPEC.fingerprint)
     training = np.flatnonzero(np.arange(30) % 3)
     reflectance = to_reflectance(*ChipStore(folder).read(training)).double()
     values = reflectance.sqrt() if transform == "sqrt" else reflectance
@@ -52,7 +52,7 @@ def test_moments_of_the_training_chips(folder, tmp_path, monkeypatch, transform)
 @pytest.mark.parametrize("transform", ["linear", "sqrt"])
 def test_standardise(folder, tmp_path, transform):
     write_stats(SPEC, folder, tmp_path / "stats.json")
-    stats = BandStats.load(tmp_path / "stats.json")
+    stats = BandStats.load(tmp_path / "stats.json", SPEC.fingerprint)
     reflectance = to_reflectance(*ChipStore(folder).read(np.flatnonzero(np.arange(30) % 3)))
     standard = stats.standardise(reflectance, transform)
     np.testing.assert_allclose(standard.mean((0, 2, 3)), 0, atol=1e-4)
@@ -62,7 +62,7 @@ def test_standardise(folder, tmp_path, transform):
 @pytest.mark.parametrize("transform", ["linear", "sqrt"])
 def test_model_input_is_standardised_reflectance_without_extremes(folder, tmp_path, transform):
     write_stats(SPEC, folder, tmp_path / "stats.json")
-    stats = BandStats.load(tmp_path / "stats.json")
+    stats = BandStats.load(tmp_path / "stats.json", SPEC.fingerprint)
     dn10, dn20, offset_dn = ChipStore(folder).read(np.arange(1, 3))
     dn10[0, 0, 0, 0] = 65_535
     wanted = stats.standardise(to_reflectance(dn10, dn20, offset_dn), transform)
@@ -76,7 +76,7 @@ def test_large_sets_are_sampled_the_same_way_each_time(folder, tmp_path, monkeyp
     for name in ("a.json", "b.json"):
         write_stats(SPEC, folder, tmp_path / name)
     assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
-    assert BandStats.load(tmp_path / "a.json").pixels == 5 * 64
+    assert BandStats.load(tmp_path / "a.json", SPEC.fingerprint).pixels == 5 * 64
 
 
 def test_json_has_the_stated_shape(folder, tmp_path):
@@ -89,11 +89,11 @@ def test_json_has_the_stated_shape(folder, tmp_path):
 
 def test_bad_input(folder, tmp_path):
     with pytest.raises(GeoladderError, match="no band statistics at"):
-        BandStats.load(tmp_path / "absent.json")
+        BandStats.load(tmp_path / "absent.json", SPEC.fingerprint)
     for text in ("{}", "[1]", "not json"):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(GeoladderError, match=r"bad.json holds no band statistics"):
-            BandStats.load(tmp_path / "bad.json")
+            BandStats.load(tmp_path / "bad.json", SPEC.fingerprint)
     manifest = pd.read_parquet(folder / "manifest.parquet")
     manifest.assign(split="val").to_parquet(folder / "manifest.parquet")
     with pytest.raises(GeoladderError, match="no training chips"):

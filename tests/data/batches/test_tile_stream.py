@@ -20,6 +20,7 @@ from geoladder.study.specs import IndexSpec, TileReading
 from geoladder.synth.archive import write_archive
 from geoladder.training.job import Hardware, Inputs
 from geoladder.training.pretrain import pretrain
+from pretraining import STATS
 
 PX = 16
 READING = TileReading(crops_per_tile=4, shuffle_window=8, max_cloud_share=1.0)
@@ -50,7 +51,7 @@ def tiles(tmp_path_factory):
 def crops_of(tiles, corpus, pretrain_spec):
     def make(workers=0, **changes):
         spec = pretrain_spec(tiles=READING, **changes)
-        stats = BandStats.load(corpus / "stats.json")
+        stats = BandStats.load(corpus / "stats.json", STATS)
         return TileCrops(spec, tiles / "archive", tiles / "index.parquet", stats, PX, workers)
 
     return make
@@ -102,7 +103,7 @@ def test_ranks_that_cannot_share_a_batch_are_refused(crops_of):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_comes_out_of_a_worker_as_it_is(tiles, corpus, pretrain_spec, workers):
-    stats = BandStats.load(corpus / "stats.json")
+    stats = BandStats.load(corpus / "stats.json", STATS)
     spec = pretrain_spec(tiles=READING)
     crops = TileCrops(spec, tiles / "archive", tiles / "index.parquet", stats, 64, workers)
     with pytest.raises(
@@ -124,7 +125,7 @@ def test_pixels_are_dn_less_the_offset_of_their_own_tile(tiles, corpus, pretrain
     """The index says the offset of each tile, here another one each."""
     table = pd.read_parquet(tiles / "index.parquet")
     table.assign(offset_dn=100 + 70 * np.arange(len(table))).to_parquet(tmp_path / "index.parquet")
-    spec, stats = pretrain_spec(tiles=READING), BandStats.load(corpus / "stats.json")
+    spec, stats = pretrain_spec(tiles=READING), BandStats.load(corpus / "stats.json", STATS)
     crops = TileCrops(spec, tiles / "archive", tmp_path / "index.parquet", stats, PX, workers)
     index = open_tiles(tmp_path / "index.parquet", "majortom", spec.fraction, spec.seed)
     tile = [tile for _, tile, _ in crops.samples_of(np.arange(8))]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torch.nn import functional
 from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M, DN_PER_REFLECTANCE
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
+from geoladder.runs.digest import intact
+from geoladder.runs.remake import remake
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
 
@@ -24,6 +26,9 @@ DN = np.ndarray | torch.Tensor
 """Digital numbers as stored."""
 CLIP_SIGMA = 10.0
 """Standardised reflectance beyond this is a glint or a defect; it must not rule the loss."""
+
+BRIGHTEST = 6.5535
+"""The reflectance that the largest DN says."""
 
 Transform = Literal["sqrt", "linear"]
 
@@ -34,6 +39,17 @@ class Moments:
 
     mean: list[float]
     std: list[float]
+
+    def check(self, bands: int, name: str) -> None:
+        """Raise ValueError unless each band has a mean and a deviation that reflectance can have."""
+        for part, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != bands:
+                raise ValueError(f"{part} of {name} has {len(values)} numbers for {bands} bands")
+            lowest = 0.0 if part == "mean" else np.finfo(np.float32).tiny
+            if strange := [value for value in values if not lowest <= value <= BRIGHTEST]:
+                raise ValueError(
+                    f"{part} of {name} is {strange[0]} in a band; {lowest:g} to {BRIGHTEST} is possible"
+                )
 
 
 @dataclass(frozen=True)
@@ -48,28 +64,34 @@ class BandStats:
 
     @classmethod
     def from_dict(cls, raw: dict) -> Self:
-        """From the dictionary `as_dict` gives; KeyError or TypeError if it is another."""
-        return cls(**{**raw, "linear": Moments(**raw["linear"]), "sqrt": Moments(**raw["sqrt"])})
+        """From the dictionary `as_dict` gives; KeyError, TypeError or ValueError if it is another."""
+        stats = cls(**{**raw, "linear": Moments(**raw["linear"]), "sqrt": Moments(**raw["sqrt"])})
+        for name in get_args(Transform):
+            getattr(stats, name).check(len(stats.bands), f"{name} reflectance")
+        return stats
 
     def as_dict(self) -> dict:
         """As plain numbers, for JSON."""
         return asdict(self)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read stats.json.
+    def load(cls, path: Path, fingerprint: str) -> Self:
+        """Read the stats.json that a run's spec names by its `fingerprint`.
 
         Raises:
-            GeoladderError: the file is missing, or holds something else.
+            GeoladderError: the file is missing, damaged, of another study, or holds something else.
         """
         try:
-            stats = cls.from_dict(json.loads(Path(path).read_text()))
+            stats = cls.from_dict(json.loads(intact(path, fingerprint).read_text()))
         except FileNotFoundError:
             raise GeoladderError(f"no band statistics at {path}; write them with `geoladder stats`") from None
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise GeoladderError(f"{path} holds no band statistics ({problem}); {remake(path)}") from None
+        if stats.fingerprint != fingerprint:
             raise GeoladderError(
-                f"{path} holds no band statistics ({problem}); delete it and run again"
-            ) from None
+                f"{path} is of another study: its fingerprint is {stats.fingerprint}, but {fingerprint} is wanted; "
+                f"{remake(path)}"
+            )
         if tuple(stats.bands) != BANDS:
             raise GeoladderError(f"{path} is of the bands {stats.bands}; expected {list(BANDS)}")
         return stats

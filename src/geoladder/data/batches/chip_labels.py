@@ -9,6 +9,7 @@ import torch
 from geoladder.data.archives.npy import open_labels
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
+from geoladder.runs.digest import intact
 from geoladder.study.specs import PretrainSpec
 
 PRIOR_CHIPS = 4096
@@ -37,7 +38,8 @@ class ChipLabels:
                 "snakemake, or give the right --labels"
             )
         for task in spec.objective.tasks:
-            self._stored[task] = open_labels(folder / f"{TASKS[task].label}.npy", (count, px, px))
+            file = intact(folder / f"{TASKS[task].label}.npy", whole=True)
+            self._stored[task] = open_labels(file, (count, px, px))
 
     def read(self, chips: np.ndarray) -> dict[str, torch.Tensor]:
         """Labels (N, P, P) of chips by number (N,), by task, as the task's `read` gives them."""
@@ -51,7 +53,7 @@ class ChipLabels:
 
 def _fingerprint(path: Path) -> str:
     try:
-        return str(json.loads(path.read_text())["fingerprint"])
+        return str(json.loads(intact(path).read_text())["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise GeoladderError(
             f"{path} cannot be read ({problem!r}); write the labels with `geoladder make-labels`"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -34,6 +35,8 @@ from geoladder.data.index.split import nested_cells
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
+from geoladder.runs.digest import intact
+from geoladder.runs.remake import remake
 from geoladder.study.compute import accumulation
 from geoladder.study.pretraining import Objective
 from geoladder.study.specs import PretrainSpec
@@ -54,11 +57,16 @@ def chip_bytes(chip_px: int) -> int:
     return 2 * (len(BANDS_10M) * chip_px**2 + len(BANDS_20M) * (chip_px // 2) ** 2)
 
 
+def _shapes(chip_px: int) -> list[tuple[int, ...]]:
+    """Of a chip's bands of 10 m and of 20 m."""
+    half = chip_px // 2
+    return [(len(BANDS_10M), chip_px, chip_px), (len(BANDS_20M), half, half)]
+
+
 def split_rows(rows: np.ndarray, chip_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Chips as rows (N, numbers of a chip) uint16 seen as (N, 4, P, P) and (N, 6, P/2, P/2), without a copy."""
-    half, split = chip_px // 2, len(BANDS_10M) * chip_px**2
-    fine, coarse = rows[:, :split], rows[:, split:]
-    return fine.reshape(-1, len(BANDS_10M), chip_px, chip_px), coarse.reshape(-1, len(BANDS_20M), half, half)
+    split, (fine, coarse) = len(BANDS_10M) * chip_px**2, _shapes(chip_px)
+    return rows[:, :split].reshape(-1, *fine), rows[:, split:].reshape(-1, *coarse)
 
 
 def shard_files(folder: Path, shard: int, codec: ChipCodec) -> list[Path]:
@@ -73,18 +81,21 @@ class NpyReader:
 
     def __init__(self, files: list[Path]) -> None:
         """Open the two files of `shard_files`."""
-        self._maps: list[np.ndarray] = []
+        self._path, self._maps = files[0], list[np.ndarray]()
         for path in files:
             with _damage_named(path):
                 self._maps.append(np.asarray(np.load(path, mmap_mode="r")))
-        self.chip_px = int(self._maps[0].shape[-1])
+        self.chip_px, shapes = int(self._maps[0].shape[-1]), [stored.shape for stored in self._maps]
+        if [shape[1:] for shape in shapes] != _shapes(self.chip_px) or shapes[0][0] != shapes[1][0]:
+            raise _shard_error(files[0], f"its two files have the shapes {shapes[0]} and {shapes[1]}")
 
     def read(self, slots: list[int], places: list[int], rows: np.ndarray) -> None:
         """Copy the chips at `slots` to `rows` (N, numbers of a chip) uint16, at positions `places`."""
         for stored, out in zip(self._maps, split_rows(rows, self.chip_px), strict=True):
             # Chip by chip: indexing with arrays would copy everything twice.
-            for place, slot in zip(places, slots, strict=True):
-                out[place] = stored[slot]
+            with _damage_named(self._path):
+                for place, slot in zip(places, slots, strict=True):
+                    out[place] = stored[slot]
 
 
 class Blosc2Reader:
@@ -111,9 +122,11 @@ def _damage_named(path: Path, which: str = "") -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, EOFError, RuntimeError, IndexError) as problem:
-        raise GeoladderError(
-            f"shard {path} cannot be read ({which}{problem}); delete {path.parent} and run again"
-        ) from None
+        raise _shard_error(path, f"{which}{problem}") from None
+
+
+def _shard_error(path: Path, problem: str) -> GeoladderError:
+    return GeoladderError(f"shard {path} cannot be read ({problem}); {remake(path)}")
 
 
 def import_blosc2() -> Any:  # noqa: ANN401 - a module without type stubs
@@ -168,21 +181,28 @@ def training_rows(table: Path, fraction: Fraction, seed: int) -> tuple[np.ndarra
 class ChipStore:
     """A folder of chips. Only three narrow columns of its manifest stay in memory: millions open in a second."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a folder.
+    def __init__(self, folder: Path, pixels: str | None = None) -> None:
+        """Open a folder; of the chips with the fingerprint `pixels`, if it is given (see `ChipsSpec.pixels`).
 
         Raises:
-            GeoladderError: the folder has no manifest.
+            GeoladderError: the folder has no manifest, a damaged one, or one of other chips.
         """
         self.folder, self.manifest = Path(folder), Path(folder) / "manifest.parquet"
         if not self.manifest.is_file():
             raise GeoladderError(
                 f"no chips in {self.folder} (manifest.parquet is missing); run `geoladder chips`"
             )
-        self._shard, self._slot, self._offset_dn = (
-            read_numbers(self.manifest, name).astype(kind)
-            for name, kind in (("shard", np.int32), ("slot", np.int32), ("offset_dn", np.int16))
-        )
+        kinds = {"shard": np.int32, "slot": np.int32, "offset_dn": np.int16}
+        try:
+            self._shard, self._slot, self._offset_dn = (
+                read_numbers(intact(self.manifest, pixels), name).astype(kind) for name, kind in kinds.items()
+            )
+            if min(self._shard.min(initial=0), self._slot.min(initial=0)) < 0:
+                raise ValueError("it has negative numbers of shards or slots")
+        except (OSError, ValueError, KeyError, pa.ArrowException) as problem:
+            raise GeoladderError(
+                f"{self.manifest} is no manifest of chips ({problem}); {remake(self.manifest)}"
+            ) from None
         self._codec: ChipCodec = "blosc2" if next(self.folder.glob("chips-*.b2frame"), None) else "none"
         self._readers: dict[int, NpyReader | Blosc2Reader] = {}
 
@@ -216,7 +236,8 @@ class ChipStore:
     def _reader(self, shard: int) -> NpyReader | Blosc2Reader:
         if shard not in self._readers:
             reader = Blosc2Reader if self._codec == "blosc2" else NpyReader
-            self._readers[shard] = reader(shard_files(self.folder, shard, self._codec))
+            files = shard_files(self.folder, shard, self._codec)
+            self._readers[shard] = reader([intact(path, whole=True) for path in files])
         return self._readers[shard]
 
 
@@ -295,9 +316,9 @@ def training_chips(spec: PretrainSpec, folder: Path, stats: BandStats, labels: P
     """Training chips of a cell, maybe with labels: the nested fraction that its seed draws.
 
     Raises:
-        GeoladderError: no chip is left.
+        GeoladderError: no chip is left, or the chips are others than the spec's.
     """
-    store = ChipStore(folder)
+    store = ChipStore(folder, spec.chips)
     rows, cells = training_rows(store.manifest, spec.fraction, spec.seed)
     if not rows.size:
         raise GeoladderError(

@@ -32,6 +32,7 @@ from geoladder.data.archives.tile import (
 from geoladder.data.batches.shards import Dropped, Group, ShardWriter, State, remove_other_shards
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import intact
 from geoladder.study.specs import ChipsSpec
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
     dropped.write(out / "dropped.csv")
     dropped.check()
     remove_other_shards(out, pieces, spec.chip_codec)
-    chips = _join(pieces, out / "manifest.parquet")
+    chips = _join(pieces, out / "manifest.parquet", spec.pixels)
     if not chips:
         raise GeoladderError(
             f"no chip of {spec.chip_px} px left of the {len(listed)} tiles of {index} ({dropped}); "
@@ -120,9 +121,9 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
 
 
 def read_tiles(index: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Some or all columns of an index of tiles; raises GeoladderError where it is none."""
+    """Some or all columns of an index of tiles; raises GeoladderError where it is none, or damaged."""
     try:
-        return pd.read_parquet(index, columns=columns)
+        return pd.read_parquet(intact(index), columns=columns)
     except (OSError, ValueError) as problem:
         raise GeoladderError(
             f"{index} is no index of tiles ({problem}); write it with `geoladder index`"
@@ -131,7 +132,7 @@ def read_tiles(index: Path, columns: list[str] | None = None) -> pd.DataFrame:
 
 def _listed(spec: ChipsSpec, index: Path) -> pd.DataFrame:
     """The tiles to cut, by part and row."""
-    tiles = read_tiles(index).sort_values(["part", "row"])
+    tiles = read_tiles(intact(index, spec.index)).sort_values(["part", "row"])
     return tiles if spec.split is None else tiles[tiles["split"] == spec.split]
 
 
@@ -143,14 +144,14 @@ def _key(spec: ChipsSpec, listed: pd.DataFrame, group: Group) -> str:
     return digest.hexdigest()
 
 
-def _join(pieces: list[Path], manifest: Path) -> int:
+def _join(pieces: list[Path], manifest: Path, pixels: str) -> int:
     """Write the manifest, a row group a piece; return the number of chips. None of them, no manifest."""
     pieces = [piece for piece in pieces if pq.read_metadata(piece).num_rows]
     if not pieces:
         return 0
     schema = pa.schema([("chip", pa.int64()), *pq.read_schema(pieces[0]).remove_metadata()])
     first = 0
-    with atomic_path(manifest) as path, pq.ParquetWriter(path, schema) as writer:
+    with atomic_path(manifest, pixels) as path, pq.ParquetWriter(path, schema) as writer:
         for piece in pieces:
             table = pq.read_table(piece).replace_schema_metadata(None)
             numbers = pa.array(np.arange(first, first + len(table), dtype=np.int64))

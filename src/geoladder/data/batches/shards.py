@@ -21,6 +21,7 @@ from geoladder.data.batches.chip_store import ChipCodec, chip_bytes, import_blos
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import discard
 from geoladder.study.specs import ChipsSpec
 
 log = logging.getLogger(__name__)
@@ -239,14 +240,14 @@ class ShardWriter:
         """The state to go on from. The manifest goes first: without it the rest counts for nothing."""
         self._out.mkdir(parents=True, exist_ok=True)
         for name in ("manifest.parquet", "dropped.csv"):
-            (self._out / name).unlink(missing_ok=True)
+            discard(self._out / name)
         pieces = self._group.pieces(self._out)
         state = State.of(pieces, key)
         if state is None:
             # The newest first: what a kill leaves are the first pieces of that attempt, without a gap.
             for path in reversed(pieces):
-                path.unlink()
-                path.with_suffix(".csv").unlink(missing_ok=True)
+                discard(path)
+                discard(path.with_suffix(".csv"))
             pieces = []
         else:
             log.info("%s: %d shards are safe; going on after them", self._out, len(pieces))
@@ -284,7 +285,7 @@ class ShardWriter:
             self._write_piece()
         except OSError as problem:
             for path in files:
-                path.unlink(missing_ok=True)
+                discard(path)
             full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise GeoladderError(
                 f"shard {self._number} in {self._out} cannot be written ({problem}); nothing of it was kept, the "
@@ -314,4 +315,4 @@ def remove_other_shards(out: Path, pieces: list[Path], codec: ChipCodec, group: 
     safe = {path for piece in pieces for path in shard_files(out, int(piece.stem), codec)}
     for path in [*out.glob("[12]0m-*.npy"), *out.glob("chips-*.b2frame")]:
         if path not in safe and (group is None or int(path.stem.rpartition("-")[2]) in group.shards):
-            path.unlink()
+            discard(path)

@@ -4,7 +4,6 @@ Unusual: of bands as models see them, that is after harmonising and after 20 m b
 for reflectance and for its square root. Sums run in float64 over a seeded draw of training chips.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import get_args
@@ -15,7 +14,7 @@ from geoladder.data.batches.batch import BandStats, Moments, Transform, to_refle
 from geoladder.data.batches.chip_store import ChipStore, rows_of
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.runs.atomic import atomic_path
+from geoladder.runs.atomic import write_json
 from geoladder.study.specs import StatsSpec
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ def write_stats(spec: StatsSpec, folder: Path, out: Path) -> None:
     Raises:
         GeoladderError: no chips, or a band without variance.
     """
-    store = ChipStore(folder)
+    store = ChipStore(folder, spec.chips)
     chips = rows_of(store.manifest, spec.split)
     if not chips.size:
         name = "training" if spec.split == "train" else "validation"
@@ -51,8 +50,7 @@ def write_stats(spec: StatsSpec, folder: Path, out: Path) -> None:
             total += np.stack([values.sum((0, 2, 3)).numpy(), values.square().sum((0, 2, 3)).numpy()])
     linear, sqrt = (_settle(sums[name], pixels) for name in ("linear", "sqrt"))
     stats = BandStats(list(BANDS), linear, sqrt, pixels, spec.fingerprint)
-    with atomic_path(out) as path:
-        path.write_text(json.dumps(stats.as_dict(), indent=2) + "\n")
+    write_json(out, stats.as_dict())
     log.info("band statistics of %d chips, %d pixels", chips.size, pixels)
 
 

@@ -29,6 +29,7 @@ from geoladder.data.batches.crops import expected_union_px, take_crops
 from geoladder.data.batches.order import StreamOrder, positions_of
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
+from geoladder.runs.digest import intact
 from geoladder.study.compute import accumulation
 from geoladder.study.specs import PretrainSpec
 
@@ -50,7 +51,7 @@ def open_tiles(index: Path, corpus: str, fraction: Fraction, seed: int) -> pd.Da
         GeoladderError: the index cannot be read, or no tile is left.
     """
     try:
-        rows, cells = training_rows(index, fraction, seed)
+        rows, cells = training_rows(intact(index), fraction, seed)
         parts, part = read_texts(index, "part")
         row, offset_dn = (read_numbers(index, name)[rows] for name in ("row", "offset_dn"))
     except (OSError, pa.ArrowException, KeyError) as problem:

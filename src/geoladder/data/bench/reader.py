@@ -18,6 +18,7 @@ from geoladder.data.bench.files import Split, describe, parse, tile_records
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import intact
 
 log = logging.getLogger(__name__)
 MANY_UNLABELLED = 0.01
@@ -131,7 +132,7 @@ class Bench:
         self.archive, self._source = Path(archive), Path(index)
         self._harmonise = harmonise == "baseline"
         try:
-            self.index = pd.read_parquet(index)
+            self.index = pd.read_parquet(intact(index))
             self._patches = self.index["patches"].to_numpy(int).tolist()
             self._patch_px = int(self.index["patch_px"].iloc[0])
             self._paths = [self.archive / file for file in self.index["file"]]

@@ -19,6 +19,7 @@ from geoladder.data.bench.phileo import draw_as_phileo
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import intact
 from geoladder.study.downstream_specs import SplitSpec
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def write_split(spec: SplitSpec, bench: Bench, out: Path, indices: list[Path]) -
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),
     }
-    with atomic_path(out) as path:
+    with atomic_path(out, spec.fingerprint) as path:
         table.to_parquet(path, index=False)
     log.info("%s, %s: %s patches for n = %s", spec.task, spec.name, len(table), ", ".join(map(str, spec.n)))
 
@@ -53,7 +54,7 @@ def read_subset(path: Path, bench: Bench, task: str, n: int, fingerprint: str) -
     (`SplitSpec.subset`), or of another bench.
     """
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(intact(path))
         spec = SplitSpec.model_validate(table.attrs["spec"])
     except (OSError, ValueError, KeyError) as problem:
         raise GeoladderError(

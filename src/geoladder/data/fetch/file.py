@@ -19,7 +19,7 @@ from geoladder.data.fetch.http import Server, StoppedError, TransientError, no_r
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
-from geoladder.runs.digest import sha256
+from geoladder.runs.digest import Seal, sha256
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,6 +61,7 @@ def fetch_file(server: Server, file: RemoteFile, path: Path) -> str:
         digest = sha256(complete)
         if file.sha256 not in (None, digest):
             raise DamagedError(f"checksum {digest} instead of {file.sha256}; thrown away")
+        Seal(file.size_bytes, digest).write(path)
         complete.replace(path)
         return digest
 
@@ -193,7 +194,7 @@ class _Download:
                 raise no_ranges(self._file)
             if not self._position:
                 self._tag = tag
-                write_json(self._note, self._facts | {"tag": tag})
+                write_json(self._note, self._facts | {"tag": tag}, sealed=False)
             if self._position < first:
                 self._handle.truncate(first)  # makes a hole from the last range to this one
                 self._position = first

@@ -16,6 +16,7 @@ from geoladder.data.archives.footprints import COLUMNS, Boxes
 from geoladder.data.archives.grid import FOOTPRINT_M, centre_of
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
+from geoladder.runs.digest import intact
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def near_bench(rows: pd.DataFrame, bench_index: Path, buffer_km: float) -> pd.Se
 
 def _bench(bench_index: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        return pd.read_parquet(bench_index, columns=columns)
+        return pd.read_parquet(intact(bench_index), columns=columns)
     except (OSError, ValueError) as problem:
         raise GeoladderError(
             f"{bench_index} is no bench index ({problem}); write it with `geoladder bench-index`"

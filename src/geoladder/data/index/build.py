@@ -88,16 +88,16 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
             f"no usable tile in {archive}: {dropped}. "
             "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
         )
-    _write(rows, reason, index, ledger)
+    _write(rows, reason, index, ledger, spec.fingerprint)
 
 
-def _write(rows: pd.DataFrame, reason: pd.Series, index: Path, ledger: Path) -> None:
+def _write(rows: pd.DataFrame, reason: pd.Series, index: Path, ledger: Path, made_from: str) -> None:
     try:
-        with atomic_path(ledger) as path:
+        with atomic_path(ledger, made_from) as path:
             rows[["grid_cell", "product_id"]].assign(kept=reason == "", reason=reason).to_csv(
                 path, index=False
             )
-        with atomic_path(index) as path:
+        with atomic_path(index, made_from) as path:
             rows.loc[reason == "", INDEX_COLUMNS].to_parquet(path, index=False)
     except OSError as problem:
         raise GeoladderError(

@@ -19,6 +19,7 @@ from geoladder.data.archives.grid import centre_of
 from geoladder.data.labels.climate import CLASSES, koppen_map
 from geoladder.errors import GeoladderError
 from geoladder.report.style import canvas, palette, save
+from geoladder.runs.digest import intact
 from geoladder.study.analysis import Figures
 
 COLUMNS = ["grid_cell", "product_id", "kept", "reason"]
@@ -67,7 +68,7 @@ def read_ledger(path: Path) -> pd.DataFrame:
     Raises GeoladderError where the file is no ledger, or lists no tile.
     """
     try:
-        tiles = pd.read_csv(path, usecols=COLUMNS, dtype=str, keep_default_na=False)[COLUMNS]
+        tiles = pd.read_csv(intact(path), usecols=COLUMNS, dtype=str, keep_default_na=False)[COLUMNS]
     except (OSError, ValueError) as problem:
         raise GeoladderError(
             f"{path} is no ledger ({problem}); `geoladder index` writes one with {', '.join(COLUMNS)}"

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from geoladder.report.collect import read_results
 from geoladder.report.style import canvas, palette, save
+from geoladder.runs.digest import intact
 from geoladder.study.analysis import Figures
 
 ROW_MM = 3.8
@@ -17,8 +19,8 @@ def draw_gates(gates: Path, results: Path, settings: Figures, out: Path) -> None
 
     `gates` is synthetic_gates.csv; results.csv names the number of runs behind it. `out` is the PDF.
     """
-    table = pd.read_csv(gates)
-    runs = pd.read_csv(results, usecols=["fingerprint"]).fingerprint.nunique()
+    table = pd.read_csv(intact(gates))
+    runs = read_results(results).fingerprint.nunique()
     kinds = list(table.gate.unique())
     heights = [2 + int((table.gate == kind).sum()) for kind in kinds]
     colours = palette(settings, 4)

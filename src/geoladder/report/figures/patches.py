@@ -22,6 +22,8 @@ from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.registry.task import Display, Task
 from geoladder.report.style import canvas, ordered, save
+from geoladder.runs.digest import intact
+from geoladder.runs.remake import remake
 from geoladder.study.analysis import Figures
 
 Show = Literal["patches", "errors"]
@@ -87,18 +89,16 @@ def read_sheet(task: str, results: list[Path], bench: Path, index: Path) -> Shee
 def _read(path: Path) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Spec of a run with one n, and its arrays; of linear heads for every n."""
     try:
-        spec = json.loads(path.read_text())["spec"]
+        spec = json.loads(intact(path).read_text())["spec"]
         if isinstance(spec["n"], int):
             return [(spec, _arrays(path.with_suffix(".npz")))]
         return [(spec | {"n": n}, _arrays(path.with_suffix("") / f"n{n}.npz")) for n in spec["n"]]
     except (OSError, ValueError, KeyError) as problem:
-        raise GeoladderError(
-            f"{path} has no predictions beside it ({problem!r}); delete it and run again"
-        ) from None
+        raise GeoladderError(f"{path} has no predictions beside it ({problem!r}); {remake(path)}") from None
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as arrays:
+    with np.load(intact(path)) as arrays:
         return {name: arrays[name] for name in ("test_patch", "predicted", "label")}
 
 

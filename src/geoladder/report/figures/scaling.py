@@ -25,6 +25,7 @@ from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, la
 from geoladder.report.laws import pretrain_points
 from geoladder.report.rivals import POINT, marked, rivals
 from geoladder.report.style import canvas, ordered, save
+from geoladder.runs.digest import intact
 from geoladder.study.analysis import Figures
 from geoladder.study.arms import SCRATCH
 
@@ -35,7 +36,7 @@ LEGEND_COLUMNS = 7
 
 def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> None:
     """Draw results/figures/scaling.pdf, .png and .csv from results.csv and laws.json; `out` is the PDF."""
-    table, fitted = read_results(results), json.loads(laws.read_text())
+    table, fitted = read_results(results), json.loads(intact(laws).read_text())
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
     error, beside = marked(curves(table), curves(table), table, POINT), rivals(table)
