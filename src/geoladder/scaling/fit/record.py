@@ -85,7 +85,10 @@ def read_with_digest(path: Path) -> tuple[Fit, str]:
         raw = json.loads(decode(content, path))
     except (OSError, ValueError, RecursionError) as problem:
         raise GeoladderError(f"{path} cannot be read as a fit: {problem}") from None
-    return from_json(raw), hashlib.sha256(content).hexdigest()
+    try:
+        return from_json(raw), hashlib.sha256(content).hexdigest()
+    except GeoladderError as problem:
+        raise GeoladderError(f"{path}: {problem}") from None
 
 
 def summary(fit: Fit) -> str:
