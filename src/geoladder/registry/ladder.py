@@ -27,7 +27,7 @@ def rung(architecture: str, size: str) -> Rung:
     kwargs = entry.kwargs(size)
     if kwargs is None:
         names = ", ".join(entry.rungs) or "names of letters, digits and _, and . or - between them"
-        raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {names}")
+        raise GeoladderError(f"{architecture} has no size {size!r}; the ladder has {names}")
     return Rung(architecture, size, int(str(kwargs["width"])), dict(kwargs))
 
 

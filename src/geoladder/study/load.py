@@ -37,6 +37,7 @@ def _blocks_in(annotation: Any) -> Iterator[type[Block]]:  # noqa: ANN401  (anno
 def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
     # Steps with a bracket are not the study's: they say which of several types was tried.
     where = ".".join(str(step) for step in error["loc"] if "[" not in str(step)) or "study"
+    where = where.replace("\n", "\\n")
     if error["type"] == "extra_forbidden":
         *location, key = error["loc"]
         return f"{where}: unknown key{nearest(str(key), _keys_at(location))}"
@@ -54,8 +55,9 @@ def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as problem:
-        lines = "\n".join(f"  {_explain(error)}" for error in problem.errors())
-        raise GeoladderError(f"{source} is not a valid study:\n{lines}") from None
+        faults = [_explain(error) for error in problem.errors()]
+        listed = f" {faults[0]}" if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
+        raise GeoladderError(f"{source} is not a valid study:{listed}") from None
 
 
 def read_study(path: Path | str) -> dict[str, Any]:
@@ -71,7 +73,8 @@ def read_study(path: Path | str) -> dict[str, Any]:
             f"no study at {path.resolve()}; give --study FILE or run from the project's root"
         )
     raw = read_yaml(path)
-    raw = {} if raw is None else raw
+    if raw is None:
+        raise GeoladderError(f"{path} is empty; a study has blocks such as `pretrain:`, see docs/study.md")
     if not isinstance(raw, dict):
         raise GeoladderError(f"{path} is no study, but {_shown(raw)}; a study has blocks such as `pretrain:`")
     if YTE in raw:
