@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         cost.plan,
         report.status,
         report.verify,
+        report.summary,
         report.inspect,
         fetch.fetch,
         data.bench_from_image,
@@ -72,6 +73,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage),
         *(report.figure_linear, report.figure_lr, report.figure_patches),
+        *(report.figure_error_law, report.figure_published, report.tables_published),
     ),
 }
 for place, (title, verbs) in enumerate(VERBS.items()):
