@@ -14,6 +14,12 @@ from geoladder.study.study import Study
 HEAD = """# The study, key by key
 
 Made from `src/geoladder/study/` by `python tools/describe_study.py`. A key that is not here is an error.
+
+A study is YAML in UTF-8, whatever the locale. A key given twice is refused with both lines; so are numbers in
+quotes, truth values and infinities where a number is expected, numbers that YAML reads in base 8 or 60 (`010`,
+`1:30`), aliases that contain themselves, and templates of Snakemake, which run code. `1e-3` is a number. `snakemake`
+and `geoladder cells --study FILE` check the same; but a file given with `--configfile` is first read by Snakemake
+itself, whose message comes where it is not UTF-8 at all: `geoladder cells` then names the line.
 """
 
 

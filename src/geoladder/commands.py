@@ -4,7 +4,9 @@ A verb is a typed function in `verbs.py` of its room: its signature gives the op
 Such a module imports nothing heavy at its top, so that `--help` answers at once.
 """
 
+import errno
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,18 @@ from geoladder.runs.worker import serve
 from geoladder.scaling import verbs as scaling
 from geoladder.synth import verbs as synth
 from geoladder.training import verbs as training
+
+AGAIN = "and run again: finished parts are kept"
+ADVICE = {
+    errno.ENOSPC: f"make room on that disk {AGAIN}",
+    errno.EDQUOT: f"make room in your quota {AGAIN}",
+    errno.EROFS: f"choose a folder on a disk that can be written to, or mount it so, {AGAIN}",
+    errno.EACCES: f"give yourself the right to it (chmod u+rwX) {AGAIN}",
+    errno.EPERM: f"give yourself the right to it (chmod u+rwX) {AGAIN}",
+    errno.EMFILE: f"allow more open files (ulimit -n 4096) {AGAIN}",
+    errno.ENOENT: "give the path of a file that is there",
+}
+"""By what the operating system says."""
 
 app = App(
     name="geoladder",
@@ -90,13 +104,24 @@ def _launch(
     _start_log(log)
     try:
         verb(*bound.args, **bound.kwargs)
-    except GeoladderError as problem:
+    except BrokenPipeError:  # who reads what is printed, `head` for one, has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123  (stays open: Python flushes it at its end)
+        return 1
+    except (GeoladderError, OSError) as problem:
+        words = _advice(problem) if isinstance(problem, OSError) else str(problem)
         logging.getLogger(__name__).debug("stopped", exc_info=True)
-        print(f"geoladder {command[0]}: {problem}", file=sys.stderr)  # noqa: T201
+        print(f"geoladder {command[0]}: {words}", file=sys.stderr)  # noqa: T201
         if log:
-            logging.getLogger(__name__).info("error: %s", problem)
+            logging.getLogger(__name__).info("error: %s", words)
         return 1
     return 0
+
+
+def _advice(problem: OSError) -> str:
+    """What the system refused, of which file, and what to do about it."""
+    where = f"{problem.filename}: " if problem.filename else ""
+    advice = ADVICE.get(problem.errno or 0, "look after the file or the disk, and run again")
+    return f"{where}{problem.strerror or problem}; {advice}"
 
 
 def run(arguments: list[str]) -> int:

@@ -62,7 +62,7 @@ def build_from(architecture: str, kwargs: Kwargs, bands: int = 10) -> Backbone:
     arguments = {key: value for key, value in kwargs.items() if key != "layout"}
     try:
         return cast(Backbone, family(**arguments, bands=bands))
-    except (TypeError, GeoladderError) as problem:
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, GeoladderError) as problem:
         raise GeoladderError(f"{architecture} cannot be built from {kwargs}: {problem}") from None
 
 

@@ -5,6 +5,7 @@ runs. The class it names is looked for in its source, without importing it.
 """
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,10 @@ from geoladder.suggest import nearest
 
 Kwargs = dict[str, int | float | str | list[int]]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+ANY_SIZE = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
+"""Sizes that are not listed become names of folders: none leads out of one, or looks like an option."""
 
 
 def multiples(stride_px: int) -> range:
@@ -33,7 +38,7 @@ def _class_exists(path: str) -> str:
         spec = None
     if spec is None or not spec.origin:
         raise ValueError(f"'{path}' names no module that exists; write package.module:Class")
-    body = ast.parse(Path(spec.origin).read_text()).body
+    body = ast.parse(Path(spec.origin).read_bytes()).body
     imported = [alias for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
     names = {node.name for node in body if isinstance(node, ast.ClassDef)}
     names |= {alias.asname or alias.name for alias in imported}
@@ -101,7 +106,7 @@ class Architecture:
         sides_px: image sides it takes, in pixels, or a function from a rung's arguments to them.
         input: pixels of an external architecture, whose weights come from elsewhere; None for our own.
         release: where these weights are.
-        any_size: arguments of a size that `rungs` lacks, where every name is one.
+        any_size: arguments of a size that `rungs` lacks, where every name (`ANY_SIZE`) is one.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -147,7 +152,7 @@ class Architecture:
 
     def kwargs(self, size: str) -> Kwargs | None:
         """Constructor arguments of a size; None where it has no such size."""
-        if size not in self.rungs and self.any_size is not None:
+        if size not in self.rungs and self.any_size is not None and ANY_SIZE.fullmatch(size):
             return self.any_size(size)
         return self.rungs.get(size)
 

@@ -26,7 +26,8 @@ def rung(architecture: str, size: str) -> Rung:
     entry = ARCHITECTURES[architecture]
     kwargs = entry.kwargs(size)
     if kwargs is None:
-        raise GeoladderError(f"{architecture} has no size '{size}'; the ladder has {', '.join(entry.rungs)}")
+        names = ", ".join(entry.rungs) or "names of letters, digits and _, and . or - between them"
+        raise GeoladderError(f"{architecture} has no size {size!r}; the ladder has {names}")
     return Rung(architecture, size, int(str(kwargs["width"])), dict(kwargs))
 
 

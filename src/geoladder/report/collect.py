@@ -1,6 +1,5 @@
 """All results in one tidy table, one row per run and metric; results of another configuration are refused."""
 
-import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ from geoladder.runs.digest import intact
 from geoladder.runs.provenance import code_fingerprint
 from geoladder.runs.remake import remake
 from geoladder.study.nodes import STAGES
+from geoladder.text import read_object
 
 SHOWN = 20
 STAGE_FOLDERS = {*STAGES, "gates", "sweep"}
@@ -24,6 +24,7 @@ RUN_COLUMNS = [
     "samples_seen", "gflops_train", "lr", "steps", "best_step", "settled", "seconds",
     "commit", "dirty", "fingerprint", "code", "older_code",
 ]  # fmt: skip
+NEEDED = ["stage", "corpus", "architecture", "size", "seed", "bucket", "metric", "value"]
 MEASURED = ["bucket", "metric", "value", "low", "high"]
 
 
@@ -37,13 +38,13 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
 
     A copy of the ledger goes beside the CSV, as `ledger.json`.
     """
-    expected: dict[str, str] = json.loads(intact(ledger).read_text())
+    expected: dict[str, str] = read_object(intact(ledger))
     missing = [file for file in expected if not (root / file).is_file()]
     if missing:
         raise GeoladderError(
             f"{len(missing)} results are missing:\n{_listed(missing)}\nRun snakemake to make them."
         )
-    results = {file: _read(root / file) for file in expected}
+    results = {file: read_result(root / file) for file in expected}
     stale = [file for file, result in results.items() if result["fingerprint"] != expected[file]]
     if stale:
         raise GeoladderError(
@@ -65,9 +66,15 @@ def collect(ledger: Path, out: Path, root: Path) -> None:
 def read_results(path: Path) -> pd.DataFrame:
     """What `collect` wrote; each column is read as a whole, since stages leave different ones empty.
 
-    Raises GeoladderError where the file was damaged or edited.
+    Raises GeoladderError where the file was damaged or edited, is missing, or no table of results.
     """
-    return pd.read_csv(intact(path), low_memory=False)
+    try:
+        table = pd.read_csv(intact(path), low_memory=False, encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        raise GeoladderError(f"{path} is no table of results ({problem}); {remake(path)}") from None
+    if missing := [name for name in NEEDED if name not in table]:
+        raise GeoladderError(f"{path} lacks the columns {', '.join(missing)}; {remake(path)}")
+    return table
 
 
 def _measured(point: dict[str, Any], by_bucket: bool) -> Iterator[dict[str, Any]]:
@@ -91,15 +98,26 @@ def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
     return born.get("code") != code_fingerprint(trained_by, spec["architecture"], *tasks)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_result(file: Path) -> dict[str, Any]:
+    """Result of one run; raises GeoladderError where it is damaged, or a key is missing or holds something else."""
     try:
-        result: dict[str, Any] = json.loads(intact(file).read_text())
-        measured = "points" if "points" in result else "metrics"
-        missing = {"fingerprint", "spec", "provenance", measured} - set(result)
-    except (ValueError, TypeError) as problem:
+        result = read_object(intact(file))
+    except GeoladderError as problem:
         raise GeoladderError(f"{file} is no readable result ({problem}); {remake(file)}") from None
-    if missing:
-        raise GeoladderError(f"{file} lacks {', '.join(sorted(missing))}; {remake(file)}")
+    kinds = {"fingerprint": str, "spec": dict, "provenance": dict, "metrics": dict}
+    if "points" in result:
+        kinds |= {"points": list}
+        del kinds["metrics"]
+    wrong = [name for name, kind in kinds.items() if not isinstance(result.get(name), kind)]
+    points = result.get("points", [])
+    if not wrong and not all(
+        isinstance(point, dict) and isinstance(point.get("metrics"), dict) for point in points
+    ):
+        wrong = ["points"]
+    if wrong:
+        raise GeoladderError(
+            f"{file} lacks {', '.join(wrong)}, or holds something else there; {remake(file)}"
+        )
     return result
 
 

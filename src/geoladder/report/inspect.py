@@ -21,10 +21,13 @@ from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.task import Display, Task
 from geoladder.runs.atomic import atomic_path
+from geoladder.text import read_json
 
 TILE_COLUMNS = ("product_id", "B02", "B03", "B04", "B08")
 """What a row of a MajorTOM part must hold to be described and drawn."""
 SHOWN_ROWS = 5
+DEEPEST = 20
+"""Levels of JSON that are shown."""
 STRETCH = (2, 98)
 """Percentiles of the valid pixels that become black and white."""
 Panels = dict[str, Display]
@@ -149,19 +152,17 @@ def _display(path: Path, task: Task, stored: np.ndarray) -> Display:
 
 
 def _json(path: Path) -> str:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as problem:
-        raise GeoladderError(f"{path} is not valid JSON ({problem})") from None
-    return f"{path}:\n{_summary(content)}"
+    return f"{path}:\n{_summary(read_json(path))}"
 
 
 def _summary(content: Any, depth: int = 1) -> str:  # noqa: ANN401  (any JSON)
-    """Nested keys, with long lists shortened."""
+    """Nested keys, with long lists and what is nested deeply shortened."""
     if not isinstance(content, dict):
         text = json.dumps(content)
         return text if len(text) < 200 else f"{text[:200]} ..."
     pad = "  " * depth
+    if depth > DEEPEST:
+        return f"{pad}..."
     return "\n".join(
         f"{pad}{key}:\n{_summary(value, depth + 1)}"
         if isinstance(value, dict)

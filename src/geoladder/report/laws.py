@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.report.collect import read_results
 from geoladder.report.curves import ARM, curves
 from geoladder.runs.atomic import write_json
+from geoladder.runs.digest import intact
+from geoladder.runs.remake import remake
 from geoladder.scaling.fit import record
 from geoladder.scaling.fit.extrapolate import hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
@@ -29,6 +32,7 @@ from geoladder.scaling.questions.compare import compare, shared_exponents, verdi
 from geoladder.scaling.questions.compute import worth_of_decade
 from geoladder.scaling.questions.crossover import crossovers
 from geoladder.study.analysis import Fit as FitSettings
+from geoladder.text import read_object
 
 LOSS = "val_masked_mse"
 FORM = form_of("chinchilla")
@@ -55,6 +59,14 @@ def pretrain_points(results: pd.DataFrame, parameters: str) -> pd.DataFrame:
     points = rows.assign(n=rows[f"parameters_{parameters}"], d=rows.unique_pixels, y=rows.value)
     columns = ["corpus", "fraction", "architecture", "size", "seed", "n", "d", "y", "fingerprint"]
     return points[columns].reset_index(drop=True)
+
+
+def read_laws(path: Path) -> dict[str, Any]:
+    """What `fit_laws` wrote; raises GeoladderError where it is damaged, or holds something else."""
+    fitted = read_object(intact(path))
+    if missing := {"settings", "corpus", "pretraining", "curves"} - set(fitted):
+        raise GeoladderError(f"{path} holds no laws, it lacks {', '.join(sorted(missing))}; {remake(path)}")
+    return fitted
 
 
 def interval_text(ends: Iterable[float | None], digits: str) -> str:

@@ -1,14 +1,12 @@
 """A study as text tables: the cells it means, before anything runs, and which of its results are there."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from geoladder.cost.rung_cost import rung_cost
 from geoladder.errors import GeoladderError
-from geoladder.report.collect import older_code
-from geoladder.runs.digest import intact
+from geoladder.report.collect import older_code, read_result
 from geoladder.study.nodes import STAGES, Nodes
 from geoladder.study.study import Study
 
@@ -61,7 +59,7 @@ def _state(file: Path, fingerprint: str, stage: str) -> str:
     if not file.exists():
         return "missing"
     try:
-        result = json.loads(intact(file).read_text())
+        result = read_result(file)
     except GeoladderError:
         return "damaged"
     if result["fingerprint"] != fingerprint:

@@ -1,6 +1,5 @@
 """The end of a study in a few lines of plain text: what its tables say, and where everything is."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES, TASKS
-from geoladder.report.laws import interval_text
+from geoladder.report.laws import interval_text, read_laws
 
 WORDS = {"n": "parameters", "d": "unique data"}
 SHOWN = 3
@@ -27,7 +26,7 @@ def summary(folder: Path) -> str:
             f"{laws} is missing: the study has not been run to its fits; run snakemake first"
         )
     lines = [
-        *_laws(json.loads(laws.read_text())),
+        *_laws(read_laws(laws)),
         *_effects(folder / "tables/linear_effect.csv", "Linear heads on a frozen encoder"),
         *_effects(folder / "tables/pretraining_effect.csv", "Fine-tuning"),
         *_error_law(folder / "tables/error_law.csv"),

@@ -1,6 +1,5 @@
 """Tables of a study: its cells, its curves, and what pretraining changed."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from geoladder.report.curves import ARM, curves, pretraining_effect
 from geoladder.report.error_law import error_law
 from geoladder.report.external import external_arms
 from geoladder.report.fit_report import fit_report
+from geoladder.report.laws import read_laws
 from geoladder.report.linear_effect import CELL as HEADS
 from geoladder.report.linear_effect import linear_effect, subset_errors
 from geoladder.report.rivals import POINT, judged, marked
 from geoladder.runs.atomic import atomic_path
-from geoladder.runs.digest import intact
 
 CELL = ["corpus", "fraction", "architecture", "size"]
 LAW = [
@@ -31,9 +30,9 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
     and, last, `cells`, each in the forms of `write_table`. Rows of the first three that a predictor without a network
     beats say so.
     """
-    table, fitted = read_results(results), json.loads(intact(laws).read_text())
+    table, fitted = read_results(results), read_laws(laws)
     with atomic_path(out / "fit_report.md") as path:
-        path.write_text(fit_report(table, fitted))
+        path.write_text(fit_report(table, fitted), "utf-8")
     for name, content in (
         ("curves", judged(_curves(table), table)),
         ("pretraining_effect", marked(pretraining_effect(table), curves(table), table, POINT)),

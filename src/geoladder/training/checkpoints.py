@@ -4,13 +4,13 @@ A model is `model.safetensors` with the weights, and `model.json` with all one m
 run has `step-<step>.ckpt`: whole tensors, whatever number of devices made them, and never half of a file.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from geoladder.runs.digest import discard, intact
 from geoladder.runs.remake import remake
 from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec
 from geoladder.study.pretraining import Objective
+from geoladder.training.card import read_card
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 """Gathered on the CPU of rank 0; the others get nothing, but must ask, too."""
@@ -53,13 +54,9 @@ def save_model(weights: Mapping[str, Tensor], card: dict[str, Any], folder: Path
 
 
 def load_card(folder: Path) -> dict[str, Any]:
-    """Read model.json; raises GeoladderError where it is missing or damaged."""
-    path = folder / "model.json"
-    try:
-        card: dict[str, Any] = json.loads(intact(path).read_text())
-        return card | {"objective": _with_targets(card.get("objective"))}
-    except (OSError, ValueError) as problem:
-        raise GeoladderError(f"{path} is no model card ({problem}); is it a finished run?") from None
+    """Read model.json; raises GeoladderError where it is missing, damaged or no card."""
+    card = read_card(folder)
+    return card | {"objective": _with_targets(card.get("objective"))}
 
 
 def load_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
@@ -126,7 +123,7 @@ def load_backbone(backbone: Backbone, folder: Path, spec: FinetuneSpec | LinearS
                 f"{folder} is not the checkpoint asked for: its {key} is {card.get(key)}, but {value} is wanted; "
                 "make it again with snakemake, or give the right --checkpoint"
             )
-    _fill(backbone, folder, card)
+    _fill(backbone, folder, card, load_weights(folder, card))
 
 
 def load_trained(folder: Path) -> tuple[Backbone, dict[str, Any]]:
@@ -143,12 +140,15 @@ def load_trained(folder: Path) -> tuple[Backbone, dict[str, Any]]:
         raise GeoladderError(
             f"{folder / 'model.json'} lacks {missing}; was it written by geoladder?"
         ) from None
+    weights = load_weights(folder, card)
     with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):  # a card may ask for more than there is memory
+            _check_backbone(build_from(architecture, kwargs, len(bands)), folder, card, _split(weights)[0])
         torch.manual_seed(DECODER_SEED)
         backbone = build_from(architecture, kwargs, len(bands))
-        heads = _fill(backbone, folder, card)
+        heads = _fill(backbone, folder, card, weights)
         if heads:
-            learnt = Objective.model_validate(card.get("objective") or {})
+            learnt = _objective(folder, card)
             model = PretrainModel(
                 backbone, len(bands), head_sizes=learnt.head_sizes, map_sizes=learnt.map_sizes
             )
@@ -157,23 +157,39 @@ def load_trained(folder: Path) -> tuple[Backbone, dict[str, Any]]:
     return backbone.eval(), card
 
 
-def _fill(backbone: Backbone, folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
-    """Fill a backbone with the weights in a folder; return those of the heads.
+def _objective(folder: Path, card: dict[str, Any]) -> Objective:
+    try:
+        return Objective.model_validate(card.get("objective") or {})
+    except ValidationError as problem:
+        raise GeoladderError(
+            f"{folder / 'model.json'} has an objective of no run: {problem.errors()[0]['msg']}"
+        ) from None
+
+
+def _fill(
+    backbone: Backbone, folder: Path, card: dict[str, Any], state: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Fill a backbone with the weights of a folder; return those of the heads.
 
     Of a card with `parts: encoder` these are the encoder's, and the decoder stays as it is.
     """
-    path = folder / "model.safetensors"
-    weights, heads = _split(load_weights(folder, card))
-    name = f"{card['architecture']}-{card.get('size')}"
-    wanted = backbone.state_dict()
-    if card.get("parts") == "encoder":
-        wanted = {name: value for name, value in wanted.items() if name.startswith(ENCODER)}
-    check_fit(f"{path} does not fit {name}", wanted, weights)
+    weights, heads = _split(state)
+    _check_backbone(backbone, folder, card, weights)
     backbone.load_state_dict(weights, strict="parts" not in card)
     return heads
 
 
-def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _check_backbone(
+    backbone: Backbone, folder: Path, card: dict[str, Any], weights: Mapping[str, Tensor]
+) -> None:
+    wanted = backbone.state_dict()
+    if card.get("parts") == "encoder":
+        wanted = {name: value for name, value in wanted.items() if name.startswith(ENCODER)}
+    name = f"{card['architecture']}-{card.get('size')}"
+    check_fit(f"{folder / 'model.safetensors'} does not fit {name}", wanted, weights)
+
+
+def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights of the backbone by its own names, and those of the heads."""
     backbone = {name: value for name, value in state.items() if name.startswith(BACKBONE)}
     heads = {_head_name(name): value for name, value in state.items() if name not in backbone}

@@ -5,7 +5,6 @@ each fine-tuned size and mode error against n (one line per architecture and sta
 results.csv and laws.json and goes to the CSV.
 """
 
-import json
 from itertools import product
 from pathlib import Path
 from string import ascii_lowercase
@@ -22,10 +21,9 @@ from geoladder.report.collect import read_results
 from geoladder.report.curves import curves, of_baseline, starts
 from geoladder.report.figures.curve_panels import curve_legend, curve_panel
 from geoladder.report.figures.law_panels import DATA, PARAMETERS, law_legend, law_panel
-from geoladder.report.laws import pretrain_points
+from geoladder.report.laws import pretrain_points, read_laws
 from geoladder.report.rivals import POINT, marked, rivals
 from geoladder.report.style import canvas, ordered, save
-from geoladder.runs.digest import intact
 from geoladder.study.analysis import Figures
 from geoladder.study.arms import SCRATCH
 
@@ -36,7 +34,7 @@ LEGEND_COLUMNS = 7
 
 def draw_scaling(results: Path, laws: Path, settings: Figures, out: Path) -> None:
     """Draw results/figures/scaling.pdf, .png and .csv from results.csv and laws.json; `out` is the PDF."""
-    table, fitted = read_results(results), json.loads(intact(laws).read_text())
+    table, fitted = read_results(results), read_laws(laws)
     points = pretrain_points(table, fitted["settings"]["parameters"])
     architectures = ordered(fitted["pretraining"])
     error, beside = marked(curves(table), curves(table), table, POINT), rivals(table)
