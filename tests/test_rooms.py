@@ -15,6 +15,7 @@ ORDER = (
     *(
         "errors",
         "suggest",
+        "bounds",
         "registry",
         "runs",
         "study",

@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
-from geoladder.data.archives.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
+from geoladder.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives.npy import label_path, open_labels, open_npy
 from geoladder.data.archives.tile import read_bands
 from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
