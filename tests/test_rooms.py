@@ -16,6 +16,7 @@ ORDER = (
         "errors",
         "suggest",
         "text",
+        "bounds",
         "published",
         "registry",
         "runs",

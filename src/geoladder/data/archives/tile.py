@@ -16,6 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 
+from geoladder.bounds import check_raster, plain_file
 from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.data.labels.climate import koppen
@@ -122,7 +123,7 @@ def read_bands(
     """Read every band of a GeoTIFF, a file or its bytes, which must have `bands`; `where` names it in messages.
 
     Pixels are read into `into` (bands, H, W), if its size and dtype are those of the file. UnreadableTileError where
-    the source is no readable GeoTIFF, or has another number of bands.
+    the source is no readable GeoTIFF, claims to be larger than `bounds` allow, or has another number of bands.
     """
     try:
         with ExitStack() as files:
@@ -130,16 +131,17 @@ def read_bands(
                 memory = files.enter_context(rasterio.MemoryFile(source))
                 raster = files.enter_context(memory.open(driver="GTiff"))
             else:
-                raster = files.enter_context(rasterio.open(source, driver="GTiff"))
+                raster = files.enter_context(rasterio.open(plain_file(source), driver="GTiff"))
             if raster.count != bands:
                 raise UnreadableTileError(
                     f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected"
                 )
+            check_raster(raster)
             if into is not None and (into.shape[1:] != raster.shape or raster.dtypes[0] != into.dtype.name):
                 into = None
             transform, crs = raster.transform, raster.crs
             return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
-    except rasterio.errors.RasterioError as problem:
+    except (rasterio.errors.RasterioError, OSError) as problem:
         raise UnreadableTileError(
             f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
         ) from None
