@@ -90,7 +90,7 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
         if isinstance(value, bytes):
             shown = f"{len(value):,} bytes"
             if name != "thumbnail":
-                (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}")
+                (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}", (name,))
                 bands[name] = band.pixels
                 shown = f"{_range(band.pixels)}, {band.crs}, {band.transform.a:g} m, {shown}"
         text += f"\n  {name:<12} {shown}"
