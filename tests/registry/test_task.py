@@ -93,8 +93,16 @@ def test_land_cover_codes_become_classes():
 
 @pytest.mark.parametrize(
     ("fill", "dtype"),
-    [(0, "uint8"), (255, "uint8"), (255, "int64"), (-1, "int16"), (-9999, "float32"), (127, "int8")]
-    + [(65535, "uint16"), (32767, "int16"), (np.nan, "float32"), (np.inf, "float64"), (-np.inf, "float16")],
+    [
+        *((0, "uint8"), (255, "uint8"), (255, "int64"), (-1, "int16"), (-9999, "float32"), (127, "int8")),
+        *(
+            (65535, "uint16"),
+            (32767, "int16"),
+            (np.nan, "float32"),
+            (np.inf, "float64"),
+            (-np.inf, "float16"),
+        ),
+    ],
 )
 def test_what_marks_no_land_cover(fill, dtype):
     classes = TASKS["landcover"].read(np.array([10, fill, 100], dtype), 1.0)

@@ -114,7 +114,8 @@ rule bench_index:
     input:
         bench_ready,
     output:
-        "data/bench/index.parquet",
+        index="data/bench/index.parquet",
+        evidence="data/bench/evidence.json",
     log:
         "logs/bench_index.log",
     benchmark:
@@ -125,10 +126,11 @@ rule bench_index:
     params:
         spec=BenchArchiveSpec.of(study).canonical(),
         folder=bench_folder(),
+        harmonise=["--harmonise", study.bench.harmonise] if study.bench.harmonise else [],
     message:
         "Indexing PhilEO Bench"
     shell:
-        "geoladder --log {log:q} bench-index --bench {params.folder:q} --out {output:q}"
+        "geoladder --log {log:q} bench-index --bench {params.folder:q} {params.harmonise:q} --out {output.index:q}"
 
 
 rule index:
@@ -138,6 +140,7 @@ rule index:
     output:
         index="data/{name}/index.parquet",
         ledger="data/{name}/ledger.csv",
+        evidence="data/{name}/evidence.json",
     log:
         "logs/index/{name}.log",
     benchmark:

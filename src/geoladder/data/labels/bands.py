@@ -54,7 +54,12 @@ def offset_from_pixels(bands: Iterable[np.ndarray]) -> int:
     and vegetation, short-wave infrared over water and snow); a scene of nothing but bright cloud or sand misleads
     the rule. The offset is 1000 or 0; 0 when there is no valid pixel.
     """
-    return BOA_OFFSET_DN if darkest_dn(bands) > DARKEST_OFFSET_DN else 0
+    return offset_of(darkest_dn(bands))
+
+
+def offset_of(darkest: float) -> int:
+    """The offset of a product whose `darkest_dn` is known; 0 where it is not a number."""
+    return BOA_OFFSET_DN if darkest > DARKEST_OFFSET_DN else 0
 
 
 def darkest_dn(bands: Iterable[np.ndarray]) -> float:
