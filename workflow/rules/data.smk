@@ -126,7 +126,9 @@ rule bench_index:
     params:
         spec=BenchArchiveSpec.of(study).canonical(),
         folder=bench_folder(),
-        harmonise=["--harmonise", study.bench.harmonise] if study.bench.harmonise else [],
+        harmonise=(
+            ["--harmonise", study.bench.harmonise] if study.bench.harmonise else []
+        ),
     message:
         "Indexing PhilEO Bench"
     shell:

@@ -38,7 +38,7 @@ class Bench(Block):
     harmonise: Literal["baseline", "pixels"] | None = Field(
         None,
         exclude_if=lambda stated: stated is None,
-        description="how the DN offset of each date is told: `baseline`: the metadata are right, whatever pixels say; "
+        description="how DN offsets of dates are told: `baseline`: the metadata are right, whatever pixels say; "
         "`pixels`: those decide; none given: the metadata, and pixels that contradict them stop the index",
     )
     protocol: Literal["seeded", "philEO"] = Field(

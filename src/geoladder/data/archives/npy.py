@@ -23,8 +23,10 @@ def open_npy(path: Path) -> np.ndarray:
 
 
 def open_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Memory map a label file; raises GeoladderError as `open_npy`, or where it has another shape."""
+    """Memory map a label file; raises GeoladderError as `open_npy`, or where it has another shape, or no numbers."""
     labels = open_npy(path)
+    if labels.dtype.kind not in "biuf":
+        raise GeoladderError(f"{path} holds {labels.dtype}; numbers are expected, whole or floating")
     if labels.shape != shape:
         raise GeoladderError(
             f"{path} has shape {labels.shape}, but its images need {shape}: labels and images are of different "
