@@ -15,8 +15,9 @@ class Site(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.tags, self.links = {}, {}, {}
+        self.files, self.tags, self.links, self.modified = {}, {}, {}, {}
         self.faults = defaultdict(deque)
+        self.heads = defaultdict(deque)  # sizes that the next HEADs give instead of the right one
         self.log = []  # (method, path, first byte, body bytes sent, time)
         self.busy = self.busiest = 0
         self.hold_s = 0.0
@@ -67,14 +68,12 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body):
         site, path = self.server, self.path.removeprefix("/archive/")
         fault = site.faults[path].popleft() if body and site.faults[path] else {}
-        data = site.files.get(path)
+        data, modified = site.files.get(path), site.modified.get(path, "")
+        if self.headers.get("If-Unmodified-Since", modified) != modified:
+            fault = {"status": 412}
         if "status" in fault or data is None:
             site.log.append((self.command, path, 0, 0, time.monotonic()))
-            self.send_response(fault.get("status", 404))
-            for name, value in fault.get("headers", {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.head(fault.get("status", 404), {**fault.get("headers", {}), "Content-Length": "0"})
             return
         tag = site.tags.get(path, '"one"')
         size = len(data) + fault.get("extra", 0)
@@ -83,26 +82,36 @@ class Handler(BaseHTTPRequestHandler):
         ranged = match and self.headers.get("If-Range", tag) == tag and not fault.get("no_ranges")
         if ranged:
             start, behind = int(match[1]), min(int(match[2] or size) + 1, size)
-        self.send_response(206 if ranged else 200)
-        if ranged:
-            self.send_header("Content-Range", f"bytes {start}-{behind - 1}/{size}")
-        self.send_header("Content-Length", str(behind - start))
-        if tag:
-            self.send_header("ETag", tag)
-        self.end_headers()
-        sent = 0
-        if body:
-            rest = (data + b"?" * fault.get("extra", 0))[start:behind]
-            if "corrupt" in fault:
-                damaged = bytearray(rest)
-                damaged[fault["corrupt"]] ^= 0xFF
-                rest = bytes(damaged)
-            rest = rest[: fault.get("stop_after", len(rest))]
-            self.wfile.write(rest)
-            self.wfile.flush()
-            sent = len(rest)
-            if "silent_s" in fault:
-                time.sleep(fault["silent_s"])
-            if "stop_after" in fault:
-                self.close_connection = True
+        length = str(behind - start)
+        headers = {
+            "Content-Range": f"bytes {start}-{behind - 1}/{size}" if ranged else "",
+            "Content-Length": length if body or not site.heads[path] else site.heads[path].popleft(),
+            "ETag": tag,
+            "Last-Modified": modified,
+        }
+        self.head(206 if ranged else 200, headers)
+        sent = self.send((data + b"?" * fault.get("extra", 0))[start:behind], fault) if body else 0
         site.log.append((self.command, path, start, sent, time.monotonic()))
+
+    def head(self, status, headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+
+    def send(self, rest, fault):
+        """The bytes, as far as the fault lets them; returns their number."""
+        if "corrupt" in fault:
+            damaged = bytearray(rest)
+            damaged[fault["corrupt"]] ^= 0xFF
+            rest = bytes(damaged)
+        rest = rest[: fault.get("stop_after", len(rest))]
+        for number in range(len(rest) if "drip_s" in fault else 0):
+            self.wfile.write(rest[number : number + 1])
+            time.sleep(fault["drip_s"])
+        self.wfile.write(rest)
+        self.wfile.flush()
+        time.sleep(fault.get("silent_s", 0))
+        self.close_connection = self.close_connection or "stop_after" in fault
+        return len(rest)

@@ -72,8 +72,8 @@ def plan_study(study: Study, machine: Machine) -> Plan:
         samples, epochs, gflops_train (of all samples), utilisation, gpu_hours, batch_40gb and batch_80gb (images that
         fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and batch_80gb_shared (weights shared by
         `compute.devices`). arms: corpus, architecture, size, runs, gflops, gpu_hours. linear: corpus, architecture,
-        size, seed, heads, gflops, gpu_hours. totals: bytes, chip_bytes, gflops, gpu_hours, wall_hours, evidence of the
-        bench, what is assumed, and the measured rungs.
+        size, seed, heads, gflops, gpu_hours. totals: bytes, chip_bytes, gflops, gpu_hours, wall_hours, what is
+        assumed, bench_evidence, and the measured rungs.
 
     Raises:
         GeoladderError: a rung is unknown, or cannot take the study's images.

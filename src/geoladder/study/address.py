@@ -17,7 +17,7 @@ def resolve(url: str) -> str:
     """Folder of an archive as an http(s) URL without a slash at the end.
 
     `url` is `https://host/folder`, or `hf://datasets/owner/name@revision` for the Hugging Face hub. Raises
-    GeoladderError for another scheme, or a hub data set whose revision is missing or moves.
+    GeoladderError for another scheme, a user name or password, or a hub data set whose revision is missing or moves.
     """
     if match := _HF.match(url):
         revision = match["revision"]
@@ -27,13 +27,27 @@ def resolve(url: str) -> str:
                 f"hf://datasets/{match['owner']}/{match['name']}@<40 hexadecimal digits>"
             )
         return f"{HUB}/datasets/{match['owner']}/{match['name']}/resolve/{revision}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.query
+    except ValueError:
+        usable = False
+    if usable and "@" in parts.netloc:
         raise GeoladderError(
-            f"'{url}' is no archive to fetch; write https://host/folder (the folder that holds metadata.parquet) "
-            "or hf://datasets/owner/name@revision"
+            f"'{without_secrets(url)}' was given with a user name or password, which logs and results would show; "
+            "only public archives are fetched: fetch this one by other means, and give its folder as `path`"
+        )
+    if not usable:
+        raise GeoladderError(
+            f"'{without_secrets(url)}' is no archive to fetch; write https://host/folder (the folder that holds "
+            "metadata.parquet) or hf://datasets/owner/name@revision"
         )
     return url.rstrip("/").removesuffix("/metadata.parquet")
+
+
+def without_secrets(text: str) -> str:
+    """Text in which addresses show no user name, password or query: these may grant access."""
+    return re.sub(r"\?[^\s'\"]*", "?...", re.sub(r"//[^/\s'\"]*@", "//", text))
 
 
 def hub_listing(folder_url: str) -> str | None:

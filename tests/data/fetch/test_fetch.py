@@ -22,7 +22,8 @@ from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch import file as fetch_file_module
 from geoladder.data.fetch.archive import fetch, prepare
 from geoladder.data.fetch.file import fetch_file
-from geoladder.data.fetch.http import Patience, Server, StoppedError, TransientError, retry_after_s
+from geoladder.data.fetch.http import Server
+from geoladder.data.fetch.patience import Patience, StoppedError, TransientError, retry_after_s
 from geoladder.data.fetch.plan import RemoteFile, describe, human, plan_fetch
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
@@ -41,7 +42,7 @@ def get(site, folder, selection=ALL, **options):
 
 def one_file(site, path, patience=QUICK, sha256=None):
     remote = RemoteFile(PART, len(site.files[PART]), sha256)
-    return fetch_file(Server(site.url, patience, 1), remote, path)
+    return fetch_file(Server(site.url, patience, 1), remote, path, lambda _: None)
 
 
 @pytest.fixture
@@ -231,7 +232,107 @@ def test_resume_without_a_strong_tag(blob, tmp_path, tag):
     blob.tags[PART] = tag
     blob.faults[PART].append({"stop_after": 100_000})
     one_file(blob, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == blob.files[PART] and blob.sent(PART) == 400_000
+
+
+YESTERDAY, TODAY = "Thu, 01 Jan 2026 00:00:00 GMT", "Fri, 02 Jan 2026 00:00:00 GMT"
+
+
+@pytest.mark.parametrize("tag", ["", 'W/"one"'])
+@pytest.mark.parametrize("modified", ["", YESTERDAY])
+def test_two_versions_of_one_size_are_never_mixed(blob, tmp_path, tag, modified):
+    blob.tags[PART], blob.modified[PART] = tag, modified
+    blob.faults[PART].extend([{"stop_after": 100_000}, *[{"status": 503}] * 4])
+    with pytest.raises(GeoladderError, match="given up"):
+        one_file(blob, tmp_path / "x")
+    blob.files[PART] = blob.files[PART][::-1]
+    blob.modified[PART] = modified and TODAY
+    one_file(blob, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == blob.files[PART]
+
+
+def test_a_file_without_a_strong_tag_is_resumed_by_its_date(blob, tmp_path):
+    blob.tags[PART], blob.modified[PART] = 'W/"one"', YESTERDAY
+    blob.faults[PART].append({"stop_after": 100_000})
+    one_file(blob, tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == blob.files[PART] and blob.sent(PART) == 300_000
+
+
+def test_a_server_that_drips_is_given_up(blob, tmp_path):
+    patience = Patience(attempts=2, base_s=0.001, timeout_s=0.2, least_bytes=1000)
+    blob.faults[PART].extend([{"drip_s": 0.05}] * 9)
+    with pytest.raises(GeoladderError, match=r"given up after 2 failures in a row \(only \d+ bytes came"):
+        one_file(blob, tmp_path / "x", patience)
+
+
+def test_one_wrong_size_is_asked_for_again_by_the_same_command(stocked, tmp_path):
+    size = len(stocked.files[PART])
+    stocked.heads[PART].append(str(size + 1))
+    with pytest.raises(GeoladderError, match="the same command plans anew"):
+        get(stocked, tmp_path / "out")
+    get(stocked, tmp_path / "out")
+    assert (tmp_path / "out" / PART).read_bytes() == stocked.files[PART]
+
+
+@pytest.mark.parametrize("size", ["-5", "0", "\u00b2", "many", "9" * 400, "10" * 20])
+def test_what_is_no_size_is_asked_for_again_at_once(stocked, tmp_path, size):
+    stocked.heads["metadata.parquet"].append(size)
+    stocked.heads[PART].append(size)
+    get(stocked, tmp_path / "out")
+    assert (tmp_path / "out" / PART).read_bytes() == stocked.files[PART]
+
+
+def test_a_part_that_rotted_is_fetched_again_on_demand(stocked, tmp_path):
+    get(stocked, tmp_path / "out")
+    part = tmp_path / "out" / PART
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    get(stocked, tmp_path / "out")
+    assert part.read_bytes() == data
+    get(stocked, tmp_path / "out", verify=True)
+    assert part.read_bytes() == stocked.files[PART]
+
+
+def test_a_part_that_cannot_be_read_is_fetched_again_once(stocked, tmp_path):
+    stocked.faults[PART].append({"corrupt": -1})
+    get(stocked, tmp_path / "out")
+    assert (tmp_path / "out" / PART).read_bytes() == stocked.files[PART]
+    stocked.files[PART] = stocked.files[PART][:-1] + b"?"
+    with pytest.raises(GeoladderError, match="damaged on the server"):
+        get(stocked, tmp_path / "other")
+
+
+def test_a_part_with_fewer_rows_than_the_metadata_list_is_refused(stocked, archive, tmp_path):
+    pq.write_table(pq.read_table(archive.folder / PART).slice(0, 2), archive.folder / PART, row_group_size=1)
+    stocked.files[PART] = (archive.folder / PART).read_bytes()
+    with pytest.raises(GeoladderError, match=r"it has 2 rows, but metadata.parquet lists row 2"):
+        get(stocked, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("file:///etc/passwd", "only http and https is followed"),
+        ("ftp://example.org/x", "only http and https is followed"),
+        ("/archive/metadata.parquet", "redirected more than 5 times"),
+    ],
+)
+def test_a_redirection_that_may_not_be_followed_is_asked_for_once(stocked, tmp_path, location, message):
+    answer = {"status": 302, "headers": {"Location": location}}
+    stocked.faults["metadata.parquet"].extend([answer] * 99)
+    with pytest.raises(GeoladderError, match=message):
+        get(stocked, tmp_path / "out")
+    assert len(stocked.gets("metadata.parquet")) <= 6
+
+
+def test_a_password_is_refused_and_not_repeated():
+    with pytest.raises(GeoladderError) as refusal:
+        resolve("https://me:secret@example.org/a")
+    assert "secret" not in str(refusal.value) and "example.org" in str(refusal.value)
+    with pytest.raises(GeoladderError) as refusal:
+        resolve("ftp://me:secret@example.org/a?token=secret")
+    assert "secret" not in str(refusal.value)
 
 
 def test_server_without_ranges_begins_again(blob, tmp_path):
@@ -500,7 +601,7 @@ def test_damaged_metadata_and_plan(stocked, tmp_path):
     with pytest.raises(GeoladderError, match=r"plan.json is damaged; delete it"):
         get(stocked, tmp_path / "out")
     stocked.files["metadata.parquet"] = b"no parquet"
-    with pytest.raises(GeoladderError, match=r"metadata.parquet cannot be read"):
+    with pytest.raises(GeoladderError, match=r"metadata.parquet is damaged on the server"):
         prepare(stocked.url, ALL, tmp_path / "other", patience=QUICK)
 
 
@@ -536,13 +637,7 @@ def test_other_addresses_are_refused(url):
 
 def test_the_hub_lists_sizes_and_checksums_by_page(site, monkeypatch):
     digest = "ab" * 32
-    pages = [
-        (
-            [{"type": "directory", "path": "images/x"}, {"type": "file", "path": "images/a", "size": 7}],
-            "page 2",
-        ),
-        ([{"type": "file", "path": "images/b", "size": 9, "lfs": {"oid": digest}}], ""),
-    ]
+    pages = [([RemoteFile("images/a", 7)], "page 2"), ([RemoteFile("images/b", 9, digest)], "")]
     urls = []
     monkeypatch.setattr(Server, "_hub_page", lambda self, url: (urls.append(url), pages.pop(0))[1])
     server = Server(resolve("hf://datasets/o/n@" + "a" * 40), QUICK, 1)
@@ -554,7 +649,9 @@ def test_the_hub_lists_sizes_and_checksums_by_page(site, monkeypatch):
 def test_the_hub_is_asked_for_the_next_page_and_again_after_a_failure(site, monkeypatch):
     monkeypatch.setattr("geoladder.data.fetch.http.hub_listing", lambda _: f"{site.url}/tree")
     for page, name in (("tree/images", "images/a"), ("tree/2", "images/b")):
-        site.files[page] = json.dumps([{"type": "file", "path": name, "size": 7}]).encode()
+        site.files[page] = json.dumps(
+            [{"type": "directory", "path": "images/x"}, {"type": "file", "path": name, "size": 7}]
+        ).encode()
         site.faults[page].extend([{"status": 429, "headers": {"Retry-After": "soon"}}, {"stop_after": 9}])
     site.links["tree/images"] = "tree/2"
     listed = Server(site.url, QUICK, 1).list_files(["images/a", "images/b"])

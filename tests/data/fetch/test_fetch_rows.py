@@ -16,7 +16,8 @@ from geoladder.data.fetch import file as fetch_file_module
 from geoladder.data.fetch import rows as rows_module
 from geoladder.data.fetch.archive import fetch, prepare
 from geoladder.data.fetch.file import fetch_ranges
-from geoladder.data.fetch.http import Patience, Server
+from geoladder.data.fetch.http import Server
+from geoladder.data.fetch.patience import Patience
 from geoladder.data.fetch.plan import RemoteFile, describe, read_record
 from geoladder.data.fetch.rows import row_ranges
 from geoladder.errors import GeoladderError
@@ -189,7 +190,7 @@ def test_what_an_older_version_left_is_thrown_away(stocked, archive, tmp_path):
     unfinished.write_bytes(unfinished.read_bytes()[4:])
     note = unfinished.with_name(f"{unfinished.name}.json")
     facts = json.loads(note.read_text())
-    assert facts.pop("layout") == 2
+    assert facts.pop("layout") == 3
     note.write_text(json.dumps(facts))
     stocked.faults.clear()
     stocked.log.clear()

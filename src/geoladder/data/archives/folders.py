@@ -5,29 +5,47 @@ be smaller than it is. PhilEO's archives are published as zips of several parts,
 `name.zip`, which most tools cannot unpack as they are: they must be joined first.
 """
 
+import logging
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from geoladder.errors import GeoladderError
 
+log = logging.getLogger(__name__)
+
 _PART = re.compile(r"\.(z\d+|zip)$", re.IGNORECASE)
 SHOWN = 3
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Every folder from `root` down, links followed, as (folder, names of folders in it, names of files in it).
+    """Every folder from `root` down, as (folder, names of folders in it, names of files in it).
 
-    Removing names from the list of folders keeps the walk out of them. Raises as `refuse`.
+    Links to folders are followed last, and each folder is visited once, however many links lead there: one that leads
+    back up would multiply the archive. Removing names from the list of folders keeps the walk out of them. Raises as
+    `refuse`.
     """
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        yield Path(folder), folders, files
+    visited: set[tuple[int, int]] = set()
+    starts = deque([str(root)])
+    while starts:
+        for folder, folders, files in os.walk(starts.popleft(), onerror=refuse):
+            status = os.stat(folder)  # noqa: PTH116 - one call less in trees of millions
+            if (status.st_dev, status.st_ino) in visited:
+                log.warning("%s is passed over: it leads to a folder that was visited already", folder)
+                folders.clear()
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            yield Path(folder), folders, files
+            starts += (path for name in folders if os.path.islink(path := os.path.join(folder, name)))  # noqa: PTH114, PTH118
 
 
 def refuse(problem: OSError) -> NoReturn:
     """Raise that a folder cannot be listed, as GeoladderError."""
+    if isinstance(problem, FileNotFoundError | NotADirectoryError):
+        raise GeoladderError(f"there is no folder {problem.filename}; check the path") from None
     raise GeoladderError(
         f"{problem.filename} cannot be listed ({problem}); give the right to read and enter it (chmod u+rx), or "
         "remove it"

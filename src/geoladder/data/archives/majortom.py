@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoladder.data.archives import tile
+from geoladder.data.archives.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives.columns import ROUNDING, epsg_codes, longitudes, shares, timestamps, within
 from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
@@ -42,6 +43,8 @@ METADATA = {
     "parquet_url": "part",
     "parquet_row": "row",
 }
+OTHER_TIME = "product_datetime"
+"""What some editions call `timestamp`."""
 POSITION = ("parquet_url", "parquet_row")
 """Where a row lies among the parts; only an archive of parts needs to say so."""
 
@@ -68,7 +71,9 @@ class MajorTom:
     def identities(self, part: str) -> pd.DataFrame:
         """Read grid_cell and product_id of every row of one part, without its images; raises as `read`."""
         with self._reading(part):
-            return plain(self._open(part).read(columns=IDENTITY)).to_pandas()
+            file = self._open(part)
+            check_columns(file.metadata, IDENTITY, None, MAX_TABLE_BYTES)
+            return decoded(file.read(columns=IDENTITY)).to_pandas()
 
     def read(self, part: str, row: int) -> tile.Tile:
         """Read a row (group, from 0) of images/`part`, such as `part_00001.parquet`; raises as `TileSource.read`."""
@@ -79,7 +84,8 @@ class MajorTom:
                 "metadata.parquet and the images are of different versions: fetch both again"
             )
         with self._reading(part, f" row {row}"):
-            table = plain(file.read_row_group(row, columns=COLUMNS, use_threads=False))
+            check_columns(file.metadata, COLUMNS, [row], MAX_ROW_BYTES)
+            table = decoded(file.read_row_group(row, columns=COLUMNS, use_threads=False))
         grid_cell, product_id = (table.column(name)[0].as_py() for name in IDENTITY)
         where = f"{self._path(part)} row {row} ({grid_cell})"
 
@@ -114,7 +120,7 @@ class MajorTom:
         if part in self._parts:
             return self._parts[part]
         with self._reading(part):
-            file = pq.ParquetFile(self._path(part), memory_map=True)
+            file = pq.ParquetFile(plain_file(self._path(part)), memory_map=True)
         missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
         if missing:
             raise tile.UnreadableTileError(
@@ -137,7 +143,7 @@ class MajorTom:
         return file
 
 
-def plain(table: pa.Table) -> pa.Table:
+def decoded(table: pa.Table) -> pa.Table:
     """The same table with dictionaries, as pandas writes of categories, replaced by their values."""
     fields = [pa.field(field.name, value_type(field.type)) for field in table.schema]
     return table.cast(pa.schema(fields, table.schema.metadata))
@@ -155,18 +161,21 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
     no parquet or may not be read, or a column is missing.
     """
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as problem:
+        file = pq.ParquetFile(plain_file(path))
+        wanted = [name for name in file.schema_arrow.names if name in (*METADATA, OTHER_TIME)]
+        check_columns(file.metadata, wanted, None, MAX_TABLE_BYTES)
+        table = file.read(columns=wanted)
+    except (pa.ArrowException, OSError) as problem:
         raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
     columns = [name for name in METADATA if with_position or name not in POSITION]
-    names = ["timestamp" if name == "product_datetime" else name for name in table.column_names]
+    names = ["timestamp" if name == OTHER_TIME else name for name in table.column_names]
     missing = sorted(set(columns) - set(names))
     if missing:
         raise GeoladderError(
-            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(names)}. "
+            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}. "
             "Is it the metadata of MajorTOM Core-S2L2A?"
         )
-    rows = plain(table.rename_columns(names).select(columns)).to_pandas().rename(columns=METADATA)
+    rows = decoded(table.rename_columns(names).select(columns)).to_pandas().rename(columns=METADATA)
     if not with_position:
         rows = rows.assign(part="", row=-1)
     stamps, times = timestamps(rows["timestamp"])

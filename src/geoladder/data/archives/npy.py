@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoladder.data.archives.bounds import check_array, plain_file
 from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
@@ -15,10 +16,12 @@ def label_path(images: Path, kind: str) -> Path:
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """Memory map an npy file; raises GeoladderError where it is missing, truncated or no npy file."""
+    """Memory map an npy file; raises GeoladderError where it is missing, truncated, too large or no npy file."""
     try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as problem:
+        array = np.lib.format.open_memmap(plain_file(path), mode="r")
+        check_array(array)
+        return array
+    except (OSError, ValueError, EOFError, OverflowError) as problem:
         raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
 
 

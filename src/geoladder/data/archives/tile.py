@@ -16,6 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 
+from geoladder.data.archives.bounds import check_raster, plain_file
 from geoladder.data.archives.folders import remedy
 from geoladder.data.archives.stored import NODATA_DN, Stored, clear_fill
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
@@ -129,9 +130,9 @@ def read_bands(
     """Read every band, called `names`, of a GeoTIFF, or of the bytes of one or of a JPEG 2000.
 
     `where` names the source in messages. Pixels are read into `into` (bands, H, W), if its size and dtype are those
-    of the file. Where a tag, a mask or the
-    bulk of its pixels says that a pixel has no data it becomes 0, or `UNKNOWN_CLOUD` in a cloud_mask.
-    UnreadableTileError where the source is none of these formats, or has another number of bands.
+    of the file. Where a tag, a mask or the bulk of its pixels says that a pixel has no data it becomes 0, or
+    `UNKNOWN_CLOUD` in a cloud_mask. UnreadableTileError where the source is none of these formats, claims to be
+    larger than `bounds` allow, or has another number of bands.
     """
     try:
         with ExitStack() as files:
@@ -139,11 +140,12 @@ def read_bands(
                 memory = files.enter_context(rasterio.MemoryFile(source))
                 raster = files.enter_context(memory.open(driver=_driver_of(source)))
             else:
-                raster = files.enter_context(rasterio.open(source, driver="GTiff"))
+                raster = files.enter_context(rasterio.open(plain_file(source), driver="GTiff"))
             if raster.count != len(names):
                 raise UnreadableTileError(
                     f"{where} has {raster.count} bands in its GeoTIFF; {len(names)} is expected"
                 )
+            check_raster(raster)
             if into is not None and (into.shape[1:] != raster.shape or raster.dtypes[0] != into.dtype.name):
                 into = None
             transform, crs = raster.transform, raster.crs
@@ -153,7 +155,7 @@ def read_bands(
                 Band(band, transform, crs, clear_fill(raster, number, band, value))
                 for number, (band, value) in enumerate(zip(pixels, empty, strict=True), 1)
             ]
-    except rasterio.errors.RasterioError as problem:
+    except (rasterio.errors.RasterioError, OSError) as problem:
         raise UnreadableTileError(
             f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
         ) from None

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch import plan as plans
+from geoladder.data.fetch.answers import ChangedError
+from geoladder.data.fetch.arrived import check_metadata, check_part, damaged_parts
 from geoladder.data.fetch.file import DiskError, fetch_file, readable_disk_errors, unfinished
-from geoladder.data.fetch.http import DEFAULT, Patience, Server, StoppedError
+from geoladder.data.fetch.http import Server
+from geoladder.data.fetch.patience import DEFAULT, Patience, StoppedError
 from geoladder.data.fetch.rows import fetch_rows
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
@@ -34,6 +38,10 @@ from geoladder.study.corpora import Select
 log = logging.getLogger(__name__)
 
 METADATA = "metadata.parquet"
+
+
+class NoRoomError(DiskError):
+    """What is to fetch is larger than the disk, by the sizes of the plan."""
 
 
 def prepare(
@@ -61,6 +69,7 @@ def prepare(
     # A file of cells may have other content by now.
     if plan and plan.is_of(select, whole_parts) and select.cells is None and not again:
         return plan
+    again = again or plan is None
     server, metadata = Server(source, patience, connections), folder / plans.SOURCE / METADATA
     with readable_disk_errors(folder):
         if again or not metadata.exists():
@@ -68,7 +77,7 @@ def prepare(
             if file is None:
                 raise GeoladderError(f"{source} has no {METADATA}; give the folder that holds it and images/")
             log.info("%s at %s has %s", METADATA, source, plans.human(file.size_bytes))
-            fetch_file(server, file, metadata)
+            fetch_file(server, file, metadata, check_metadata)
         rows = MajorTom(metadata.parent).metadata()
         plan = plans.plan_fetch(source, rows, select, server.list_files, whole_parts)
         plans.write_plan(folder, plan)
@@ -82,12 +91,14 @@ def fetch(
     group: tuple[int, int] | None = None,
     patience: Patience = DEFAULT,
     bar: bool = False,
+    verify: bool = False,
 ) -> Path:
     """Fetch what is missing of a plan, or of one group of its parts.
 
     The plan's folder receives images/, and at the end metadata.parquet and manifest.json, which is returned. A group
     (i, n) is every n-th part, beginning with the i-th, from 1, and ends with manifest-i-of-n.json alone; a last call
     without a group checks that all parts are there and completes the archive. A bar is drawn if stderr is a terminal.
+    With `verify`, parts that are here are hashed again, and fetched again where their bytes are not those that came.
 
     Raises:
         GeoladderError: some parts could not be fetched (the others were), or the disk refuses. Nothing that came is
@@ -103,16 +114,22 @@ def fetch(
     manifest = folder / (f"manifest-{index}-of-{count}.json" if group else "manifest.json")
     with readable_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        if verify:
+            _forget_damaged(folder, parts)
         records = {}
         for part in parts:
             record = plans.read_record(folder, part.file)
             if record and record.has(part):
                 records[part] = record
         missing = [part for part in parts if part not in records]
-        _check_room(folder, missing)
         if missing:  # rows of parts are about to move, so what says where they are must go first
             (folder / METADATA).unlink(missing_ok=True)
-        records |= _fetch_parts(server, missing, folder, bar)
+        try:
+            _check_room(folder, missing)
+            records |= _fetch_parts(server, missing, folder, bar)
+        except (ChangedError, NoRoomError):
+            plans.forget_plan(folder)  # a size in it may be a mistake of the server
+            raise
         plans.write_manifest(manifest, plan, {part: records[part] for part in parts})
         if not group:
             _write_metadata(folder, plan, records)
@@ -149,7 +166,10 @@ def _fetch_parts(
             server.stop.set()
             threads.shutdown(cancel_futures=True)
     if failed:
-        raise GeoladderError(
+        kind = (
+            ChangedError if any(isinstance(problem, ChangedError) for problem in failed) else GeoladderError
+        )
+        raise kind(
             f"{len(failed)} of {len(parts)} parts could not be fetched, the others were; the first: {failed[0]}"
         )
     return records
@@ -161,7 +181,7 @@ def _fetch_part(server: Server, part: plans.Part, folder: Path) -> tuple[plans.R
     start_s = time.monotonic()
     try:
         if part.rows is None:
-            digest = fetch_file(server, file, path)
+            digest = fetch_file(server, file, path, partial(check_part, rows=part.least_rows))
         else:
             footer = folder / plans.SOURCE / "footers" / f"{path.name}.{file.size_bytes}"
             rows = fetch_rows(server, file, part.rows, path, footer)
@@ -172,6 +192,15 @@ def _fetch_part(server: Server, part: plans.Part, folder: Path) -> tuple[plans.R
     record = plans.Record(path.stat().st_size, digest, file.size_bytes, rows)
     plans.write_record(folder, file, record)
     return record, time.monotonic() - start_s
+
+
+def _forget_damaged(folder: Path, parts: Sequence[plans.Part]) -> None:
+    """Remove parts whose bytes are not those that came, so that they are fetched again."""
+    for part in damaged_parts(folder, parts):
+        log.warning(
+            "%s is damaged: its bytes are not those that came; fetched again", folder / part.file.name
+        )
+        (folder / part.file.name).unlink()
 
 
 def _write_metadata(folder: Path, plan: plans.FetchPlan, records: Mapping[plans.Part, plans.Record]) -> None:
@@ -199,7 +228,7 @@ def _check_room(folder: Path, parts: Sequence[plans.Part]) -> None:
     needed = sum(part.size_bytes for part in parts) - there
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise DiskError(
+        raise NoRoomError(
             f"{folder} has room for {plans.human(free)}, but {plans.human(needed)} are still to fetch; make room, "
             "choose another --out, or a smaller --fraction or --box"
         )

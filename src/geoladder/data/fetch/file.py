@@ -2,7 +2,8 @@
 
 Nothing is buffered, so a killed job leaves each byte it received in `.<name>.fetching`, at its place in the file on
 the server: between ranges are holes that take no room, and its size says how far it came. The next try asks for the
-rest on the condition that the file has not changed (If-Range with the tag in `.<name>.fetching.json`).
+rest on the condition that the file has not changed, by the version in `.<name>.fetching.json`: its strong tag
+(If-Range), else when it was modified (If-Unmodified-Since). Where the server names neither, it begins again.
 """
 
 import errno
@@ -10,12 +11,17 @@ import fcntl
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from geoladder.data.fetch.http import Server, StoppedError, TransientError, no_ranges, other_size
+from urllib3 import BaseHTTPResponse
+
+from geoladder.data.fetch.answers import UNKNOWN, StaleError, Version, no_ranges, other_size
+from geoladder.data.fetch.http import Server
+from geoladder.data.fetch.patience import Patience, StoppedError, TransientError
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
@@ -28,8 +34,9 @@ BLOCK_BYTES = 1 << 20
 """Most bytes between two looks at the stop signal."""
 Range = tuple[int, int]
 """First byte, and the byte behind the last."""
-LAYOUT = 2
-"""Version of an unfinished file's layout, in its note: before 2, ranges lay one after another, without holes."""
+LAYOUT = 3
+"""Of an unfinished file and its note: before 2, ranges lay one after another, without holes; before 3, a weak tag was
+believed."""
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -46,21 +53,37 @@ class DamagedError(TransientError):
     """What came is not what was asked for; it is thrown away, and fetched again."""
 
 
-def fetch_file(server: Server, file: RemoteFile, path: Path) -> str:
+class SlowError(TransientError):
+    """So few bytes come that no end is in sight."""
+
+
+def fetch_file(server: Server, file: RemoteFile, path: Path, check: Callable[[Path], None]) -> str:
     """Fetch one file, from where an earlier try ended, unless `path` has its size and, where known, checksum.
 
-    Returns the SHA-256 of the file on disk, 64 hexadecimal digits; raises as `fetch_ranges`.
+    `check` opens what came and raises `DamagedError` where it cannot be read: then it is fetched again, but once
+    only, as a server that sends the same bytes twice has no others. Returns the SHA-256 of the file on disk, 64
+    hexadecimal digits; raises as `fetch_ranges`.
     """
     if path.is_file() and path.stat().st_size == file.size_bytes:
         digest = sha256(path)
-        if file.sha256 in (None, digest):
+        if file.sha256 in (None, digest) and _passes(check, path):
             server.advance(file.size_bytes)
             return digest
+    damaged = set[str]()
 
     def verify(complete: Path) -> str:
         digest = sha256(complete)
         if file.sha256 not in (None, digest):
             raise DamagedError(f"checksum {digest} instead of {file.sha256}; thrown away")
+        try:
+            check(complete)
+        except DamagedError as problem:
+            if digest in damaged or digest == file.sha256:
+                raise GeoladderError(
+                    f"{file.name} is damaged on the server ({problem}); tell its owner, or leave its tiles out"
+                ) from None
+            damaged.add(digest)
+            raise
         complete.replace(path)
         return digest
 
@@ -121,8 +144,17 @@ def _lock(handle: BinaryIO, path: Path) -> None:
         raise GeoladderError(f"{path}: another job is fetching it; wait for that one, or stop it")
 
 
+def _passes(check: Callable[[Path], None], path: Path) -> bool:
+    try:
+        check(path)
+    except DamagedError as problem:
+        log.warning("%s: %s; it is fetched again", path, problem)
+        return False
+    return True
+
+
 class _Download:
-    """Ranges of a file as far as they came, each at its place, and the tag of the version they are of."""
+    """Ranges of a file as far as they came, each at its place, and the version they are of."""
 
     def __init__(
         self, server: Server, file: RemoteFile, ranges: Sequence[Range], path: Path, handle: BinaryIO
@@ -134,11 +166,12 @@ class _Download:
         self._facts = {"layout": LAYOUT, "size_bytes": file.size_bytes, "ranges": limits}
         self._position = os.fstat(handle.fileno()).st_size
         server.advance(self._received_bytes())
-        tag = self._read_tag()
-        self._tag = tag or ""
-        if tag is None or self._position > ranges[-1][1]:
+        version = self._read_version()
+        self._version = version or UNKNOWN
+        if version is None or self._position > ranges[-1][1]:
             self.begin_again()
         self._furthest = self._position
+        self._interrupted = self._position > 0
 
     def complete(self) -> None:
         """Append what is missing; raises as `Server.persist`, which counts only tries that bring no new byte."""
@@ -150,7 +183,7 @@ class _Download:
         self._server.advance(-self._received_bytes())
         self._note.unlink(missing_ok=True)
         self._handle.truncate(0)
-        self._position, self._tag = 0, ""
+        self._position, self._version, self._interrupted = 0, UNKNOWN, False
 
     def remove(self) -> None:
         """Remove what nobody needs once the file is finished."""
@@ -161,29 +194,34 @@ class _Download:
         """Bytes of the ranges that are here; holes between ranges do not count."""
         return sum(max(0, min(self._position, behind) - first) for first, behind in self._ranges)
 
-    def _read_tag(self) -> str | None:
-        """Tag of the version; None where there is nothing, or it was begun for other ranges or in another layout."""
+    def _read_version(self) -> Version | None:
+        """Version of what is here; None where there is nothing, or it is of other ranges or another layout."""
         try:
             note = json.loads(self._note.read_text())
-            return note["tag"] if note == self._facts | {"tag": note["tag"]} else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            version = Version(str(note.pop("tag")), str(note.pop("modified")))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
+        return version if note == self._facts else None
 
     def _fetch_more(self) -> None:
         """Append what one request for the rest of a range brings; where new bytes came, a break is no failure."""
+        if self._interrupted and not self._version.known:
+            log.info("%s: begun again, since the server does not name its version", self._file.name)
+            self.begin_again()
         furthest = self._furthest
         first, behind = next(limits for limits in self._ranges if self._position < limits[1])
         try:
             self._append(max(first, self._position), behind)
         except TransientError as problem:
-            if self._furthest == furthest:
+            self._interrupted = self._position > 0
+            if self._furthest == furthest or isinstance(problem, SlowError):
                 raise
             received = self._received_bytes()
             log.info("%s: %s after %d bytes; the rest follows", self._file.name, problem, received)
 
     def _append(self, first: int, behind: int) -> None:
-        with self._server.read(self._file, first, behind, self._tag) as (start, tag, body):
-            if self._position and (start != first or tag not in ("", self._tag)):
+        with self._reading(first, behind) as (start, version, body):
+            if self._position and (start != first or not self._version.continues_in(version)):
                 log.info("%s: changed on the server, or it sends no ranges; begun again", self._file.name)
                 self.begin_again()
                 first = self._ranges[0][0]
@@ -192,12 +230,14 @@ class _Download:
             if start != first:
                 raise no_ranges(self._file)
             if not self._position:
-                self._tag = tag
-                write_json(self._note, self._facts | {"tag": tag})
+                self._version = version
+                write_json(self._note, self._facts | version._asdict())
             if self._position < first:
                 self._handle.truncate(first)  # makes a hole from the last range to this one
                 self._position = first
+            pace = _Pace(self._server.patience)
             while block := body.read1(BLOCK_BYTES):
+                pace.check(len(block))
                 if self._position + len(block) > behind:
                     raise other_size(self._file, f"more than {behind} bytes")
                 write_all(self._handle.fileno(), block)
@@ -208,6 +248,36 @@ class _Download:
                     raise StoppedError(self._file.name)
         if self._position < behind:
             raise TransientError("the connection ended")
+
+    @contextmanager
+    def _reading(self, first: int, behind: int) -> Iterator[tuple[int, Version, BaseHTTPResponse]]:
+        """As `Server.read`; where the server refuses since its version is another, what is here is thrown away."""
+        try:
+            with self._server.read(self._file, first, behind, self._version) as answer:
+                yield answer
+        except StaleError:
+            self.begin_again()
+            raise
+
+
+class _Pace:
+    """Watches that a connection brings at least `least_bytes` in each `timeout_s` of a patience."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._begin()
+
+    def _begin(self) -> None:
+        self._start_s, self._received = time.monotonic(), 0
+
+    def check(self, received: int) -> None:
+        """Count bytes that came; raises `SlowError` where they are too few."""
+        self._received += received
+        seconds = time.monotonic() - self._start_s
+        if seconds >= self._patience.timeout_s:
+            if self._received < self._patience.least_bytes:
+                raise SlowError(f"only {self._received} bytes came in {seconds:.0f} s")
+            self._begin()
 
 
 def write_all(handle: int, block: bytes) -> None:

@@ -1,78 +1,48 @@
-"""HTTP for fetching archives: where files are, how large they are, and what a server's answers mean.
+"""HTTP for fetching archives: where files are, how large they are, and their bytes.
 
-The server is expected to fail. What may pass (429, 5xx, timeouts, broken connections) is raised as `TransientError`,
-which `Server.persist` repeats; everything else is a message for the user, at once.
+The server is expected to fail: `Server.persist` repeats what may pass, and `answers` says what that is.
 """
 
 import json
 import logging
-import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
+from geoladder.data.fetch.answers import (
+    UNKNOWN,
+    FileMissingError,
+    StaleError,
+    Version,
+    check_status,
+    failure,
+    next_address,
+    no_ranges,
+    other_size,
+    size_of,
+)
+from geoladder.data.fetch.patience import Patience, StoppedError, TransientError
 from geoladder.data.fetch.plan import RemoteFile
 from geoladder.errors import GeoladderError
 from geoladder.study.address import hub_listing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-PASSING = {408, 425, 429, 500, 502, 503, 504}
-"""Statuses that may be gone the next time."""
-_CONTENT_RANGE = re.compile(r"^bytes (\d+)-\d+/(\d+)$")
-_ONLY_REDIRECTS = urllib3.Retry(
-    total=None, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False
-)
-
-
-class TransientError(Exception):
-    """A failure that may pass; `retry_after_s` is the pause the server asks for, if it does."""
-
-    def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(text)
-        self.retry_after_s = retry_after_s
-
-
-class StoppedError(Exception):
-    """Another download failed for good, or the user interrupted; what was written stays for the next run."""
-
-
-class FileMissingError(GeoladderError):
-    """The server has no such file."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for a server, and how often to ask again."""
-
-    attempts: int = 8
-    """Failures in a row without a new byte after which a file is given up."""
-    base_s: float = 1.0
-    """First pause; each further one is twice as long."""
-    ceiling_s: float = 120.0
-    """Longest pause, unless the server asks for a longer one."""
-    timeout_s: float = 60.0
-    """Silence after which a connection counts as broken."""
-    seed: int = 0
-    """Draws the jitter."""
-
-    def pause_s(self, name: str, failures: int, least_s: float) -> float:
-        """Pause after the `failures`-th failure in a row: 50-100 % of the exponential one, at least `least_s`."""
-        share = random.Random(f"{self.seed} {name} {failures}").uniform(0.5, 1.0)
-        return max(share * min(self.base_s * 2.0 ** (failures - 1), self.ceiling_s), least_s)
-
-
-DEFAULT = Patience()
+_CONTENT_RANGE = re.compile(r"^bytes ([0-9]{1,15})-[0-9]+/([0-9]{1,15})$")
+MOST_REDIRECTS = 5
+LISTING_BYTES = 2**26
+"""Most of one page of a listing of the hub."""
+FOOTER_BYTES = 2**26
+"""Most of the end of a file that is read into memory; footers of parts have 1 MB."""
 
 
 class Server:
@@ -89,13 +59,13 @@ class Server:
         self.stop = Event()
         self.advance: Callable[[int], None] = lambda _: None
         """Receives the bytes written, those of earlier tries too, and negative numbers for bytes thrown away."""
-        self._patience = patience
+        self.patience = patience
         parts = urlsplit(folder_url)
         proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
         options: dict[str, Any] = {
             "maxsize": connections,
             "timeout": urllib3.Timeout(patience.timeout_s),
-            "retries": _ONLY_REDIRECTS,
+            "retries": False,
         }
         self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
 
@@ -114,13 +84,13 @@ class Server:
         def pause_s(state: RetryCallState) -> float:
             problem = state.outcome and state.outcome.exception()
             least_s = problem.retry_after_s if isinstance(problem, TransientError) else 0.0
-            seconds = self._patience.pause_s(name, state.attempt_number, least_s)
+            seconds = self.patience.pause_s(name, state.attempt_number, least_s)
             log.warning("%s: %s; again in %.1f s", name, problem, seconds)
             return seconds
 
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(self._patience.attempts),
+            stop=stop_after_attempt(self.patience.attempts),
             wait=pause_s,
             sleep=sleep_using_event(self.stop),
             reraise=True,
@@ -129,7 +99,7 @@ class Server:
             return retrying(attempt)
         except TransientError as problem:
             raise GeoladderError(
-                f"{name}: given up after {self._patience.attempts} failures in a row ({problem}); what came so far "
+                f"{name}: given up after {self.patience.attempts} failures in a row ({problem}); what came so far "
                 "is kept, so the same command continues from there: try later, or with fewer --connections"
             ) from None
 
@@ -149,36 +119,39 @@ class Server:
 
     @contextmanager
     def read(
-        self, file: RemoteFile, first: int, behind: int, tag: str = ""
-    ) -> Iterator[tuple[int, str, urllib3.BaseHTTPResponse]]:
+        self, file: RemoteFile, first: int, behind: int, version: Version = UNKNOWN
+    ) -> Iterator[tuple[int, Version, urllib3.BaseHTTPResponse]]:
         """Ask for bytes `first` to `behind` (exclusive) of a file.
 
-        Where `tag` is given and the file has another version by now, the server sends the whole file.
+        Where the file has another version than a known one that is given, the server sends the whole file, or
+        nothing (`StaleError`).
 
         Yields:
-            Byte of the file with which the body begins, 0 where the server sends the whole file and no range; tag of
-            the file's version, empty where the server gives none; the body, to be read inside the block.
+            Byte of the file with which the body begins, 0 where the server sends the whole file and no range; the
+            file's version; the body, to be read inside the block.
 
         Raises:
             TransientError: a failure that may pass, also inside the block.
-            GeoladderError: the server refuses, or has a file of another size.
+            GeoladderError: the server refuses, or (`ChangedError`) has a file of another size.
         """
-        headers = {"Range": f"bytes={first}-{behind - 1}"}
-        if tag and not tag.startswith("W/"):  # weak tags are not allowed there
-            headers["If-Range"] = tag
+        headers = {"Range": f"bytes={first}-{behind - 1}"} | version.condition
         with self._open(f"{self.folder_url}/{file.name}", headers=headers) as response:
+            if response.status == 412:
+                raise StaleError("changed on the server")
             if response.status == 416:
                 raise other_size(file, f"at most {first} bytes")
             sent = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
             if response.status == 206 and not sent:
                 raise TransientError("a range came that does not say which it is")
-            size = sent[2] if sent else response.headers.get("Content-Length")
-            if size is not None and int(size) != file.size_bytes:
+            size = size_of(sent[2] if sent else response.headers.get("Content-Length"))
+            if size is not None and size != file.size_bytes:
                 raise other_size(file, f"{size} bytes")
-            yield int(sent[1]) if sent else 0, response.headers.get("ETag", ""), response
+            yield int(sent[1]) if sent else 0, Version.of(response.headers), response
 
     def read_end(self, file: RemoteFile, size_bytes: int) -> bytes:
         """The last bytes of a file, in memory; raises as `persist`, `read` and `no_ranges`."""
+        if size_bytes > FOOTER_BYTES:
+            raise GeoladderError(f"{file.name} claims a footer of {size_bytes} bytes; add --whole-parts")
         first = file.size_bytes - size_bytes
 
         def attempt() -> bytes:
@@ -199,84 +172,60 @@ class Server:
         # Compressed transfer would make byte offsets meaningless.
         headers = {"Accept-Encoding": "identity", "User-Agent": "geoladder", **(headers or {})}
         try:
-            response = self._pool.request(method, url, headers=headers, preload_content=False)
+            response = self._follow(method, url, headers)
             try:
-                _check_status(response, url)
+                check_status(response, url)
                 yield response
             finally:
                 response.close()  # a body not read to its end must not go back to the pool
         except urllib3.exceptions.HTTPError as problem:
-            raise TransientError(_innermost(problem)) from None
+            raise failure(problem, url) from None
+
+    def _follow(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """The first answer that redirects no further; GeoladderError where a redirection may not be followed."""
+        address = url
+        for _ in range(MOST_REDIRECTS + 1):
+            response = self._pool.request(
+                method, address, headers=headers, preload_content=False, redirect=False
+            )
+            location = response.get_redirect_location()
+            if not location:
+                return response
+            response.close()
+            address = next_address(url, urljoin(address, location))
+        raise GeoladderError(f"{url} is redirected more than {MOST_REDIRECTS} times; check the address")
 
     def _head(self, name: str) -> RemoteFile | None:
         url = f"{self.folder_url}/{name}"
         try:
             with self._open(url, "HEAD") as response:
-                length = response.headers.get("Content-Length")
+                size_bytes = size_of(response.headers.get("Content-Length"))
         except FileMissingError:
             return None
-        if length is None:
+        if size_bytes is None:
             raise GeoladderError(
                 f"{url}: the server does not say how large the file is, so it cannot be verified"
             )
-        return RemoteFile(name, int(length))
+        return RemoteFile(name, size_bytes)
 
     def _hub_folder(self, listing: str) -> Iterator[RemoteFile]:
-        url = listing.rstrip("/")
-        while url:
-            entries, url = self.persist(partial(self._hub_page, url), listing)
-            for entry in entries:
-                if entry.get("type") == "file":
-                    yield RemoteFile(entry["path"], entry["size"], (entry.get("lfs") or {}).get("oid"))
+        url, asked_for = listing.rstrip("/"), set[str]()
+        while url and url not in asked_for:
+            asked_for.add(url)
+            files, url = self.persist(partial(self._hub_page, url), listing)
+            yield from files
 
-    def _hub_page(self, url: str) -> tuple[list[dict], str]:
-        """Entries of one page of a listing, and the address of the next page; empty after the last."""
+    def _hub_page(self, url: str) -> tuple[list[RemoteFile], str]:
+        """Files of one page of a listing, and the address of the next page; empty after the last."""
         with self._open(url) as response:
-            text, link = response.read(), response.headers.get("Link", "")
+            text, link = response.read(LISTING_BYTES), response.headers.get("Link", "")
         following = re.search(r'<([^>]+)>;\s*rel="next"', link)
         try:
-            return json.loads(text), following[1] if following else ""
-        except ValueError:
-            raise TransientError(f"{url} answered something that is no JSON") from None
-
-
-def other_size(file: RemoteFile, sent: str) -> GeoladderError:
-    """The file is another one than was planned for."""
-    return GeoladderError(
-        f"{file.name}: the server sends {sent} where the plan says {file.size_bytes}; the archive changed since it "
-        "was planned: repeat the command with --plan, then without"
-    )
-
-
-def no_ranges(file: RemoteFile) -> GeoladderError:
-    """The server cannot send a part of a file."""
-    return GeoladderError(
-        f"{file.name}: the server sends whole files only, so single rows cannot be fetched; add --whole-parts"
-    )
-
-
-def retry_after_s(header: str | None) -> float:
-    """Pause a Retry-After header asks for, given as seconds or as a date; 0 where it says nothing readable."""
-    try:
-        return urllib3.Retry().parse_retry_after(header) if header else 0.0
-    except urllib3.exceptions.InvalidHeader:
-        return 0.0
-
-
-def _check_status(response: urllib3.BaseHTTPResponse, url: str) -> None:
-    status = response.status
-    if status in (200, 206, 416):
-        return
-    if status in PASSING:
-        raise TransientError(f"status {status}", retry_after_s(response.headers.get("Retry-After")))
-    if status in (404, 410):
-        raise FileMissingError(f"{url} does not exist (status {status}); check the address and the revision")
-    if status in (401, 403):
-        raise GeoladderError(f"{url}: the server refuses access (status {status}); is the archive public?")
-    raise GeoladderError(f"{url}: the server answers status {status}; 200 or 206 is expected")
-
-
-def _innermost(problem: Exception) -> str:
-    """The reason the library wraps several times."""
-    reason = getattr(problem, "reason", None)
-    return _innermost(reason) if isinstance(reason, Exception) else f"{type(problem).__name__}: {problem}"
+            files = [
+                RemoteFile(entry["path"], entry["size"], (entry.get("lfs") or {}).get("oid"))
+                for entry in json.loads(text)
+                if entry.get("type") == "file"
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise TransientError(f"{url} answered something that is no listing of files") from None
+        return files, next_address(url, following[1]) if following else ""

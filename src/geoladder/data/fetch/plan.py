@@ -55,6 +55,8 @@ class Part:
     """Tiles of the part by the archive's metadata."""
     rows: tuple[int, ...] | None = None
     """Those to fetch, ascending; None: the whole part."""
+    least_rows: int = 0
+    """How many the part has at least, as the metadata list one of that number less 1."""
 
     @property
     def size_bytes(self) -> int:
@@ -149,7 +151,8 @@ def plan_fetch(
     for name, rows in rows_of.items():
         listed = int(listed_of[name])
         whole = whole_parts or len(rows) > WHOLE_SHARE * listed
-        parts.append(Part(files[name], len(rows), listed, None if whole else tuple(sorted(set(rows)))))
+        taken = None if whole else tuple(sorted(set(rows)))
+        parts.append(Part(files[name], len(rows), listed, taken, max(rows) + 1))
     return FetchPlan(source, select, whole_parts, tuple(parts), len(metadata))
 
 
@@ -182,6 +185,11 @@ def human(size_bytes: float) -> str:
 def write_plan(folder: Path, plan: FetchPlan) -> None:
     """Remember the plan of a folder."""
     write_json(folder / SOURCE / "plan.json", _PLAN.dump_python(plan, mode="json"))
+
+
+def forget_plan(folder: Path) -> None:
+    """Let the next command plan anew, and ask the server for everything again."""
+    (folder / SOURCE / "plan.json").unlink(missing_ok=True)
 
 
 def read_plan(folder: Path) -> FetchPlan | None:

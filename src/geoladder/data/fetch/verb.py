@@ -60,6 +60,7 @@ def fetch(
     spec: str | None = None,
     whole_parts: bool = False,
     plan: bool = False,
+    verify: bool = False,
     connections: int = 4,
     group: str | None = None,
     progress: Annotated[bool, Parameter(parse=False)] = True,
@@ -73,6 +74,7 @@ def fetch(
         spec: canonical JSON of a node, with address and selection in place of the options.
         whole_parts: fetch parts whole, also where few of their tiles are wanted.
         plan: fetch metadata alone; print tiles, parts and bytes.
+        verify: hash the parts that are here, and fetch again what is damaged.
         connections: most at one time.
         group: only every N-th part, from the I-th: I/N, such as 1/8 to 8/8.
         progress: draw a progress bar.
@@ -93,7 +95,7 @@ def fetch(
         made = archive.prepare(url, select, out, connections, again=plan, whole_parts=whole_parts)
         print(describe(made))  # noqa: T201
         if not plan:
-            print(archive.fetch(made, out, connections, parts or None, bar=progress))  # noqa: T201
+            print(archive.fetch(made, out, connections, parts or None, bar=progress, verify=verify))  # noqa: T201
     except KeyboardInterrupt:
         raise GeoladderError("interrupted; what came is kept, and the same command continues") from None
 
