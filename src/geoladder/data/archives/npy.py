@@ -18,7 +18,9 @@ def label_path(images: Path, kind: str) -> Path:
 def open_npy(path: Path) -> np.ndarray:
     """Memory map an npy file; raises GeoladderError where it is missing, truncated, too large or no npy file."""
     try:
-        array = np.lib.format.open_memmap(plain_file(path), mode="r")
+        array = np.load(plain_file(path), mmap_mode="r")
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is a zip of arrays")
         check_array(array)
         return array
     except (OSError, ValueError, EOFError, OverflowError) as problem:
