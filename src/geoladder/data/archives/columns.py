@@ -80,7 +80,7 @@ def epsg_codes(column: pd.Series) -> tuple[pd.Series, str]:
 
     A code may be a number or stand in a text; a coordinate system may also be WKT or PROJJSON.
     """
-    texts = column.astype(str)
+    texts = column.astype(object).fillna("").map(str)
     codes = {text: _epsg(text) for text in texts.unique()}
     strange = [f"'{text[:60]}'" for text, code in codes.items() if not code]
     return texts.map(codes).astype("int64"), ", ".join(strange[:3])

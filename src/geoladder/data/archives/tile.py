@@ -179,7 +179,10 @@ def assemble(
         blue = read("B02", None)
         (height, width), epsg = blue.pixels.shape, blue.epsg
         if epsg is None:
-            raise UnreadableTileError(f"{where} band B02 has no coordinate system; fetch the part again")
+            bare = blue.stored.driver != "GTiff"
+            fault = "is JPEG 2000 without a coordinate system" if bare else "has no coordinate system"
+            fix = "write it with one, or as GeoTIFF" if bare else "fetch the part again"
+            raise UnreadableTileError(f"{where} band B02 {fault}; {fix}")
         dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
         dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
         mask = np.empty((1, height, width), np.uint8)

@@ -6,9 +6,9 @@ index files count so. A file may hold several dates with different DN offsets.
 """
 
 import json
+import logging
 import math
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +22,8 @@ from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
+
+log = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
 Harmonise = Literal["baseline", "pixels"] | None
@@ -115,9 +117,11 @@ def _label_facts(task: Task, path: Path, shape: tuple[int, ...]) -> tuple[dict[s
         except GeoladderError as problem:
             raise GeoladderError(f"{path}: {problem}") from None
         probed = labels[:: max(1, len(labels) // PROBED_PATCHES)]
-        with suppress(GeoladderError):  # a number that means nothing is named where it is used
+        try:
             counts = count_labels(task, probed, scale)
             unlabelled = 1 - counts["labelled"] / probed.size if probed.size else np.nan
+        except GeoladderError as problem:  # studies without this task need not care
+            log.warning("%s: %s; what reads such a label stops", path, problem)
     facts = {f"has_{task.name}": has, f"{task.name}_scale": scale, f"{task.name}_unlabelled": unlabelled}
     return facts, counts
 
