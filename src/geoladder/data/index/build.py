@@ -94,7 +94,7 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     )
     if kept.empty:
         raise GeoladderError(
-            f"no usable tile in {archive}: {dropped}. "
+            f"no usable tile in {archive}: {dropped}{_written(units)}. "
             "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
         )
     findings = archive_findings(rows, sample, spec.harmonise, spec.harmonise_stated, units)
@@ -103,6 +103,11 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     evidence.check()
     _write(rows, reason, index, ledger)
     evidence.write(index)
+
+
+def _written(units: dict[str, str]) -> str:
+    """How columns of the metadata are written, which may be why no row is usable."""
+    return f" ({'; '.join(f'{name}: {unit}' for name, unit in units.items())})" if units else ""
 
 
 def _write(rows: pd.DataFrame, reason: pd.Series, index: Path, ledger: Path) -> None:
