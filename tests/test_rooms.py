@@ -16,6 +16,7 @@ ORDER = (
         "errors",
         "suggest",
         "published",
+        "bounds",
         "registry",
         "runs",
         "study",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from geoladder.errors import GeoladderError
+from geoladder.runs.surroundings import end_quietly, settle
 from geoladder.runs.worker import SOCKET_VARIABLE, call
 
 
@@ -17,7 +18,18 @@ def main(arguments: list[str] | None = None) -> int:
 
     It is 0; 1 after a message the user can act on; 2 where the command itself is wrong.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        settle()
+        arguments = sys.argv[1:]
+    try:
+        status = _answer(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return end_quietly()
+    return status
+
+
+def _answer(arguments: list[str]) -> int:
     # A rank that torchrun started must be a process of its own: Lightning reads which one it is when imported.
     worker = None if "LOCAL_RANK" in os.environ else os.environ.get(SOCKET_VARIABLE)
     if not (worker and Path(worker).exists()):

@@ -94,6 +94,7 @@ def attacked_by(attacks: Sequence[Attack]) -> Callable:
         attack.write(folder)
         if attack.serve:
             site = request.getfixturevalue("site")
+            site.folder = tmp_path / "site"
             attack.serve(site)
             words = [word.replace("{url}", site.url) for word in words]
         words = [word.replace("{folder}", str(folder)) for word in words]

@@ -330,22 +330,23 @@ def test_the_loss_is_of_logits_of_32_bit_whatever_the_model_computes_in(finetune
     assert dtypes == {torch.float32}
 
 
-def test_sigterm_ends_a_run_after_a_whole_step(finetune_spec, sets, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_after_a_whole_step(finetune_spec, sets, monkeypatch, number):
     spec = finetune_spec()
     train, val = sets(spec)
     model = build_model(spec, None, train.labels)
-    before, true_loss = signal.getsignal(signal.SIGTERM), Density.loss
+    before, true_loss = signal.getsignal(number), Density.loss
 
     def loss(task, logits, labels, weights=None):
         if logits.requires_grad:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return true_loss(task, logits, labels)
 
     monkeypatch.setattr(Density, "loss", loss)
     with pytest.raises(SystemExit) as stop:
         train_best(model, spec, train, val)
     assert stop.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
 
 
 class Drifting(torch.nn.Module):

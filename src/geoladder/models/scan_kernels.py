@@ -15,10 +15,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
 from geoladder.models.backends import CHUNK
+from geoladder.runs.compiled import njit
 
 Array = np.ndarray
 

@@ -1,9 +1,9 @@
 """The numba kernels of the selective scan as an operator calls them: tensors in, batch items shared out to threads.
 
 No compiler is needed on the user's machine. Compiled code is cached on disk by numba: beside the kernels,
-in the user's cache folder where that is read-only, or in NUMBA_CACHE_DIR. Batch items are shared out to as
-many Python threads as torch uses; results are the same bits for any number of them. numba's own threads
-would not survive a fork.
+in the user's cache folder where that is read-only, or in NUMBA_CACHE_DIR; where none will do, it stays in memory.
+Batch items are shared out to as many Python threads as torch uses; results are the same bits for any number of
+them. numba's own threads would not survive a fork.
 
 Tensors have the shapes of geoladder.models.scan_triton, whose functions these are on a CPU; groups run one
 after the other.

@@ -14,6 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
+from geoladder.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives.npy import label_path, open_labels, open_npy
 from geoladder.data.archives.stored import Stored
 from geoladder.data.archives.tile import read_bands
@@ -22,6 +23,7 @@ from geoladder.data.labels.bands import BANDS, BANDS_10M, IMPOSSIBLE_OFFSET_DN, 
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.task import Display, Task
+from geoladder.report.style import drawing
 from geoladder.runs.atomic import atomic_path
 
 TILE_COLUMNS = ("product_id", "B02", "B03", "B04", "B08")
@@ -69,9 +71,10 @@ def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
 
 def _parquet(path: Path, row: int) -> tuple[str, Panels]:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(plain_file(path))
         if "B02" in file.schema_arrow.names:
             return _tile(path, file, row)
+        check_columns(file.metadata, file.schema_arrow.names, None, MAX_TABLE_BYTES)
         table = file.read().to_pandas()
     except (pa.ArrowException, OSError) as problem:
         raise GeoladderError(
@@ -86,6 +89,7 @@ def _parquet(path: Path, row: int) -> tuple[str, Panels]:
 def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
     """A MajorTOM part: what its rows are, and of one every GeoTIFF, and its picture."""
     _check_row(path, row, file.num_row_groups)
+    check_columns(file.metadata, file.schema_arrow.names, [row], MAX_ROW_BYTES)
     values = file.read_row_group(row).to_pylist()[0]
     lacking = [name for name in TILE_COLUMNS if values.get(name) is None]
     if lacking:
@@ -265,12 +269,12 @@ def _stretched(*channels: np.ndarray) -> np.ndarray:
 
 def _draw(panels: Panels, png: Path) -> None:
     """Write the panels in one row as a PNG."""
-    figure = Figure(figsize=(3.2 * len(panels), 3.5), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, (pixels, palette, (low, high))) in zip(axes, panels.items(), strict=True):
-        axis.set_axis_off()
-        axis.set_title(title, fontsize=8)
-        colours = ListedColormap(palette) if isinstance(palette, tuple) else palette
-        axis.imshow(pixels, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-    with atomic_path(png) as path:
+    with drawing(), atomic_path(png) as path:
+        figure = Figure(figsize=(3.2 * len(panels), 3.5), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (title, (pixels, palette, (low, high))) in zip(axes, panels.items(), strict=True):
+            axis.set_axis_off()
+            axis.set_title(title, fontsize=8)
+            colours = ListedColormap(palette) if isinstance(palette, tuple) else palette
+            axis.imshow(pixels, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
         figure.savefig(path, dpi=150)

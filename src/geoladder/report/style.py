@@ -1,8 +1,9 @@
 """How figures look, in one place: sizes, fonts, colours, names."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -18,10 +19,19 @@ MM_PER_INCH = 25.4
 
 
 @contextmanager
+def drawing(ours: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Matplotlib's default settings, and ours, while the block runs: a user's matplotlibrc changes no figure."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(ours)
+        yield
+
+
+@contextmanager
 def canvas(settings: Figures, height_mm: float) -> Iterator[Figure]:
     """An empty figure, and the study's settings while the block runs; fonts are embedded as text, not outlines."""
     size = settings.font_pt
-    ours: dict[Any, Any] = {
+    ours = {
         "font.family": "DejaVu Sans",
         "font.size": size,
         "axes.titlesize": size,
@@ -37,7 +47,7 @@ def canvas(settings: Figures, height_mm: float) -> Iterator[Figure]:
         "pdf.fonttype": 42,
         "figure.constrained_layout.use": True,
     }
-    with mpl.rc_context(ours):
+    with drawing(ours):
         yield Figure(figsize=(settings.width_mm / MM_PER_INCH, height_mm / MM_PER_INCH))
 
 

@@ -29,16 +29,19 @@ SIGTERM_STATUS = 128 + signal.SIGTERM
 
 @contextmanager
 def sigterm_noted() -> Iterator[list[int]]:
-    """Note SIGTERM in a list in place of dying of it; only the main thread can."""
+    """Note SIGTERM, and SIGHUP of a terminal that closes, in place of dying of it; only the main thread can."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: noted.append(number))
+    # One that is ignored stays so, as under nohup.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in numbers}
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -100,6 +100,16 @@ def test_ranks_that_cannot_share_a_batch_are_refused(crops_of):
         next(crops_of().batches(0, 0, 3))
 
 
+def test_without_shared_memory_a_rank_reads_the_same_batches_itself(crops_of, monkeypatch, caplog):
+    def refuse(**_):
+        raise OSError("no /dev/shm")
+
+    monkeypatch.setattr("geoladder.data.batches.tile_stream.SharedMemory", refuse)
+    for one, two in zip(take(crops_of().batches(0), 2), take(crops_of(3).batches(0), 2), strict=True):
+        assert same(one, two)
+    assert caplog.text.count("no memory can be shared here (no /dev/shm)") == 1
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_comes_out_of_a_worker_as_it_is(tiles, corpus, pretrain_spec, workers):
     stats = BandStats.load(corpus / "stats.json")

@@ -23,7 +23,13 @@ from geoladder.data.fetch import file as fetch_file_module
 from geoladder.data.fetch.archive import fetch, prepare
 from geoladder.data.fetch.file import fetch_file
 from geoladder.data.fetch.http import Server
-from geoladder.data.fetch.patience import Patience, StoppedError, TransientError, retry_after_s
+from geoladder.data.fetch.patience import (
+    LONGEST_PAUSE_S,
+    Patience,
+    StoppedError,
+    TransientError,
+    retry_after_s,
+)
 from geoladder.data.fetch.plan import RemoteFile, describe, human, plan_fetch
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
@@ -161,6 +167,9 @@ def test_retry_after_as_date_and_as_nonsense():
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 25 < retry_after_s(soon) <= 30
     assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == retry_after_s("soon") == retry_after_s(None) == 0
+    endless = ("1000000000", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT")
+    assert {retry_after_s(text) for text in endless} == {LONGEST_PAUSE_S}
+    assert {retry_after_s(text) for text in ("\u00b2", "-5", "1e9", "Fri, 31 Dec 99999 23:59:59 GMT")} == {0}
 
 
 def test_a_silent_server_counts_as_broken(blob, tmp_path):

@@ -18,8 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geoladder.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives import tile
-from geoladder.data.archives.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives.columns import ROUNDING, epsg_codes, longitudes, shares, timestamps, within
 from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS

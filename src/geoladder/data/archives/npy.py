@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoladder.data.archives.bounds import check_array, plain_file
+from geoladder.bounds import check_array, plain_file
 from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError

@@ -23,6 +23,7 @@ from rasterio.enums import MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from geoladder.bounds import check_blocks, plain_file
 from geoladder.data.archives.stored import LARGEST_DN
 from geoladder.data.labels.bands import (
     BANDS,
@@ -197,8 +198,12 @@ def open_scene(
 
 def _opened(path: Path) -> rasterio.DatasetReader:
     try:
-        return rasterio.open(path)
-    except rasterio.errors.RasterioError as problem:
+        if not path.is_dir():  # some formats are folders
+            plain_file(path)
+        raster = rasterio.open(path)
+        check_blocks(raster)
+        return raster
+    except (rasterio.errors.RasterioError, OSError) as problem:
         raise GeoladderError(f"{path} is no readable raster ({problem}); give a GeoTIFF") from None
 
 

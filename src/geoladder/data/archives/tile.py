@@ -16,7 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 
-from geoladder.data.archives.bounds import check_raster, plain_file
+from geoladder.bounds import check_raster, plain_file
 from geoladder.data.archives.folders import remedy
 from geoladder.data.archives.stored import NODATA_DN, Stored, clear_fill
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M

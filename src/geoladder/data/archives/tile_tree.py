@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.typing import NaTType
 
+from geoladder.bounds import plain_file
 from geoladder.data.archives import tile
 from geoladder.data.archives.folders import walk
 from geoladder.data.archives.grid import cell_of, row_column, to_lat_lon
@@ -196,7 +197,7 @@ class FastTomTree(TileTree):
         """What metadata.json says of a product."""
         path = self.archive / part / "metadata.json"
         try:
-            facts = json.loads(path.read_text())
+            facts = json.loads(plain_file(path).read_text())
             lat_deg, lon_deg = float(facts["latitude"]), float(facts["longitude"])
             level_1c = str(facts.get("level", "")).upper().endswith("L1C") or "_MSIL1C_" in Path(part).name
             place = {"grid_cell": cell_of(lat_deg, lon_deg), "lat_deg": lat_deg, "lon_deg": lon_deg}

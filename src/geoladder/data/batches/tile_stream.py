@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import count
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ class TileCrops:
             for worker in range(workers)
         )
         reader = TileReader(self, self._order.tiles_held(ranks * workers))
-        pieces = iter(DataLoader(reader, batch_size=None, sampler=shares, num_workers=self._workers))
+        processes = self._workers if self._workers and has_shared_memory() else 0
+        pieces = iter(DataLoader(reader, batch_size=None, sampler=shares, num_workers=processes))
         for step in count(first_step):
             worker = positions_of(step, spec.batch, rank, ranks) // ranks % workers
             samples = _join([next(pieces) for _ in range(workers)], worker)
@@ -210,6 +212,18 @@ class TileCrops:
         raise GeoladderError(
             f"none of the first {MAX_SUBSTITUTES} training tiles can be read; fetch them again"
         )
+
+
+def has_shared_memory() -> bool:
+    """Whether processes can share tensors; in containers without /dev/shm they cannot, and a rank reads itself."""
+    try:
+        shared = SharedMemory(create=True, size=1)
+    except OSError as problem:
+        log.warning("no processes read tiles, which takes longer: no memory can be shared here (%s)", problem)
+        return False
+    shared.close()
+    shared.unlink()
+    return True
 
 
 class TileReader(Dataset[Any]):

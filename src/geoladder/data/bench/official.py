@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from geoladder.bounds import plain_file
 from geoladder.data.bench.files import Side
 from geoladder.data.bench.nshot import Subset
 from geoladder.data.bench.reader import Bench
@@ -20,7 +21,7 @@ def read_official(path: Path, bench: Bench, task: str) -> Subset:
     or was made for other files than `bench` has.
     """
     try:
-        buckets = json.loads(path.read_text())
+        buckets = json.loads(plain_file(path).read_text())
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{path} is no index file of PhilEO Bench ({problem})") from None
     if not isinstance(buckets, dict) or not buckets:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoladder.data.archives.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns
+from geoladder.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns
 from geoladder.data.fetch import plan as plans
 from geoladder.data.fetch.file import DamagedError
 from geoladder.runs.digest import sha256

@@ -230,5 +230,7 @@ def _read(path: Path, content: TypeAdapter[T]) -> T | None:
         return content.validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as problem:
+        raise GeoladderError(f"{path} cannot be read ({problem}); choose another --out") from None
     except ValidationError:
         raise GeoladderError(f"{path} is damaged; delete it, and the same command writes it anew") from None

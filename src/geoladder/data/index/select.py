@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from geoladder.bounds import plain_file
 from geoladder.data.archives.grid import row_column
 from geoladder.data.index.split import nested_cells
 from geoladder.data.labels.climate import land_share
@@ -70,7 +71,7 @@ def read_cells(path: Path) -> set[str]:
         GeoladderError: the file cannot be read, lists none, or a line is no cell of the grid; names the line.
     """
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = plain_file(Path(path)).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise GeoladderError(
             f"{path} cannot be read ({problem}); `cells` is a text file with a grid cell like 433D_629L on each line"

@@ -12,6 +12,7 @@ import rasterio
 from numpy.typing import ArrayLike
 from rasterio.warp import transform as reproject
 
+from geoladder.bounds import check_blocks, plain_file
 from geoladder.errors import GeoladderError
 
 GEOGRAPHIC = 4326
@@ -45,8 +46,9 @@ def sample(raster: Path, lat_deg: ArrayLike, lon_deg: ArrayLike, outside: int) -
 def _opened(raster: Path, process: int) -> rasterio.DatasetReader:
     """Open raster of a process: forks must not share one, as they would share its position."""
     try:
-        dataset = rasterio.open(raster)
-    except rasterio.errors.RasterioError as problem:
+        dataset = rasterio.open(plain_file(raster))
+        check_blocks(dataset)
+    except (rasterio.errors.RasterioError, OSError) as problem:
         raise GeoladderError(
             f"{raster} is no readable raster ({problem}); give the path of a GeoTIFF that may be read"
         ) from None

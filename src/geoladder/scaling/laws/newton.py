@@ -9,8 +9,8 @@ from a distant start a narrow delta is nearly an absolute loss, on which Newton 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from geoladder.runs.compiled import njit
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.loss import LOG, RAW
 

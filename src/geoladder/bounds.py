@@ -1,4 +1,4 @@
-"""How large a file of an archive may be, by what its header claims, before anything of it is decoded.
+"""How large a file of images may be, by what its header claims, before anything of it is decoded.
 
 A few bytes can claim any size: a compressed GeoTIFF of 170 kB that of 8 GB. All checks raise OSError, as opening the
 file would, so that whoever reads names the file, drops it or stops, as for any other damage.
