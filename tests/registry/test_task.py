@@ -91,9 +91,29 @@ def test_land_cover_codes_become_classes():
     assert TASKS["landcover"].outputs == 11
 
 
-@pytest.mark.parametrize("code", [5, 255, -1, 266, 10.5])
+@pytest.mark.parametrize(
+    ("fill", "dtype"),
+    [
+        *((0, "uint8"), (255, "uint8"), (255, "int64"), (-1, "int16"), (-9999, "float32"), (127, "int8")),
+        *(
+            (65535, "uint16"),
+            (32767, "int16"),
+            (np.nan, "float32"),
+            (np.inf, "float64"),
+            (-np.inf, "float16"),
+        ),
+    ],
+)
+def test_what_marks_no_land_cover(fill, dtype):
+    classes = TASKS["landcover"].read(np.array([10, fill, 100], dtype), 1.0)
+    np.testing.assert_array_equal(classes, [0, 255, 10])
+
+
+@pytest.mark.parametrize("code", [5, 266, 10.5])
 def test_a_foreign_code_is_refused(code):
-    with pytest.raises(GeoladderError, match=f"land cover code {code} is of no class; allowed are 0 .*, 100"):
+    with pytest.raises(
+        GeoladderError, match=f"land cover code {code} is of no class; allowed are 0, 255 .*, 100"
+    ):
         TASKS["landcover"].read(np.array([10, code]), 1.0)
 
 

@@ -124,7 +124,8 @@ rule bench_index:
     input:
         bench_ready,
     output:
-        "data/bench/index.parquet",
+        index="data/bench/index.parquet",
+        evidence="data/bench/evidence.json",
     log:
         "logs/bench_index.log",
     benchmark:
@@ -135,10 +136,15 @@ rule bench_index:
     params:
         spec=lambda wildcards: BenchArchiveSpec.of(study).canonical(),
         folder=bench_folder,
+        harmonise=lambda wildcards: (
+            ["--harmonise", study.bench.harmonise] if study.bench.harmonise else []
+        ),
     message:
         "Indexing PhilEO Bench"
     shell:
-        command("bench-index --bench {params.folder} --out {output}")
+        command(
+            "bench-index --bench {params.folder} {params.harmonise} --out {output.index}"
+        )
 
 
 rule index:
@@ -148,6 +154,7 @@ rule index:
     output:
         index="data/{name}/index.parquet",
         ledger="data/{name}/ledger.csv",
+        evidence="data/{name}/evidence.json",
     log:
         "logs/index/{name}.log",
     benchmark:

@@ -18,6 +18,7 @@ from geoladder.cost.corpora import archive_size
 from geoladder.cost.measured import MeasuredRung
 from geoladder.cost.rung_cost import ASSUMED_UTILISATION, PEAK_TFLOPS, rung_cost
 from geoladder.data.fetch.plan import human
+from geoladder.data.index.evidence import FILE, read_evidence
 from geoladder.study.arms import Arm, Cell
 from geoladder.study.nodes import Nodes
 from geoladder.study.study import Study
@@ -66,12 +67,13 @@ def plan_study(study: Study, machine: Machine) -> Plan:
     """Plan a study.
 
     Returns:
-        archives: corpus, path, tiles, tile_px, bytes, chips, chip_bytes, told_by. cells: corpus, architecture, size,
-        seed, parameters, chips, samples, epochs, gflops_train (of all samples), utilisation, gpu_hours, batch_40gb
-        and batch_80gb (images that fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and
-        batch_80gb_shared (weights shared by `compute.devices`). arms: corpus, architecture, size, runs, gflops,
-        gpu_hours. linear: corpus, architecture, size, seed, heads, gflops, gpu_hours. totals: bytes, chip_bytes,
-        gflops, gpu_hours, wall_hours, what is assumed, and the measured rungs.
+        archives: corpus, path, tiles, tile_px, bytes, chips, chip_bytes, told_by, evidence (what the numbers of an
+        archive that was indexed here are taken for). cells: corpus, architecture, size, seed, parameters, chips,
+        samples, epochs, gflops_train (of all samples), utilisation, gpu_hours, batch_40gb and batch_80gb (images that
+        fit on one card in bf16-mixed, weights not shared), batch_40gb_shared and batch_80gb_shared (weights shared by
+        `compute.devices`). arms: corpus, architecture, size, runs, gflops, gpu_hours. linear: corpus, architecture,
+        size, seed, heads, gflops, gpu_hours. totals: bytes, chip_bytes, gflops, gpu_hours, wall_hours, what is
+        assumed, bench_evidence, and the measured rungs.
 
     Raises:
         GeoladderError: a rung is unknown, or cannot take the study's images.
@@ -94,6 +96,7 @@ def plan_study(study: Study, machine: Machine) -> Plan:
         "gpu_hours": hours,
         # Cells run side by side, but one cell only on its own devices.
         "wall_hours": max(hours / machine.gpus, longest),
+        "bench_evidence": _evidence("bench"),
         "card": machine.card,
         "gpus": machine.gpus,
         "utilisation": machine.utilisation,
@@ -122,7 +125,12 @@ def _archive_row(study: Study, name: str) -> dict[str, Any]:
         "chips": chips,
         "chip_bytes": cut * CHIP_BYTES_PER_PIXEL * chip_px**2,
         "told_by": size.told_by,
+        "evidence": _evidence(name),
     }
+
+
+def _evidence(name: str) -> str:
+    return str(read_evidence(Path("data") / name / FILE) or "not indexed yet")
 
 
 def _cell_rows(study: Study, nodes: Nodes, chips: dict[str, int], machine: Machine) -> list[dict[str, Any]]:
@@ -207,7 +215,7 @@ def describe(plan: Plan) -> str:
         gpu_hours=("gpu_hours", "sum"),
     )
     tables = {
-        "Archives": archives.drop(columns="path").assign(
+        "Archives": archives.drop(columns=["path", "evidence"]).assign(
             bytes=archives["bytes"].map(human), chip_bytes=archives["chip_bytes"].map(human)
         ),
         "Pretraining": rungs.reset_index(),
@@ -229,6 +237,13 @@ def describe(plan: Plan) -> str:
     return "\n\n".join(
         [
             *texts,
+            *(
+                f"Evidence of {name}: {told}"
+                for name, told in [
+                    *zip(archives["corpus"], archives["evidence"], strict=True),
+                    ("bench", totals["bench_evidence"]),
+                ]
+            ),
             f"Total: {human(totals['bytes'])} to fetch, {human(totals['chip_bytes'])} of chips, "
             f"{totals['gflops'] / 1e6:.4g} petaFLOP, {totals['gpu_hours']:.4g} GPU-hours, "
             f"{totals['wall_hours']:.4g} hours on {totals['gpus']} x {totals['card']}\n"

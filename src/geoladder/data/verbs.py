@@ -1,18 +1,26 @@
 """The verbs that prepare data, from `bench-index` to `stats`. Heavy imports wait until one runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from geoladder.options import Archive, BandNames, Bench, BenchIndex, Chips, Index, OffsetDn, Out, Spec
 
 
-def bench_index(*, bench: Bench, out: Out) -> None:
-    """Index the bench's files in a parquet."""
+def bench_index(
+    *,
+    bench: Bench,
+    out: Out,
+    harmonise: Annotated[
+        Literal["baseline", "pixels"] | None,
+        Parameter(help="who tells DN offsets: `baseline`: the metadata, though pixels contradict; `pixels`"),
+    ] = None,
+) -> None:
+    """Index the bench's files in a parquet; evidence.json beside it says what their numbers are taken for."""
     from geoladder.data.bench.reader import index_bench
 
-    index_bench(bench, out)
+    index_bench(bench, out, harmonise)
 
 
 def split(
@@ -41,7 +49,7 @@ def index(
     out: Out,
     ledger: Annotated[Path, Parameter(help="CSV of every tile, and why it was dropped")],
 ) -> None:
-    """Index an archive's usable tiles in a parquet; tiles near the bench are left out."""
+    """Index an archive's usable tiles in a parquet, and keep the evidence of their units beside it."""
     from geoladder.data.index.build import build_index
     from geoladder.study.specs import IndexSpec
 

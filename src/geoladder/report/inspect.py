@@ -1,6 +1,6 @@
 """What is in a file: a text for the reader, and a quicklook where there is imagery.
 
-Knows MajorTOM parquet, our own parquet tables, chips and bench patches in npy, checkpoints and results.
+Knows MajorTOM parquet, our own parquet tables, evidence, chips and bench patches in npy, checkpoints and results.
 """
 
 import json
@@ -16,8 +16,10 @@ from safetensors import SafetensorError, safe_open
 
 from geoladder.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives.npy import label_path, open_labels, open_npy
+from geoladder.data.archives.stored import Stored
 from geoladder.data.archives.tile import read_bands
-from geoladder.data.labels.bands import BANDS, BANDS_10M, boa_offset_dn
+from geoladder.data.index.evidence import FILE, read_evidence
+from geoladder.data.labels.bands import BANDS, BANDS_10M, IMPOSSIBLE_OFFSET_DN, boa_offset_dn, darkest_dn
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.task import Display, Task
@@ -50,6 +52,8 @@ def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
             text, panels = _parquet(path, row)
         case ".npy":
             text, panels = _npy(path, row)
+        case ".json" if path.name == FILE:
+            text = str(read_evidence(path))
         case ".json":
             text = _json(path)
         case ".safetensors":
@@ -80,7 +84,9 @@ def _parquet(path: Path, row: int) -> tuple[str, Panels]:
             f"{path} is no readable parquet file ({problem}); fetch or make it again"
         ) from None
     head = table.head(SHOWN_ROWS).T.to_string()
-    return f"{path}: {len(table)} rows\n{table.dtypes.to_string()}\n\nfirst rows:\n{head}", {}
+    text = f"{path}: {len(table)} rows\n{table.dtypes.to_string()}\n\nfirst rows:\n{head}"
+    evidence = read_evidence(path.with_name(FILE)) if path.stem == "index" else None
+    return f"{text}\n\nevidence: {evidence}" if evidence else text, {}
 
 
 def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
@@ -97,16 +103,39 @@ def _tile(path: Path, file: pq.ParquetFile, row: int) -> tuple[str, Panels]:
         if isinstance(value, bytes):
             shown = f"{len(value):,} bytes"
             if name != "thumbnail":
-                (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}")
+                (band,) = read_bands(memoryview(value), f"{path} row {row} band {name}", (name,))
                 bands[name] = band.pixels
-                shown = f"{_range(band.pixels)}, {band.crs}, {band.transform.a:g} m, {shown}"
+                shown = (
+                    f"{_range(band.pixels)}, {band.crs}, {band.transform.a:g} m, {shown}{_told(band.stored)}"
+                )
         text += f"\n  {name:<12} {shown}"
-    offset = boa_offset_dn(values["product_id"])
-    text += f"\n  DN offset    {'not given by the baseline' if offset is None else offset}"
+    text += f"\n  DN offset    {_offset(str(values['product_id']), bands)}"
     panels = _composites(bands)
     if "cloud_mask" in bands:
         panels["cloud mask (0 clear .. 3 shadow)"] = Display(bands["cloud_mask"], "magma", (0.0, 3.0))
     return text, panels
+
+
+def _told(stored: Stored) -> str:
+    """What the file of a band says of its numbers, where it says anything."""
+    told = [
+        f"nodata tag {stored.nodata:g}" if stored.nodata is not None else "",
+        "a mask" if stored.masked else "",
+        f"DN offset {stored.offset_dn} by tags" if stored.offset_dn is not None else "",
+        f"{stored.filled:.1%} filled with another number than 0" if stored.filled else "",
+    ]
+    return "".join(f", {word}" for word in told if word)
+
+
+def _offset(product_id: str, bands: dict[str, np.ndarray]) -> str:
+    """What name and pixels say of the DN offset, and whether they contradict each other."""
+    named = boa_offset_dn(product_id)
+    darkest = darkest_dn([pixels for name, pixels in bands.items() if name in BANDS])
+    denied = named and darkest < IMPOSSIBLE_OFFSET_DN
+    return (
+        f"by name {'unknown' if named is None else named}; the darkest band's first percentile is {darkest:.0f} DN"
+        f"{', so pixels contradict' if denied else ''}"
+    )
 
 
 def _rows(file: pq.ParquetFile) -> str:
@@ -143,9 +172,15 @@ def _patch(path: Path, images: np.ndarray, row: int, text: str) -> tuple[str, Pa
             text += f"\n  no label {task.label}"
             continue
         values = np.asarray(open_labels(beside, (*images.shape[:3], 1))[row, ..., 0])
-        text += f"\n  label {task.label}: {_range(values)}"
+        text += f"\n  label {task.label}: {_range(values)}{_unlabelled(task, values)}"
         panels[task.title] = _display(beside, task, values)
     return text, panels
+
+
+def _unlabelled(task: Task, stored: np.ndarray) -> str:
+    """How many pixels have no label."""
+    without = int(np.isnan(task.display(stored).pixels).sum())
+    return f", {without} of {stored.size} pixels without a label" if without else ""
 
 
 def _display(path: Path, task: Task, stored: np.ndarray) -> Display:
@@ -209,6 +244,8 @@ def _check_row(path: Path, row: int, rows: int) -> None:
 def _range(values: np.ndarray) -> str:
     if not np.issubdtype(values.dtype, np.number):
         return f"{values.dtype} {values.shape}"
+    if not np.isfinite(values).any():
+        return f"{values.dtype} {values.shape}, no finite number"
     low, high, mean = np.nanmin(values), np.nanmax(values), np.nanmean(values)
     return f"{values.dtype} {values.shape}, {low:g} .. {high:g}, mean {mean:g}"
 

@@ -173,6 +173,13 @@ class Corpus(Block):
     climate: Literal["sampled", "stored"] = Field(
         "sampled", description="`stored`: a patch's climate is the commonest of its labels; for `globe`"
     )
+    harmonise: Literal["baseline", "pixels", "none"] | None = Field(
+        None,
+        exclude_if=lambda stated: stated is None,
+        description="how the DN offset of this corpus is told: `baseline`: the products' names are right, whatever "
+        "pixels say; `pixels`: those of each tile; `none`: nothing is subtracted; none given: as `cleaning` says, "
+        "and names that pixels contradict stop the index",
+    )
     select: Select = Field(Select(), description="which tiles are taken")
 
     @model_validator(mode="after")

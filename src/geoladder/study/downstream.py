@@ -36,6 +36,12 @@ class Bench(Block):
     test_tiles: Count = Field(1, description="per region, synthetic")
     patches_per_tile: Count = Field(36, description="per tile and date, synthetic")
     seed: Seed = 7
+    harmonise: Literal["baseline", "pixels"] | None = Field(
+        None,
+        exclude_if=lambda stated: stated is None,
+        description="how DN offsets of dates are told: `baseline`: the metadata are right, whatever pixels say; "
+        "`pixels`: those decide; none given: the metadata, and pixels that contradict them stop the index",
+    )
     protocol: Literal["seeded", "philEO"] = Field(
         "seeded",
         description="how few-shot subsets are drawn: by seed, or once as the bench's own code draws them",

@@ -44,7 +44,11 @@ class ArchiveSpec(Block):
         """Spec of the archive of corpus `name`; the Earth counts only for synthetic archives."""
         corpus = study.corpora[name]
         # Of a remote archive the selected tiles are all there is.
-        files = {"one_product_per_cell": True, "select": corpus.select if corpus.url else Select()}
+        files = {
+            "one_product_per_cell": True,
+            "harmonise": None,
+            "select": corpus.select if corpus.url else Select(),
+        }
         earth = study.earth if corpus.source == "synthetic" else None
         return cls(corpus=corpus.model_copy(update=files), earth=earth)
 
@@ -107,7 +111,9 @@ class IndexSpec(Block):
     max_cloud_percent: float
     max_nodata_share: float
     max_corrupt_share: float
-    harmonise: Literal["baseline", "none"]
+    harmonise: Literal["baseline", "pixels", "none"]
+    harmonise_stated: bool = Field(False, exclude_if=lambda stated: not stated)
+    """Whether the study says so of this corpus, so that its names may contradict its pixels."""
     validation_share: float
     bench_buffer_km: float
     exclude_bench: Literal["test", "all", "none"] = "test"
@@ -132,6 +138,8 @@ class IndexSpec(Block):
             "select": select,
             "layout": Layout.of(study, name),
             "validation_share": study.validation.share,
+            "harmonise": corpus.harmonise or study.cleaning.harmonise,
+            "harmonise_stated": corpus.harmonise is not None,
         }
         return cls.take(study.cleaning, study.validation, corpus, **upstream, **taken)
 

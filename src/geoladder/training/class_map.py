@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NODATA = 0
-"""Code of a pixel without a label."""
+"""Code of a pixel without a label, where we write it."""
 IGNORE = 255
 """Class of a pixel without a label."""
 BINS = 15
@@ -29,7 +29,7 @@ class ClassMap(Task):
     """A task of classes. Labels are int64 classes 0, 1, ... in the order of `codes`, 255 where there is none.
 
     Attributes:
-        codes: stored number of each class, 1..255; 0 and NaN are no data.
+        codes: stored number of each class, 1..255; `read` says which others are no data.
         classes: name of each class.
         colours: of each class, `#rrggbb`.
     """
@@ -70,17 +70,22 @@ class ClassMap(Task):
         return 1.0
 
     def read(self, stored: np.ndarray, scale: float) -> np.ndarray:
-        """Classes, int64, with 255 where there is no data; raises GeoladderError for a code of no class."""
+        """Classes, int64, with 255 where there is none; raises GeoladderError for a code of no class.
+
+        None is at 0, NaN, infinity, negative numbers, and at 255 and the largest number of the file's type, unless
+        these are codes. Any other number is of another legend.
+        """
         table = np.full(256, IGNORE, np.int64)
         table[list(self.codes)] = np.arange(len(self.codes))
-        codes = np.nan_to_num(stored, nan=NODATA)
-        unknown = ~np.isin(codes, (NODATA, *self.codes))
+        fills = {NODATA, IGNORE} | ({np.iinfo(stored.dtype).max} if stored.dtype.kind in "iu" else set())
+        is_class = np.isin(stored, self.codes)
+        unknown = ~is_class & np.isfinite(stored) & (stored > 0) & ~np.isin(stored, list(fills))
         if unknown.any():
             raise GeoladderError(
-                f"{self.title.lower()} code {codes[unknown][0]} is of no class; "
-                f"allowed are {NODATA} (nodata), {', '.join(map(str, self.codes))}"
+                f"{self.title.lower()} code {stored[unknown][0]} is of no class; allowed are {NODATA}, {IGNORE} and "
+                f"negative numbers (no data), {', '.join(map(str, self.codes))}"
             )
-        return table[codes.astype(np.uint8)]
+        return table[np.where(is_class, stored, NODATA).astype(np.uint8)]
 
     def valid(self, labels: Labels) -> Labels:
         """Every pixel that has a class."""

@@ -5,6 +5,7 @@ marked: as NaN, infinity, a negative number, 255, or any other number that is no
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -22,6 +23,8 @@ FRACTION_MAX = 1.5
 UNDERSHOOT = 1e-3
 """Fractions that resampling took so far below 0 are 0; lower ones mark pixels without a label."""
 PATCHES_AT_ONCE = 256
+FEW = 4
+"""Different numbers that may all be marks; measurements have more."""
 ENOUGH = 50_000
 """Positive numbers that tell a file's scale."""
 STRAY_SHARE, AREA_SHARE = 0.01, 0.2
@@ -61,31 +64,46 @@ class Density(Task):
     def scale(self, stored: np.ndarray) -> float:
         """1 for fractions, 0.01 for m2 of a 100 m2 pixel, as most of a file's positive numbers say.
 
-        Reads evenly spaced patches until there is enough. The smallest and the largest number above 1.5 do not count
-        where they repeat beside fractions, since pixels without a label may be marked so. Raises GeoladderError where
-        there are too many large numbers for strays and too few for areas.
+        Several whole numbers above 1 are m2. Numbers that repeat beside fractions do not count where they are the
+        smallest or largest one above 1.5, or there are few: pixels without a label may be marked so. Raises
+        GeoladderError where there are too many large numbers for strays and too few for areas, where different ones
+        fit neither, or where one just above the scale repeats, as a mark does.
         """
-        fractions, areas = 0, np.empty(0)
-        stride = -(-len(stored) // PATCHES_AT_ONCE)
-        for start in range(stride):
-            part = stored[start::stride]
-            areas = np.append(areas, part[(part > FRACTION_MAX) & (part <= 100 * FRACTION_MAX)])
-            fractions += int(((part > 0) & (part <= FRACTION_MAX)).sum())
-            if fractions + areas.size >= ENOUGH:
-                break
-        if not fractions:
-            return 0.01 if areas.size else 1.0
+        fractions, areas, others = _positive(stored)
         numbers, counts = np.unique(areas, return_counts=True)
-        marks = (counts > 1) & np.isin(numbers, (numbers.min(initial=np.inf), numbers.max(initial=0)))
-        spread = int(counts[~marks].sum())
-        share = spread / (fractions + spread)
-        if STRAY_SHARE < share < AREA_SHARE:
-            raise GeoladderError(
-                f"the scale of {self.title.lower()} labels is unclear: of the positive numbers {1 - share:.1%} are "
-                f"fractions up to {FRACTION_MAX:g}, but {share:.1%} are different ones up to {100 * FRACTION_MAX:g}, "
-                "as of m2 of a 100 m2 pixel; write one of them, and NaN for pixels without a label"
+        scale = 0.01 if areas.size else 1.0
+        if fractions.size and stored.dtype.kind in "iu":
+            scale = 0.01 if len(numbers) > 1 else 1.0
+        elif fractions.size:
+            ends = np.isin(numbers, (numbers.min(initial=np.inf), numbers.max(initial=0)))
+            marks = (counts > 1) & (ends | (len(numbers) <= FEW))
+            spread = int(counts[~marks].sum())
+            share = spread / (fractions.size + spread)
+            if STRAY_SHARE < share < AREA_SHARE:
+                raise self._unclear(
+                    f"of the positive numbers {1 - share:.1%} are fractions up to {FRACTION_MAX:g}, but {share:.1%} "
+                    f"are different ones up to {100 * FRACTION_MAX:g}, as of m2 of a 100 m2 pixel"
+                )
+            scale = 0.01 if share >= AREA_SHARE else 1.0
+        many = STRAY_SHARE * (fractions.size + areas.size + others.size)
+        if others.size > many and len(np.unique(others)) > FEW:
+            raise self._unclear(
+                f"numbers run up to {others.max():g}, of neither fractions nor m2 of a 100 m2 pixel"
             )
-        return 0.01 if share >= AREA_SHARE else 1.0
+        labels = areas if scale < 1 else fractions
+        numbers, counts = np.unique(labels[labels > 1 / scale], return_counts=True)
+        if counts.max(initial=0) > max(1, many):
+            raise self._unclear(
+                f"{numbers[counts.argmax()]:g} is above the whole pixel, and yet stands at {counts.max()} of "
+                f"{labels.size} positive numbers"
+            )
+        return scale
+
+    def _unclear(self, why: str) -> GeoladderError:
+        return GeoladderError(
+            f"the scale of {self.title.lower()} labels is unclear: {why}; write fractions or m2, and NaN for pixels "
+            "without a label"
+        )
 
     def read(self, stored: np.ndarray, scale: float) -> np.ndarray:
         """Densities, float32 in 0..1; NaN where the stored number is no density at this scale."""
@@ -190,8 +208,13 @@ class Density(Task):
         return {"zero": np.zeros((), np.float32), "mean": np.asarray(total / count, np.float32)}
 
     def display(self, stored: np.ndarray) -> Display:
-        """Stored numbers from 0 to 1, or to the largest of them; pixels without a label stay empty."""
-        scale = self.scale(stored[None])
+        """Stored numbers from 0 to 1, or to the largest of them; pixels without a label stay empty.
+
+        One map, which may be predicted, can be of no clear scale where its file is; then it counts as of fractions.
+        """
+        scale = 1.0
+        with suppress(GeoladderError):
+            scale = self.scale(stored[None])
         densities = self.read(stored, scale) / scale
         return Display(
             densities, self.palette, (0.0, max(1.0, np.max(densities, initial=0, where=densities > 0)))
@@ -209,3 +232,18 @@ class Density(Task):
     def stored(self, maps: np.ndarray) -> np.ndarray:
         """The densities themselves, float32."""
         return maps.astype(np.float32, copy=False)
+
+
+def _positive(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positive finite numbers of evenly spaced patches until there are enough: up to 1.5, up to 150, and above."""
+    fractions, areas, others = np.empty(0), np.empty(0), np.empty(0)
+    stride = -(-len(stored) // PATCHES_AT_ONCE)
+    for start in range(stride):
+        part = stored[start::stride]
+        part = part[(part > 0) & np.isfinite(part)]
+        fractions = np.append(fractions, part[part <= FRACTION_MAX])
+        areas = np.append(areas, part[(part > FRACTION_MAX) & (part <= 100 * FRACTION_MAX)])
+        others = np.append(others, part[part > 100 * FRACTION_MAX])
+        if fractions.size + areas.size >= ENOUGH:
+            break
+    return fractions, areas, others

@@ -4,6 +4,7 @@ import pytest
 
 from geoladder.data.bench.files import BUCKETS, parse
 from geoladder.data.bench.reader import Bench, index_bench
+from geoladder.data.index.evidence import read_evidence
 from geoladder.errors import GeoladderError
 
 
@@ -316,3 +317,104 @@ def test_a_footprint_holds_every_patch_even_across_the_date_line(bench_folder, o
         assert row["north_deg"] - row["south_deg"] == pytest.approx(2 * half_deg, rel=1e-3)
         assert row["lat_deg"] == pytest.approx(45)
     assert spread["east_deg"] - spread["west_deg"] == pytest.approx(0.04 + 160 / 78_710, rel=1e-2)
+
+
+DENSITY = np.random.default_rng(0).random((6, 16, 16, 1)).astype(np.float32) ** 4
+
+
+@pytest.mark.parametrize(
+    ("stored", "why"),
+    [
+        (np.where(DENSITY > 0.5, 127, 100 * DENSITY), "127 is above the whole pixel"),
+        (
+            np.where(DENSITY > 0.5, 101, (100 * DENSITY).round()).astype(np.uint8),
+            "101 is above the whole pixel",
+        ),
+        ((255 * DENSITY).round().astype(np.uint8), "numbers run up to 25[0-9]"),
+        ((10_000 * DENSITY).round().astype(np.int16), "numbers run up to 9"),
+    ],
+)
+def test_labels_of_another_scale_or_with_a_mark_just_above_it_are_refused(bench_folder, opened, stored, why):
+    bench_folder.add("europe", "1", "train", 6, label_roads=stored)
+    with pytest.raises(
+        GeoladderError, match=rf"label_roads.npy: the scale of roads labels is unclear: {why}"
+    ):
+        opened(bench_folder)
+
+
+@pytest.mark.parametrize(
+    ("stored", "scale"),
+    [
+        (np.random.default_rng(0).choice([0, 1, 50, 100], (6, 16, 16, 1)).astype(np.uint8), 0.01),
+        ((DENSITY > 0.5).astype(np.uint8), 1.0),
+        (np.select([DENSITY < 0.1, DENSITY < 0.2, DENSITY < 0.3], [50, 99, 100], DENSITY), 1.0),
+        (np.where(DENSITY < 0.1, 254, np.where(DENSITY < 0.2, 255, 100 * DENSITY)), 0.01),
+    ],
+)
+def test_whole_numbers_and_several_marks_tell_a_scale(bench_folder, opened, stored, scale):
+    bench_folder.add("europe", "1", "train", 6, label_roads=stored)
+    assert opened(bench_folder).index["roads_scale"].item() == scale
+
+
+def test_labels_that_are_no_numbers_are_named(bench_folder, opened):
+    bench_folder.add("europe", "1", "train", 2, label_roads=np.full((2, 16, 16, 1), "a"))
+    with pytest.raises(GeoladderError, match=r"label_roads.npy holds <U1; numbers are expected"):
+        opened(bench_folder)
+
+
+def test_a_bench_keeps_the_evidence_of_its_labels(bench_folder, opened, tmp_path):
+    roads = DENSITY.copy()
+    roads[:, 0] = np.repeat([np.nan, np.inf, -1, 255], 4)[:, None]
+    codes = np.full((6, 16, 16, 1), 10, np.int16)
+    codes[:, 0, :8, 0] = [0, 255, -1, -9999, 32767, 20, 20, 20]
+    bench_folder.add("europe", "1", "train", 6, label_roads=roads, label_lc=codes)
+    bench = opened(bench_folder)
+    findings = {finding.question: finding for finding in read_evidence(tmp_path / "evidence.json").findings}
+    assert findings["labels of roads"].says["pixels"] == {
+        "with a label": 6 * 240,
+        "NaN, in 1 files": 24,
+        "infinite, in 1 files": 24,
+        "negative, in 1 files": 24,
+        "0, 255, too large or of no class, in 1 files": 24,
+    }
+    assert findings["labels of landcover"].says["pixels"]["negative, in 1 files"] == 12
+    assert bench.index["landcover_unlabelled"].item() == pytest.approx(5 / 256)
+
+
+def test_metadata_that_pixels_deny_stop_the_index_unless_the_study_says_who_is_right(bench_folder, tmp_path):
+    dark = np.full((3, 16, 16, 10), 200, np.uint16)
+    bench_folder.add("europe", "1", "train", 3, s2=dark)
+    bench_folder.tiles_metadata({"europe_1": {"offset_dn": [1000], "patches": {"train": [3]}}})
+    out = tmp_path / "index.parquet"
+    with pytest.raises(
+        GeoladderError, match=r"0 of 1 agree, not europe_1_train_s2.npy .* bench.harmonise: `pixels`"
+    ):
+        index_bench(bench_folder.folder, out)
+    assert not out.exists() and not (tmp_path / "evidence.json").exists()
+    for harmonise, offset in (("baseline", 1000), ("pixels", 0)):
+        index_bench(bench_folder.folder, out, harmonise)
+        assert pd.read_parquet(out)["offset_dn"][0].tolist() == [offset]
+
+
+def test_a_stated_scale_that_labels_deny_stops_the_index(bench_folder, opened):
+    bench_folder.add("europe", "1", "train", 3, scale=1.0)
+    bench_folder.tiles_metadata({"europe_1": {"label_scale": 100}})
+    with pytest.raises(
+        GeoladderError, match=r"scale of \w+: by the bulk of the labels; 0 of 1 agree, not europe_1"
+    ):
+        opened(bench_folder)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"offset_dn": ["1000"], "patches": {"train": [3]}}, r"offset_dn \['1000'\]"),
+        ({"offset_dn": [1000], "patches": 3}, "has patches 3"),
+        ({"offset_dn": [True], "patches": {"train": [3]}}, "whole numbers"),
+        ({"label_scale": "100"}, "label_scale of '100'"),
+    ],
+)
+def test_records_that_are_none_are_named(bench_folder, opened, record, message):
+    bench_folder.add("europe", "1", "train", 3).tiles_metadata({"europe_1": record})
+    with pytest.raises(GeoladderError, match=message):
+        opened(bench_folder)

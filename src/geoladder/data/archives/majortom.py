@@ -8,6 +8,7 @@ Editions of the metadata differ: the time column has two names, coordinate syste
 (`EPSG:EPSG:32701`), and any value may be missing: such rows are kept here, and dropped later with their reason.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,12 @@ import pyarrow.parquet as pq
 
 from geoladder.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives import tile
+from geoladder.data.archives.columns import ROUNDING, epsg_codes, longitudes, shares, timestamps, within
 from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
+
+log = logging.getLogger(__name__)
 
 IDENTITY = ["grid_cell", "product_id"]
 COLUMNS = [*IDENTITY, *BANDS, "cloud_mask"]
@@ -69,7 +73,7 @@ class MajorTom:
         with self._reading(part):
             file = self._open(part)
             check_columns(file.metadata, IDENTITY, None, MAX_TABLE_BYTES)
-            return file.read(columns=IDENTITY).to_pandas()
+            return decoded(file.read(columns=IDENTITY)).to_pandas()
 
     def read(self, part: str, row: int) -> tile.Tile:
         """Read a row (group, from 0) of images/`part`, such as `part_00001.parquet`; raises as `TileSource.read`."""
@@ -81,7 +85,7 @@ class MajorTom:
             )
         with self._reading(part, f" row {row}"):
             check_columns(file.metadata, COLUMNS, [row], MAX_ROW_BYTES)
-            table = file.read_row_group(row, columns=COLUMNS, use_threads=False)
+            table = decoded(file.read_row_group(row, columns=COLUMNS, use_threads=False))
         grid_cell, product_id = (table.column(name)[0].as_py() for name in IDENTITY)
         where = f"{self._path(part)} row {row} ({grid_cell})"
 
@@ -90,7 +94,7 @@ class MajorTom:
             bytes_ = data.as_buffer() if data.is_valid else None
             if not bytes_:
                 raise tile.UnreadableTileError(f"{where} band {name} is empty; fetch the part again")
-            return tile.read_bands(memoryview(bytes_), f"{where} band {name}", into=into)[0]
+            return tile.read_bands(memoryview(bytes_), f"{where} band {name}", (name,), into)[0]
 
         return tile.assemble(grid_cell, product_id, band, where)
 
@@ -122,6 +126,12 @@ class MajorTom:
             raise tile.UnreadableTileError(
                 f"{self._path(part)} lacks the column(s) {', '.join(missing)}; geoladder reads MajorTOM Core-S2L2A"
             )
+        for name in (*BANDS, "cloud_mask"):
+            kind = value_type(file.schema_arrow.field(name).type)
+            if not (pa.types.is_null(kind) or hasattr(pa.scalar(None, kind), "as_buffer")):
+                raise tile.UnreadableTileError(
+                    f"{self._path(part)} holds {kind} in column {name}; the bytes of a GeoTIFF are expected"
+                )
         if file.num_row_groups != file.metadata.num_rows:
             raise tile.UnreadableTileError(
                 f"{self._path(part)} has {file.metadata.num_rows} rows in {file.num_row_groups} row groups; MajorTOM "
@@ -131,6 +141,17 @@ class MajorTom:
             self._parts.pop(next(iter(self._parts))).close()
         self._parts[part] = file
         return file
+
+
+def decoded(table: pa.Table) -> pa.Table:
+    """The same table with dictionaries, as pandas writes of categories, replaced by their values."""
+    fields = [pa.field(field.name, value_type(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """Type of the values in a column, which may be a dictionary."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
@@ -154,17 +175,30 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
             f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}. "
             "Is it the metadata of MajorTOM Core-S2L2A?"
         )
-    rows = table.rename_columns(names).select(columns).to_pandas().rename(columns=METADATA)
+    rows = decoded(table.rename_columns(names).select(columns)).to_pandas().rename(columns=METADATA)
     if not with_position:
         rows = rows.assign(part="", row=-1)
-    stamps = pd.to_datetime(rows["timestamp"], format="mixed", utc=True, errors="coerce")
-    return rows.assign(
-        timestamp=stamps.dt.tz_localize(None),
-        # Some archives say 'EPSG:EPSG:32701', so only the number at the end counts.
-        epsg=rows["epsg"].astype(str).str.extract(r"(\d{4,5})$")[0].fillna("0").astype(int),
+    stamps, times = timestamps(rows["timestamp"])
+    epsg, strange_crs = epsg_codes(rows["epsg"])
+    nodata_share, nodata_unit = shares(rows["nodata_share"])
+    if strange_crs:
+        log.warning("%s: no EPSG code is told by %s", path, strange_crs)
+    known = rows.assign(
+        timestamp=stamps,
+        epsg=epsg,
+        lat_deg=within(rows["lat_deg"], -90, 90),
+        lon_deg=longitudes(rows["lon_deg"]),
+        cloud_percent=within(rows["cloud_percent"], 0, 100, 100 * ROUNDING),
+        nodata_share=nodata_share,
         part=rows["part"].astype(str).str.rsplit("/", n=1).str[-1],
         row=pd.to_numeric(rows["row"], errors="coerce").fillna(-1).astype(int),
         grid_cell=rows["grid_cell"].fillna(""),
         product_id=rows["product_id"].fillna(""),
         unusable="",
     )[tile.TILE_COLUMNS]
+    known.attrs["units"] = {
+        "timestamp": times,
+        "nodata": nodata_unit,
+        "crs without a code": strange_crs or "none",
+    }
+    return known

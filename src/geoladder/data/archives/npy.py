@@ -18,7 +18,9 @@ def label_path(images: Path, kind: str) -> Path:
 def open_npy(path: Path) -> np.ndarray:
     """Memory map an npy file; raises GeoladderError where it is missing, truncated, too large or no npy file."""
     try:
-        array = np.lib.format.open_memmap(plain_file(path), mode="r")
+        array = np.load(plain_file(path), mmap_mode="r")
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is a zip of arrays")
         check_array(array)
         return array
     except (OSError, ValueError, EOFError, OverflowError) as problem:
@@ -26,8 +28,10 @@ def open_npy(path: Path) -> np.ndarray:
 
 
 def open_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Memory map a label file; raises GeoladderError as `open_npy`, or where it has another shape."""
+    """Memory map a label file; raises GeoladderError as `open_npy`, or where it has another shape, or no numbers."""
     labels = open_npy(path)
+    if labels.dtype.kind not in "biuf":
+        raise GeoladderError(f"{path} holds {labels.dtype}; numbers are expected, whole or floating")
     if labels.shape != shape:
         raise GeoladderError(
             f"{path} has shape {labels.shape}, but its images need {shape}: labels and images are of different "

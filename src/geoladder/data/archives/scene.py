@@ -5,6 +5,7 @@ that of B02, as those of 20 m, are brought to it bilinearly.
 
 Unusual: a scene may hold digital numbers (DN) or reflectance, with or without the +1000 DN offset of newer products.
 Which it is follows from GDAL's scale and offset, else from the product's name, else from the pixels; the log says so.
+A name that the pixels deny is refused. Beside the nodata tag and masks, 65535 in whole numbers is no number.
 """
 
 import logging
@@ -23,7 +24,16 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geoladder.bounds import check_blocks, plain_file
-from geoladder.data.labels.bands import BANDS, DN_PER_REFLECTANCE, boa_offset_dn, offset_from_pixels
+from geoladder.data.archives.stored import LARGEST_DN
+from geoladder.data.labels.bands import (
+    BANDS,
+    BOA_OFFSET_DN,
+    DN_PER_REFLECTANCE,
+    IMPOSSIBLE_OFFSET_DN,
+    boa_offset_dn,
+    darkest_dn,
+    offset_from_pixels,
+)
 from geoladder.errors import GeoladderError
 
 log = logging.getLogger(__name__)
@@ -94,6 +104,8 @@ class Scene:
             for place, number, band in zip(places, numbers, stored, strict=True):
                 nodata = raster.nodatavals[number - 1]
                 valid &= np.isfinite(band) & (band != (np.nan if nodata is None else nodata))
+                if band.dtype == np.uint16:
+                    valid &= band != LARGEST_DN
                 dn[place] = band
         valid &= (dn != 0).any(axis=0)
         dn *= self._factor
@@ -112,9 +124,21 @@ class Scene:
             factor, offset, reason = float(DN_PER_REFLECTANCE), 0, "reflectance has none"
         elif (known := boa_offset_dn(self.product_id)) is not None:
             offset, reason = known, f"baseline of {self.product_id}"
+            if offset_dn is None and known:
+                self._check_offset(probe)
         else:
             offset = offset_from_pixels(probe)
         return (factor, offset, reason) if offset_dn is None else (factor, offset_dn, "as given")
+
+    def _check_offset(self, probe: np.ndarray) -> None:
+        """Refuse pixels that cannot carry the DN offset that the product's name says."""
+        darkest = darkest_dn(probe)
+        if darkest < IMPOSSIBLE_OFFSET_DN:
+            raise GeoladderError(
+                f"{self._where} is of {self.product_id}, which carries +{BOA_OFFSET_DN} DN by its baseline, but the "
+                f"first percentile of its darkest band is {darkest:.0f} DN: the offset seems to be removed already. "
+                f"Say which with --offset-dn 0 or --offset-dn {BOA_OFFSET_DN}"
+            )
 
     def _probe(self) -> np.ndarray:
         """Stored numbers (10, N) of windows all over the scene, 0 where there is none."""

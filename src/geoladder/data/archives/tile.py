@@ -4,7 +4,7 @@ Readers differ only in where bands lie. Each opens its bands its own way and han
 of them to the same rules, so a bad band gives the same message from every archive.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 
 from geoladder.bounds import check_raster, plain_file
 from geoladder.data.archives.folders import remedy
+from geoladder.data.archives.stored import NODATA_DN, Stored, clear_fill
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.data.labels.climate import koppen
 from geoladder.errors import GeoladderError
@@ -28,6 +29,9 @@ CLOUDY = (1, 2, 3)
 """Values of a cloud mask that count as cloudy: thick cloud, thin cloud, cloud shadow."""
 UNKNOWN_CLOUD = 4
 """Where a cloud mask says nothing, as FastTOM's author fills it. Counts neither as clear nor as cloudy."""
+
+JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+"""First bytes of JPEG 2000, in which Sentinel-2 comes from its makers, as a file and as a bare code stream."""
 
 TILE_COLUMNS = (
     "grid_cell product_id timestamp lat_deg lon_deg cloud_percent nodata_share epsg part row unusable"
@@ -69,6 +73,8 @@ class Tile(NamedTuple):
     epsg: int
     koppen: int | None = None
     """Köppen-Geiger class the archive itself states for the tile; None: sample a map at each crop's centre."""
+    stored: tuple[Stored, ...] = ()
+    """What the file of each band, and of the mask, says of its numbers; empty where no raster file holds them."""
 
 
 class TileSource(Protocol):
@@ -81,7 +87,7 @@ class TileSource(Protocol):
             grid_cell, product_id, timestamp (UTC without zone, NaT where unreadable), lat_deg, lon_deg (centre),
             cloud_percent (0-100), nodata_share (0-1), epsg (int, 0 where unreadable), part (a name `identities` and
             `read` know), row (number in the part), unusable (why the reader already knows a row to be of no use;
-            empty elsewhere).
+            empty elsewhere). Where metadata were read, its `attrs["units"]` say how their columns are written.
         """
         ...
 
@@ -109,6 +115,7 @@ class Band(NamedTuple):
     """(H, W)."""
     transform: Affine
     crs: CRS | None
+    stored: Stored
 
     @property
     def epsg(self) -> int | None:
@@ -118,33 +125,45 @@ class Band(NamedTuple):
 
 
 def read_bands(
-    source: Path | memoryview, where: str, bands: int = 1, into: np.ndarray | None = None
+    source: Path | memoryview, where: str, names: Sequence[str], into: np.ndarray | None = None
 ) -> list[Band]:
-    """Read every band of a GeoTIFF, a file or its bytes, which must have `bands`; `where` names it in messages.
+    """Read every band, called `names`, of a GeoTIFF, or of the bytes of one or of a JPEG 2000.
 
-    Pixels are read into `into` (bands, H, W), if its size and dtype are those of the file. UnreadableTileError where
-    the source is no readable GeoTIFF, claims to be larger than `bounds` allow, or has another number of bands.
+    `where` names the source in messages. Pixels are read into `into` (bands, H, W), if its size and dtype are those
+    of the file. Where a tag, a mask or the bulk of its pixels says that a pixel has no data it becomes 0, or
+    `UNKNOWN_CLOUD` in a cloud_mask. UnreadableTileError where the source is none of these formats, claims to be
+    larger than `bounds` allow, or has another number of bands.
     """
     try:
         with ExitStack() as files:
             if isinstance(source, memoryview):
                 memory = files.enter_context(rasterio.MemoryFile(source))
-                raster = files.enter_context(memory.open(driver="GTiff"))
+                raster = files.enter_context(memory.open(driver=_driver_of(source)))
             else:
                 raster = files.enter_context(rasterio.open(plain_file(source), driver="GTiff"))
-            if raster.count != bands:
+            if raster.count != len(names):
                 raise UnreadableTileError(
-                    f"{where} has {raster.count} bands in its GeoTIFF; {bands} is expected"
+                    f"{where} has {raster.count} bands in its GeoTIFF; {len(names)} is expected"
                 )
             check_raster(raster)
             if into is not None and (into.shape[1:] != raster.shape or raster.dtypes[0] != into.dtype.name):
                 into = None
             transform, crs = raster.transform, raster.crs
-            return [Band(pixels, transform, crs) for pixels in raster.read(out=into)]
+            pixels = raster.read(out=into)
+            empty = [UNKNOWN_CLOUD if name == "cloud_mask" else NODATA_DN for name in names]
+            return [
+                Band(band, transform, crs, clear_fill(raster, number, band, value))
+                for number, (band, value) in enumerate(zip(pixels, empty, strict=True), 1)
+            ]
     except (rasterio.errors.RasterioError, OSError) as problem:
         raise UnreadableTileError(
             f"{where} is no readable GeoTIFF ({problem}); {remedy(source, problem)}"
         ) from None
+
+
+def _driver_of(image: memoryview) -> str:
+    """GDAL's driver of the bytes of an image; no other one sees them."""
+    return "JP2OpenJPEG" if bytes(image[:12]).startswith(JPEG_2000) else "GTiff"
 
 
 def assemble(
@@ -160,13 +179,19 @@ def assemble(
         blue = read("B02", None)
         (height, width), epsg = blue.pixels.shape, blue.epsg
         if epsg is None:
-            raise UnreadableTileError(f"{where} band B02 has no coordinate system; fetch the part again")
+            bare = blue.stored.driver != "GTiff"
+            fault = "is JPEG 2000 without a coordinate system" if bare else "has no coordinate system"
+            fix = "write it with one, or as GeoTIFF" if bare else "fetch the part again"
+            raise UnreadableTileError(f"{where} band B02 {fault}; {fix}")
         dn10 = np.empty((len(BANDS_10M), height, width), np.uint16)
         dn20 = np.empty((len(BANDS_20M), height // 2, width // 2), np.uint16)
         mask = np.empty((1, height, width), np.uint8)
+        stored = []
         for names, stack, step in ((BANDS_10M, dn10, 1), (BANDS_20M, dn20, 2), (["cloud_mask"], mask, 1)):
             for place, name in enumerate(names):
-                pixels = blue.pixels if name == "B02" else read(name, stack[place : place + 1]).pixels
+                band = blue if name == "B02" else read(name, stack[place : place + 1])
+                pixels = band.pixels
+                stored.append(band.stored)
                 if (pixels.shape[0] * step, pixels.shape[1] * step) != (height, width):
                     raise UnreadableTileError(
                         f"{where} band {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels beside {height} x "
@@ -178,7 +203,7 @@ def assemble(
                     )
                 if pixels.base is not stack:
                     stack[place] = pixels
-    return Tile(grid_cell, product_id, dn10, dn20, mask[0], blue.transform, epsg)
+    return Tile(grid_cell, product_id, dn10, dn20, mask[0], blue.transform, epsg, stored=tuple(stored))
 
 
 def climate_of(tile: Tile, lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -> np.ndarray:

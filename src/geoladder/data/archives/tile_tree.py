@@ -162,7 +162,7 @@ class TileTree:
         bands = {name: _band(folder, name) for name in names}
         blue = bands["B02"]
         unknown = tile.Band(
-            np.full(blue.pixels.shape, tile.UNKNOWN_CLOUD, np.uint8), blue.transform, blue.crs
+            *(np.full(blue.pixels.shape, tile.UNKNOWN_CLOUD, np.uint8), blue.transform, blue.crs, blue.stored)
         )
         if self.mask_may_lack and not (folder / "cloud_mask.tif").exists():
             return bands | {"cloud_mask": unknown}
@@ -221,12 +221,12 @@ def _band(folder: Path, name: str) -> tile.Band:
     path = folder / f"{name}.tif"
     if not path.exists():
         raise tile.UnreadableTileError(f"{path} does not exist; unpack or fetch the product again")
-    return tile.read_bands(path, str(path))[0]
+    return tile.read_bands(path, str(path), (name,))[0]
 
 
 def _combined(path: Path) -> dict[str, tile.Band]:
     names = (*BANDS_10M, *BANDS_20M, "cloud_mask")
-    bands = dict(zip(names, tile.read_bands(path, str(path), len(names)), strict=True))
+    bands = dict(zip(names, tile.read_bands(path, str(path), names), strict=True))
     if any(side % 2 for side in bands["B02"].pixels.shape):
         raise tile.UnreadableTileError(
             f"{path} has sides of {bands['B02'].pixels.shape} pixels; even ones are expected"

@@ -1,5 +1,5 @@
 """PhilEO Bench: its files, an index of them, and few-shot draws.
 
 Enters: a folder of npy files. Leaves: images of stored DN with their labels. May import
-`data.archives`, `data.labels`.
+`data.archives`, `data.index`, `data.labels`.
 """

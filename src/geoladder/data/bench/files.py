@@ -6,9 +6,9 @@ index files count so. A file may hold several dates with different DN offsets.
 """
 
 import json
+import logging
 import math
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,18 +16,23 @@ import numpy as np
 
 from geoladder.data.archives.footprints import COLUMNS, Boxes
 from geoladder.data.archives.npy import label_path, open_images, open_labels
-from geoladder.data.labels.bands import offset_from_pixels
+from geoladder.data.bench.evidence import Labels, Witness, count_labels, stated_scale
+from geoladder.data.labels.bands import darkest_dn, offset_of
 from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 
+log = logging.getLogger(__name__)
+
 Split = Literal["train", "val", "test"]
+Harmonise = Literal["baseline", "pixels"] | None
+"""What the study says of the offsets in the metadata: right, whatever pixels say, or wrong; None: nothing."""
 Side = Literal["train", "val"]
 """What a few-shot run uses patches for; the files of a split need not be those of the same side."""
 PIXEL_M = 10.0
 PROBED_PATCHES = 64
-"""Patches of a file, evenly spaced, that tell the share without a label and, where no metadata do, the DN offset."""
+"""Patches of a file, evenly spaced, that tell the share without a label and how dark each date is."""
 
 BUCKETS: dict[str, tuple[str, ...]] = {
     "europe": ("europe", "denmark-1", "denmark-2"),
@@ -68,14 +73,16 @@ def parse(path: Path) -> PatchFile:
     )
 
 
-def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[str, Any]:
-    """One row of a bench's index, which `reader.index_bench` describes; `records` are from `tile_records`.
+def describe(
+    file: PatchFile, archive: Path, records: dict[str, Any], harmonise: Harmonise = None
+) -> tuple[dict[str, Any], Witness]:
+    """One row of a bench's index, which `reader.index_bench` describes, and what else the file says.
 
-    GeoladderError where the file or one of its labels is damaged or does not fit.
+    `records` are from `tile_records`. GeoladderError where the file or one of its labels is damaged or does not fit.
     """
-    images = open_images(file.path)
+    images, record = open_images(file.path), records.get(f"{file.region}_{file.tile}")
     lat_deg, lon_deg = _places(label_path(file.path, "coords"), len(images))
-    date_patches, offset_dn, source = _offsets(file, images, records.get(f"{file.region}_{file.tile}"))
+    dates, source = _dates(file, images, record, harmonise)
     row: dict[str, Any] = {
         "region": file.region,
         "tile": file.tile,
@@ -85,18 +92,24 @@ def describe(file: PatchFile, archive: Path, records: dict[str, Any]) -> dict[st
         "patches": len(images),
         "patch_px": images.shape[1],
         **_location(lat_deg, lon_deg, images.shape[1]),
-        "date_patches": date_patches,
-        "offset_dn": offset_dn,
+        "date_patches": [date.patches for date in dates],
+        "offset_dn": [date.offset_dn for date in dates],
         "offset_source": source,
     }
+    witness: Witness = {
+        "darkest_dn": [date.darkest_dn for date in dates],
+        "label_scale": stated_scale(record),
+    }
     for task in TASKS.values():
-        row |= _label_facts(task, label_path(file.path, task.label), images.shape[:3])
-    return row
+        facts, labels = _label_facts(task, label_path(file.path, task.label), images.shape[:3])
+        row |= facts
+        witness |= {task.name: labels} if labels else {}
+    return row, witness
 
 
-def _label_facts(task: Task, path: Path, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Columns of one task: whether it has labels, their scale, and the share of pixels that have none."""
-    has, scale, unlabelled = path.is_file(), np.nan, np.nan
+def _label_facts(task: Task, path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], Labels | None]:
+    """Columns of one task: whether it has labels, their scale, and the share of pixels that have none; and counts."""
+    has, scale, unlabelled, counts = path.is_file(), np.nan, np.nan, None
     if has:
         labels = open_labels(path, (*shape, 1))
         try:
@@ -104,9 +117,13 @@ def _label_facts(task: Task, path: Path, shape: tuple[int, ...]) -> dict[str, An
         except GeoladderError as problem:
             raise GeoladderError(f"{path}: {problem}") from None
         probed = labels[:: max(1, len(labels) // PROBED_PATCHES)]
-        with suppress(GeoladderError):  # a number that means nothing is named where it is used
-            unlabelled = 1 - float(task.valid(task.read(probed, scale)).mean()) if probed.size else np.nan
-    return {f"has_{task.name}": has, f"{task.name}_scale": scale, f"{task.name}_unlabelled": unlabelled}
+        try:
+            counts = count_labels(task, probed, scale)
+            unlabelled = 1 - counts["labelled"] / probed.size if probed.size else np.nan
+        except GeoladderError as problem:  # studies without this task need not care
+            log.warning("%s: %s; what reads such a label stops", path, problem)
+    facts = {f"has_{task.name}": has, f"{task.name}_scale": scale, f"{task.name}_unlabelled": unlabelled}
+    return facts, counts
 
 
 def tile_records(archive: Path) -> dict[str, Any]:
@@ -121,22 +138,48 @@ def tile_records(archive: Path) -> dict[str, Any]:
     return tiles if isinstance(tiles, dict) else {}
 
 
-def _offsets(file: PatchFile, images: np.ndarray, record: object) -> tuple[list[int], list[int], str]:
-    """Patches and DN offset of each date in a file, and where the offsets are from.
+class Date(NamedTuple):
+    """The patches of one date in a file; dates follow each other along the first axis."""
 
-    Dates follow each other along the first axis. Where the tile's record lacks `offset_dn` (by date) and `patches`
-    (by split and date), one guess from the pixels stands for all, and a mixed file counts as without offset.
+    patches: int
+    offset_dn: int
+    darkest_dn: float
+
+
+def _dates(
+    file: PatchFile, images: np.ndarray, record: object, harmonise: Harmonise
+) -> tuple[list[Date], Literal["metadata", "pixels"]]:
+    """Dates of a file, and where their offsets are from.
+
+    Where the tile's record lacks `offset_dn` (by date) and `patches` (by split and date), one guess from the pixels
+    stands for all, and a mixed file counts as without offset.
     """
-    if isinstance(record, dict) and {"offset_dn", "patches"} <= set(record):
-        counts, offsets = record["patches"].get(file.split, []), record["offset_dn"]
-        if len(counts) != len(offsets) or sum(counts) != len(images):
-            raise GeoladderError(
-                f"{file.path} has {len(images)} patches, but metadata/tiles_metadata.json counts {counts} for the "
-                f"{len(offsets)} dates of the tile; unpack or write both again"
-            )
-        return counts, offsets, "metadata"
+    if not (isinstance(record, dict) and {"offset_dn", "patches"} <= set(record)):
+        darkest = _darkest_dn(images)
+        return [Date(len(images), offset_of(darkest), darkest)], "pixels"
+    by_split, offsets = record["patches"], record["offset_dn"]
+    counts = by_split.get(file.split, []) if isinstance(by_split, dict) else by_split
+    numbers = [*counts, *offsets] if isinstance(counts, list) and isinstance(offsets, list) else [None]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise GeoladderError(
+            f"metadata/tiles_metadata.json has patches {counts} and offset_dn {offsets} for {file.path}; "
+            "each is a list of whole numbers, one for each date; unpack or write it again"
+        )
+    if len(counts) != len(offsets) or sum(counts) != len(images):
+        raise GeoladderError(
+            f"{file.path} has {len(images)} patches, but metadata/tiles_metadata.json counts {counts} for the "
+            f"{len(offsets)} dates of the tile; unpack or write both again"
+        )
+    darkest_dn = [_darkest_dn(part) for part in np.split(images, np.cumsum(counts)[:-1])] if counts else []
+    if harmonise == "pixels":
+        offsets = [offset_of(darkest) for darkest in darkest_dn]
+    source: Literal["metadata", "pixels"] = "pixels" if harmonise == "pixels" else "metadata"
+    return [Date(*date) for date in zip(counts, offsets, darkest_dn, strict=True)], source
+
+
+def _darkest_dn(images: np.ndarray) -> float:
     probed = images[:: max(1, len(images) // PROBED_PATCHES), ::4, ::4]  # percentiles do not need every pixel
-    return [len(images)], [offset_from_pixels(np.moveaxis(probed, 3, 0))], "pixels"
+    return darkest_dn(np.moveaxis(probed, 3, 0))
 
 
 def _places(path: Path, patches: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,9 @@ import pandas as pd
 
 from geoladder.data.archives.folders import unpacking, walk
 from geoladder.data.archives.npy import label_path, open_images, open_labels
-from geoladder.data.bench.files import Split, describe, parse, tile_records
+from geoladder.data.bench.evidence import bench_findings
+from geoladder.data.bench.files import Harmonise, Split, describe, parse, tile_records
+from geoladder.data.index.evidence import Evidence
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import atomic_path
@@ -25,7 +27,7 @@ MANY_UNLABELLED = 0.01
 """Share of a file's pixels without a label that is worth a word."""
 
 
-def index_bench(archive: Path, out: Path) -> None:
+def index_bench(archive: Path, out: Path, harmonise: Harmonise = None) -> None:
     """List the image files of a bench with what a reader must know about each.
 
     Args:
@@ -37,10 +39,14 @@ def index_bench(archive: Path, out: Path) -> None:
             where dates are unknown), offset_source (`metadata` or `pixels`), and of each task has_<task>,
             <task>_scale (factor from stored numbers to labels, NaN without) and <task>_unlabelled (share of pixels
             without a label in up to 128 evenly spaced patches, NaN where it is unknown).
+        harmonise: whether offsets are those of the metadata, even where pixels contradict (`baseline`), or those of
+            the pixels of each date; None: those of the metadata, if pixels agree.
+
+    Beside the index, evidence.json says why scales, offsets and fills were taken as they were (`Evidence`).
 
     Raises:
         GeoladderError: no file, an unknown name, a damaged file, labels that do not fit or that some files of a tile
-            lack, a tile with files of training and of test, or mixed patch sizes.
+            lack, a tile with files of training and of test, mixed patch sizes, or metadata that pixels contradict.
     """
     files = sorted(
         parse(folder / name)
@@ -55,7 +61,8 @@ def index_bench(archive: Path, out: Path) -> None:
         )
         raise GeoladderError(f"no *_s2.npy in {archive}; {fix}")
     records = tile_records(Path(archive))
-    index = pd.DataFrame([describe(file, Path(archive), records) for file in files])
+    described = [describe(file, Path(archive), records, harmonise) for file in files]
+    index = pd.DataFrame([row for row, _ in described])
     _check_tiles(index, Path(archive))
     for task in TASKS:
         # The files of a tile share a scale, and some have no pixel that would show it.
@@ -67,8 +74,12 @@ def index_bench(archive: Path, out: Path) -> None:
             f"{archive} mixes patch sizes: {', '.join(f'{px} px ({file})' for px, file in sizes.items())}; "
             "point bench.path at the folder of one edition"
         )
+    findings = bench_findings(index, [witness for _, witness in described], harmonise)
+    evidence = Evidence(str(archive), f"up to 128 patches of each of {len(index)} files", findings)
+    evidence.check()
     with atomic_path(out) as path:
         index.to_parquet(path, index=False)
+    evidence.write(out)
     _name_unlabelled(index, archive)
     log.info(
         "%s: %d files, patches: %s; offset of %d files from metadata, of the others from pixels",

@@ -12,8 +12,11 @@ import pandas as pd
 
 from geoladder.data.archives.sources import open_archive
 from geoladder.data.index.away import in_bench, near_bench
-from geoladder.data.index.checks import check_identities, set_offsets, warn_off_grid
-from geoladder.data.index.select import unselected
+from geoladder.data.index.checks import check_identities, set_offsets, settle_clouds, warn_off_grid
+from geoladder.data.index.evidence import Evidence
+from geoladder.data.index.findings import archive_findings
+from geoladder.data.index.sample import read_sample, sample_rows
+from geoladder.data.index.select import selected, unselected
 from geoladder.data.index.split import is_validation
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
@@ -38,33 +41,39 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
         index: written, parquet: one row per usable tile (`INDEX_COLUMNS`; split is `train` or `val`).
         ledger: written, CSV: one row per row of the archive: grid_cell, product_id, kept, reason.
 
+    Beside the index, evidence.json says why units, offsets and fills were taken as they were (`Evidence`).
+
     Raises:
         GeoladderError: archive or metadata unusable, more unreadable rows than `max_corrupt_share`, no usable tile
-            left, or the results cannot be written.
+            left, names and pixels that contradict each other, or the results cannot be written.
     """
     reader = open_archive(archive, spec.layout)
     rows = reader.metadata()
     if rows.empty:
         raise GeoladderError(f"{archive}/metadata.parquet lists no tile; fetch the archive again")
+    units = rows.attrs.pop("units", {})
     warn_off_grid(rows)
     rows["split"] = [
         "val" if is_validation(cell, spec.validation_share) else "train" for cell in rows["grid_cell"]
     ]
     reason = rows["unusable"].copy()
+    without_clouds = spec.select.model_copy(update={"max_cloud_percent": None})
+    clouds = settle_clouds(reader, rows, selected(rows, without_clouds) & (reason == ""))
     for text, where in unselected(rows, spec.select):
         _mark(reason, pd.Series(where, index=rows.index), text)
     _mark(reason, in_bench(rows, bench_index, spec.exclude_bench), f"overlaps bench {spec.exclude_bench}")
-    selected = int((reason == "").sum())
+    taken = int((reason == "").sum())
     problems = check_identities(reader, rows, reason)
     _mark(reason, rows["timestamp"].isna(), "bad timestamp")
     _mark(reason, rows["epsg"] == 0, "bad crs")
     _mark(reason, ~(rows["nodata_share"] <= spec.max_nodata_share), "nodata")
     _mark(reason, ~(rows["cloud_percent"] <= spec.max_cloud_percent), "cloud")
     problems += set_offsets(reader, rows, reason, spec.harmonise)
+    sample = read_sample(reader, rows, sample_rows(rows, reason == ""))
     bad = int((reason == "unreadable").sum())
-    if bad > spec.max_corrupt_share * selected:
+    if bad > spec.max_corrupt_share * taken:
         raise GeoladderError(
-            f"{bad} of {selected} rows of {archive} cannot be read, more than "
+            f"{bad} of {taken} rows of {archive} cannot be read, more than "
             f"cleaning.max_corrupt_share = {spec.max_corrupt_share}; the first: {problems[0]}"
         )
     _mark_duplicates(rows, reason, spec.one_product_per_cell, getattr(reader, "many_per_cell", False))
@@ -85,10 +94,20 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     )
     if kept.empty:
         raise GeoladderError(
-            f"no usable tile in {archive}: {dropped}. "
+            f"no usable tile in {archive}: {dropped}{_written(units)}. "
             "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
         )
+    findings = archive_findings(rows, sample, spec.harmonise, spec.harmonise_stated, units)
+    looked_at = f"{len(sample.facts)} of {len(rows)} rows read, {sample.unread} could not be"
+    evidence = Evidence(str(archive), looked_at, findings + ([clouds] if clouds else []))
+    evidence.check()
     _write(rows, reason, index, ledger, spec.fingerprint)
+    evidence.write(index)
+
+
+def _written(units: dict[str, str]) -> str:
+    """How columns of the metadata are written, which may be why no row is usable."""
+    return f" ({'; '.join(f'{name}: {unit}' for name, unit in units.items())})" if units else ""
 
 
 def _write(rows: pd.DataFrame, reason: pd.Series, index: Path, ledger: Path, made_from: str) -> None:

@@ -9,10 +9,14 @@ import math
 
 import numpy as np
 import pandas as pd
+from rich.progress import track
 
 from geoladder.data.archives.grid import FOOTPRINT_M, centre_of
 from geoladder.data.archives.tile import TileSource, UnreadableTileError, UnwantedTileError
-from geoladder.data.labels.bands import baseline, boa_offset_dn, offset_from_pixels
+from geoladder.data.index.evidence import Finding
+from geoladder.data.index.findings import MANY, MOST, Harmonise
+from geoladder.data.index.sample import read_sample, spread
+from geoladder.data.labels.bands import BOA_OFFSET_DN, DARKEST_OFFSET_DN, baseline, boa_offset_dn, darkest_dn
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
 
@@ -69,11 +73,12 @@ def check_identities(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) 
     return problems
 
 
-def set_offsets(reader: TileSource, rows: pd.DataFrame, reason: pd.Series, harmonise: str) -> list[str]:
+def set_offsets(reader: TileSource, rows: pd.DataFrame, reason: pd.Series, harmonise: Harmonise) -> list[str]:
     """Add `baseline` and `offset_dn` (0 or 1000, to subtract) to rows; without harmonising (`none`), offsets are 0.
 
-    Where the baseline is unknown, the tile is read. One that cannot be read, or that the corpus does not take, gets
-    its `reason`, in place.
+    With `baseline`, names decide, and pixels where the baseline is unknown. With `pixels`, every usable tile is read:
+    one with dark pixels has no offset, any other has it if most of its baseline have no dark pixels. A tile that
+    cannot be read, or that the corpus does not take, gets its `reason`, in place.
 
     Returns:
         What could not be read, in words.
@@ -82,11 +87,29 @@ def set_offsets(reader: TileSource, rows: pd.DataFrame, reason: pd.Series, harmo
     rows["offset_dn"] = 0
     if harmonise == "none":
         return []
-    offsets = rows["product_id"].map(boa_offset_dn)
-    rows["offset_dn"] = offsets.fillna(0).astype(int)
-    problems = []
-    unknown = rows.loc[offsets.isna() & (reason == ""), ["part", "row"]]
-    for position, part, row in unknown.itertuples(name=None):
+    usable = reason == ""
+    if harmonise == "baseline":
+        by_name = rows["product_id"].map(boa_offset_dn)
+        rows["offset_dn"] = by_name.fillna(0).astype(int)
+        usable &= by_name.isna()
+    darkest, problems = _read_darkest(reader, rows[usable], reason)
+    bright = darkest > DARKEST_OFFSET_DN
+    if harmonise == "pixels":
+        bright &= bright.groupby(rows.loc[bright.index, "baseline"]).transform("mean") > MOST
+    rows.loc[bright.index, "offset_dn"] = np.where(bright, BOA_OFFSET_DN, 0)
+    return problems
+
+
+def _read_darkest(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) -> tuple[pd.Series, list[str]]:
+    """`darkest_dn` of each row that can be read, and what could not be read."""
+    darkest, problems = {}, []
+    for position, part, row in track(
+        rows[["part", "row"]].itertuples(name=None),
+        "DN offsets",
+        len(rows),
+        transient=True,
+        disable=len(rows) < MANY,
+    ):
         try:
             tile = reader.read(part, row)
         except UnwantedTileError as problem:
@@ -95,5 +118,34 @@ def set_offsets(reader: TileSource, rows: pd.DataFrame, reason: pd.Series, harmo
             problems.append(str(problem))
             reason[position] = "unreadable"
         else:
-            rows.loc[position, "offset_dn"] = offset_from_pixels([*tile.dn10, *tile.dn20])
-    return problems
+            darkest[position] = darkest_dn([*tile.dn10, *tile.dn20])
+    return pd.Series(darkest, dtype="float64"), problems
+
+
+def settle_clouds(reader: TileSource, rows: pd.DataFrame, usable: np.ndarray) -> Finding | None:
+    """Turn `cloud_percent` into percents, in place, where it holds shares; None where the numbers tell by themselves.
+
+    Numbers that are all at most 1 may be shares of any tiles, or percents of clear ones: cloud masks of some of the
+    `usable` rows (N,) bool say which. Without a mask they count as percents, with a warning.
+    """
+    stated = rows["cloud_percent"]
+    if not 0 < stated.max() <= 1:
+        return None
+    cloudy = rows.index[usable & stated.notna()]
+    seen = read_sample(reader, rows, spread(cloudy)).facts["cloud_percent"].dropna()
+    off_percent = {
+        unit: float((factor * stated.loc[seen.index] - seen).abs().mean())
+        for unit, factor in (("percents", 1), ("shares", 100))
+    }
+    if seen.empty:
+        log.warning(
+            "no cloud_cover is above 1, and no cloud mask tells whether these are shares: taken as percents"
+        )
+    is_share = off_percent["shares"] < off_percent["percents"]
+    if is_share:
+        rows["cloud_percent"] = 100 * stated
+    says = {
+        "metadata": {f"at most {stated.max():.4g}": int(stated.notna().sum())},
+        "pixels": {f"off by {off:.3g} points as {unit}": len(seen) for unit, off in off_percent.items()},
+    }
+    return Finding("unit of cloud_cover", "shares" if is_share else "percents", says, len(seen), 0)

@@ -20,6 +20,8 @@ FIRST_OFFSET_BASELINE = 400
 UNKNOWN_BASELINE = "9999"
 DARKEST_OFFSET_DN = 900
 """Offset products can fall a little below 1000 DN where the atmospheric correction overshoots."""
+IMPOSSIBLE_OFFSET_DN = 500
+"""But not to a reflectance of -0.05: a product with so dark pixels carries no offset, whatever its name says."""
 
 
 def baseline(product_id: str) -> str:
@@ -52,5 +54,16 @@ def offset_from_pixels(bands: Iterable[np.ndarray]) -> int:
     and vegetation, short-wave infrared over water and snow); a scene of nothing but bright cloud or sand misleads
     the rule. The offset is 1000 or 0; 0 when there is no valid pixel.
     """
-    dark = [np.percentile(valid, 1) for band in bands if (valid := band[band > 0]).size]
-    return BOA_OFFSET_DN if dark and min(dark) > DARKEST_OFFSET_DN else 0
+    return offset_of(darkest_dn(bands))
+
+
+def offset_of(darkest: float) -> int:
+    """The offset of a product whose `darkest_dn` is known; 0 where it is not a number."""
+    return BOA_OFFSET_DN if darkest > DARKEST_OFFSET_DN else 0
+
+
+def darkest_dn(bands: Iterable[np.ndarray]) -> float:
+    """Lowest first percentile of valid DN (> 0) of any band; not a number where no pixel is valid."""
+    return min(
+        (float(np.percentile(valid, 1)) for band in bands if (valid := band[band > 0]).size), default=np.nan
+    )

@@ -1,0 +1,63 @@
+"""What a raster file says of its own numbers: its fill value, mask, scale and offset; and its pixels without fill.
+
+Readers know one mark of missing data, 0. Other writers mark it by a tag (xarray: 65535 for uint16), by a mask inside
+the file, or not at all, so what fills much of a band with the largest number there is counts as missing, too.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from rasterio import DatasetReader
+from rasterio.enums import MaskFlags
+
+from geoladder.data.labels.bands import DN_PER_REFLECTANCE
+
+NODATA_DN = 0
+LARGEST_DN = 65_535
+"""Of uint16: the fill of xarray, and Sentinel-2's own mark of single saturated pixels, which stay."""
+FILL_SHARE = 0.001
+"""Of a band; from so many pixels on, the largest number is a fill and no saturation."""
+
+
+class Stored(NamedTuple):
+    """A band as its file describes it."""
+
+    driver: str
+    """`GTiff` or `JP2OpenJPEG`."""
+    nodata: float | None
+    """Of the tag."""
+    masked: bool
+    """Whether the file holds a mask of valid pixels."""
+    offset_dn: int | None
+    """DN to subtract by the tags scale and offset; None where the file has none."""
+    filled: float
+    """Share of pixels that were marked as missing by another number than 0."""
+
+
+def clear_fill(raster: DatasetReader, number: int, pixels: np.ndarray, empty: int) -> Stored:
+    """Set pixels (H, W) of a band without data to `empty`, in place, and describe the band; bands count from 1.
+
+    Of a cloud mask, which holds classes from 0 on, a tag that names a class says nothing.
+    """
+    nodata, masked = (
+        raster.nodatavals[number - 1],
+        MaskFlags.per_dataset in raster.mask_flag_enums[number - 1],
+    )
+    marks = []
+    if masked:
+        marks.append(raster.read_masks(number) == 0)
+    if nodata is not None and not 0 <= nodata <= empty:
+        marks.append(pixels == nodata)
+    if pixels.dtype == np.uint16 and pixels.max(initial=0) == LARGEST_DN:
+        largest = pixels == LARGEST_DN
+        marks.append(largest & (largest.mean() >= FILL_SHARE))
+    filled = 0.0
+    if marks:
+        missing = np.logical_or.reduce(marks) & (pixels != empty)
+        filled, pixels[missing] = float(missing.mean()), empty
+    return Stored(raster.driver, nodata, masked, _offset_dn(raster, number), filled)
+
+
+def _offset_dn(raster: DatasetReader, number: int) -> int | None:
+    scale, offset = raster.scales[number - 1], raster.offsets[number - 1]
+    return round(-offset * DN_PER_REFLECTANCE) if scale != 1 else None
