@@ -104,7 +104,8 @@ def finetune(
         score = _score(run, spec, test, predicted)
         if run.fabric.is_global_zero:
             if spec.keep:
-                save_tuned(run.model, spec, data.stats, out.with_suffix(""))
+                patch_px = data.train.pixels.shape[-1]
+                save_tuned(run.model, spec, data.stats, patch_px, out.with_suffix(""))
             places = shown_places(len(test))
             patches, maps = predicted(test.iloc[places])
             write_shown(out.with_suffix(".npz"), TASKS[spec.task], places, maps, patches.labels)

@@ -97,7 +97,7 @@ def fit_linear(
         ]
         for n in spec.keep:
             model = linear_model(backbone, heads[Trial(spec.task, 0, n)])
-            save_tuned(model, spec, pixels.stats, out / spec.task / f"n{n}")
+            save_tuned(model, spec, pixels.stats, reader.side_px, out / spec.task / f"n{n}")
         _show(reader, spec, {n: heads[Trial(spec.task, 0, n)] for n in spec.n}, out / spec.task)
         write_json(out / f"{spec.task}.json", _result(spec, backbone, points, seconds / len(cell.heads)))
 

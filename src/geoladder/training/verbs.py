@@ -174,7 +174,11 @@ def predict_map(
     out: Annotated[Path, Parameter(help="GeoTIFF to write")],
     bands: BandNames = None,
     offset_dn: OffsetDn = None,
-    tile_px: Annotated[int, Parameter(help="side of the tiles that are predicted one by one")] = 256,
+    tile_px: Annotated[int, Parameter(help="side of what is computed at once; changes no number")] = 256,
+    window_px: Annotated[
+        int | None,
+        Parameter(help="side of what the model sees (default: that of the patches it was tuned on)"),
+    ] = None,
     threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
@@ -182,7 +186,9 @@ def predict_map(
     from geoladder.training.predict_map import predict_map
 
     names = bands.split(",") if bands else None
-    predict_map(checkpoint, image, out, names, offset_dn, tile_px, threads=threads, progress=progress)
+    predict_map(
+        checkpoint, image, out, names, offset_dn, tile_px, window_px, threads=threads, progress=progress
+    )
 
 
 def embed(
