@@ -51,4 +51,4 @@ rule linear:
     shell:
         "geoladder --log {log:q} linear --spec {params.spec:q} --bench {params.folder:q}"
         " --bench-index {input.bench:q} --stats {input.stats:q} {params.splits:q} {params.checkpoint:q}"
-        ' --threads {threads:q} --out "$(dirname {output[0]:q})"'
+        ' --threads {threads:q} --scan {study.compute.scan:q} --out "$(dirname {output[0]:q})"'

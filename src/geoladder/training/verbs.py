@@ -18,6 +18,7 @@ from geoladder.options import (
     Study,
     Threads,
 )
+from geoladder.study.compute import ScanName
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
@@ -97,12 +98,16 @@ def linear(
         Path | None, Parameter(help="folder of a pretrained model; omit for a random encoder")
     ] = None,
     threads: Threads = 1,
+    scan: Annotated[
+        ScanName, Parameter(help="backend of Mamba's scans; auto: the first that works")
+    ] = "auto",
 ) -> None:
     """Fit and judge the linear heads of one cell; write JSON by task into a folder."""
     from geoladder.study.downstream_specs import LinearCell
     from geoladder.training.linear import fit_linear
 
-    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, split, checkpoint, out, threads=threads)
+    cell = LinearCell.from_json(spec)
+    fit_linear(cell, bench, bench_index, stats, split, checkpoint, out, threads=threads, scan=scan)
 
 
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
