@@ -1,6 +1,18 @@
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from geoladder.errors import GeoladderError
+from geoladder.study.load import read_study
+
 min_version("9.19")
+
+# Snakemake reads studies with more patience than is good for them: of a key that is given twice it takes the last.
+if workflow.is_main_process:
+    try:
+        for file in workflow.overwrite_configfiles or ["config.yaml"]:
+            read_study(file)
+    except GeoladderError as problem:
+        raise WorkflowError(str(problem)) from None
 
 
 # A study is one file: `--configfile studies/ci.yaml` replaces config.yaml, it is not merged over it.

@@ -95,7 +95,7 @@ def test_isoflop_says_the_best_size_of_each_budget_and_its_growth(tmp_path, caps
     assert curves["line"]["slope"] == pytest.approx(0.5, abs=0.01)
     assert len(curves["provenance"]["sha256"]) == 64
     assert main(["isoflop", str(file), "--n", "params", "--y", "loss"]) == 1
-    assert "no column flops; there are: c, params, loss" in capsys.readouterr().err
+    assert "no column flops (did you mean 'loss'?); there are: c, params, loss" in capsys.readouterr().err
 
 
 def test_compare_names_the_law_and_tests_it(runs, tmp_path, capsys):
@@ -152,9 +152,9 @@ def test_bad_options_end_in_one_line_and_no_file(runs, tmp_path, capsys, options
 
 def test_files_that_are_no_tables_are_named(tmp_path, capsys):
     assert main(["fit", str(tmp_path / "none.csv"), "--out", str(tmp_path / "fit.json")]) == 1
-    assert "none.csv cannot be read as CSV" in capsys.readouterr().err
+    assert "no table of runs at" in capsys.readouterr().err
     (tmp_path / "empty.csv").write_text("")
     assert main(["fit", str(tmp_path / "empty.csv"), "--out", str(tmp_path / "fit.json")]) == 1
-    assert "empty.csv cannot be read as CSV" in capsys.readouterr().err
+    assert "empty.csv is empty" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.json"), "--n", "1"]) == 1
     assert "cannot be read as a fit" in capsys.readouterr().err

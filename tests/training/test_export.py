@@ -442,7 +442,7 @@ def test_a_missing_map_and_a_missing_state_are_named(foreign, tmp_path):
     with pytest.raises(GeoladderError, match=r"absent\.safetensors cannot be read"):
         bring(tmp_path, state="absent.safetensors")
     (tmp_path / "map.yaml").unlink()
-    with pytest.raises(GeoladderError, match=r"map\.yaml is no map of names"):
+    with pytest.raises(GeoladderError, match=r"no map of names at .*map\.yaml; .* are mamba-ssm"):
         bring(tmp_path)
 
 

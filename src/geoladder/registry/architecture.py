@@ -33,7 +33,7 @@ def _class_exists(path: str) -> str:
         spec = None
     if spec is None or not spec.origin:
         raise ValueError(f"'{path}' names no module that exists; write package.module:Class")
-    body = ast.parse(Path(spec.origin).read_text()).body
+    body = ast.parse(Path(spec.origin).read_bytes()).body
     imported = [alias for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
     names = {node.name for node in body if isinstance(node, ast.ClassDef)}
     names |= {alias.asname or alias.name for alias in imported}

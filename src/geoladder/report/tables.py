@@ -30,7 +30,7 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
     """
     table, fitted = read_results(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
-        path.write_text(fit_report(table, fitted))
+        path.write_text(fit_report(table, fitted), "utf-8")
     for name, content in (
         ("curves", judged(_curves(table), table)),
         ("pretraining_effect", marked(pretraining_effect(table), curves(table), table, POINT)),

@@ -64,7 +64,7 @@ def _reach(start: set[Path]) -> dict[str, str]:
         file = waiting.pop()
         key = file.relative_to(ROOT).as_posix()
         if key not in sources and not key.startswith("study/"):
-            sources[key], names = _read(file.read_text())
+            sources[key], names = _read(file.read_text("utf-8"))
             waiting += filter(None, map(_file_of, names))
     return sources
 

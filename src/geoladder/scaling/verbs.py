@@ -1,8 +1,8 @@
-"""The verbs that work on any CSV. They know nothing of studies; heavy imports wait until one runs."""
+"""The verbs that work on any table of runs. They know nothing of studies; heavy imports wait until one runs."""
 
-import hashlib
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
     from geoladder.scaling.laws.forms import Form
+    from geoladder.scaling.table import RunTable
 
 HUBER_DELTA = 1e-3
 Kind = Literal["case", "cell", "residual"] | None
-RunsCsv = Annotated[Path, Parameter(help="CSV, one row per run")]
+RunsFile = Annotated[Path, Parameter(help="one row per run: CSV, TSV, JSON lines or parquet")]
 FitJson = Annotated[Path, Parameter(help="JSON written by `geoladder fit`")]
 Report = Annotated[Path | None, Parameter(help="JSON to write")]
 Level = Annotated[float, Parameter(help="of the intervals")]
@@ -33,12 +34,12 @@ LossName = Annotated[str, Parameter(help=f"what is minimised: {', '.join(LOSS_NA
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Which columns of the CSV are what, and which of its rows count."""
+    """Which columns of the table are what, and which of its rows count."""
 
     n: Annotated[str, Parameter(help="column of the first size")] = "n"
     d: Annotated[str | None, Parameter(help="column of the second size, such as data")] = None
     u: Annotated[str | None, Parameter(help="column of unique data (law data_constrained)")] = None
-    y: Annotated[str, Parameter(help="column of the error")] = "y"
+    y: Annotated[str, Parameter(help="column of the error, or of a score in '1 - COLUMN'")] = "y"
     seed_col: Annotated[str | None, Parameter(help="column of seeds: repeats of a cell")] = None
     sd_col: Annotated[str | None, Parameter(help="column of standard errors of y")] = None
     exclude: Annotated[
@@ -46,35 +47,40 @@ class Runs:
         Parameter(help="leave out rows, such as 'y > 5' (names with spaces in `backticks`); repeatable"),
     ] = ()
 
-    def read(self, csv: Path) -> "tuple[pd.DataFrame, list[dict[str, Any]]]":
-        """The CSV without the rows excluded, and those rows with the expression that excluded them.
+    def read(self, file: Path, sizes: Iterable[str] = ()) -> "tuple[RunTable, list[dict[str, Any]]]":
+        """The table without the rows excluded, and those rows with the expression that excluded them.
+
+        Sizes such as `124M` become numbers in the columns of n, d, u and in `sizes`; `y` is added where it is written
+        as a number less a column.
 
         Raises:
-            GeoladderError: no such file, no CSV, or an expression that cannot be evaluated.
+            GeoladderError: no such file, no table, or an expression that cannot be evaluated.
         """
-        import pandas as pd
+        from geoladder.scaling.table import read_table, with_difference, with_sizes
 
-        try:
-            table = pd.read_csv(csv)
-        except (OSError, ValueError) as problem:
-            raise GeoladderError(f"{csv} cannot be read as CSV: {problem}") from None
+        read = read_table(file)
+        table = with_sizes(read.rows, [*filter(None, (self.n, self.d, self.u)), *sizes])
+        table = with_difference(table, self.y)
         excluded: list[dict[str, Any]] = []
         for expression in self.exclude:
             try:
                 rows = table.query(expression).index
             except Exception as problem:  # noqa: BLE001 - an expression can fail in any way; the user wrote it
                 raise GeoladderError(f"--exclude {expression!r} cannot be evaluated: {problem}") from None
-            excluded += [{"row": int(row) + 1, "reason": expression} for row in rows]
+            excluded += [{"row": int(row), "reason": expression} for row in rows]
             table = table.drop(rows)
-        return table, excluded
+        return replace(read, rows=table), excluded
 
     def points(self, table: "pd.DataFrame", law: "Form") -> "tuple[dict[str, str], Points]":
         """Column of each role a law has, and the checked runs it is fitted to; raises Refusal."""
         from geoladder.scaling.fit.points import read_points
+        from geoladder.scaling.fit.rising import refuse_rising
 
         named = {"n": self.n, "d": self.d, "u": self.u}
         columns = {role: column for role in law.variables or ("n",) if (column := named[role])}
-        return columns, read_points(table, law, columns, self.y, seed=self.seed_col, sd=self.sd_col)
+        read = read_points(table, law, columns, self.y, seed=self.seed_col, sd=self.sd_col)
+        refuse_rising(read, law, columns, self.y)
+        return columns, read
 
 
 @Parameter(name="*")
@@ -110,15 +116,17 @@ class Fitting:
         return Settings(minimised, self.bootstrap, kind, level=self.level, rng=self.rng, fixed=fixed)
 
 
-def _write(out: Path | None, report: dict[str, Any], source: Path, settings: dict[str, Any]) -> None:
-    """Write a report, with what was read, its checksum, and with which settings and versions; no file, no report."""
+def _write(
+    out: Path | None, report: dict[str, Any], source: Path, sha256: str, settings: dict[str, Any]
+) -> None:
+    """Write a report, with what was read, its digest, and with which settings and versions; no file, no report."""
     from importlib.metadata import version
 
     if out is None:
         return
     provenance = {
         "source": str(source),
-        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "sha256": sha256,
         "settings": settings,
         "geoladder": __version__,
         "python": platform.python_version(),
@@ -131,7 +139,7 @@ RUNS, FITTING = Runs(), Fitting()
 
 
 def fit(
-    points: RunsCsv,
+    points: RunsFile,
     /,
     runs: Runs = RUNS,
     fitting: Fitting = FITTING,
@@ -143,7 +151,7 @@ def fit(
         Kind, Parameter(help="what is redrawn (default: by the number of runs and seeds)")
     ] = None,
 ) -> None:
-    """Fit a scaling law to a CSV of runs."""
+    """Fit a scaling law to a table of runs."""
     from geoladder.scaling.fit import record
     from geoladder.scaling.fit.fit import fit_points
     from geoladder.scaling.fit.points import Refusal
@@ -151,10 +159,10 @@ def fit(
 
     law = form_of(form)
     table, excluded = runs.read(points)
-    _, checked = runs.points(table, law)
+    _, checked = runs.points(table.rows, law)
     result = fit_points(law, checked, fitting.settings(loss, bootstrap_kind))
     settings = asdict(runs) | asdict(fitting) | {"form": form, "loss": loss, "bootstrap_kind": bootstrap_kind}
-    _write(out, record.to_json(result) | {"excluded": excluded}, points, settings)
+    _write(out, record.to_json(result) | {"excluded": excluded}, points, table.sha256, settings)
     print(record.summary(result))  # noqa: T201
     if not result.params:
         raise Refusal(f"{law.equation} was not fitted; {out} holds the reasons and no parameters")
@@ -190,7 +198,7 @@ def predict(
 
 
 def compare(
-    points: RunsCsv,
+    points: RunsFile,
     /,
     runs: Runs = RUNS,
     fitting: Fitting = FITTING,
@@ -205,6 +213,7 @@ def compare(
 ) -> None:
     """Say which law fits best, and whether it predicts the largest runs."""
     from geoladder.scaling.fit.fit import fit_points
+    from geoladder.scaling.fit.points import check_columns
     from geoladder.scaling.laws.forms import form_of
     from geoladder.scaling.questions.compare import contest, shared_exponents
     from geoladder.scaling.questions.crossover import crossovers
@@ -213,14 +222,13 @@ def compare(
     laws = [name.strip() for name in forms.split(",")]
     richest = max(map(form_of, laws), key=lambda law: len(law.variables))
     last = form_of(laws[-1])
-    columns, checked = runs.points(table, richest)
+    columns, checked = runs.points(table.rows, richest)
     settings = fitting.settings(loss)
-    outcome = contest(table, checked, laws, columns, runs.y, settings, runs.seed_col)
+    outcome = contest(table.rows, checked, laws, columns, runs.y, settings, runs.seed_col)
     lines, shared, crossings = outcome.lines(), None, []
     if by:
-        if by not in table:
-            raise GeoladderError(f"no column {by}; there are: {', '.join(map(str, table.columns))}")
-        groups = {str(group): runs.points(rows, last)[1] for group, rows in table.groupby(by)}
+        check_columns(table.rows, [by])
+        groups = {str(group): runs.points(rows, last)[1] for group, rows in table.rows.groupby(by)}
         shared = shared_exponents(last.name, groups, settings.level)
         crossings = crossovers({group: fit_points(last, rows, settings) for group, rows in groups.items()})
         lines.append(shared.verdict)
@@ -228,7 +236,7 @@ def compare(
     print("\n".join(lines))  # noqa: T201
     answers = {"shared_exponents": shared and asdict(shared), "crossovers": crossings, "excluded": excluded}
     options = asdict(runs) | asdict(fitting) | {"forms": forms, "loss": loss, "by": by}
-    _write(out, asdict(outcome) | answers, points, options)
+    _write(out, asdict(outcome) | answers, points, table.sha256, options)
 
 
 def frontier(
@@ -243,18 +251,18 @@ def frontier(
     from geoladder.scaling.fit import record
     from geoladder.scaling.questions.compute import allocate
 
-    law = record.read(fit)
+    law, sha256 = record.read_with_digest(fit)
     allocations = [allocate(law, budget, flops_per) for budget in flops]
     for best in allocations:
         far = f"; {' and '.join(best.outside)} outside the sizes fitted" if best.outside else ""
         print(f"C = {best.flops:.3g}: N = {best.n}, D = {best.d}, y = {best.y}{far}")  # noqa: T201
     print(f"N* grows as C^{allocations[0].exponent}")  # noqa: T201
     report = {"allocations": [asdict(best) for best in allocations]}
-    _write(out, report, fit, {"flops": flops, "flops_per": flops_per})
+    _write(out, report, fit, sha256, {"flops": flops, "flops_per": flops_per})
 
 
 def isoflop(
-    points: Annotated[Path, Parameter(help="CSV, one row per run; a budget needs three sizes")],
+    points: Annotated[Path, Parameter(help="as of `fit`, one row per run; a budget needs three sizes")],
     /,
     *,
     flops: Annotated[str, Parameter(help="column of the budgets C")] = "flops",
@@ -268,7 +276,8 @@ def isoflop(
     from geoladder.scaling.questions.compute import Estimate
     from geoladder.scaling.questions.compute import isoflop as minima_of
 
-    curves = minima_of(Runs().read(points)[0], flops, n, y, level=level, rng=rng)
+    table, _ = Runs(n=n, y=y).read(points, [flops])
+    curves = minima_of(table.rows, flops, n, y, level=level, rng=rng)
     for best in curves.minima:
         size = Estimate(best.n, best.low, best.high)
         far = "" if best.inside else "; outside the sizes run"
@@ -277,12 +286,18 @@ def isoflop(
         print(f"N* = {line.coefficient:.3g} C^{Estimate(line.slope, line.low, line.high)}")  # noqa: T201
     else:
         print("fewer than two budgets have a minimum inside the sizes run: no exponent")  # noqa: T201
-    _write(out, asdict(curves), points, {"flops": flops, "n": n, "y": y, "level": level, "rng": rng})
+    _write(
+        out,
+        asdict(curves),
+        points,
+        table.sha256,
+        {"flops": flops, "n": n, "y": y, "level": level, "rng": rng},
+    )
 
 
 def claims(
     claims: Annotated[Path, Parameter(help="YAML of claims, such as studies/claims/paper.yaml")],
-    table: Annotated[Path, Parameter(help="CSV with task, corpus, architecture, size, n, seed, y")],
+    table: Annotated[Path, Parameter(help="table of runs with task, corpus, architecture, size, n, seed, y")],
     /,
     *,
     out: Annotated[Path, Parameter(help="CSV or JSON to write")],

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from geoladder.study.block import Block, Seed
+from geoladder.study.block import MOST, Block, Real, Seed, Whole
 from geoladder.suggest import nearest
 
 COLORBLIND = "colorblind"
@@ -14,8 +14,8 @@ class Fit(Block):
     """Scaling-law fits."""
 
     parameters: Literal["total", "encoder", "no_norm"] = Field("total", description="how N is counted")
-    bootstrap: Annotated[int, Field(ge=0)] = 400
-    interval: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    bootstrap: Annotated[Whole, Field(ge=0, le=MOST)] = 400
+    interval: Annotated[Real, Field(gt=0, lt=1)] = 0.95
     seed: Seed = 42
 
 
@@ -35,8 +35,8 @@ def _palette(name: str) -> str:
 class Figures(Block):
     """How figures look. Nothing here touches a number."""
 
-    width_mm: Annotated[float, Field(ge=60, le=300)] = 180.0
-    font_pt: Annotated[float, Field(ge=4, le=20)] = 7.0
+    width_mm: Annotated[Real, Field(ge=60, le=300)] = 180.0
+    font_pt: Annotated[Real, Field(ge=4, le=20)] = 7.0
     palette: Annotated[str, AfterValidator(_palette)] = Field(
         COLORBLIND, description="a seaborn palette, for what has no colour of its own, as architectures have"
     )

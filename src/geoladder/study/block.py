@@ -2,21 +2,71 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
+from fractions import Fraction
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from geoladder.errors import GeoladderError
 
-Share = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+MOST = 10**12
+"""Of anything that is counted: more than that no run can take."""
+LARGEST_SEED = 2**32 - 1
+"""That every library takes."""
+POWER_OF_TEN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+def _number(value: object) -> object:
+    """Let nothing but numbers be read as one: pydantic alone would take true for 1, and text with digits.
+
+    Text such as `1e-3` is one, since YAML takes powers of ten without a point for text.
+    """
+    if isinstance(value, bool):
+        raise ValueError(
+            f"a number is expected, got {str(value).lower()} (as YAML reads yes, no, on and off, too)"
+        )
+    if isinstance(value, str):
+        if not POWER_OF_TEN.fullmatch(value):
+            raise ValueError(f"a number is expected, got {value!r}, which is text; write it without quotes")
+        return float(value)
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+Count = Annotated[Whole, Field(ge=1, le=MOST)]
+Seed = Annotated[Whole, Field(ge=0, le=LARGEST_SEED)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
-WarmupShare = Annotated[float, Field(ge=0, lt=1)]
+WarmupShare = Annotated[Real, Field(ge=0, lt=1)]
+
+
+def _is_day(value: object) -> object:
+    """Let no number be read as a day: pydantic alone would take it for seconds since 1970."""
+    if isinstance(value, int | float):
+        raise ValueError("a day is expected, such as 2018-01-01, not a number")
+    return value
+
+
+def _is_fraction(value: object) -> object:
+    """Let nothing but a finite number, or text such as 1/16, be read as a fraction."""
+    try:
+        if not isinstance(value, bool):
+            Fraction(value)  # type: ignore[call-overload]  # whatever the study has there
+            return value
+    except (TypeError, ValueError, ArithmeticError):
+        pass
+    raise ValueError("a fraction is expected, such as 1/16 or 0.25")
+
+
+Day = Annotated[date, BeforeValidator(_is_day)]
+Portion = Annotated[Fraction, BeforeValidator(_is_fraction)]
 
 
 class Block(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from geoladder.errors import GeoladderError
-from geoladder.study.block import Block, Count
+from geoladder.study.block import MOST, Block, Count, Whole
 
 ScanName = Literal["auto", "mamba_ssm", "triton", "numba", "torch"]
 
@@ -39,7 +39,7 @@ class Compute(Block):
     chip_jobs: Count = Field(
         1, description="jobs that cut an archive's chips side by side; choose before the first run"
     )
-    workers: Annotated[int, Field(ge=0)] = Field(
+    workers: Annotated[Whole, Field(ge=0, le=MOST)] = Field(
         0, description="processes of each device that read tiles; for pretrain.read: tiles"
     )
     scan: ScanName = Field(

@@ -1,7 +1,6 @@
 """Where pretraining data come from: archives, selections, cleaning, the common validation set."""
 
 import re
-from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,11 +8,23 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from geoladder.study.address import resolve
-from geoladder.study.block import Block, Count, NotNegative, Positive, Seed, Share, collected
+from geoladder.study.block import (
+    Block,
+    Count,
+    Day,
+    NotNegative,
+    Portion,
+    Positive,
+    Real,
+    Seed,
+    Share,
+    Whole,
+    collected,
+)
 
-Percent = Annotated[float, Field(ge=0, le=100)]
-Latitude = Annotated[float, Field(ge=-90, le=90)]
-Longitude = Annotated[float, Field(ge=-180, le=180)]
+Percent = Annotated[Real, Field(ge=0, le=100)]
+Latitude = Annotated[Real, Field(ge=-90, le=90)]
+Longitude = Annotated[Real, Field(ge=-180, le=180)]
 Box = tuple[Latitude, Longitude, Latitude, Longitude]
 """South, west, north, east in degrees; west > east crosses the date line."""
 
@@ -57,7 +68,7 @@ class Earth(Block):
     seed: Seed = Field(
         2506, description="names the Earth; another seed is another Earth on the same climate map"
     )
-    tile_px: Annotated[int, Field(ge=48, le=1068, multiple_of=12)] = Field(
+    tile_px: Annotated[Whole, Field(ge=48, le=1068, multiple_of=12)] = Field(
         192, description="side of a tile in 10 m pixels; real MajorTOM tiles have 1068"
     )
     styles: Count = Field(64, description="vegetation and settlement styles each; more make the tail longer")
@@ -84,12 +95,12 @@ def _address(value: str) -> str:
 class Select(Block):
     """Which tiles of an archive a corpus takes, by metadata. The ledger names the limit a tile fell to."""
 
-    fraction: Fraction = Field(
+    fraction: Portion = Field(
         Fraction(1), description="of the archive's grid cells, nested: 1/16", gt=0, le=1
     )
     seed: Seed = Field(0, description="draws the fraction")
-    since: date | None = Field(None, description="first day of acquisition, 2018-01-01")
-    until: date | None = Field(None, description="last day of acquisition, whole")
+    since: Day | None = Field(None, description="first day of acquisition, 2018-01-01")
+    until: Day | None = Field(None, description="last day of acquisition, whole")
     boxes: list[Box] = Field(
         [], description="[south, west, north, east] degrees each, around tile centres; west > east: date line"
     )
@@ -185,7 +196,7 @@ class Cleaning(Block):
         "test",
         description="tiles whose footprint overlaps that of a bench tile, of test or of any, are dropped",
     )
-    chip_px: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = Field(
+    chip_px: Annotated[Whole, Field(ge=16, le=1024, multiple_of=4)] = Field(
         32, description="side of a chip, 10 m pixels"
     )
     chip_max_cloud_share: Share = 0.3
@@ -202,7 +213,7 @@ class Validation(Block):
     """The one validation set all corpora are judged on, held out by grid cell from every corpus."""
 
     corpus: str = Field("majortom", description="its archive is sampled; it should cover the whole Earth")
-    share: Annotated[float, Field(gt=0, lt=1)] = Field(0.15, description="of all grid cells, by stable hash")
+    share: Annotated[Real, Field(gt=0, lt=1)] = Field(0.15, description="of all grid cells, by stable hash")
     chips: Count = Field(1024, description="at most so many, drawn once")
     bench_buffer_km: NotNegative = Field(
         20.0, description="validation tiles nearer than this to a bench test tile are dropped"

@@ -9,7 +9,7 @@ from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.ladder import rung, scaled_lr
 from geoladder.study.architectures import ArchitectureName, FinetuneArms, FinetuneRates, Mode, Transfer
-from geoladder.study.block import Block, Count, Seed, Seeds, Share
+from geoladder.study.block import Block, Count, Seed, Seeds, Share, Whole
 from geoladder.study.recipe import PAPER, Recipe
 from geoladder.suggest import nearest
 
@@ -28,7 +28,7 @@ class Bench(Block):
 
     source: Literal["synthetic", "phileo"] = "synthetic"
     path: Path | None = Field(None, description="folder of a `phileo` source: *_s2.npy and *_label_*.npy")
-    patch_px: Annotated[int, Field(ge=16, le=512, multiple_of=4)] = Field(
+    patch_px: Annotated[Whole, Field(ge=16, le=512, multiple_of=4)] = Field(
         32, description="side of a synthetic patch in 10 m pixels; real ones have 128"
     )
     train_tiles: Count = Field(4, description="per region, synthetic")

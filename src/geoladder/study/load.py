@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from geoladder.errors import GeoladderError
 from geoladder.study.block import Block
 from geoladder.study.study import Study
 from geoladder.suggest import nearest
+from geoladder.text import read_yaml
+
+SHOWN_CHARACTERS = 200
+"""Of a wrong value, at most."""
+YTE = "__use_yte__"
+"""Key at which Snakemake takes a file for a template."""
 
 
 def _keys_at(location: list[int | str]) -> list[str]:
@@ -30,12 +35,18 @@ def _blocks_in(annotation: Any) -> Iterator[type[Block]]:  # noqa: ANN401  (anno
 
 
 def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
-    where = ".".join(str(step) for step in error["loc"] if step != "[key]") or "study"
+    # Steps with a bracket are not the study's: they say which of several types was tried.
+    where = ".".join(str(step) for step in error["loc"] if "[" not in str(step)) or "study"
     if error["type"] == "extra_forbidden":
         *location, key = error["loc"]
         return f"{where}: unknown key{nearest(str(key), _keys_at(location))}"
-    got = "" if error["type"] in {"missing", "value_error"} else f" (got {error['input']!r})"
+    got = "" if error["type"] in {"missing", "value_error"} else f" (got {_shown(error['input'])})"
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
 
 
 def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
@@ -47,15 +58,27 @@ def parse_study(raw: dict[str, Any], source: str = "config.yaml") -> Study:
         raise GeoladderError(f"{source} is not a valid study:\n{lines}") from None
 
 
-def load_study(path: Path | str) -> Study:
-    """Read and validate a study file; raises GeoladderError where it is missing, no YAML, or no valid study."""
+def read_study(path: Path | str) -> dict[str, Any]:
+    """A study file as plain dictionaries, not yet validated.
+
+    Raises:
+        GeoladderError: there is no such file, or none that `geoladder.text.read_yaml` takes, or it is a template,
+            whose code Snakemake would run.
+    """
     path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         raise GeoladderError(
             f"no study at {path.resolve()}; give --study FILE or run from the project's root"
-        ) from None
-    except yaml.YAMLError as problem:
-        raise GeoladderError(f"{path} is not valid YAML: {problem}") from None
-    return parse_study(raw or {}, str(path))
+        )
+    raw = read_yaml(path)
+    raw = {} if raw is None else raw
+    if not isinstance(raw, dict):
+        raise GeoladderError(f"{path} is no study, but {_shown(raw)}; a study has blocks such as `pretrain:`")
+    if YTE in raw:
+        raise GeoladderError(f"{path} is a template with code ({YTE}), and no study; write out what it makes")
+    return raw
+
+
+def load_study(path: Path | str) -> Study:
+    """Read and validate a study file; raises GeoladderError as `read_study`, or where it is no valid study."""
+    return parse_study(read_study(path), str(path))

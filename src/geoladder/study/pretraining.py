@@ -7,7 +7,18 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from geoladder.registry import TARGETS, TASKS
 from geoladder.registry.target import Name, Settings, Target
 from geoladder.study.architectures import Architectures, Arms, PretrainRates, RungName
-from geoladder.study.block import Block, Count, NotNegative, Positive, Seeds, WarmupShare, collected
+from geoladder.study.block import (
+    MOST,
+    Block,
+    Count,
+    NotNegative,
+    Positive,
+    Real,
+    Seeds,
+    WarmupShare,
+    Whole,
+    collected,
+)
 from geoladder.study.corpora import CorpusKey
 from geoladder.suggest import nearest
 
@@ -62,7 +73,7 @@ class TargetUse(Block):
 class Objective(Block):
     """Pretraining objective (arXiv 2506.14765): masked reconstruction, and targets of whole chips."""
 
-    mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(0.6, description="hidden; 0: nothing is")
+    mask_ratio: Annotated[Real, Field(ge=0, lt=1)] = Field(0.6, description="hidden; 0: nothing is")
     fill: Literal["mean", "zero", "noise"] = Field(
         "mean",
         description="what hidden pixels are replaced by: the image's own visible mean, 0, or fixed noise; wholly "
@@ -163,7 +174,7 @@ class Pretrain(Block):
         "chips", description="`tiles`: random crops straight from the archive, new ones each epoch"
     )
     crops_per_tile: Count = Field(16, description="crops taken each time a tile is read; for read: tiles")
-    shuffle_window: Annotated[int, Field(ge=4)] = Field(
+    shuffle_window: Annotated[Whole, Field(ge=4, le=MOST)] = Field(
         960, description="tiles mixed at a time, over all devices; for read: tiles"
     )
     code_changes: Literal["warn", "rerun"] = Field(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from geoladder.study.block import Block, Count, NotNegative, Positive, Share, WarmupShare
+from geoladder.study.block import Block, Count, NotNegative, Positive, Real, Share, WarmupShare
 
 EPOCHS = 40
 """Of a study that says neither `steps` nor `epochs`."""
@@ -89,7 +89,7 @@ class Recipe(Block):
         None,
         description="of the rate after the warm-up; none: `plateau` with `epochs`, `cosine` with `steps`",
     )
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(
+    plateau_factor: Annotated[Real, Field(gt=0, lt=1)] = Field(
         0.3, description="of the rate, each time validation loss did not fall"
     )
     plateau_patience: Count = Field(3, description="validations without a fall before the rate does")

@@ -160,7 +160,7 @@ def export_model(folder: Path, out: Path, study: Study, licence: str | None = No
         shutil.copyfile(folder / "model.safetensors", path)
     write_json(out / "model.json", card)
     with atomic_path(out / "README.md") as path:
-        path.write_text(released_card(card) if released else model_card(card))
+        path.write_text(released_card(card) if released else model_card(card), "utf-8")
 
 
 def _data_of(card: dict[str, Any], study: Study, folder: Path) -> dict[str, Any]:

@@ -1,23 +1,10 @@
-r"""Weights from elsewhere, taken under an explicit map from their names to ours; nothing is taken or left silently.
+"""Weights from elsewhere, taken whole under an explicit map (`geoladder.training.name_map`), or not at all."""
 
-The map is YAML with up to three keys:
-
-    names:                                  # ours: theirs
-      encoder.cls: cls_token
-    rules:                                  # regular expressions on whole names; the first match wins
-      - {theirs: 'blocks\.(\d+)\.attn\.qkv\.(\w+)', ours: 'encoder.blocks.\1.qkv.\2'}
-    ignore:                                 # regular expressions on whole names of theirs that are not wanted
-      - 'head\..*'
-"""
-
-import re
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import yaml
-from pydantic import BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -28,57 +15,40 @@ from geoladder.errors import GeoladderError
 from geoladder.models.build import build_backbone
 from geoladder.registry.ladder import rung
 from geoladder.runs.digest import sha256
-from geoladder.study.block import Block
-from geoladder.training.checkpoints import BACKBONE, check_fit, refuse, save_model
+from geoladder.training.checkpoints import BACKBONE, DECODER_SEED, check_fit, refuse, save_model
+from geoladder.training.name_map import read_map, rename
 
+log = logging.getLogger(__name__)
 
-def _compiled(pattern: object) -> object:
-    try:
-        return re.compile(pattern) if isinstance(pattern, str) else pattern
-    except re.error as problem:
-        raise ValueError(f"'{pattern}' is no regular expression: {problem}") from None
-
-
-Pattern = Annotated[re.Pattern[str], BeforeValidator(_compiled)]
-
-
-class Rule(Block):
-    """A regular expression on a whole name of theirs, and our name with its groups put in."""
-
-    theirs: Pattern
-    ours: str
-
-
-class NameMap(Block):
-    """Where each of their weights goes."""
-
-    names: dict[str, str] = Field(default_factory=dict)
-    rules: list[Rule] = Field(default_factory=list)
-    ignore: list[Pattern] = Field(default_factory=list)
+NESTS = ("state_dict", "model_state_dict", "module", "model")
+"""Keys at which Lightning, many scripts, DeepSpeed and others keep the weights."""
 
 
 def import_weights(state: Path, name_map: Path, architecture: str, size: str, out: Path) -> tuple[int, int]:
     """Write `out`/model.safetensors and model.json, as those of an export, from a backbone's state dict.
 
-    The state is `.safetensors`, or a torch file that holds nothing but tensors by name. model.json has
+    The state is `.safetensors`, or a torch file that holds nothing but tensors and plain values. model.json has
     `architecture`, `size`, `model`, `bands` (ours; the weights must be of these) and `provenance` (file, sha256,
-    map); its `statistics` and `transform` are null, since nothing says what the weights were fed with.
+    map, and `initial`: names of ours that were not given, which the map allows, and are as a seed of 0 starts them);
+    its `statistics` and `transform` are null, since nothing says what the weights were fed with.
 
     Returns:
-        Number of weights taken, and of weights the map ignores.
+        Number of weights taken, and of weights the map ignores. The log names those of ours that stay as they start.
 
     Raises:
         GeoladderError: a file cannot be read, the rung is unknown, or a weight is missing, extra (neither mapped nor
-            ignored), given twice, of another shape, or not finite.
+            ignored), given twice, of another shape, of another kind of number, or not finite.
     """
     chosen = rung(architecture, size)
-    theirs, names = read_state(state), read_map(name_map)
-    renamed, ignored = rename(theirs, names, name_map)
+    names = read_map(name_map)
+    renamed, ignored = rename(read_state(state, names.key), names, name_map)
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(DECODER_SEED)
         ours = build_backbone(architecture, size).state_dict()
-    check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", ours, renamed)
-    check_finite(state, renamed)
-    weights = {BACKBONE + name: value.to(ours[name].dtype) for name, value in renamed.items()}
+    initial = sorted(names.may_be_initial(ours.keys() - renamed.keys()))
+    given = {name: value for name, value in ours.items() if name not in initial}
+    check_fit(f"{state}, renamed by {name_map}, does not fit {architecture}-{size}", given, renamed)
+    weights = ours | cast_weights(state, renamed, ours)
     card = {
         "architecture": architecture,
         "size": size,
@@ -92,25 +62,53 @@ def import_weights(state: Path, name_map: Path, architecture: str, size: str, ou
             "imported_from": state.name,
             "sha256": sha256(state),
             "map": names.model_dump(mode="json"),
+            "initial": initial,
         },
     }
-    save_model(weights, card, out)
-    return len(weights), ignored
+    save_model({BACKBONE + name: value for name, value in weights.items()}, card, out)
+    if initial:
+        log.info("%d weights stay as a seed starts them: %s", len(initial), ", ".join(initial))
+    return len(renamed), ignored
 
 
-def check_finite(source: Path, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are no numbers; raises GeoladderError that counts them and names the first."""
-    refuse(
-        f"{source} holds weights that are NaN or infinite",
-        {"not finite": [name for name, value in weights.items() if not value.isfinite().all()]},
-    )
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name.
+def cast_weights(
+    source: Path, weights: Mapping[str, Tensor], like: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Weights in the dtypes of `like`, which has all of their names.
 
     Raises:
-        GeoladderError: the file is missing, damaged, or holds something else than tensors by name.
+        GeoladderError: weights are of another kind of number (integers of a quantised model, complex numbers, sparse
+            ones), or not finite in the dtype of ours; counts them and names the first.
+    """
+    other_kind = [name for name, value in weights.items() if _kind(value) != _kind(like[name])]
+    refuse(
+        f"{source} holds weights of another kind of number than ours, such as those of a quantised model",
+        {f"not of {dtype}": names for dtype, names in _by_dtype(other_kind, like).items()},
+    )
+    cast = {name: value.to(like[name].dtype) for name, value in weights.items()}
+    refuse(
+        f"{source} holds weights that are NaN or infinite",
+        {"not finite": [name for name, value in cast.items() if not value.isfinite().all()]},
+    )
+    return cast
+
+
+def _kind(value: Tensor) -> tuple[bool, bool, bool]:
+    """What must be alike: floating, complex, and laid out as plain numbers."""
+    plain = value.layout == torch.strided and not value.is_quantized
+    return value.is_floating_point(), value.is_complex(), plain
+
+
+def _by_dtype(names: list[str], like: Mapping[str, Tensor]) -> dict[torch.dtype, list[str]]:
+    dtypes = dict.fromkeys(like[name].dtype for name in names)
+    return {dtype: [name for name in names if like[name].dtype == dtype] for dtype in dtypes}
+
+
+def read_state(path: Path, key: str | None = None) -> dict[str, Tensor]:
+    """Tensors by name, of the whole file or of what it holds at `key`, such as `state_dict` or `model.state_dict`.
+
+    Raises:
+        GeoladderError: the file is missing, damaged, has no such key, or holds something else than tensors by name.
     """
     try:
         is_safe = path.suffix == ".safetensors"
@@ -121,60 +119,26 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise GeoladderError(
             f"{path} is no torch file of tensors alone ({type(problem).__name__}); save its state_dict() by itself"
         ) from problem
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if key is not None:
+        state = _at(state, key, path)
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        nests = [name for name in NESTS if isinstance(state, dict) and isinstance(state.get(name), dict)]
+        way = f"write `key: {nests[0]}` into the map" if nests else "save its state dict by itself"
         keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
-        raise GeoladderError(
-            f"{path} holds no tensors by name, but {keys[:200]}; save its state dict by itself"
-        )
+        raise GeoladderError(f"{path} holds no tensors by name, but {keys[:200]}; {way}")
     return state
 
 
-def read_map(path: Path) -> NameMap:
-    """Read a map of names; raises GeoladderError where it is missing, no YAML, or of another form."""
-    try:
-        return NameMap.model_validate(yaml.safe_load(path.read_text()) or {})
-    except (OSError, yaml.YAMLError, ValidationError) as problem:
-        raise GeoladderError(
-            f"{path} is no map of names ({problem}); it has `names` (ours: theirs), `rules` (a list of theirs, ours: "
-            "regular expressions) and `ignore` (a list), see docs/checkpoints.md"
-        ) from None
-
-
-def rename(theirs: Mapping[str, Tensor], names: NameMap, source: Path) -> tuple[dict[str, Tensor], int]:
-    """Their weights under our names, and how many were ignored.
-
-    Raises:
-        GeoladderError: a weight of theirs that nothing maps or ignores, a name of theirs in the map that they do not
-            have, two weights for one of ours, or a rule that asks for a group it does not have.
-    """
-    absent = [name for name in names.names.values() if name not in theirs]
-    refuse(f"{source} names weights that are not there", {"missing": absent})
-    ours_of = {theirs_name: ours for ours, theirs_name in names.names.items()}
-    taken: dict[str, list[str]] = {}
-    ignored, extra = list[str](), list[str]()
-    for name in theirs:
-        ours = ours_of.get(name) or _by_rule(name, names, source)
-        if ours:
-            taken.setdefault(ours, []).append(name)
-        else:
-            is_ignored = any(pattern.fullmatch(name) for pattern in names.ignore)
-            (ignored if is_ignored else extra).append(name)
-    twice = [f"{ours} from {' and '.join(several)}" for ours, several in taken.items() if len(several) > 1]
-    refuse(
-        f"{source} does not map every weight to a place of its own",
-        {"extra, neither mapped nor ignored": extra, "given twice": twice},
+def _at(state: object, key: str, path: Path) -> object:
+    """What a file holds at a key, or at keys with dots between them."""
+    if isinstance(state, dict) and key in state:
+        return state[key]
+    first, _, rest = key.partition(".")
+    if rest and isinstance(state, dict) and first in state:
+        return _at(state[first], rest, path)
+    keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
+    raise GeoladderError(
+        f"{path} has no key '{key}', but {keys[:200]}; mend `key` of the map, or leave it out"
     )
-    return {ours: theirs[name] for ours, (name,) in taken.items()}, len(ignored)
-
-
-def _by_rule(name: str, names: NameMap, source: Path) -> str | None:
-    for rule in names.rules:
-        match = rule.theirs.fullmatch(name)
-        try:
-            if match:
-                return match.expand(rule.ours)
-        except (re.error, IndexError) as problem:
-            raise GeoladderError(
-                f"{source}: '{rule.ours}' asks for a group that '{rule.theirs.pattern}' does not have: {problem}"
-            ) from None
-    return None

@@ -21,7 +21,8 @@ from geoladder.runs.digest import sha256
 from geoladder.study.downstream_specs import ReleasedSpec
 from geoladder.training.checkpoints import BACKBONE, ENCODER, check_fit, save_model
 from geoladder.training.hub import fetch
-from geoladder.training.import_weights import NameMap, Rule, check_finite, read_state, rename
+from geoladder.training.import_weights import cast_weights, read_state
+from geoladder.training.name_map import NameMap, Rule, rename
 from geoladder.training.patches import released_stats
 
 AS_REFLECTANCE = Moments([0.0] * len(BANDS), [1.0] * len(BANDS))
@@ -52,7 +53,7 @@ def import_released(spec: ReleasedSpec, out: Path) -> tuple[int, int]:
     ours = {name: value for name, value in backbone.items() if name.startswith(ENCODER)}
     renamed = {name: _laid_out(value, ours.get(name)) for name, value in renamed.items()}
     check_fit(f"{file} does not fit {spec.architecture}-{spec.size}", ours, renamed)
-    check_finite(file, renamed)
+    weights = cast_weights(file, renamed, ours)
     card = {
         "architecture": spec.architecture,
         "size": spec.size,
@@ -73,7 +74,7 @@ def import_released(spec: ReleasedSpec, out: Path) -> tuple[int, int]:
             "sha256": sha256(file),
         },
     }
-    save_model({BACKBONE + name: value.to(ours[name].dtype) for name, value in renamed.items()}, card, out)
+    save_model({BACKBONE + name: value for name, value in weights.items()}, card, out)
     return len(renamed), ignored
 
 

@@ -154,11 +154,11 @@ def load(source: Annotated[str, Parameter(help="folder, or hf://owner/name@revis
 
 
 def import_weights(
-    state: Annotated[Path, Parameter(help="state dict: .safetensors, or .pt/.pth of tensors alone")],
+    state: Annotated[Path, Parameter(help=".safetensors, or .pt, .pth or .ckpt of tensors and plain values")],
     out: Annotated[Path, Parameter(help="folder for the model")],
     /,
     *,
-    names: Annotated[Path, Parameter(name="--map", help="YAML; see docs/checkpoints.md")],
+    names: Annotated[Path, Parameter(name="--map", help="YAML, see docs/checkpoints.md; or mamba-ssm")],
     architecture: Annotated[str, Parameter(help="of the ladder, such as vit_upernet")],
     size: Annotated[str, Parameter(help="of the ladder, such as P16-100M")],
 ) -> None:

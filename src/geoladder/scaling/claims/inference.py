@@ -29,6 +29,7 @@ from scipy import stats
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.claims.language import Arm, Claim, Selector
+from geoladder.scaling.table import read_table
 from geoladder.suggest import nearest
 
 ENOUGH = 3
@@ -63,19 +64,8 @@ class Comparison:
 
 
 def load_runs(path: Path | str) -> pd.DataFrame:
-    """Read a CSV table of runs; names stay text ("none" and "NA" too), an empty field is empty.
-
-    Raises:
-        GeoladderError: no such file, an empty one, or one that is not CSV.
-    """
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise GeoladderError(f"no table of runs at {path}") from None
-    except pd.errors.EmptyDataError:
-        raise GeoladderError(f"{path} is empty; it needs a header and one row a run") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as problem:
-        raise GeoladderError(f"{path} is not a CSV table: {problem}") from None
+    """Read a table of runs; names stay text ("none" and "NA" too), no value is empty; raises as `read_table`."""
+    return read_table(path, as_text=True).rows
 
 
 def read_runs(table: pd.DataFrame) -> Runs:

@@ -24,9 +24,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from geoladder.errors import GeoladderError
+from geoladder.text import StrictLoader, read_yaml
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(StrictLoader):
     """YAML in which a value is text, or null: plain YAML reads the key `on` as True and the size 44 as a number."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (as PyYAML declares it)
@@ -153,7 +154,7 @@ def _explain(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
     return f"{where}: {message} (got {error['input']!r})"
 
 
-def _parse(raw: object, place: int, path: Path) -> Claim:
+def _parse(raw: object, place: int, path: Path | str) -> Claim:
     if not isinstance(raw, dict):
         raise GeoladderError(f"{path}: claim number {place} must be a mapping with an id, got {raw!r}")
     try:
@@ -170,13 +171,7 @@ def load_claims(path: Path | str) -> list[Claim]:
     Raises:
         GeoladderError: no such file, not YAML, no claims in it, an invalid claim, or an id used twice.
     """
-    path = Path(path)
-    try:
-        raw = yaml.load(path.read_text(), _Loader)
-    except FileNotFoundError:
-        raise GeoladderError(f"no claims at {path}") from None
-    except yaml.YAMLError as problem:
-        raise GeoladderError(f"{path} is not valid YAML: {problem}") from None
+    raw = read_yaml(path, _Loader)
     if not isinstance(raw, list) or not raw:
         raise GeoladderError(
             f"{path} must be a YAML list of claims (- id: ...), got {type(raw).__name__}, or nothing"

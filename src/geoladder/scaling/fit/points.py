@@ -1,6 +1,6 @@
 """A table of runs as arrays a law can be fitted to, or a plain refusal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,10 @@ import pandas as pd
 from geoladder.errors import GeoladderError
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import Form
+from geoladder.suggest import closest
+
+LARGEST = 1e100
+"""Of a size or an error; no law can be fitted in float64 far beyond."""
 
 
 class Refusal(GeoladderError):
@@ -90,12 +94,11 @@ def read_points(
             f"{form.equation} needs a column for {', '.join(missing)}; say which, as in --{missing[0]} COLUMN"
         )
     names = dict.fromkeys([*columns.values(), y, seed or y, sd or y, *planned.values()])
-    if absent := [name for name in names if name not in table]:
-        raise Refusal(f"no column {', '.join(absent)}; there are: {', '.join(map(str, table.columns))}")
+    check_columns(table, names)
     _refuse_unsettled(table, list(columns.values()), y)
-    x = {role: _numbers(table, name) for role, name in columns.items()}
-    values = _numbers(table, y)
-    weight = (values / _numbers(table, sd)) ** 2 if sd else np.ones(len(values))
+    x = {role: positive_numbers(table, name) for role, name in columns.items()}
+    values = positive_numbers(table, y)
+    weight = (values / positive_numbers(table, sd)) ** 2 if sd else np.ones(len(values))
     _refuse_doubles(table, [*columns.values(), seed or y], seed)
     _refuse_few(values, y, form)
     levels = {role: levels_of(sizes, form.level_ratio) for role, sizes in x.items() if role not in planned}
@@ -113,6 +116,33 @@ def read_points(
     return Points(x, values, weight / weight.mean(), levels, cells, repeated)
 
 
+def check_columns(table: pd.DataFrame, names: Iterable[str]) -> None:
+    """Make sure that a table has these columns; raises Refusal that says which ones are nearest to those it lacks."""
+    present = list(map(str, table.columns))
+    absent = [name for name in names if name not in table]
+    if absent:
+        near = {name: closest(name, present) for name in absent}
+        words = [f"{name} (did you mean '{other}'?)" if other else name for name, other in near.items()]
+        raise Refusal(f"no column {', '.join(words)}; there are: {', '.join(present)}")
+
+
+def positive_numbers(table: pd.DataFrame, name: str) -> Array:
+    """(M,) float64 values of a column; raises Refusal that names the row, by the table's index, of one that is none.
+
+    Tables read from files have the number of the row in the file as index (`geoladder.scaling.table`).
+    """
+    column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(~((column >= 1 / LARGEST) & (column <= LARGEST)))
+    if bad.size:
+        raise Refusal(
+            f"row {table.index[bad[0]]}: {name} is {table[name].iloc[bad[0]]} ({bad.size} such rows); sizes, errors "
+            f"and standard errors must be positive numbers between {1 / LARGEST:g} and {LARGEST:g}: mend the rows or "
+            "leave them out with a reason"
+        )
+    return column
+
+
 def _refuse_unsettled(table: pd.DataFrame, sizes: list[str], y: str) -> None:
     """Rows whose column `settled` is false are of runs that ended while their validation loss still fell."""
     if "settled" not in table:
@@ -125,17 +155,6 @@ def _refuse_unsettled(table: pd.DataFrame, sizes: list[str], y: str) -> None:
             f"says how far a run came in its steps, so how it depends on {' and '.join(sizes)} cannot be said; train "
             "longer (finetune.epochs, max_steps), or leave these rows out with a reason"
         )
-
-
-def _numbers(table: pd.DataFrame, name: str) -> Array:
-    column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(column) | (column <= 0))
-    if bad.size:
-        raise Refusal(
-            f"row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]} ({bad.size} such rows); sizes, errors and "
-            "standard errors must be positive numbers: mend the rows or leave them out with a reason"
-        )
-    return column
 
 
 def _refuse_few(values: Array, y: str, form: Form) -> None:

@@ -1,6 +1,7 @@
 """A fit as JSON and back, and in a few lines a person can read."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, Status
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
+from geoladder.text import decode
 
 KEPT_DRAWS = 400
 """Bootstrap draws kept in a file, for bands; every k-th, so that they stay a sample."""
@@ -63,7 +65,7 @@ def from_json(raw: dict[str, Any]) -> Fit:
             "reduced": raw["reduced"] and from_json(raw["reduced"]),
         }
         return Fit(**values)
-    except (KeyError, TypeError, ValueError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
         raise GeoladderError(f"this is no fit written by `geoladder fit`: {problem!r}") from None
 
 
@@ -73,11 +75,17 @@ def _pairs(ends: dict[str, list[float]]) -> dict[str, tuple[float, ...]]:
 
 def read(path: Path) -> Fit:
     """Read a fit; raises GeoladderError where there is none."""
+    return read_with_digest(path)[0]
+
+
+def read_with_digest(path: Path) -> tuple[Fit, str]:
+    """A fit and the SHA-256 of the bytes it was read from; raises as `read`."""
     try:
-        raw = json.loads(path.read_text())
-    except (OSError, ValueError) as problem:
+        content = path.read_bytes()
+        raw = json.loads(decode(content, path))
+    except (OSError, ValueError, RecursionError) as problem:
         raise GeoladderError(f"{path} cannot be read as a fit: {problem}") from None
-    return from_json(raw)
+    return from_json(raw), hashlib.sha256(content).hexdigest()
 
 
 def summary(fit: Fit) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit.points import Refusal
+from geoladder.scaling.fit.points import Refusal, check_columns, positive_numbers
 from geoladder.scaling.fit.result import Fit
 from geoladder.scaling.laws.curves import Array
 
@@ -173,25 +173,23 @@ def isoflop(
     Raises:
         Refusal: a column is missing or not positive, or no budget has a minimum.
     """
-    if missing := [name for name in (flops, n, y) if name not in table]:
-        raise Refusal(f"no column {', '.join(missing)}; there are: {', '.join(map(str, table.columns))}")
-    numbers = table[[flops, n, y]].apply(pd.to_numeric, errors="coerce")
-    wrong = ~((numbers > 0) & np.isfinite(numbers)).all(axis=1)
-    if wrong.any():
-        raise Refusal(
-            f"row {int(wrong.to_numpy().argmax()) + 1}: {flops}, {n} and {y} must be positive numbers "
-            f"({int(wrong.sum())} such rows): mend the rows or leave them out"
-        )
+    check_columns(table, (flops, n, y))
+    numbers = pd.DataFrame({name: positive_numbers(table, name) for name in (flops, n, y)})
     if not 0 < level < 1:
         raise GeoladderError(f"the level of the intervals is {level}; it must lie between 0 and 1")
     generator = np.random.default_rng(rng)
     curves = [
-        _minimum(float(budget), runs[n].to_numpy(float), runs[y].to_numpy(float), level, generator)
-        for budget, runs in numbers.groupby(flops)
+        _minimum(
+            float(runs[flops].iloc[0]), runs[n].to_numpy(float), runs[y].to_numpy(float), level, generator
+        )
+        for _, runs in numbers.groupby(flops)
     ]
     minima = [minimum for minimum in curves if minimum is not None]
     if not minima:
-        raise Refusal("no budget has a minimum: run at least three sizes per budget, around the best one")
+        raise Refusal(
+            "no budget has a minimum: run at least three sizes per budget, around the best one; and if more of "
+            f"{y} is better, give 1 - {y} as the error"
+        )
     inside = [minimum for minimum in minima if minimum.inside]
     if len(inside) < 2:
         return IsoFlop(minima, None)

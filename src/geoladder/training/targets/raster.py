@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from geoladder.registry.target import Places, Settings, Target
+from geoladder.study.block import Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ class LabelRaster(Settings):
     raster: Path = Field(
         description="GeoTIFF of integers, such as landcover_4326.tif of the authors' statics"
     )
-    codes: Annotated[list[int], Field(min_length=2)] = Field(
+    codes: Annotated[list[Whole], Field(min_length=2)] = Field(
         description="the raster's values, one class each; chips with any other value have no label"
     )
 
