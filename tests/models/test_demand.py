@@ -1,4 +1,4 @@
-"""A study that demands one backend of scans gets that or an error with a name; torch.compile sees no choice at all."""
+"""A study that demands one backend of scans gets that or an error; torch.compile sees no choice at all."""
 
 import logging
 
@@ -122,6 +122,7 @@ BLOCKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", BLOCKS)
 def test_a_compiled_block_is_one_graph_with_the_same_numbers(architecture):
     """Gradients too, but for the 2-D scan, of whose depthwise convolution torch 2.13 traces wrong strides."""

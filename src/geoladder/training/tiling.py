@@ -40,7 +40,7 @@ def _ramp(distance_px: Tensor, overlap_px: int) -> Tensor:
 def tiling(length_px: int, window_px: int, stride_px: int, is_fixed: bool = False) -> Tiling:
     """Cover a side of `length_px` by windows of at most `window_px`, of exactly that where `is_fixed`.
 
-    There is one window where one is enough. Sides and starts are multiples of `stride_px`, as `window_px` must be. The
+    One is made where one is enough. Sides and starts are multiples of `stride_px`, as `window_px` must be. The
     last window ends where the scene does, and so overlaps the one before it by more than others do.
     """
     whole_px = max(-(-length_px // stride_px) * stride_px, window_px * is_fixed)
