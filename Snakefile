@@ -38,6 +38,7 @@ if study.linear:
 
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/pictures.smk"
+include: "workflow/rules/published.smk"
 
 
 localrules:

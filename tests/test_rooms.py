@@ -16,6 +16,7 @@ ORDER = (
         "errors",
         "suggest",
         "text",
+        "published",
         "registry",
         "runs",
         "study",
