@@ -171,9 +171,7 @@ CONTESTS = (
         must_win=True,
     ),
     Contest("vit_upernet", "timm", rungs("vit_upernet"), timm_vit, range(4, 132, 4)),
-    Contest(
-        "mamba_upernet", "mambapy", rungs("mamba_upernet"), mambapy_stack, range(4, 260, 4), must_win=True
-    ),
+    Contest("mamba_upernet", "mambapy", rungs("mamba_upernet"), mambapy_stack, range(4, 260, 4)),
     Contest(
         "unet",
         "segmentation_models_pytorch",
