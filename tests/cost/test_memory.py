@@ -8,7 +8,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geoladder.cost.rung_cost import HEADROOM, RungCost
 from geoladder.counting import activation_bytes
+from geoladder.models.backends import CHUNK
 from geoladder.models.build import PretrainModel, build_backbone
+from geoladder.models.scan import cross_scan, selective_scan
+from geoladder.models.wavefront import wavefront_scan
 
 
 def really_kept(model, px, batch):
@@ -55,3 +58,42 @@ def test_largest_batch_fits_and_twice_it_does_not():
 def test_a_model_too_large_for_a_card_unless_it_is_shared():
     assert RungCost(3_000_000_000, 0.0, 0.0, 1).largest_batch(40e9) == 0
     assert RungCost(3_000_000_000, 0.0, 0.0, 10**9).largest_batch(40e9, shards=8) > 0
+
+
+SCAN_TOKENS, SCAN_CHANNELS, SCAN_STATES = 64, 12, 8
+
+
+def kept_by(scan, *shapes):
+    """Bytes that a scan of float32 tensors keeps on meta for its backward pass."""
+    inputs = [torch.empty(shape, device="meta", requires_grad=True) for shape in shapes]
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = (storage.nbytes(), tensor)
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = scan(*inputs)
+    states = sum(size for size, _ in kept.values()) - sum(4 * tensor.numel() for tensor in inputs)
+    return states, 4 * y.numel()
+
+
+def test_a_scan_keeps_its_inputs_and_a_state_in_each_chunk():
+    """Of the plan's memory: no result of a softplus, no state of every token, no copy in another order."""
+    length, d, n = SCAN_TOKENS, SCAN_CHANNELS, SCAN_STATES
+    rates = ((d, n), (2, n, length), (2, n, length), (d,))
+    of_selective, y = kept_by(lambda *x: selective_scan(*x, softplus=True), *[(2, d, length)] * 2, *rates)
+    assert of_selective == 4 * 2 * length // CHUNK * n * d  # in each of the chunks of a sequence
+    assert of_selective < y
+    orders = torch.empty(4, length, dtype=torch.int32, device="meta")
+    grouped = ((4, 2, length, d), (4, d, n), (4, 2, length, n), (4, 2, length, n), (4, d))
+    of_cross, _ = kept_by(lambda *x: cross_scan(*x, orders), (2, length, d), *grouped)
+    assert of_cross == 4 * of_selective + 4 * orders.numel()
+    side = 32
+    grid, states = (2, d, side, side), (2, n, side, side)
+    inputs = (grid, grid, grid, (d, n), (d, n), states, states, (d,))
+    of_wavefront, _ = kept_by(lambda *x: wavefront_scan(*x, softplus=True), *inputs)
+    assert (
+        of_wavefront == 4 * 2 * (side // CHUNK - 1) * side * n * d
+    )  # in every 16th row of a grid, but the first

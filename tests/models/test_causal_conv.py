@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models import causal_conv
-from geoladder.models.causal_conv import causal_convolution, choose_backend
+from geoladder.models.causal_conv import causal_convolution, choose_backend, chosen
 
 
 def example(batch, length, channels, kernel, seed=0):
@@ -98,9 +98,9 @@ def test_fused_kernel_gets_its_layout_from_a_slice(package):
 
 @pytest.fixture
 def fresh_choice():
-    choose_backend.cache_clear()
+    chosen.cache_clear()
     yield
-    choose_backend.cache_clear()
+    chosen.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_choice", "package")
@@ -121,7 +121,7 @@ def test_triton_and_then_torch_take_the_place_of_the_package(caplog, monkeypatch
     monkeypatch.setitem(sys.modules, "causal_conv1d", package)
     monkeypatch.setattr(causal_conv, "_try_out", lambda _: None)
     assert choose_backend("cuda").name == "triton"
-    choose_backend.cache_clear()
+    chosen.cache_clear()
 
     def cannot_compile(_):
         raise RuntimeError("PassManager::run failed")

@@ -282,9 +282,9 @@ def test_fused_backend_needs_its_package(monkeypatch):
 
 @pytest.fixture
 def fresh_choice():
-    choose_backend.cache_clear()
+    scan.chosen.cache_clear()
     yield
-    choose_backend.cache_clear()
+    scan.chosen.cache_clear()
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_fused_kernel_is_chosen_where_it_imports(monkeypatch):
     for name in names:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     assert choose_backend("cuda").name == "triton"  # installed, but broken: no kernel in it
-    choose_backend.cache_clear()
+    scan.chosen.cache_clear()
     sys.modules[names[-1]].selective_scan_fn = lambda *inputs, delta_softplus: reference(*inputs)
     assert str(choose_backend("cuda")) == "mamba_ssm (a GPU)"
     inputs = example(1, 2, 3, 2)

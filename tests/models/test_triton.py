@@ -324,9 +324,9 @@ def test_a_card_whose_kernels_fail_gets_the_torch_form(monkeypatch, caplog):
     monkeypatch.setattr(
         wavefront, "_try_out", lambda _: (_ for _ in ()).throw(RuntimeError("no ptxas\nfor sm_999"))
     )
-    wavefront.choose_backend.cache_clear()
+    wavefront.chosen.cache_clear()
     assert (
         str(wavefront.choose_backend("cuda")) == "torch (a GPU; triton does not work: RuntimeError: no ptxas)"
     )
-    wavefront.choose_backend.cache_clear()
+    wavefront.chosen.cache_clear()
     assert len(caplog.records) == 1

@@ -2,10 +2,10 @@
 
     python reference.py NAME OPTIONS FOLDER
 
-writes weights.pt (the state dict) and taps.pt (pixels, coordinates, taps in float64, number of parameters) into
-FOLDER. OPTIONS are JSON: `px` is the side of the images, `absent` the channels that are zero, `channels` their
-number, `coordinates` whether time and location are given; the rest is TerraTorch's. With a `depth`, parameters are
-counted at the whole one.
+writes weights.pt (the state dict) and taps.pt (pixels, coordinates, taps in float64, the same in float32 as `single`,
+number of parameters) into FOLDER. OPTIONS are JSON: `px` is the side of the images, `absent` the channels that are
+zero, `channels` their number, `coordinates` whether time and location are given; the rest is TerraTorch's. With a
+`depth`, parameters are counted at the whole one.
 """
 
 import json
@@ -36,12 +36,14 @@ def main(name, options, folder):
         for parameter in model.parameters():  # biases and norms are zeros and ones otherwise
             parameter.add_(SPREAD * torch.randn_like(parameter))
         torch.save(model.state_dict(), folder / "weights.pt")
+        single = model(pixels, **given)
         taps = model.double()(pixels.double(), **given)
     count = sum(parameter.numel() for parameter in whole.parameters())
     made = {
         "pixels": pixels,
         "coordinates": places if coordinates else None,
         "taps": taps,
+        "single": single,
         "parameters": count,
     }
     torch.save(made, folder / "taps.pt")

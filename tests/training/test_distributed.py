@@ -1,5 +1,6 @@
 """One run spread over processes, passes and recomputation has the numbers of a plain one."""
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -452,6 +453,24 @@ def test_ranks_that_find_other_checkpoints_are_refused(inputs, pretrain_spec, tm
     with pytest.raises(GeoladderError, match=r"ranks go on from different steps \[0, \d+\]"):
         with other_ranks(2, partial(pretrain, spec, inputs, hardware, tmp_path / "elsewhere")):
             pretrain(spec, inputs, hardware, tmp_path / "here")
+
+
+def leave_late(folder):
+    """A rank that is done leaves no trace before rank 0 is done; one whose exit would crash does not crash."""
+    (folder / "done").touch()
+    atexit.register(os.kill, os.getpid(), signal.SIGSEGV)
+
+
+def test_a_rank_that_is_done_waits_for_rank_0_and_leaves_without_shutting_down(tmp_path):
+    with other_ranks(2, partial(leave_late, tmp_path)):
+        (other,) = multiprocessing.active_children()
+        deadline = time.monotonic() + 300
+        while not (tmp_path / "done").exists():
+            assert other.is_alive() and time.monotonic() < deadline
+            time.sleep(0.01)
+        other.join(0.5)
+        assert other.is_alive()
+    assert other.exitcode == 0
 
 
 def test_ranks_that_somebody_else_started_are_not_started_again(monkeypatch):

@@ -1,4 +1,4 @@
-"""Maps of whole scenes: tiles fit together, the place is kept, and what is no fit image is named."""
+"""Maps of whole scenes: windows fit together, the place is kept, and what is no fit image is named."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from geoladder.data.archives.scene import open_scene
 from geoladder.data.batches.batch import BandStats
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
-from geoladder.models.backbone import Backbone
 from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.training import predict_map as stage
@@ -51,16 +50,15 @@ def image(tmp_path):
 def tuned(corpus, finetune_spec, tmp_path):
     """Saves a model of random weights: its folder."""
 
-    def make(task="roads", architecture="pixel", harmonise="baseline"):
+    def make(task="roads", architecture="pixel", harmonise="baseline", patch_px=64):
         size = "mlp" if architecture == "pixel" else "xs"
         spec = finetune_spec(architecture, size, task=task, harmonise=harmonise)
         torch.manual_seed(3)
         model = FinetuneModel(build_backbone(architecture, size), TASKS[task].outputs).eval()
         nn.init.normal_(model.head.weight)
-        save_tuned(
-            model, spec, BandStats.load(corpus / "stats.json", STATS), tmp_path / f"{architecture}-{task}"
-        )
-        return tmp_path / f"{architecture}-{task}"
+        folder = tmp_path / f"{architecture}-{task}"
+        save_tuned(model, spec, BandStats.load(corpus / "stats.json", STATS), patch_px, folder)
+        return folder
 
     return make
 
@@ -77,7 +75,7 @@ def read(path):
     stride=st.sampled_from([1, 4, 8]),
     fixed=st.booleans(),
 )
-def test_tiles_cover_a_side_and_their_weights_never_vanish(length, strides, stride, fixed):
+def test_windows_cover_a_side_and_their_weights_never_vanish(length, strides, stride, fixed):
     tiles = tiling(length, strides * stride, stride, fixed)
     total = torch.zeros(tiles.starts[-1] + tiles.side_px)
     for place, start in enumerate(tiles.starts):
@@ -89,41 +87,62 @@ def test_tiles_cover_a_side_and_their_weights_never_vanish(length, strides, stri
     assert not fixed or tiles.side_px == strides * stride
 
 
-class Near(Backbone):
-    """A backbone at half resolution that looks four pixels far, without any norm."""
-
-    def __init__(self):
-        encoder = nn.Sequential(nn.Conv2d(11, 8, 2, stride=2), nn.Conv2d(8, 8, 3, padding=1))
-        decoder = nn.ConvTranspose2d(8, 8, 2, stride=2)
-        super().__init__(encoder, decoder, 10, 2, 8, 8)
-
-    def forward(self, x, mask=None):
-        from geoladder.models.backbone import Features
-
-        maps = self.encoder(self.visible(x, mask))
-        return Features(self.decoder(maps), maps.mean((2, 3)))
+FAMILIES = ["unet", "vit_upernet", "mamba_upernet"]
 
 
-@pytest.mark.parametrize("task", ["roads", "landcover"])
-def test_tiles_equal_one_pass_away_from_the_border(tuned, image, tmp_path, monkeypatch, task):
-    load = stage.load_tuned
-    torch.manual_seed(5)
-    near = FinetuneModel(Near(), TASKS[task].outputs).eval()
-    nn.init.normal_(near.head.weight)
-    monkeypatch.setattr(stage, "load_tuned", lambda folder: (near, load(folder)[1]))
-    folder, scene = tuned(task), image()
-    predict_map(folder, scene, tmp_path / "tiles.tif", tile_px=32)
-    predict_map(folder, scene, tmp_path / "once.tif", tile_px=128)
-    tiles, once = read(tmp_path / "tiles.tif"), read(tmp_path / "once.tif")
-    if task == "roads":
-        np.testing.assert_allclose(tiles[4:-4, 4:-4], once[4:-4, 4:-4], atol=1e-5)
-    else:
-        assert (tiles[4:-4, 4:-4] == once[4:-4, 4:-4]).mean() > 0.999  # but for ties
-        assert len(np.unique(once)) > 3
+def in_one_pass(folder, scene, window_px):
+    """Logits of a map by its definition: all windows of the whole scene at once, weighted by rows and columns."""
+    model, card = stage.load_tuned(folder)
+    with rasterio.open(scene) as raster:
+        dn = raster.read()[None]
+    pixels = BandStats.from_dict(card["statistics"]).model_input(dn, None, 0, "sqrt")
+    rows, columns = (tiling(side, window_px, 8) for side in dn.shape[2:])
+    total, weight = 0, 0
+    places = [(row, column) for row in range(len(rows.starts)) for column in range(len(columns.starts))]
+    corners = [(rows.starts[row], columns.starts[column]) for row, column in places]
+    windows = torch.cat([pixels[:, :, y : y + window_px, x : x + window_px] for y, x in corners])
+    with torch.inference_mode():
+        logits = model(windows)
+    for (row, column), (y, x), window in zip(places, corners, logits, strict=True):
+        around = (x, dn.shape[3] - x - window_px, y, dn.shape[2] - y - window_px)
+        share = torch.outer(rows.weights(row), columns.weights(column))
+        total = total + nn.functional.pad(window * share, around)
+        weight = weight + nn.functional.pad(share, around)
+    return total / weight
 
 
-@pytest.mark.parametrize("architecture", ["pixel", "unet", "mamba_upernet", "vit_upernet"])
-def test_an_image_that_fits_is_predicted_in_one_pass(tuned, image, tmp_path, corpus, architecture):
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_tiles_equal_one_pass(tuned, image, tmp_path, architecture):
+    """Of networks whose norms, pools, attention and scans see a whole image."""
+    folder, scene = tuned("roads", architecture, patch_px=32), image(88, 104)
+    wanted = in_one_pass(folder, scene, 32)[0].sigmoid().numpy()
+    for tile_px in (16, 64, 512):
+        predict_map(folder, scene, tmp_path / "map.tif", tile_px=tile_px)
+        made = read(tmp_path / "map.tif")
+        np.testing.assert_allclose(made[3:, 5:], wanted[3:, 5:], atol=1e-5)
+    predict_map(folder, scene, tmp_path / "map.tif", window_px=64)
+    assert np.nanmax(np.abs(read(tmp_path / "map.tif") - wanted)) > 1e-3
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_a_part_of_a_scene_has_the_map_of_the_whole_away_from_its_border(
+    tuned, image, tmp_path, architecture
+):
+    folder, scene, part = tuned("roads", architecture, patch_px=32), image(120, 144), tmp_path / "part.tif"
+    cut = rasterio.windows.Window(24, 48, 96, 72)
+    with rasterio.open(scene) as raster:
+        profile = raster.profile | {"width": cut.width, "height": cut.height}
+        with rasterio.open(part, "w", **profile | {"transform": raster.window_transform(cut)}) as written:
+            written.write(raster.read(window=cut))
+            written.descriptions = raster.descriptions
+    predict_map(folder, scene, tmp_path / "map.tif")
+    predict_map(folder, part, tmp_path / "part_map.tif")
+    whole, of_part = read(tmp_path / "map.tif")[48:, 24:120], read(tmp_path / "part_map.tif")
+    np.testing.assert_allclose(of_part[32:-32, 32:-32], whole[32:-32, 32:-32], atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["pixel", *FAMILIES])
+def test_an_image_as_small_as_a_window_is_seen_whole(tuned, image, tmp_path, corpus, architecture):
     """By hand: standardised, through the model, sigmoid; also where sides are no multiples of the stride."""
     folder, scene = tuned("roads", architecture), image(48, 64)
     predict_map(folder, scene, tmp_path / "map.tif")

@@ -25,7 +25,7 @@ def tuned(corpus, finetune_spec, tmp_path):
         torch.manual_seed(3)
         model = FinetuneModel(build_backbone(architecture, spec.size), TASKS[task].outputs).eval()
         torch.nn.init.normal_(model.head.weight)
-        save_tuned(model, spec, BandStats.load(corpus / "stats.json", STATS), tmp_path / "tuned")
+        save_tuned(model, spec, BandStats.load(corpus / "stats.json", STATS), 32, tmp_path / "tuned")
         return model, tmp_path / "tuned"
 
     return make
@@ -41,7 +41,7 @@ def test_a_saved_model_predicts_the_same(tuned, corpus, task):
     with torch.inference_mode():
         assert torch.equal(loaded(pixels), model(pixels))
     assert not loaded.training
-    assert (card["task"], card["mode"], card["harmonise"]) == (task, "full", "baseline")
+    assert (card["task"], card["mode"], card["harmonise"], card["patch_px"]) == (task, "full", "baseline", 32)
     assert BandStats.from_dict(card["statistics"]) == BandStats.load(corpus / "stats.json", STATS)
 
 

@@ -116,6 +116,7 @@ TRAINING_OPTIONS = [
     f"--devices={study.compute.devices}",
     f"--strategy={study.compute.strategy}",
     f"--workers={study.compute.workers}",
+    f"--scan={study.compute.scan}",
 ]
 if study.compute.micro_batch:
     TRAINING_OPTIONS.append(f"--micro-batch={study.compute.micro_batch}")

@@ -52,5 +52,5 @@ rule linear:
         command(
             "linear --spec {params.spec} --bench {params.folder} --bench-index {input.bench} "
             "--stats {input.stats} {params.splits} {params.checkpoint} --threads {threads} "
-            '--out "$(dirname {output[0]})"'
+            '--scan {study.compute.scan} --out "$(dirname {output[0]})"'
         )

@@ -16,13 +16,13 @@ from geoladder.cost.published import PUBLISHED, PX, misses
 from geoladder.counting import activation_bytes, count_gflops, count_parameters
 from geoladder.data.batches.batch import PretrainBatch, seeded_masks, truth_of
 from geoladder.data.labels.bands import BANDS
-from geoladder.errors import GeoladderError
 from geoladder.models.build import PretrainModel, build_backbone
 from geoladder.registry import ARCHITECTURES
 from geoladder.registry.ladder import rung
 from geoladder.registry.target import Places
 from geoladder.study.pretraining import Objective
 from geoladder.training.job import Hardware
+from geoladder.training.memory import memory_for
 from geoladder.training.objective import pretrain_terms
 from geoladder.training.trainer import adamw, choose_precision, place, update
 
@@ -109,7 +109,9 @@ def measure_step(
         torch.cuda.reset_peak_memory_stats()
     before = _peak_bytes(kind)
     seconds = []
-    try:
+    with memory_for(
+        f"a batch of {batch} images of {px} px of {architecture}-{size}", "take a smaller --batch"
+    ):
         fabric, forward = place(model, "auto", hardware)
         optimizer = adamw(model, LR, 0.0)
         images = _images(px, batch).to(fabric.device)
@@ -121,11 +123,6 @@ def measure_step(
             if kind == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
-    except (torch.OutOfMemoryError, MemoryError) as problem:
-        raise GeoladderError(
-            f"a batch of {batch} images of {px} px does not fit into the memory of this {kind} ({problem}); "
-            "take a smaller --batch"
-        ) from None
     step = median(seconds[SKIPPED:])
     return {
         "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu",

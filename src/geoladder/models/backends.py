@@ -3,7 +3,9 @@
 On a GPU these are, in this order, the fused CUDA kernels of an optional package, our Triton kernels and
 plain torch; on a CPU our numba kernels where an operation has some, else plain torch. Whatever is in the
 way of the first (a package that is missing, or built for another torch or driver; a Triton that cannot
-compile for the card) goes into the reason, which is logged once and stands in the provenance of every run.
+compile for the card; too little memory) goes into the reason, which is logged once and stands in the
+provenance of every run. A study may demand one backend of the scans (`compute.scan`): then that runs, or
+nothing.
 """
 
 import logging
@@ -36,8 +38,18 @@ class Backend(NamedTuple):
         return f"{self.name} ({self.reason})"
 
 
-def choose(operation: str, device_type: str, candidates: Mapping[str, Callable[[], object]]) -> Backend:
-    """First of the candidates that can be tried without an exception, else `torch`; logs why the others were not."""
+def choose(
+    operation: str, device_type: str, candidates: Mapping[str, Callable[[], object]], demanded: str = "auto"
+) -> Backend:
+    """First of the candidates that can be tried without an exception, else `torch`; logs why the others were not.
+
+    `demanded` is the only backend that will do; on `meta`, where nothing is computed, it does not count.
+
+    Raises:
+        GeoladderError: the demanded backend is none of the candidates, or cannot run.
+    """
+    if demanded != "auto" and device_type != "meta":
+        return _demanded(operation, device_type, candidates, demanded)
     reasons = ["a GPU" if device_type == "cuda" else f"tensors are on {device_type}"]
     for name, attempt in candidates.items():
         try:
@@ -49,6 +61,26 @@ def choose(operation: str, device_type: str, candidates: Mapping[str, Callable[[
     else:
         name = "torch"
     chosen = Backend(name, "; ".join(reasons))
+    log.info("%s by %s", operation, chosen)
+    return chosen
+
+
+def _demanded(
+    operation: str, device_type: str, candidates: Mapping[str, Callable[[], object]], name: str
+) -> Backend:
+    others = [other for other in (*candidates, "torch") if other != name]
+    remedy = f"set it to auto, or {' or '.join(others)}" if others else "set it to auto"
+    if name not in (*candidates, "torch"):
+        raise GeoladderError(
+            f"compute.scan is {name}, but the {operation} has no such kernels for {device_type}; {remedy}"
+        )
+    try:
+        candidates.get(name, lambda: None)()
+    except Exception as problem:
+        raise GeoladderError(
+            f"compute.scan is {name}, but for the {operation} it {_in_the_way(name, problem)}; mend it, or {remedy}"
+        ) from problem
+    chosen = Backend(name, "asked for")
     log.info("%s by %s", operation, chosen)
     return chosen
 

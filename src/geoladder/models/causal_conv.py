@@ -52,9 +52,15 @@ def causal_convolution(
     return BACKENDS[name](x, weight, bias, silu)
 
 
-@cache
+@torch.compiler.assume_constant_result
 def choose_backend(device_type: str) -> Backend:
     """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
+    return chosen(device_type)
+
+
+@cache
+def chosen(device_type: str) -> Backend:
+    """As `choose_backend`, which torch.compile does not look into."""
     on_gpu = {"causal_conv1d": FUSED.find, "triton": lambda: _try_out(device_type)}
     return choose("causal convolution", device_type, on_gpu if device_type == "cuda" else {})
 

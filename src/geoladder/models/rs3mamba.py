@@ -4,9 +4,8 @@ At each of four scales the CNN's map asks, by window attention, and the state-sp
 convolutions; two thirds of the parameters are in these four blocks. Place is read from a dense layer on the whole
 coarsest map, which locks the model to one image size. Different from the authors' (arXiv 2506.14765), at the same
 number of parameters: GroupNorm in place of BatchNorm (geoladder.models.resnet says why), no drop-path, strip means
-of attention pad with zeros, and the heads are ours. `AuthorsRS3Mamba` has the layers of their code itself, as far as
-it is known. What no count settles: fused maps are what the CNN's next stage
-takes, and the stem's InstanceNorm has no weights.
+of attention pad with zeros, and the heads are ours. `AuthorsRS3Mamba` has the layers of their code itself. The stem's
+InstanceNorm has no weights.
 
 The encoder's block is VMamba's (Liu et al., 2024, arXiv 2401.10166): a selective scan in four directions (rows,
 columns and both backwards), which have step sizes, rates and weights of their own, so they are four scans and cannot
@@ -26,7 +25,13 @@ from geoladder.models.backbone import Backbone, Started, damp, init_weights, log
 from geoladder.models.resnet import EXPANSION, ResNet
 from geoladder.models.scan import cross_scan, reading_orders
 from geoladder.models.unetformer import HEADS as DECODER_HEADS
-from geoladder.models.unetformer import GlobalLocalAttention, GlobalLocalBlock, UNetFormerDecoder
+from geoladder.models.unetformer import (
+    GlobalLocalAttention,
+    GlobalLocalBlock,
+    Refinement,
+    UNetFormerDecoder,
+    WeightedSkip,
+)
 from geoladder.models.upernet import AUTHORS_DROPOUT, BatchNorm, use_batch_norms
 
 SCALES = 4
@@ -212,12 +217,13 @@ class RS3Mamba(Backbone):
 
 
 class AuthorsRS3Mamba(RS3Mamba):
-    """RS3Mamba with the layers of the authors' code, as far as they are known; arguments as those of `RS3Mamba`.
+    """RS3Mamba with the layers of the authors' code; arguments as those of `RS3Mamba`.
 
     BatchNorm is in place of GroupNorm, so results depend on how many images a device has. The state-space stem's
     InstanceNorm has weights, its blocks drop paths, and merging reads the four tokens column by column. Fusions norm
-    the state-space map; strip means see one reflected row or column beyond the edge; MLPs have ReLU6. A GELU comes
-    before the dense layer to the embedding and a LayerNorm after it. The decoder drops a tenth of its channels.
+    the state-space map; strip means see one reflected row or column beyond the edge; MLPs and the decoder have ReLU6.
+    A GELU comes before the dense layer to the embedding and a LayerNorm after it. The decoder drops a tenth of its
+    channels.
     """
 
     def __init__(
@@ -245,7 +251,7 @@ class AuthorsRS3Mamba(RS3Mamba):
         for fusion, dim in zip(encoder.fusions, encoder.ssm.dims, strict=True):
             cast(GlobalLocalBlock, fusion).norm_local = BatchNorm(dim)
         for layer in self.modules():
-            if isinstance(layer, GlobalLocalBlock):
+            if isinstance(layer, GlobalLocalBlock | WeightedSkip | Refinement | UNetFormerDecoder):
                 layer.activation = functional.relu6
             if isinstance(layer, GlobalLocalAttention):
                 layer.beyond_edge = "reflect"

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backends import Backend, FusedKernel, check_shapes, choose, working_dtype
+from geoladder.models.demand import demanded_scan
 from geoladder.models.scan_op import scan_op
 
 FUSED = FusedKernel("selective scan", "mamba-ssm", "mamba_ssm.ops.selective_scan_interface:selective_scan_fn")
@@ -109,16 +110,26 @@ def reading_orders(rows: int, columns: int) -> list[list[int]]:
     return [by_rows, by_rows[::-1], by_columns, by_columns[::-1]]
 
 
-@cache
+@torch.compiler.assume_constant_result
 def choose_backend(device_type: str) -> Backend:
-    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
+    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once.
+
+    Raises:
+        GeoladderError: the study demands one (`demand_scan`) that does not run here.
+    """
+    return chosen(device_type, demanded_scan())
+
+
+@cache
+def chosen(device_type: str, demanded: str) -> Backend:
+    """As `choose_backend`, which torch.compile does not look into, by what is demanded."""
     on_gpu: dict[str, Callable[[], object]] = {
         "mamba_ssm": FUSED.find,
         "triton": lambda: warm_up("triton", device_type),
     }
     on_cpu: dict[str, Callable[[], object]] = {"numba": _import_numba}
     candidates: dict[str, dict[str, Callable[[], object]]] = {"cuda": on_gpu, "cpu": on_cpu, "meta": on_cpu}
-    return choose("selective scan", device_type, candidates.get(device_type, {}))
+    return choose("selective scan", device_type, candidates.get(device_type, {}), demanded)
 
 
 def warm_up(backend: str = "numba", device_type: str = "cpu") -> None:

@@ -106,28 +106,31 @@ def _relative_index() -> Tensor:
     return apart[0] * (2 * WINDOW - 1) + apart[1]
 
 
-class _WeightedSkip(nn.Module):
+class WeightedSkip(nn.Module):
     """(B, channels, H, W) at twice the side, plus the skip (B, skip_dim, 2 H, 2 W), by learned shares."""
 
     def __init__(self, skip_dim: int, channels: int) -> None:
         super().__init__()
+        self.activation: Callable[[Tensor], Tensor] = functional.relu
         self.pre = nn.Conv2d(skip_dim, channels, 1, bias=False)
         self.shares = nn.Parameter(torch.ones(2))
         self.post = conv_norm(channels, channels, 3)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(B, channels, H, W) and (B, skip_dim, 2 H, 2 W) to (B, channels, 2 H, 2 W)."""
         x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         positive = functional.relu(self.shares)
         shares = positive / (positive.sum() + 1e-8)
-        return functional.relu(self.post(shares[0] * self.pre(skip) + shares[1] * x))
+        return self.activation(self.post(shares[0] * self.pre(skip) + shares[1] * x))
 
 
-class _Refinement(nn.Module):
-    """As `_WeightedSkip`, gated by place and by channel: the last skip."""
+class Refinement(nn.Module):
+    """As `WeightedSkip`, gated by place and by channel: the last skip."""
 
     def __init__(self, skip_dim: int, channels: int) -> None:
         super().__init__()
-        self.fuse = _WeightedSkip(skip_dim, channels)
+        self.activation: Callable[[Tensor], Tensor] = functional.relu
+        self.fuse = WeightedSkip(skip_dim, channels)
         squeezed = max(1, channels // SQUEEZE)
         self.place = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.down = nn.Conv2d(channels, squeezed, 1, bias=False)
@@ -136,10 +139,11 @@ class _Refinement(nn.Module):
         self.proj = _separable(channels, 3)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """As `WeightedSkip.forward`."""
         x = self.fuse(x, skip)
-        by_channel = torch.sigmoid(self.up(functional.relu(self.down(x.mean((2, 3), keepdim=True)))))
+        by_channel = torch.sigmoid(self.up(self.activation(self.down(x.mean((2, 3), keepdim=True)))))
         gated = x * torch.sigmoid(self.place(x)) + x * by_channel
-        return functional.relu(self.proj(gated) + self.shortcut(x))
+        return self.activation(self.proj(gated) + self.shortcut(x))
 
 
 class UNetFormerDecoder(nn.Module):
@@ -147,10 +151,11 @@ class UNetFormerDecoder(nn.Module):
 
     def __init__(self, dims: list[int], channels: int) -> None:
         super().__init__()
+        self.activation: Callable[[Tensor], Tensor] = functional.relu
         self.pre = conv_norm(dims[3], channels, 1)
         self.blocks = nn.ModuleList(GlobalLocalBlock(channels, channels, HEADS) for _ in range(3))
-        self.skips = nn.ModuleList([_WeightedSkip(dims[2], channels), _WeightedSkip(dims[1], channels)])
-        self.refine = _Refinement(dims[0], channels)
+        self.skips = nn.ModuleList([WeightedSkip(dims[2], channels), WeightedSkip(dims[1], channels)])
+        self.refine = Refinement(dims[0], channels)
         self.last = conv_norm(channels, channels, 3)
 
     def forward(self, maps: list[Tensor], pixels: Tensor) -> Tensor:
@@ -158,4 +163,4 @@ class UNetFormerDecoder(nn.Module):
         x = self.blocks[0](self.pre(maps[3]))
         for block, skip, level in zip(self.blocks[1:], self.skips, (2, 1), strict=True):
             x = block(skip(x, maps[level]))
-        return resize(functional.relu(self.last(self.refine(x, maps[0]))), pixels.shape[2:])
+        return resize(self.activation(self.last(self.refine(x, maps[0]))), pixels.shape[2:])

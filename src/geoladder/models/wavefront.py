@@ -29,6 +29,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from geoladder.errors import GeoladderError
 from geoladder.models.backends import CHUNK, Backend, check_shapes, choose, triton_kernels, working_dtype
+from geoladder.models.demand import demanded_scan
 from geoladder.models.scan_gradient import LOG2_E, register_gradient
 
 BACKENDS = ("triton", "torch")
@@ -78,11 +79,21 @@ def wavefront_scan(
         return _diagonals(*(tensor.to(working) for tensor in inputs), softplus=softplus).to(u.dtype)
 
 
-@cache
+@torch.compiler.assume_constant_result
 def choose_backend(device_type: str) -> Backend:
-    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once."""
+    """Backend for a kind of device (`cpu`, `cuda`, `meta`, ...); the reason is logged once.
+
+    Raises:
+        GeoladderError: the study demands one (`demand_scan`) that does not run here.
+    """
+    return chosen(device_type, demanded_scan())
+
+
+@cache
+def chosen(device_type: str, demanded: str) -> Backend:
+    """As `choose_backend`, which torch.compile does not look into, by what is demanded."""
     candidates = {"triton": lambda: _try_out(device_type)} if device_type == "cuda" else {}
-    return choose("wavefront scan", device_type, candidates)
+    return choose("wavefront scan", device_type, candidates, demanded)
 
 
 def _try_out(device_type: str) -> None:

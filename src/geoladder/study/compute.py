@@ -10,6 +10,8 @@ from pydantic import Field
 from geoladder.errors import GeoladderError
 from geoladder.study.block import MOST, Block, Count, Whole
 
+ScanName = Literal["auto", "mamba_ssm", "triton", "numba", "torch"]
+
 
 class Compute(Block):
     """How one job computes. Which node it runs on, and for how long, is the profile's business."""
@@ -39,6 +41,10 @@ class Compute(Block):
     )
     workers: Annotated[Whole, Field(ge=0, le=MOST)] = Field(
         0, description="processes of each device that read tiles; for pretrain.read: tiles"
+    )
+    scan: ScanName = Field(
+        "auto",
+        description="backend of Mamba's scans; `auto`: the first that works, another: that or an error",
     )
     compile: bool = Field(False, description="torch.compile of the blocks; needs a C++ compiler, or a GPU")
 

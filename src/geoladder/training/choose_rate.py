@@ -25,6 +25,7 @@ from geoladder.training.finetune import (
     BenchFiles,
     Labelled,
     alone_in_state,
+    enough_memory,
     of_whole_models,
     read_labelled,
     tune,
@@ -58,6 +59,7 @@ def choose_rate(
     with (
         alone_in_state(out, spec) as state,
         other_ranks(hardware.devices, partial(choose_rate, spec, files, checkpoint, out, hardware)),
+        enough_memory(spec),
     ):
         torch.set_num_threads(hardware.threads)
         opened = Bench(files.archive, files.index, spec.harmonise)

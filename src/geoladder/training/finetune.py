@@ -9,7 +9,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from geoladder.study.downstream_specs import FinetuneSpec
 from geoladder.training.augmentation import Augmentation
 from geoladder.training.criterion import Criterion
 from geoladder.training.job import Hardware
+from geoladder.training.memory import memory_for
 from geoladder.training.patches import Patches, check_labelled, input_of, read_patches, subset_of
 from geoladder.training.ranks import other_ranks
 from geoladder.training.score import Score
@@ -86,7 +87,7 @@ def finetune(
 
     Raises:
         GeoladderError: a checkpoint, choice or file of subsets that does not fit, a loss
-            that is not a number, another job at work on this run, or a failure of another rank.
+            that is not a number, another job at work on this run, too little memory, or a failure of another rank.
         SystemExit: after SIGTERM; the same call goes on from there.
     """
     start = time.perf_counter()
@@ -95,6 +96,7 @@ def finetune(
     with (
         alone_in_state(out, spec) as state,
         other_ranks(hardware.devices, partial(finetune, spec, files, checkpoint, out, hardware, choice)),
+        enough_memory(spec),
     ):
         torch.set_num_threads(hardware.threads)
         opened = Bench(files.archive, files.index, spec.harmonise)
@@ -105,7 +107,8 @@ def finetune(
         score = _score(run, spec, test, predicted)
         if run.fabric.is_global_zero:
             if spec.keep:
-                save_tuned(run.model, spec, data.stats, out.with_suffix(""))
+                patch_px = data.train.pixels.shape[-1]
+                save_tuned(run.model, spec, data.stats, patch_px, out.with_suffix(""))
             places = shown_places(len(test))
             patches, maps = predicted(test.iloc[places])
             write_shown(out.with_suffix(".npz"), TASKS[spec.task], places, maps, patches.labels)
@@ -131,6 +134,12 @@ def read_labelled(bench: Bench, spec: FinetuneSpec, files: BenchFiles) -> Labell
         check_labelled(bench, rows, spec)
     train, val = (read_patches(bench, rows, spec, stats) for rows in subset)
     return Labelled(train, val, stats)
+
+
+def enough_memory(spec: FinetuneSpec) -> AbstractContextManager[None]:
+    """Where a run does not fit into memory, say so, and what helps."""
+    what = f"fine-tuning {spec.architecture}-{spec.size} on {spec.task} (n={spec.n}, batches of {spec.batch})"
+    return memory_for(what, "set a smaller compute.micro_batch or finetune.n")
 
 
 def of_whole_models(hardware: Hardware) -> Hardware:

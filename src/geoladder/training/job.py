@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from geoladder.study.compute import ScanName
+
 StrategyName = Literal["auto", "ddp", "fsdp"]
 
 
@@ -44,5 +46,7 @@ class Hardware:
     """save memory, compute the inside of blocks twice"""
     compile: bool = False
     """compile the blocks"""
+    scan: ScanName = "auto"
+    """backend of Mamba's scans: the first that works, or this one"""
     workers: int = 0
     """processes of each device that read tiles"""

@@ -25,9 +25,11 @@ from geoladder.data.bench.split import read_subset
 from geoladder.errors import GeoladderError
 from geoladder.models.backbone import Backbone
 from geoladder.models.build import LinearModel, logits_of_shares
+from geoladder.models.demand import demand_scan
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
+from geoladder.study.compute import ScanName
 from geoladder.study.downstream_specs import LinearCell, LinearSpec
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.patches import input_of, tile_names
@@ -63,6 +65,7 @@ def fit_linear(
     checkpoint: Path | None,
     out: Path,
     threads: int = 1,
+    scan: ScanName = "auto",
 ) -> None:
     """Fit and judge the linear heads of one cell; write `<task>.json` for each task into the folder `out`.
 
@@ -75,6 +78,7 @@ def fit_linear(
         GeoladderError: a checkpoint or files of subsets that do not fit, a subset without a label.
     """
     torch.set_num_threads(threads)
+    demand_scan(scan)
     start, first = time.perf_counter(), cell.heads[0]
     pixels = input_of(first, stats)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -97,7 +101,7 @@ def fit_linear(
         ]
         for n in spec.keep:
             model = linear_model(backbone, heads[Trial(spec.task, 0, n)])
-            save_tuned(model, spec, pixels.stats, out / spec.task / f"n{n}")
+            save_tuned(model, spec, pixels.stats, reader.side_px, out / spec.task / f"n{n}")
         _show(reader, spec, {n: heads[Trial(spec.task, 0, n)] for n in spec.n}, out / spec.task)
         write_json(out / f"{spec.task}.json", _result(spec, backbone, points, seconds / len(cell.heads)))
 

@@ -1,7 +1,9 @@
-"""A map of a whole scene by a tuned model: predicted in tiles, blended, written as a cloud-optimised GeoTIFF.
+"""A map of a whole scene by a tuned model: predicted in windows, blended, written as a cloud-optimised GeoTIFF.
 
-Tiles overlap, and their logits are blended as `tiling` says. A model that normalises over its whole image, as a
-GroupNorm does, sees a little of each tile's size; another predicts the same in tiles as in one pass.
+Our models see a whole image at once: norms and pooling are over all of it, attention and scans too. So what they say
+of a pixel depends on the image around it, and what a map is needs a definition: the model sees windows as large as
+the patches it was tuned on, which overlap and whose logits are blended as `tiling` says. How many windows are
+computed at once, and in which part of a scene, changes nothing but rounding.
 
 Scenes are read and maps are written strip by strip, never whole.
 """
@@ -29,13 +31,15 @@ from geoladder.models.backbone import sides_taken
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 from geoladder.runs.atomic import atomic_path
+from geoladder.training.memory import memory_for
 from geoladder.training.tiling import Tiling, tiling
 from geoladder.training.tuned import load_tuned
 
 log = logging.getLogger(__name__)
 
 TILE_PX = 256
-TILES_AT_ONCE = 4
+UNKNOWN_PATCH_PX = 128
+"""Side of the patches of a tuned model whose card does not say it, as those of PhilEO Bench."""
 CACHE_MB = 128
 BLOCK_PX = 512
 """Side of a block of the written file."""
@@ -48,6 +52,8 @@ class Predictor(NamedTuple):
     statistics: BandStats
     card: dict[str, Any]
     offset_dn: int
+    at_once: int
+    """Windows in one pass."""
 
     def logits(self, dn: np.ndarray) -> Tensor:
         """(N, outputs, P, P) float32 on the CPU for float32 DN (N, 10, P, P)."""
@@ -66,12 +72,15 @@ def predict_map(
     bands: list[str] | None = None,
     offset_dn: int | None = None,
     tile_px: int = TILE_PX,
+    window_px: int | None = None,
     threads: int = 1,
     progress: bool = False,
 ) -> None:
     """Predict a tuned model's task on a Sentinel-2 image of any size; arguments of the image as of `open_scene`.
 
-    `tile_px` is the side of a tile, as near as the model can take it; a model of one size of image keeps its own.
+    `window_px` is the side of what the model sees at a time, as near as it can take it: without, that of the patches
+    it was tuned on; a model of one size of image keeps its own. As many windows are computed at once as make a square
+    of `tile_px`, one at least.
     `out` is a cloud-optimised GeoTIFF on the image's grid: what the task's `layer` says, no data where any of the ten
     bands has none, classes with colours and names (tags `class_<code>`), and the model in tags.
 
@@ -88,19 +97,28 @@ def predict_map(
         harmonised = scene.offset_dn if card["harmonise"] == "baseline" else 0
         if harmonised != scene.offset_dn:
             log.info("the model was trained without harmonising, so the DN offset stays in")
-        predictor = Predictor(model, BandStats.from_dict(card["statistics"]), card, harmonised)
-        with _writer(scene, card, out) as raster:
-            _predict(scene, predictor, raster, tile_px, progress)
+        window_px = window_px or card.get("patch_px", UNKNOWN_PATCH_PX)
+        rows, columns = _tilings(scene, model, window_px)
+        log.info("windows of %d x %d pixels", rows.side_px, columns.side_px)
+        at_once = max(1, tile_px**2 // (rows.side_px * columns.side_px))
+        predictor = Predictor(model, BandStats.from_dict(card["statistics"]), card, harmonised, at_once)
+        smaller = memory_for(f"a square of {tile_px} px", "take a smaller --tile-px")
+        with smaller, _writer(scene, card, out) as raster:
+            _predict(scene, predictor, raster, rows, columns, progress)
     log.info("%s: map of %s by %s", out, TASKS[card["task"]].title.lower(), checkpoint)
 
 
 def _predict(
-    scene: Scene, predictor: Predictor, raster: rasterio.io.DatasetWriter, tile_px: int, progress: bool
+    scene: Scene,
+    predictor: Predictor,
+    raster: rasterio.io.DatasetWriter,
+    rows: Tiling,
+    columns: Tiling,
+    progress: bool,
 ) -> None:
     """Predict strip after strip; write what no later strip adds to."""
     task = TASKS[predictor.card["task"]]
     nodata = np.array(task.layer.nodata, task.layer.dtype)
-    rows, columns = _tilings(scene, predictor.model, tile_px)
     height, width = scene.shape
     logits = torch.zeros(task.outputs, rows.side_px, width)
     weight = torch.zeros(rows.side_px, 1)
@@ -126,14 +144,14 @@ def _moved_on(strip: Tensor, rows: int) -> Tensor:
 
 
 def _strip_logits(strip: Pixels, predictor: Predictor, side_px: int, columns: Tiling) -> Tensor:
-    """Logits (outputs, side_px, width) of a strip, blended across its tiles; beyond the scene it is mirrored."""
+    """Logits (outputs, side_px, width) of a strip, blended across its windows; beyond the scene it is mirrored."""
     _, height, width = strip.dn.shape
     beyond = columns.starts[-1] + columns.side_px - width
     dn = np.pad(strip.dn, ((0, 0), (0, side_px - height), (0, beyond)), mode="symmetric")
     task = TASKS[predictor.card["task"]]
     total, weight = torch.zeros(task.outputs, side_px, width + beyond), torch.zeros(width + beyond)
-    for first in range(0, len(columns.starts), TILES_AT_ONCE):
-        places = range(first, min(first + TILES_AT_ONCE, len(columns.starts)))
+    for first in range(0, len(columns.starts), predictor.at_once):
+        places = range(first, min(first + predictor.at_once, len(columns.starts)))
         spans = [slice(columns.starts[place], columns.starts[place] + columns.side_px) for place in places]
         parts = predictor.logits(np.stack([dn[:, :, span] for span in spans]))
         for place, span, part in zip(places, spans, parts, strict=True):
@@ -142,11 +160,11 @@ def _strip_logits(strip: Pixels, predictor: Predictor, side_px: int, columns: Ti
     return (total / weight)[..., :width]
 
 
-def _tilings(scene: Scene, model: nn.Module, tile_px: int) -> tuple[Tiling, Tiling]:
-    """Tiles down and across a scene."""
+def _tilings(scene: Scene, model: nn.Module, window_px: int) -> tuple[Tiling, Tiling]:
+    """Windows down and across a scene."""
     fixed_px, stride_px = sides_taken(model.get_submodule("backbone"))
-    tile_px = fixed_px or max(1, tile_px // stride_px) * stride_px
-    rows, columns = (tiling(length, tile_px, stride_px, bool(fixed_px)) for length in scene.shape)
+    window_px = fixed_px or max(1, window_px // stride_px) * stride_px
+    rows, columns = (tiling(length, window_px, stride_px, bool(fixed_px)) for length in scene.shape)
     return rows, columns
 
 

@@ -35,6 +35,7 @@ from geoladder.study.compute import accumulation
 from geoladder.study.specs import PretrainSpec
 from geoladder.training.checkpoints import WHOLE, load_progress, newest_checkpoint, save_model, save_progress
 from geoladder.training.job import Hardware, Inputs
+from geoladder.training.memory import LESS_TRAINING_MEMORY, memory_for
 from geoladder.training.objective import PROBED_SHARE, Journal, PretrainTerms, pretrain_terms, validate
 from geoladder.training.ranks import SIGTERM_STATUS, other_ranks, sigterm_noted
 from geoladder.training.trainer import adamw, cosine_with_warmup, kernels, place, update
@@ -183,7 +184,8 @@ def pretrain(
 
     Raises:
         GeoladderError: no chips, a loss that is not a number, another job at work on this run, devices that cannot
-            share the batch, a precision or a number of GPUs that this machine lacks, or a failure of another rank.
+            share the batch, a precision, a scan backend, memory or a number of GPUs that this machine lacks, or a
+            failure of another rank.
         SystemExit: after SIGTERM, with the step reached saved; the same call goes on from there.
     """
     from geoladder.data.batches.chip_store import validation_chips
@@ -198,7 +200,9 @@ def pretrain(
     is_first_rank = not getattr(rank_zero_only, "rank", 0)
     lock: AbstractContextManager[SoftFileLease | None] = only_job(state) if is_first_rank else nullcontext()
     same_run = partial(pretrain, spec, inputs, hardware, out, progress)
-    with lock as lease, other_ranks(hardware.devices, same_run):
+    share = spec.batch // hardware.devices // passes
+    batch = f"a pass of {share} images of {spec.architecture}-{spec.size}"
+    with lock as lease, other_ranks(hardware.devices, same_run), memory_for(batch, LESS_TRAINING_MEMORY):
         run = Pretraining(spec, hardware, passes, data.priors())
         board = _tensorboard(out) if spec.tensorboard else None
         probe = partial(run.judge, val, len(val) // PROBED_SHARE + 1)

@@ -2,7 +2,9 @@
 
 Unusual: Lightning would start the other ranks by running the command line again, which does not exist where a warm
 worker forked this process, or a test called a function. Here rank 0 is the caller itself, and the others are started
-here, call the same function and die with it.
+here, call the same function and die with it. One that is done waits until rank 0 is done, too, and then leaves at
+once: leaving earlier would close connections on which rank 0 may still finish an exchange, and an interpreter that
+shuts down under the threads of a process group can die of a segmentation fault.
 """
 
 import multiprocessing
@@ -68,7 +70,7 @@ def other_ranks(devices: int, run: Callable[[], object]) -> Iterator[None]:
             _blame(ranks, problem)
             raise
         finally:
-            _end([process for process, _ in ranks])
+            _end(ranks)
 
 
 @contextmanager
@@ -85,24 +87,32 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _start(variables: Mapping[str, str], run: Callable[[], object]) -> tuple[SpawnProcess, Connection]:
-    """A rank, and the pipe its error message comes through."""
+    """A rank, and the pipe its error message comes through, whose end is the sign to leave."""
     # Forking would copy a process that has threads and maybe a GPU.
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_be_rank, args=(sender, run))
+    here, there = context.Pipe()
+    process = context.Process(target=_be_rank, args=(there, run))
     with _environment(variables):  # Lightning reads LOCAL_RANK when it is imported
         process.start()
-    sender.close()
-    return process, receiver
+    there.close()
+    return process, here
 
 
-def _be_rank(sender: Connection, run: Callable[[], object]) -> None:
+def _be_rank(rank_zero: Connection, run: Callable[[], object]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         run()
     except GeoladderError as problem:
-        sender.send(str(problem))
-        sys.exit(1)
+        rank_zero.send(str(problem))
+        status = 1
+    except SystemExit as leave:
+        status = leave.code if isinstance(leave.code, int) else 1
+    else:
+        rank_zero.poll(None)  # until rank 0 closes its end
+        status = 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _die_with_parent() -> None:
@@ -125,10 +135,12 @@ def _blame(ranks: list[tuple[SpawnProcess, Connection]], problem: BaseException)
             raise GeoladderError(f"rank {number} stopped: {reason}") from problem
 
 
-def _end(processes: list[SpawnProcess]) -> None:
+def _end(ranks: list[tuple[SpawnProcess, Connection]]) -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    for process in processes:
+    for _, connection in ranks:
+        connection.close()
+    for process, _ in ranks:
         process.join(GRACE_S)
         if process.is_alive():
             process.kill()

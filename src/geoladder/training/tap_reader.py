@@ -32,17 +32,22 @@ class TapBatch(NamedTuple):
 
 
 class TapReader:
-    """Reads patches of `bench` as features of `backbone`, in evaluation mode, from pixels made as `pixels` says."""
+    """Reads patches of `bench` as features of `backbone`, in evaluation mode, from pixels made as `pixels` says.
+
+    Attributes:
+        side_px: of the patches.
+        features: channels of the taps.
+    """
 
     def __init__(self, bench: Bench, backbone: Backbone, pixels: PixelInput) -> None:
         self.bench, self.pixels = bench, pixels
         self.backbone = backbone.eval().requires_grad_(False)
         self.device = next(backbone.parameters()).device
-        side_px = int(bench.index["patch_px"].iloc[0])
+        self.side_px = int(bench.index["patch_px"].iloc[0])
         with torch.inference_mode():
-            blank = torch.zeros(1, len(pixels.stats.bands), side_px, side_px, device=self.device)
+            blank = torch.zeros(1, len(pixels.stats.bands), self.side_px, self.side_px, device=self.device)
             self.features = tap_features(backbone, blank).shape[1]
-        self._batch = max(1, BATCH_BYTES // (4 * self.features * side_px**2))
+        self._batch = max(1, BATCH_BYTES // (4 * self.features * self.side_px**2))
 
     def batches(self, uses: pd.DataFrame) -> Iterator[TapBatch]:
         """Patches of `uses` in the order of the bench, some at a time, and of these one task after another.

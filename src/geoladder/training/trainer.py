@@ -27,6 +27,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.checkpoint import checkpoint
 
 from geoladder.errors import GeoladderError
+from geoladder.models.demand import demand_scan
 from geoladder.training.job import Hardware, StrategyName
 
 log = logging.getLogger(__name__)
@@ -70,8 +71,10 @@ def place(
         ranks.
 
     Raises:
-        GeoladderError: bf16 on a GPU that lacks it, fewer GPUs than devices, no compiler, a network without blocks.
+        GeoladderError: bf16 on a GPU that lacks it, fewer GPUs than devices, no compiler, a network without blocks, a
+            scan backend that does not run here.
     """
+    demand_scan(hardware.scan)
     if hardware.activation_checkpointing:
         checkpoint_blocks(model)
     if hardware.compile:
@@ -95,12 +98,13 @@ def place(
         plugins=[LightningEnvironment(), Autocast() if number_format.name == "bf16-mixed" else Precision()],
     )
     fabric.launch()
+    device, threads = fabric.device, torch.get_num_threads()
+    backends = kernels(model, device.type)
     if fabric.is_global_zero:
-        device, threads = fabric.device, torch.get_num_threads()
         on_gpu = device.type == "cuda"
         machine = torch.cuda.get_device_name(device) if on_gpu else f"no CUDA GPU; {threads} threads"
         log.info("precision %s (%s); %s (%s)", *number_format, *spread)
-        log.info("training on %s (%s); kernels: %s", device, machine, kernels(model, device.type))
+        log.info("training on %s (%s); kernels: %s", device, machine, backends)
     return fabric, fabric.setup_module(model)
 
 

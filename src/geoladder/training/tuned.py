@@ -22,10 +22,14 @@ from geoladder.study.downstream_specs import FinetuneSpec, LinearSpec
 from geoladder.training.checkpoints import check_fit, load_card, load_weights, save_model, statistics_of
 
 
-def save_tuned(model: nn.Module, spec: FinetuneSpec | LinearSpec, stats: BandStats, folder: Path) -> None:
-    """Write a tuned model and its card, which has also `task`, `categories`, `mode`, `harmonise` and the run's spec.
+def save_tuned(
+    model: nn.Module, spec: FinetuneSpec | LinearSpec, stats: BandStats, patch_px: int, folder: Path
+) -> None:
+    """Write a tuned model and its card.
 
-    `stats` are those the model's pixels were standardised with. The folder is made if missing.
+    The card has also `task`, `categories`, `mode`, `harmonise`, `patch_px` and the run's spec. `stats` are those the
+    model's pixels were standardised with, `patch_px` is the side of the patches it was tuned on. The folder is made
+    if missing.
     """
     card = {
         "architecture": spec.architecture,
@@ -38,6 +42,7 @@ def save_tuned(model: nn.Module, spec: FinetuneSpec | LinearSpec, stats: BandSta
         "transform": spec.transform,
         "harmonise": spec.harmonise,
         "statistics": stats.as_dict(),
+        "patch_px": patch_px,
         "parameters": count_parameters(model),
         "fingerprint": spec.fingerprint,
         "spec": spec.model_dump(mode="json"),

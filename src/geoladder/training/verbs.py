@@ -18,6 +18,7 @@ from geoladder.options import (
     Study,
     Threads,
 )
+from geoladder.study.compute import ScanName
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")
@@ -97,12 +98,16 @@ def linear(
         Path | None, Parameter(help="folder of a pretrained model; omit for a random encoder")
     ] = None,
     threads: Threads = 1,
+    scan: Annotated[
+        ScanName, Parameter(help="backend of Mamba's scans; auto: the first that works")
+    ] = "auto",
 ) -> None:
     """Fit and judge the linear heads of one cell; write JSON by task into a folder."""
     from geoladder.study.downstream_specs import LinearCell
     from geoladder.training.linear import fit_linear
 
-    fit_linear(LinearCell.from_json(spec), bench, bench_index, stats, split, checkpoint, out, threads=threads)
+    cell = LinearCell.from_json(spec)
+    fit_linear(cell, bench, bench_index, stats, split, checkpoint, out, threads=threads, scan=scan)
 
 
 def trivial(*, spec: Spec, bench: Bench, bench_index: BenchIndex, split: Split, out: Out) -> None:
@@ -174,7 +179,11 @@ def predict_map(
     out: Annotated[Path, Parameter(help="GeoTIFF to write")],
     bands: BandNames = None,
     offset_dn: OffsetDn = None,
-    tile_px: Annotated[int, Parameter(help="side of the tiles that are predicted one by one")] = 256,
+    tile_px: Annotated[int, Parameter(help="side of what is computed at once; changes no number")] = 256,
+    window_px: Annotated[
+        int | None,
+        Parameter(help="side of what the model sees (default: that of the patches it was tuned on)"),
+    ] = None,
     threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
@@ -182,7 +191,9 @@ def predict_map(
     from geoladder.training.predict_map import predict_map
 
     names = bands.split(",") if bands else None
-    predict_map(checkpoint, image, out, names, offset_dn, tile_px, threads=threads, progress=progress)
+    predict_map(
+        checkpoint, image, out, names, offset_dn, tile_px, window_px, threads=threads, progress=progress
+    )
 
 
 def embed(

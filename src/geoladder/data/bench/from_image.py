@@ -10,7 +10,7 @@ overlap, the smaller one counts.
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,9 +87,9 @@ def bench_from_image(
         )
     with open_scene(images, bands, offset_dn) as scene:
         height, width = scene.shape
-        pixels = scene.read(Window(0, 0, width, height))
         codes = _burn(read_polygons(polygons, attribute), categories, renamed or {}, scene, polygons)
-        codes[~pixels.valid] = NO_LABEL
+        for top in range(0, height, block_px):
+            codes[top : top + block_px][~_strip(scene, top, block_px).valid] = NO_LABEL
         blocks = _blocks(codes, patch_px, block_px)
         counts = {
             split: sum(len(block.corners) for block in blocks if block.split == split)
@@ -100,7 +100,7 @@ def bench_from_image(
                 f"no {split} patch of {patch_px} px has a label: {width} x {height} pixels make "
                 f"{-(-width // block_px)} x {-(-height // block_px)} blocks of {block_px}; take smaller ones"
             )
-        _write_blocks(scene, pixels, codes, blocks, TASKS[task], out, region, patch_px)
+        _write_blocks(scene, codes, blocks, TASKS[task], out, region, patch_px, block_px)
     log.info(
         "%s: %s patches of %d px; %.0f %% of pixels have a label",
         out,
@@ -204,44 +204,52 @@ def _blocks(codes: np.ndarray, patch_px: int, block_px: int) -> list[Block]:
     return blocks
 
 
+def _strip(scene: Scene, top: int, block_px: int) -> Pixels:
+    """Pixels of one row of blocks, over the scene's whole width: scenes are never read whole."""
+    height, width = scene.shape
+    return scene.read(Window(0, top, width, min(block_px, height - top)))
+
+
 def _write_blocks(
     scene: Scene,
-    pixels: Pixels,
     codes: np.ndarray,
     blocks: list[Block],
     task: Task,
     out: Path,
     region: str,
     patch_px: int,
+    block_px: int,
 ) -> None:
-    """Write all blocks, and last the metadata."""
-    whole = np.clip(np.rint(pixels.dn), 0, np.iinfo(np.uint16).max).astype(np.uint16)
+    """Write all blocks, row after row of them, and last the metadata."""
     records = {}
-    for tile, split, corners in blocks:
-        _write_block(scene, whole, codes, corners, patch_px, out / f"{region}_{tile}_{split}", task.label)
-        record = {"offset_dn": [scene.offset_dn], "patches": {split: [len(corners)]}}
-        records[f"{region}_{tile}"] = {"region": region, "tile": tile, "split": split} | record
+    for top, of_row in groupby(blocks, lambda block: block.corners[0][0] // block_px * block_px):
+        strip = np.rint(_strip(scene, top, block_px).dn)
+        pixels = np.clip(strip, 0, np.iinfo(np.uint16).max).astype(np.uint16)
+        layers = {
+            "s2": pixels.transpose(1, 2, 0),
+            f"label_{task.label}": codes[top : top + block_px, :, None],
+        }
+        for tile, split, corners in of_row:
+            _write_block(scene, layers, top, corners, patch_px, out / f"{region}_{tile}_{split}")
+            record = {"offset_dn": [scene.offset_dn], "patches": {split: [len(corners)]}}
+            records[f"{region}_{tile}"] = {"region": region, "tile": tile, "split": split} | record
     write_json(out / "metadata" / "tiles_metadata.json", records)
 
 
 def _write_block(
     scene: Scene,
-    whole: np.ndarray,
-    codes: np.ndarray,
+    layers: dict[str, np.ndarray],
+    top: int,
     corners: list[tuple[int, int]],
     patch_px: int,
     stem: Path,
-    label: str,
 ) -> None:
-    """Write the patches of one block whose upper left pixels are `corners`."""
-    spans = [(slice(y, y + patch_px), slice(x, x + patch_px)) for y, x in corners]
+    """Write the patches of one block, from layers (H, W, C) that begin at row `top`; as many as `corners`."""
+    spans = [(slice(y - top, y - top + patch_px), slice(x, x + patch_px)) for y, x in corners]
     down, right = np.array(corners, float).T + patch_px / 2
     lon_deg, lat_deg = reproject(scene.crs, "EPSG:4326", *ground_m(scene.transform, right, down))
-    arrays = {
-        "s2": np.stack([whole[:, rows, columns].transpose(1, 2, 0) for rows, columns in spans]),
-        f"label_{label}": np.stack([codes[rows, columns, None] for rows, columns in spans]),
-        "label_coords": encode_phileo_place(np.array(lat_deg), np.array(lon_deg)).astype(np.float32),
-    }
-    for name, array in arrays.items():
+    places = encode_phileo_place(np.array(lat_deg), np.array(lon_deg)).astype(np.float32)
+    patches = {name: np.stack([layer[span] for span in spans]) for name, layer in layers.items()}
+    for name, array in (patches | {"label_coords": places}).items():
         with atomic_path(stem.with_name(f"{stem.name}_{name}.npy")) as path:
             np.save(path, array)
