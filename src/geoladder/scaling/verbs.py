@@ -4,7 +4,7 @@ import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
+    from geoladder.scaling.fit.result import Fit
+    from geoladder.scaling.laws.curves import Array
     from geoladder.scaling.laws.forms import Form
 
 HUBER_DELTA = 1e-3
-Kind = Literal["case", "cell", "residual"] | None
+Kind = Literal["case", "cell", "run", "residual"] | None
 RunsCsv = Annotated[Path, Parameter(help="CSV, one row per run")]
 FitJson = Annotated[Path, Parameter(help="JSON written by `geoladder fit`")]
 Report = Annotated[Path | None, Parameter(help="JSON to write")]
@@ -41,6 +43,13 @@ class Runs:
     y: Annotated[str, Parameter(help="column of the error")] = "y"
     seed_col: Annotated[str | None, Parameter(help="column of seeds: repeats of a cell")] = None
     sd_col: Annotated[str | None, Parameter(help="column of standard errors of y")] = None
+    run_col: Annotated[str | None, Parameter(help="column of runs, where rows are checkpoints of them")] = (
+        None
+    )
+    levels_ratio: Annotated[
+        float | None,
+        Parameter(help="sizes within this ratio are one level (default 1.1, less in a narrow range)"),
+    ] = None
     exclude: Annotated[
         tuple[str, ...],
         Parameter(help="leave out rows, such as 'y > 5' (names with spaces in `backticks`); repeatable"),
@@ -74,7 +83,13 @@ class Runs:
 
         named = {"n": self.n, "d": self.d, "u": self.u}
         columns = {role: column for role in law.variables or ("n",) if (column := named[role])}
-        return columns, read_points(table, law, columns, self.y, seed=self.seed_col, sd=self.sd_col)
+        return columns, read_points(table, law, columns, self.y, **self.roles)
+
+    @property
+    def roles(self) -> dict[str, Any]:
+        """Columns other than sizes and error, and what counts as a level, as `read_points` takes them."""
+        ratio = self.levels_ratio
+        return {"seed": self.seed_col, "sd": self.sd_col, "run": self.run_col, "levels_ratio": ratio}
 
 
 @Parameter(name="*")
@@ -182,11 +197,30 @@ def predict(
         raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
     line = f"y = {law.predict(**sizes)[0]:.6g}"
     if law.draws:
-        band, run = np.ravel(law.band(level, **sizes)), np.ravel(law.prediction(level, **sizes))
-        line += f"; the law [{band[0]:.6g}, {band[1]:.6g}], a new run [{run[0]:.6g}, {run[1]:.6g}]"
+        band, run = np.ravel(law.band(level, **sizes)), np.ravel(law.prediction(level, "run", **sizes))
+        line += f"; the law [{band[0]:.6g}, {band[1]:.6g}]{_narrower(law, level, sizes)}"
+        line += f", a new run [{run[0]:.6g}, {run[1]:.6g}]"
     if (decades := law.decades_outside(**sizes)[0]) > 0:
         line += f"; {decades:.1f} decades outside the sizes fitted"
+    if caution := law.caution(**sizes):
+        line += f"; {caution}"
     print(line)  # noqa: T201
+
+
+def _narrower(law: "Fit", level: float, sizes: "dict[str, Array]") -> str:
+    """Intervals of a new seed, where that cell was run, and of a new cell, where whole runs vary beside cells."""
+    from geoladder.scaling.fit.result import New
+
+    text = ""
+    for new in get_args(New)[:2]:
+        try:
+            low, high = (float(end[0]) for end in law.prediction(level, new, **sizes))
+        except GeoladderError:
+            continue
+        name = "a new seed of this cell" if new == "seed" else "a new cell"
+        if new == "seed" or (law.variance and law.variance.sigma_run):
+            text += f", {name} [{low:.6g}, {high:.6g}]"
+    return text
 
 
 def compare(
@@ -215,7 +249,7 @@ def compare(
     last = form_of(laws[-1])
     columns, checked = runs.points(table, richest)
     settings = fitting.settings(loss)
-    outcome = contest(table, checked, laws, columns, runs.y, settings, runs.seed_col)
+    outcome = contest(table, checked, laws, columns, runs.y, settings, runs.roles)
     lines, shared, crossings = outcome.lines(), None, []
     if by:
         if by not in table:
