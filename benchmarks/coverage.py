@@ -1,8 +1,8 @@
 """How often nominal 95 % intervals hold the truth, by design of the runs, loss and kind of interval.
 
-Truth: a law near the Chinchilla fit over two decades of N and D. Designs of independent runs, designs whose runs share
-something, and data of other laws, of which the table says how often the misfit is seen. Writes a table, and takes up
-one that was cut short:
+Truth: a law near the Chinchilla fit over two decades of N and D. Designs of independent runs, designs whose runs
+share something, and data of other laws, of which the table says how often the misfit is seen. Writes a table, and
+takes up one that was cut short:
 
     python benchmarks/coverage.py --draws 200 --out results/reference/coverage.csv
 """
@@ -127,7 +127,12 @@ def triangle(rows: pd.DataFrame) -> pd.Series:
 
 
 GRIDS = [(2, 3, 1), (2, 3, 3), (3, 3, 1), (3, 3, 3), (4, 3, 1), (4, 3, 3), (4, 5, 1), (5, 5, 1), (6, 6, 1)]
-WRONG = {"kaplan": kaplan, "interaction": interaction, "repetition": repetition, "over_training": over_training}
+WRONG = {
+    "kaplan": kaplan,
+    "interaction": interaction,
+    "repetition": repetition,
+    "over_training": over_training,
+}
 DESIGNS = {
     "cell_effects": Design(4, 4, 3, cell_effects),
     "checkpoints": Design(6, 10, noise=memory, checkpoints=True),

@@ -63,7 +63,7 @@ class Blocks:
         ]
 
     def slopes(self, shares: Shares, variance: float) -> list[list[Array]]:
-        """Of each size of block, derivatives (B, m, m) of the covariance by the variances that are not 0, and memory."""
+        """Of each size of block, derivatives (B, m, m) of the covariance by variances other than 0, and by memory."""
         return [
             self._slopes(cell, lags, shares, variance)
             for cell, lags in zip(self.shared, self.lags, strict=True)

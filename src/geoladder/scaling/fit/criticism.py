@@ -1,10 +1,10 @@
 """Is the law true of these runs, and how far beyond them may it be believed?
 
-Where seeds repeat, the cells' means are compared with the scatter of repeats (pure error; Draper & Smith 1998, section
-2.1). Where none do, residuals are searched for a trend (squares and products of the logarithms of the sizes, beside
-what the law's own parameters can move) and for runs of equal sign. Rolling hold-outs hide the largest sizes, fit the
-rest and compare what they predict with what was found (Chow 1960); they say how far out a prediction was ever tested,
-and how large its error grows per decade where the law is wrong.
+Where seeds repeat, the cells' means are compared with the scatter of repeats (pure error; Draper & Smith 1998,
+section 2.1). Residuals are searched for a trend (squares and products of the logarithms of the sizes, beside what the
+law's own parameters can move) and for runs of equal sign. Rolling hold-outs hide the largest sizes, fit the rest and
+compare what they predict with what was found (Chow 1960); they say how far out a prediction was ever tested, and how
+large its error grows per decade where the law is wrong.
 """
 
 from collections.abc import Iterator
@@ -57,8 +57,9 @@ class Criticism:
         p: of the pure-error test: probability of cells as far from the law, were it true; None without repeats.
         trends_p: of the residuals' trends; None with too few runs.
         runs_p: of as few runs of equal sign among residuals ordered by size (Wald & Wolfowitz 1940).
-        lack_of_fit: whether the law is contradicted at the level of the fit: by pure error where there is one, else
-            by trends or runs of sign (Bonferroni).
+        lack_of_fit: whether the law is contradicted at the level of the fit, alpha: by pure error below alpha with a
+            pattern of the sizes in it, below alpha / 5 without one; where no cell is repeated, by the pattern alone
+            (trends or runs of sign, Bonferroni).
         cuts: the rolling hold-outs.
         tested: decades beyond the largest sizes that hold-outs reached and predicted; 0 where they missed.
         error_per_decade: root mean square of the hold-outs' log errors per decade; 0 without hold-outs.
@@ -78,15 +79,16 @@ class Criticism:
 def criticise(plain: Problem, problem: Problem, theta: Array, level: float) -> Criticism:
     """Put a law at its optimum theta (P,) to every test the runs allow.
 
-    `plain` treats rows as independent, `problem` is the one fitted: residuals whitened where runs share something.
+    `plain` treats rows as independent, `problem` is the one fitted, to the cells' means or whitened residuals where
+    runs share something.
     """
     p = _pure_error(plain, theta) if plain.read.runs is None and plain.read.repeated else None
-    trends_p, runs_p = _trends(problem, theta), _runs(problem.deviations(theta)[_by_size(plain)])
+    trends_p, runs_p = _trends(problem, theta), _runs(problem.deviations(theta)[_by_size(problem)])
     patterns = [value for value in (trends_p, runs_p) if value is not None]
     pattern = min([1.0, *(len(patterns) * value for value in patterns)])
     alpha = 1 - level
-    lack = pattern < alpha if p is None else p < alpha
-    cuts = list(_cuts(plain, problem, theta))
+    lack = pattern < alpha if p is None else p < (alpha if pattern < alpha else alpha / 5)
+    cuts = list(_cuts(problem, theta))
     doubted = min([1.0, *(value for value in (p, *patterns) if value is not None)]) < BELIEVED
     tested = 0.0 if doubted else _reach(cuts)
     per_decade = np.sqrt(np.mean([(cut.error / cut.decades) ** 2 for cut in cuts])) if cuts else 0.0
@@ -167,21 +169,21 @@ def _runs(residuals: Array) -> float | None:
     return float(stats.norm.cdf((runs + 0.5 - mean) / np.sqrt(variance)))
 
 
-def _cuts(plain: Problem, problem: Problem, theta: Array) -> Iterator[Cut]:
+def _cuts(problem: Problem, theta: Array) -> Iterator[Cut]:
     """Hide the largest levels of each size in turn, and of all sizes at once; refit, predict, compare."""
-    read = plain.read
-    hidden = list(_hidden(plain))
+    read = problem.read
+    hidden = list(_hidden(problem))
     if not hidden:
         return
-    weight = read.weight * np.array([~rows for _, rows in hidden])
-    ends, _, _ = plain.minimise(np.repeat(theta[None], len(hidden), axis=0), weight=weight, warm=True)
+    weight = problem.weight * np.array([~rows for _, rows in hidden])
+    ends, _, _ = problem.minimise(np.repeat(theta[None], len(hidden), axis=0), weight=weight, warm=True)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        miss = np.log(plain.evaluate(ends)[0]) - np.log(read.y)
+        miss = np.log(problem.evaluate(ends)[0]) - np.log(read.y)
     for (along, rows), errors in zip(hidden, miss, strict=True):
         beyond = errors[rows]
         if not np.isfinite(beyond).all():
             continue
-        roles = list(plain.form.variables) if along == "all" else [along]
+        roles = list(problem.form.variables) if along == "all" else [along]
         tops = {role: float(read.x[role][~rows].max()) for role in roles}
         decades = max(float(np.log10(read.x[role][rows].max() / top)) for role, top in tops.items())
         error, bias = float(np.sqrt((beyond**2).mean())), float(beyond.mean())

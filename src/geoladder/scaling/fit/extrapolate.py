@@ -63,8 +63,8 @@ def hold_out(
 ) -> Held:
     """Hide the largest level of a variable (or, rolling, ever more of them) and predict the next one.
 
-    Table, columns, `y` and `roles` (`seed`, `run`, `planned` ...) are as in `read_points`; `along` is the role whose largest levels are
-    hidden. The bootstrap of `settings` makes the prediction interval.
+    Table, columns, `y` and `roles` (`seed`, `run`, `planned` ...) are as in `read_points`; `along` is the role whose
+    largest levels are hidden. The bootstrap of `settings` makes the prediction interval.
     """
     law = form_of(form)
     whole = read_points(table, law, columns, y, **roles)

@@ -125,8 +125,8 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         report["bootstrap"], report["draws"], ends = _bootstrap(problem, theta, settings, variance)
         intervals |= ends
     criticism = criticise(plain, problem, theta, settings.level) if objective > 0 and law.variables else None
-    residuals = problem.residuals(theta)
-    dof = max(len(residuals) - int(problem.free.sum()), 1)
+    residuals = plain.residuals(theta)
+    dof = max(len(residuals) - int(plain.free.sum()), 1)
     independent = float(np.sqrt((read.weight * residuals**2).sum() / dof))
     return replace(
         refused,
@@ -136,7 +136,7 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         residuals=residuals,
         variance=variance,
         criticism=criticism,
-        effects=effects_of(problem, variance) if variance else None,
+        effects=effects_of(plain, variance) if variance else None,
         **report,
     )
 
@@ -173,7 +173,7 @@ def _bootstrap(
     """What was redrawn, draws by parameter, and intervals by kind and parameter."""
     names, free, read = problem.form.parameters, problem.free, problem.read
     many = len(read.y) >= MANY_POINTS * len(names)
-    usual: Kind = "cell" if read.repeated else "case" if many else "residual"
+    usual: Kind = "cell" if variance and read.runs is None else "case" if many else "residual"
     if variance and variance.level == "run":
         usual = "case" if variance.groups >= MANY_POINTS * len(names) else "run"
     kind = settings.kind or usual

@@ -5,10 +5,10 @@ neighbours more than distant ones. Residuals are normal with covariance
 
     V = s2 [(1 - c - r) I + c C + r K],   C = 1 within a cell,   K = memory^lag within a run,
 
-the lag counted in checkpoints. The shares c, r and the memory maximise the restricted likelihood of the linearised law
-(Patterson & Thompson 1971); the law is then fitted to the residuals whitened by V, and both are repeated until they
-agree. Intervals take degrees of freedom after Satterthwaite and errors inflated for the estimated variances (Kenward &
-Roger 1997, Biometrics 53, 983-997, without the term in second derivatives of V).
+the lag counted in checkpoints. The shares c, r and the memory maximise the restricted likelihood of the linearised
+law (Patterson & Thompson 1971); the law is then fitted to the residuals whitened by V, and both are repeated until
+they agree. Intervals take degrees of freedom after Satterthwaite and errors inflated for the estimated variances
+(Kenward & Roger 1997, Biometrics 53, 983-997, without the term in second derivatives of V).
 """
 
 from dataclasses import dataclass, replace
@@ -47,7 +47,8 @@ class Variance:
         inflation: factor on the squared standard error by parameter, for variances that are themselves estimates.
         plain: standard error by parameter if all rows were independent.
         mixed: standard error by parameter as it is.
-        log_det: logarithm of the determinant of the correlations of the rows.
+        squares: what generalised least squares leaves of the squared residuals.
+        log_det: logarithm of the determinant of the rows' correlations, with which `squares` make a likelihood.
     """
 
     sigma_seed: float
@@ -60,7 +61,8 @@ class Variance:
     inflation: dict[str, float]
     plain: dict[str, float]
     mixed: dict[str, float]
-    log_det: float = 0.0
+    squares: float
+    log_det: float
 
     @property
     def total(self) -> float:
@@ -129,11 +131,8 @@ class Likelihood:
         starts = list(product(*[(0.3, 0.6), (0.6, 0.95)][: 2 * runs], *[(0.1, 0.7)][: 1 * cells]))
         bounds = [(0.0, MOST)] * (cells + 2 * runs)
         fits = [
-            optimize.minimize(
-                lambda x: self.cost(shares(x)),  # type: ignore[arg-type]  # the stubs know no array of unknown rank
-                np.array(start),
-                method="L-BFGS-B",
-                bounds=bounds,
+            optimize.minimize(  # type: ignore[call-overload]  # the stubs know no array of unknown rank
+                lambda x: self.cost(shares(x)), np.array(start), method="L-BFGS-B", bounds=bounds
             )
             for start in starts
         ]
@@ -148,24 +147,51 @@ def mixed_law(problem: Problem, theta: Array, objective: float) -> tuple[Problem
     """Estimate the variances and the law in turn, from the optimum theta (P,) of independent rows and its objective.
 
     Returns:
-        The problem with whitened residuals, its optimum (P,) and objective, and the variances; the problem and its
-        optimum as they were, where neither cells nor runs vary.
+        The problem of the cells' means, or with whitened residuals, its optimum (P,) and objective, and the
+        variances; the problem and its optimum as they were, where neither cells nor runs vary.
     """
-    blocks, count = Blocks(problem.read), len(problem.read.y)
+    blocks = Blocks(problem.read)
     whitened, best, least = problem, theta, objective
     for _ in range(ROUNDS):
         likelihood = _likelihood(problem, best, blocks)
         shares = likelihood.estimate(cells=problem.read.repeated, runs=problem.read.runs is not None)
         if shares == Shares():
             return problem, theta, objective, _split(problem, theta, blocks, shares)
-        inverse = [np.linalg.inv(root) for root in blocks.roots(shares)]
-        matrix = blocks.matrix(inverse, count) @ sparse.diags_array(np.sqrt(problem.read.weight))
-        whitened = replace(problem, whiten=sparse.csr_array(matrix))
+        whitened = _pooled(problem, shares) or _whitened(problem, blocks, shares)
         ends, costs, _ = whitened.minimise(best[None], warm=True)
         moved, best, least = np.abs(ends[0] - best).max(), ends[0], float(costs[0])
         if moved < SETTLED:
             break
     return whitened, best, least, _split(problem, best, blocks, shares)
+
+
+def _whitened(problem: Problem, blocks: Blocks, shares: Shares) -> Problem:
+    inverse = [np.linalg.inv(root) for root in blocks.roots(shares)]
+    matrix = blocks.matrix(inverse, len(problem.read.y)) @ sparse.diags_array(np.sqrt(problem.read.weight))
+    return replace(problem, whiten=sparse.csr_array(matrix))
+
+
+def _pooled(problem: Problem, shares: Shares) -> Problem | None:
+    """The cells' means, which carry all there is to say of the law where all runs of a cell have the same sizes.
+
+    None where they have not, or weigh differently, or where rows are checkpoints.
+    """
+    read = problem.read
+    cells, first, counts = np.unique(read.cells, return_index=True, return_counts=True)
+    constant = [*read.x.values(), read.weight]
+    if read.runs is not None or not all(np.allclose(v, v[first][read.cells], rtol=1e-9) for v in constant):
+        return None
+    weight = read.weight[first] / (shares.cell + (1 - shares.cell) / counts)
+    means = replace(
+        read,
+        x={role: sizes[first] for role, sizes in read.x.items()},
+        y=problem.loss.value(block_mean(problem.target, read.cells)[first]),
+        weight=weight / weight.mean(),
+        levels={role: levels[first] for role, levels in read.levels.items()},
+        cells=cells,
+        repeated=False,
+    )
+    return replace(problem, read=means)
 
 
 @dataclass(frozen=True)
@@ -261,6 +287,7 @@ def _split(problem: Problem, theta: Array, blocks: Blocks, shares: Shares) -> Va
         inflation,
         plain=dict(zip(names, np.sqrt(variance * (moves**2).sum(axis=1)).tolist(), strict=True)),
         mixed=dict(zip(names, np.sqrt(np.einsum("pi,ij,pj->p", moves, error, moves)).tolist(), strict=True)),
+        squares=variance * (count - moves.shape[1]),
         log_det=float(sum(2 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum() for root in roots)),
     )
 

@@ -244,10 +244,11 @@ class Problem:
         limits = limits or self.limits
         deltas = self.loss.deltas[-1:] if warm else self.loss.deltas
         if isinstance(self.form, Curve) or self.whiten is not None:
-            settled, how = np.ones(len(theta), dtype=bool), {"rivals": not warm, "whiten": self.whiten}
+            settled = np.ones(len(theta), dtype=bool)
+            fixed = (limits, target, weight, self.loss)
             for delta in deltas:
                 theta, objective, done = descend(
-                    self.evaluate, theta, limits, target, weight, self.loss, delta, **how
+                    self.evaluate, theta, *fixed, delta, rivals=not warm, whiten=self.whiten
                 )
                 settled &= done
             return theta, objective, settled

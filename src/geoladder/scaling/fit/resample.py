@@ -1,10 +1,10 @@
 """Bootstraps: the same law fitted to many redrawn tables, all from the one optimum.
 
 `case` draws points, or whole blocks of rows that share a cell or a run; `cell` keeps every cell of the design and
-deals the runs' deviations from their cell's mean anew, inflated for the means spent; `residual` deals the law's own
-residuals, inflated for the parameters spent. Where cells or runs vary about the law, `cell`, `run` and `residual`
-deal the residuals whitened by the mixed model and colour them again (post-blackening; Davison & Hinkley 1997,
-section 8.2.3), so that what rows share, they share in every redrawn table.
+deals the runs' deviations from their cell's mean anew, inflated for the means spent, or where cells vary about the
+law, the cells' means' deviations from it; `residual` deals the law's own residuals, inflated for the parameters
+spent. `run` deals the residuals whitened by the mixed model and colours them again (post-blackening; Davison &
+Hinkley 1997, section 8.2.3), so that what checkpoints share, they share in every redrawn table.
 """
 
 from typing import Literal
@@ -58,18 +58,14 @@ def _blocks(problem: Problem) -> Array:
 def _pool(problem: Problem, theta: Array, kind: Kind) -> tuple[Array, Array]:
     """What residuals are dealt to (M,), and the residuals on the scale of the loss, whitened if correlated."""
     target, cells = problem.target, problem.read.cells
-    if problem.whiten is not None:
-        centre = problem.loss.target(problem.evaluate(theta[None])[0][0])
-        pool = -problem.deviations(theta) * np.sqrt(
-            len(target) / max(len(target) - int(problem.free.sum()), 1)
-        )
-    elif kind == "cell":
+    if kind == "cell" and problem.read.repeated:
         sizes = np.bincount(cells)[cells]
         centre = block_mean(target, cells)
         pool = ((target - centre) * np.sqrt(sizes / np.maximum(sizes - 1, 1)))[sizes > 1]
     else:
         centre = problem.loss.target(problem.evaluate(theta[None])[0][0])
-        pool = (target - centre) * np.sqrt(len(target) / max(len(target) - int(problem.free.sum()), 1))
+        left = target - centre if problem.whiten is None else -problem.deviations(theta)
+        pool = left * np.sqrt(len(target) / max(len(target) - int(problem.free.sum()), 1))
     return centre, pool - pool.mean()
 
 

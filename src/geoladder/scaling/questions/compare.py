@@ -53,12 +53,11 @@ def aicc(squares: float, points: int, parameters: int) -> float | None:
 
 def criterion_of(fit: Fit, held: int = 0) -> float | None:
     """AICc of a fit with so many parameters held, the variances of cells and runs counted and their likelihood's."""
-    parameters = len(fit.params) - held
-    if fit.variance is None or fit.variance.level == "row":
+    parameters, split = len(fit.params) - held, fit.variance
+    if split is None or split.level == "row":
         return aicc(fit.objective or 0.0, fit.n_points, parameters)
-    split = fit.variance
     parameters += sum(value > 0 for value in (split.sigma_cell, split.sigma_run, split.memory))
-    criterion = aicc(fit.objective or 0.0, fit.n_points, parameters)
+    criterion = aicc(split.squares, fit.n_points, parameters)
     return None if criterion is None else criterion + split.log_det
 
 
