@@ -15,11 +15,11 @@ import numpy as np
 from scipy import stats
 
 from geoladder.scaling.fit.mixed import basis_of
-from geoladder.scaling.fit.points import block_mean, cells_of
+from geoladder.scaling.fit.points import block_mean
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.laws.curves import Array
 
-CUTS = 4
+CUTS = 3
 """Cuts of the hold-outs along one size, from the largest down."""
 FEWEST_LEVELS = 3
 BELIEVED = 0.2
@@ -83,7 +83,7 @@ def criticise(plain: Problem, problem: Problem, theta: Array, level: float) -> C
     runs share something.
     """
     p = _pure_error(plain, theta) if plain.read.runs is None and plain.read.repeated else None
-    trends_p, runs_p = _trends(problem, theta), _runs(problem.deviations(theta)[_by_size(problem)])
+    (trends_p, size), runs_p = _trends(problem, theta), _runs(problem.deviations(theta)[_by_size(problem)])
     patterns = [value for value in (trends_p, runs_p) if value is not None]
     pattern = min([1.0, *(len(patterns) * value for value in patterns)])
     alpha = 1 - level
@@ -92,11 +92,11 @@ def criticise(plain: Problem, problem: Problem, theta: Array, level: float) -> C
     doubted = min([1.0, *(value for value in (p, *patterns) if value is not None)]) < BELIEVED
     tested = 0.0 if doubted else _reach(cuts)
     per_decade = np.sqrt(np.mean([(cut.error / cut.decades) ** 2 for cut in cuts])) if cuts else 0.0
-    verdict = _verdict(p, pattern if patterns else None, lack, alpha)
+    verdict = _verdict(p, pattern if patterns else None, lack, alpha, size)
     return Criticism(p, trends_p, runs_p, bool(lack), cuts, tested, float(per_decade), verdict)
 
 
-def _verdict(p: float | None, pattern: float | None, lack: bool, alpha: float) -> str:
+def _verdict(p: float | None, pattern: float | None, lack: bool, alpha: float, size: float) -> str:
     if p is None and pattern is None:
         return "lack of fit cannot be tested: it needs repeated cells, or more runs"
     if not lack:
@@ -112,21 +112,28 @@ def _verdict(p: float | None, pattern: float | None, lack: bool, alpha: float) -
 
 
 def _left(problem: Problem, theta: Array, more: Array | None = None) -> tuple[Array, int]:
-    """Residuals (M,) of least squares about the linearised law, and how many directions it can move.
+    """What least squares about the linearised law leaves of the residuals (M,), and how many directions it can move.
 
-    At a robust optimum residuals are no least ones; `more` (M, K) are further columns to fit.
+    `more` (M, K) are further columns to fit.
     """
     basis, _ = basis_of(problem.slopes(theta)[:, problem.free])
     if more is not None:
         more = more - basis @ (basis.T @ more)
         basis = np.column_stack([basis, basis_of(more)[0]])
-    residuals = problem.deviations(theta)
+    residuals = _seen(problem, theta)
     return residuals - basis @ (basis.T @ residuals), basis.shape[1]
 
 
+def _seen(problem: Problem, theta: Array) -> Array:
+    """(M,) residuals as far as the loss sees them: beyond delta, only their sign."""
+    return np.clip(problem.deviations(theta), -problem.loss.deltas[-1], problem.loss.deltas[-1])
+
+
 def _pure_error(problem: Problem, theta: Array) -> float | None:
-    """F test of the cells' means against the scatter of repeats."""
-    residuals, _ = _left(problem, theta)
+    """F test of the cells' means against the scatter of repeats, of least squares whatever the loss."""
+    basis, _ = basis_of(problem.slopes(theta)[:, problem.free])
+    residuals = problem.deviations(theta)
+    residuals = residuals - basis @ (basis.T @ residuals)
     cells, parameters = problem.read.cells, int(problem.free.sum())
     pure = float(((residuals - block_mean(residuals, cells)) ** 2).sum())
     pure_dof, lack_dof = len(residuals) - len(np.unique(cells)), len(np.unique(cells)) - parameters
@@ -136,8 +143,8 @@ def _pure_error(problem: Problem, theta: Array) -> float | None:
     return float(stats.f.sf(lack / lack_dof / (pure / pure_dof), lack_dof, pure_dof))
 
 
-def _trends(problem: Problem, theta: Array) -> float | None:
-    """F test of squares and products of the logarithms of the sizes, beside the law."""
+def _trends(problem: Problem, theta: Array) -> tuple[float | None, float]:
+    """F test of squares and products of the logarithms of the sizes beside the law, and how large that trend is."""
     logs = [np.log(sizes) for sizes in problem.read.x.values()]
     logs = [(log - log.mean()) / max(float(log.std()), 1e-300) for log in logs]
     orders = (2, 3) if len(logs) == 1 else (2,)
@@ -147,9 +154,10 @@ def _trends(problem: Problem, theta: Array) -> float | None:
     dof = len(before) - full
     left = float((after**2).sum())
     if full == plain or dof < 2 or left <= 0:
-        return None
+        return None, 0.0
     gained = max(float((before**2).sum()) - left, 0.0)
-    return float(stats.f.sf(gained / (full - plain) / (left / dof), full - plain, dof))
+    p = float(stats.f.sf(gained / (full - plain) / (left / dof), full - plain, dof))
+    return p, float(np.sqrt(gained / len(before)))
 
 
 def _by_size(problem: Problem) -> Array:
@@ -198,24 +206,22 @@ def _hidden(problem: Problem) -> Iterator[tuple[str, Array]]:
         tops = {role: rank > rank.max() - k for role, rank in ranks.items()}
         joint = [("all", np.logical_or.reduce(list(tops.values())))] if len(roles) > 1 else []
         for along, rows in [*tops.items(), *joint]:
-            left = (
-                cells_of([ranks[role][~rows] for role in roles]) if (~rows).any() else np.zeros(0, dtype=int)
-            )
-            enough = all(np.unique(ranks[role][~rows]).size >= FEWEST_LEVELS for role in roles)
-            if enough and left.max() + 1 > int(problem.free.sum()):
+            levels = min(np.unique(ranks[role][~rows]).size for role in roles)
+            if levels >= FEWEST_LEVELS and np.unique(read.cells[~rows]).size > int(problem.free.sum()):
                 yield along, rows
 
 
 def _ranks(levels: Array, sizes: Array) -> Array:
     """(M,) rank of each row's level by the size of the level's least row."""
     numbers, inverse = np.unique(levels, return_inverse=True)
-    least = np.array([sizes[levels == number].min() for number in numbers])
+    least = np.full(len(numbers), np.inf)
+    np.minimum.at(least, inverse, sizes)
     return np.argsort(np.argsort(least))[inverse]
 
 
 def _chow(problem: Problem, theta: Array, rows: Array) -> float:
     """P of Chow's test that the hidden rows (M,) follow the law of the others, linearised at theta."""
-    slopes, residuals = problem.slopes(theta)[:, problem.free], problem.deviations(theta)
+    slopes, residuals = problem.slopes(theta)[:, problem.free], _seen(problem, theta)
     whole, _ = _left(problem, theta)
     basis, _ = basis_of(slopes[~rows])
     left = residuals[~rows] - basis @ (basis.T @ residuals[~rows])

@@ -157,7 +157,7 @@ def mixed_law(problem: Problem, theta: Array, objective: float) -> tuple[Problem
         shares = likelihood.estimate(cells=problem.read.repeated, runs=problem.read.runs is not None)
         if shares == Shares():
             return problem, theta, objective, _split(problem, theta, blocks, shares)
-        whitened = _pooled(problem, shares) or _whitened(problem, blocks, shares)
+        whitened = pooled(problem, shares) or _whitened(problem, blocks, shares)
         ends, costs, _ = whitened.minimise(best[None], warm=True)
         moved, best, least = np.abs(ends[0] - best).max(), ends[0], float(costs[0])
         if moved < SETTLED:
@@ -171,7 +171,7 @@ def _whitened(problem: Problem, blocks: Blocks, shares: Shares) -> Problem:
     return replace(problem, whiten=sparse.csr_array(matrix))
 
 
-def _pooled(problem: Problem, shares: Shares) -> Problem | None:
+def pooled(problem: Problem, shares: Shares) -> Problem | None:
     """The cells' means, which carry all there is to say of the law where all runs of a cell have the same sizes.
 
     None where they have not, or weigh differently, or where rows are checkpoints.

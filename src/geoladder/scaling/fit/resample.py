@@ -38,8 +38,9 @@ def resample(problem: Problem, theta: Array, kind: Kind, count: int, rng: int) -
         block = _blocks(problem)
         drawn = int(block.max()) + 1
         picks = np.random.RandomState(rng).randint(0, drawn, (count, drawn))
-        times = np.apply_along_axis(np.bincount, 1, picks, minlength=drawn)[:, block]
-        return problem.minimise(start, weight=times * problem.weight, warm=True)[:2]
+        table = drawn * np.arange(count)[:, None]
+        times = np.bincount((picks + table).ravel(), minlength=count * drawn).reshape(count, drawn)
+        return problem.minimise(start, weight=times[:, block] * problem.weight, warm=True)[:2]
     centre, pool = _pool(problem, theta, kind)
     picks = np.random.default_rng(rng).integers(pool.size, size=(count, points))
     dealt = pool[picks]

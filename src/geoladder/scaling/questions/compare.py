@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from geoladder.scaling.fit.covariance import Shares
 from geoladder.scaling.fit.extrapolate import Held, hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
-from geoladder.scaling.fit.mixed import Variance
+from geoladder.scaling.fit.mixed import Variance, pooled
 from geoladder.scaling.fit.points import Points, Refusal
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.result import Fit, Status
@@ -187,6 +188,8 @@ def shared_exponents(form: str, groups: Mapping[str, Points], level: float = 0.9
     for name, fit in alone.items():
         if fit.status is Status.NOT_IDENTIFIED:
             raise Refusal(f"{name}: {'; '.join(fit.identifiability.reasons)}")
+    groups = {name: _observations(law, read, alone[name]) for name, read in groups.items()}
+    alone = {name: fit_points(law, read, QUICK) for name, read in groups.items()}
     separate = sum(fit.objective or 0.0 for fit in alone.values())
     exponents = np.array([[fit.params[e] for e in law.exponents] for fit in alone.values()])
     optimum = optimize.minimize(  # type: ignore[call-overload]  # the stubs know no array of unknown rank
@@ -207,6 +210,15 @@ def shared_exponents(form: str, groups: Mapping[str, Points], level: float = 0.9
     else:
         sentence = f"no difference of exponents seen between {', '.join(groups)} (p = {p:.2f})"
     return Shared(common, p, aicc(least, points, full - fewer), aicc(separate, points, full), sentence)
+
+
+def _observations(law: PowerSum, read: Points, fit: Fit) -> Points:
+    """The runs, or where cells vary about the law the cells' means: what counts as independent."""
+    split = fit.variance
+    if split is None or split.level != "cell":
+        return read
+    means = pooled(Problem(law, read, Loss(), {}), Shares(cell=split.sigma_cell**2 / split.total**2))
+    return means.read if means else read
 
 
 def _squares(law: PowerSum, read: Points, exponents: Array) -> float:
