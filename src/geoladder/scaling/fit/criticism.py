@@ -25,6 +25,9 @@ FEWEST_LEVELS = 3
 BELIEVED = 0.2
 """A law is believed where no test has a p below this: absence of proof against it is not enough."""
 
+SAFE = 0.5
+"""Hold-outs speak for this share of the decades they reached: what sets in at the largest sizes none of them sees."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -61,7 +64,7 @@ class Criticism:
             pattern of the sizes in it, below alpha / 5 without one; where no cell is repeated, by the pattern alone
             (trends or runs of sign, Bonferroni).
         cuts: the rolling hold-outs.
-        tested: decades beyond the largest sizes that hold-outs reached and predicted; 0 where they missed.
+        tested: decades beyond the largest sizes that hold-outs speak for; 0 where they missed.
         error_per_decade: root mean square of the hold-outs' log errors per decade; 0 without hold-outs.
         verdict: a plain sentence.
     """
@@ -101,14 +104,12 @@ def _verdict(p: float | None, pattern: float | None, lack: bool, alpha: float, s
         return "lack of fit cannot be tested: it needs repeated cells, or more runs"
     if not lack:
         return f"no lack of fit seen (p = {pattern if p is None else p:.2f})"
+    patterned = pattern is not None and pattern < alpha
+    trend = f"a pattern of the sizes, a trend of {size:.2%} beside the law"
     if p is None:
-        return f"residuals have a pattern in the sizes (p = {pattern:.3g})"
-    where = (
-        "in a pattern of the sizes"
-        if pattern is not None and pattern < alpha
-        else "in no pattern of the sizes"
-    )
-    return f"the law misses the cells by more than repeats scatter (p = {p:.3g}), {where}"
+        return f"residuals have {trend} (p = {pattern:.3g})"
+    where = trend if patterned else "no pattern of the sizes"
+    return f"the law misses the cells by more than repeats scatter (p = {p:.3g}), in {where}"
 
 
 def _left(problem: Problem, theta: Array, more: Array | None = None) -> tuple[Array, int]:

@@ -182,8 +182,9 @@ class Fit:
             return f"not to be relied on: {self.criticism.verdict}"
         decades = float(self.decades_outside(**x).max())
         if decades > self.criticism.tested:
-            tested = f"up to {self.criticism.tested:.1f}" if self.criticism.tested else "no"
-            return f"untested: hold-outs were predicted {tested} decades beyond the sizes fitted"
+            return (
+                f"untested: hold-outs speak for {self.criticism.tested:.1f} decades beyond the sizes fitted"
+            )
         return ""
 
     def decades_outside(self, **x: Array) -> Array:
