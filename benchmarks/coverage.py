@@ -44,8 +44,8 @@ def interaction(n: pd.Series, d: pd.Series) -> pd.Series:
 
 
 def repetition(n: pd.Series, d: pd.Series) -> pd.Series:
-    """Only 4e9 samples are unique, and repeats saturate (Muennighoff et al. 2023, equation 5, R = 15)."""
-    unique = np.minimum(d, 4e9)
+    """Only 2e9 samples are unique, and repeats saturate (Muennighoff et al. 2023, equation 5, R = 15)."""
+    unique = np.minimum(d, 2e9)
     return chinchilla(n, unique * (1 + 15 * (1 - np.exp(-(d / unique - 1) / 15))))
 
 

@@ -22,6 +22,8 @@ from geoladder.scaling.laws.curves import Array
 CUTS = 3
 """Cuts of the hold-outs along one size, from the largest down."""
 FEWEST_LEVELS = 3
+STRICT = 5
+"""One of two tests alone must be so much surer."""
 BELIEVED = 0.2
 """A law is believed where no test has a p below this: absence of proof against it is not enough."""
 
@@ -60,9 +62,9 @@ class Criticism:
         p: of the pure-error test: probability of cells as far from the law, were it true; None without repeats.
         trends_p: of the residuals' trends; None with too few runs.
         runs_p: of as few runs of equal sign among residuals ordered by size (Wald & Wolfowitz 1940).
-        lack_of_fit: whether the law is contradicted at the level of the fit, alpha: by pure error below alpha with a
-            pattern of the sizes in it, below alpha / 5 without one; where no cell is repeated, by the pattern alone
-            (trends or runs of sign, Bonferroni).
+        lack_of_fit: whether the law is contradicted at the level of the fit, alpha: by pure error and a pattern in the
+            sizes (trends or runs of sign, Bonferroni), both below alpha, or one of them below alpha / 5; where no
+            cell is repeated, by a pattern below alpha.
         cuts: the rolling hold-outs.
         tested: decades beyond the largest sizes that hold-outs speak for; 0 where they missed.
         error_per_decade: root mean square of the hold-outs' log errors per decade; 0 without hold-outs.
@@ -90,7 +92,7 @@ def criticise(plain: Problem, problem: Problem, theta: Array, level: float) -> C
     patterns = [value for value in (trends_p, runs_p) if value is not None]
     pattern = min([1.0, *(len(patterns) * value for value in patterns)])
     alpha = 1 - level
-    lack = pattern < alpha if p is None else p < (alpha if pattern < alpha else alpha / 5)
+    lack = pattern < alpha if p is None else max(p, pattern) < alpha or min(p, pattern) < alpha / STRICT
     cuts = list(_cuts(problem, theta))
     doubted = min([1.0, *(value for value in (p, *patterns) if value is not None)]) < BELIEVED
     tested = 0.0 if doubted else _reach(cuts)
@@ -106,9 +108,9 @@ def _verdict(p: float | None, pattern: float | None, lack: bool, alpha: float, s
         return f"no lack of fit seen (p = {pattern if p is None else p:.2f})"
     patterned = pattern is not None and pattern < alpha
     trend = f"a pattern of the sizes, a trend of {size:.2%} beside the law"
-    if p is None:
-        return f"residuals have {trend} (p = {pattern:.3g})"
     where = trend if patterned else "no pattern of the sizes"
+    if p is None or p >= alpha:
+        return f"residuals have {trend} (p = {pattern:.3g})"
     return f"the law misses the cells by more than repeats scatter (p = {p:.3g}), in {where}"
 
 
