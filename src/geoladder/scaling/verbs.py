@@ -176,35 +176,51 @@ def fit(
 
 
 def predict(
-    fit: FitJson,
-    /,
-    *,
+    *fits: FitJson,
     n: Annotated[float | None, Parameter(help="first size")] = None,
     d: Annotated[float | None, Parameter(help="second size")] = None,
     u: Annotated[float | None, Parameter(help="unique data")] = None,
     level: Level = 0.95,
 ) -> None:
-    """Say what a fitted law expects of a run not made."""
+    """Say what a fitted law expects of a run not made; of several laws of the same runs, their average too."""
     import numpy as np
 
     from geoladder.scaling.fit import record
     from geoladder.scaling.laws.forms import form_of
+    from geoladder.scaling.questions.average import averaged
 
-    law = record.read(fit)
-    roles = form_of(law.form).variables
+    if not fits:
+        raise GeoladderError(
+            "predict needs a fit, or several to average: geoladder predict FIT.json --n SIZE"
+        )
+    laws = [record.read(fit) for fit in fits]
     sizes = {role: np.array([size]) for role, size in (("n", n), ("d", d), ("u", u)) if size is not None}
-    if law.params and set(roles) - set(sizes):
-        raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
+    for law in laws:
+        roles = form_of(law.form).variables
+        if law.params and set(roles) - set(sizes):
+            raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
+        name = f"{law.form}: " if len(laws) > 1 else ""
+        print(name + _prediction(law, level, {role: sizes[role] for role in roles if role in sizes}))  # noqa: T201
+    if len(laws) > 1:
+        mean = averaged(laws, level, **sizes)
+        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in mean.weights.items())
+        (low, high), run = mean.band, mean.run
+        line = f"average ({weights}): y = {mean.value:.6g}; the law [{low:.6g}, {high:.6g}]"
+        print(f"{line}, a new run [{run[0]:.6g}, {run[1]:.6g}]")  # noqa: T201
+
+
+def _prediction(law: "Fit", level: float, sizes: "dict[str, Array]") -> str:
+    """What one law expects, with what interval, and how far that is to be relied on."""
     line = f"y = {law.predict(**sizes)[0]:.6g}"
     if law.draws:
-        band, run = np.ravel(law.band(level, **sizes)), np.ravel(law.prediction(level, "run", **sizes))
-        line += f"; the law [{band[0]:.6g}, {band[1]:.6g}]{_narrower(law, level, sizes)}"
-        line += f", a new run [{run[0]:.6g}, {run[1]:.6g}]"
+        (low,), (high,) = law.band(level, **sizes)
+        (least,), (most,) = law.prediction(level, "run", **sizes)
+        line += f"; the law [{low:.6g}, {high:.6g}]{_narrower(law, level, sizes)}"
+        line += f", a new run [{least:.6g}, {most:.6g}]"
     if (decades := law.decades_outside(**sizes)[0]) > 0:
         line += f"; {decades:.1f} decades outside the sizes fitted"
-    if caution := law.caution(**sizes):
-        line += f"; {caution}"
-    print(line)  # noqa: T201
+    caution = law.caution(**sizes)
+    return f"{line}; {caution}" if caution else line
 
 
 def _narrower(law: "Fit", level: float, sizes: "dict[str, Array]") -> str:

@@ -15,13 +15,15 @@ import numpy as np
 from scipy import stats
 
 from geoladder.scaling.fit.mixed import basis_of
-from geoladder.scaling.fit.points import block_mean
+from geoladder.scaling.fit.points import block_mean, cells_of
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.laws.curves import Array
 
 CUTS = 3
 """Cuts of the hold-outs along one size, from the largest down."""
 FEWEST_LEVELS = 3
+LOOKS_SHARED, SURE = 0.3, 0.005
+"""Correlation of neighbouring residuals, and its p, from which rows look like checkpoints of one run."""
 STRICT = 5
 """One of two tests alone must be so much surer."""
 BELIEVED = 0.2
@@ -62,13 +64,14 @@ class Criticism:
         p: of the pure-error test: probability of cells as far from the law, were it true; None without repeats.
         trends_p: of the residuals' trends; None with too few runs.
         runs_p: of as few runs of equal sign among residuals ordered by size (Wald & Wolfowitz 1940).
-        lack_of_fit: whether the law is contradicted at the level of the fit, alpha: by pure error and a pattern in the
-            sizes (trends or runs of sign, Bonferroni), both below alpha, or one of them below alpha / 5; where no
-            cell is repeated, by a pattern below alpha.
+        lack_of_fit: whether the law is contradicted at the level of the fit, alpha: by pure error and a pattern in
+            the sizes (trends or runs of sign, Bonferroni), both below alpha, or one of them below alpha / 5; where
+            no cell is repeated, by a pattern below alpha.
         cuts: the rolling hold-outs.
         tested: decades beyond the largest sizes that hold-outs speak for; 0 where they missed.
         error_per_decade: root mean square of the hold-outs' log errors per decade; 0 without hold-outs.
         verdict: a plain sentence.
+        alike: a sentence where residuals of neighbouring sizes are alike, as those of checkpoints of one run are.
     """
 
     p: float | None
@@ -79,6 +82,7 @@ class Criticism:
     tested: float = 0.0
     error_per_decade: float = 0.0
     verdict: str = ""
+    alike: str = ""
 
 
 def criticise(plain: Problem, problem: Problem, theta: Array, level: float) -> Criticism:
@@ -98,7 +102,8 @@ def criticise(plain: Problem, problem: Problem, theta: Array, level: float) -> C
     tested = 0.0 if doubted else _reach(cuts)
     per_decade = np.sqrt(np.mean([(cut.error / cut.decades) ** 2 for cut in cuts])) if cuts else 0.0
     verdict = _verdict(p, pattern if patterns else None, lack, alpha, size)
-    return Criticism(p, trends_p, runs_p, bool(lack), cuts, tested, float(per_decade), verdict)
+    alike = "" if plain.read.runs is not None else _alike(problem, theta)
+    return Criticism(p, trends_p, runs_p, bool(lack), cuts, tested, float(per_decade), verdict, alike)
 
 
 def _verdict(p: float | None, pattern: float | None, lack: bool, alpha: float, size: float) -> str:
@@ -161,6 +166,27 @@ def _trends(problem: Problem, theta: Array) -> tuple[float | None, float]:
     gained = max(float((before**2).sum()) - left, 0.0)
     p = float(stats.f.sf(gained / (full - plain) / (left / dof), full - plain, dof))
     return p, float(np.sqrt(gained / len(before)))
+
+
+def _alike(problem: Problem, theta: Array) -> str:
+    """Correlation of residuals that are neighbours along one size, the levels of the others equal."""
+    read, residuals = problem.read, _seen(problem, theta)
+    for role in reversed(read.x):
+        others = [levels for name, levels in read.levels.items() if name != role]
+        if not others:
+            continue
+        block = cells_of(others)
+        order = np.lexsort((read.x[role], block))
+        pairs = np.flatnonzero(np.diff(block[order]) == 0)
+        left = residuals[order]
+        count = max(len(pairs), 1)
+        correlation = float((left[pairs] * left[pairs + 1]).sum() / max((left**2).mean(), 1e-300)) / count
+        if correlation > LOOKS_SHARED and stats.norm.sf(correlation * np.sqrt(count)) < SURE:
+            return (
+                f"residuals of neighbouring {role} are alike (correlation {correlation:.2f}): if rows are "
+                "checkpoints of one run, name the column of runs (--run-col); if not, the law misses a trend"
+            )
+    return ""
 
 
 def _by_size(problem: Problem) -> Array:
@@ -236,9 +262,8 @@ def _chow(problem: Problem, theta: Array, rows: Array) -> float:
 
 
 def _reach(cuts: list[Cut]) -> float:
-    """Decades that hold-outs along every size reached, where none of them missed."""
+    """Share of the decades that hold-outs along every size reached, where none of them missed."""
     if not cuts or min(cut.p for cut in cuts) < BELIEVED / len(cuts):
         return 0.0
-    return min(
-        max(cut.decades for cut in cuts if cut.along == along) for along in {cut.along for cut in cuts}
-    )
+    sizes = {cut.along for cut in cuts}
+    return SAFE * min(max(cut.decades for cut in cuts if cut.along == size) for size in sizes)

@@ -141,7 +141,7 @@ def fit_verdict(
         reasons += [*_narrow(problem, theta), *_collinear(problem)]
     if criticism and criticism.lack_of_fit:
         reasons.append(criticism.verdict)
-    reasons += problem.read.doubts
+    reasons += problem.read.doubts or ([criticism.alike] if criticism and criticism.alike else [])
     verdict: Verdict = "weak" if reasons else "identified"
     return dataclasses.replace(design, verdict=verdict, reasons=reasons, condition=condition)
 
