@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from geoladder.cli import main
 from geoladder.errors import GeoladderError
 from geoladder.runs import digest
 from geoladder.runs.atomic import atomic_path, write_json
-from geoladder.runs.digest import Seal, discard, intact, seal_path, sha256
+from geoladder.runs.digest import Seal, block_sums, discard, intact, seal_path, sha256
 from geoladder.runs.remake import remake
 from geoladder.runs.verify import verify
 
@@ -75,8 +76,11 @@ def test_a_file_of_another_study_is_refused(result):
         intact(result, "ffffffffffff")
 
 
-def test_large_files_are_read_only_where_all_of_them_is_wanted(result, monkeypatch):
+def test_large_files_are_read_only_where_all_of_them_is_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr(digest, "SMALL_BYTES", 10)
+    result = tmp_path / "large.json"
+    write_json(result, list(range(1000)))
+    assert intact(result, whole=True) == result
     flip(result, 20)
     assert intact(result) == result
     with pytest.raises(GeoladderError, match="digest"):
@@ -84,6 +88,26 @@ def test_large_files_are_read_only_where_all_of_them_is_wanted(result, monkeypat
     result.write_bytes(result.read_bytes()[:-1])
     with pytest.raises(GeoladderError, match=r"bytes instead of"):
         intact(result)
+
+
+@pytest.mark.parametrize("size", [2**20 - 1, 2**20 + 4097])
+def test_sums_of_blocks_notice_changed_lost_and_moved_bytes(tmp_path, size):
+    path, rng = tmp_path / "shard", np.random.default_rng(size)
+    content = rng.bytes(size)
+    block = 4096
+    variants = [
+        content,
+        content[:-1] + bytes([content[-1] ^ 1]),
+        bytes([content[0] ^ 128]) + content[1:],
+        bytes(block) + content[block:],
+        content[block : 2 * block] + content[:block] + content[2 * block :],
+        bytes(size),
+    ]
+    sums = set()
+    for variant in variants:
+        path.write_bytes(variant)
+        sums.add(block_sums(path))
+    assert len(sums) == len(variants)
 
 
 def test_a_digest_is_taken_once_unless_the_file_changes(result, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -69,6 +70,22 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(saved, spec):
     seal_path(path).unlink()
     save_file(weights, path)
     with pytest.raises(GeoladderError, match=r"encoder\.stem\.weight"):
+        load_backbone(build_backbone("unet", "xs"), saved[1], spec)
+
+
+def test_equal_weights_are_equal_files(saved, tmp_path):
+    weights, card = load_file(saved[1] / "model.safetensors"), load_card(saved[1])
+    for copy in range(4):
+        save_model(weights, card, tmp_path / f"{copy}")
+    assert len({(tmp_path / f"{copy}/model.safetensors").read_bytes() for copy in range(4)}) == 1
+
+
+def test_weights_of_another_run_are_refused_though_they_fit(saved, spec, tmp_path):
+    weights, card = load_file(saved[1] / "model.safetensors"), load_card(saved[1])
+    save_model(weights, card | {"fingerprint": "ffffffffffff"}, tmp_path)
+    for name in ("model.safetensors", ".model.safetensors.seal"):
+        shutil.copy(tmp_path / name, saved[1] / name)
+    with pytest.raises(GeoladderError, match=r"made from ffffffffffff, but 0123456789ab is wanted"):
         load_backbone(build_backbone("unet", "xs"), saved[1], spec)
 
 

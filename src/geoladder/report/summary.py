@@ -9,6 +9,7 @@ import pandas as pd
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.laws import interval_text
+from geoladder.runs.digest import intact
 
 WORDS = {"n": "parameters", "d": "unique data"}
 SHOWN = 3
@@ -27,7 +28,7 @@ def summary(folder: Path) -> str:
             f"{laws} is missing: the study has not been run to its fits; run snakemake first"
         )
     lines = [
-        *_laws(json.loads(laws.read_text())),
+        *_laws(json.loads(intact(laws).read_text())),
         *_effects(folder / "tables/linear_effect.csv", "Linear heads on a frozen encoder"),
         *_effects(folder / "tables/pretraining_effect.csv", "Fine-tuning"),
         *_error_law(folder / "tables/error_law.csv"),
@@ -59,7 +60,7 @@ def _effects(path: Path, what: str) -> list[str]:
     """A line for each task: in how many comparisons pretraining helped or hurt, and the largest gain."""
     if not path.is_file():
         return []
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(intact(path), keep_default_na=False, na_values=[""])
     lines = []
     for task, rows in table.groupby("task"):
         helped, hurt = rows[rows.high < 0], rows[rows.low > 0]
@@ -77,7 +78,7 @@ def _effects(path: Path, what: str) -> list[str]:
 
 def _error_law(path: Path) -> list[str]:
     """Whether the error under linear heads follows pretraining loss, by family and task."""
-    if not path.is_file() or (table := pd.read_csv(path)).empty:
+    if not path.is_file() or (table := pd.read_csv(intact(path))).empty:
         return []
     counts = table.verdict.value_counts()
     words = ", ".join(f"{verdict} in {count}" for verdict, count in counts.items())
@@ -87,7 +88,7 @@ def _error_law(path: Path) -> list[str]:
 def _gates(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    gates = pd.read_csv(path)
+    gates = pd.read_csv(intact(path))
     failed = (gates.gate + " (" + gates.subject + ")")[~gates.passed].tolist()
     more = f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
     words = f"; failed: {', '.join(failed[:SHOWN])}{more}" if failed else ""

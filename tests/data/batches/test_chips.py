@@ -13,12 +13,13 @@ from rasterio.warp import transform
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.batches import shards
 from geoladder.data.batches.batch import to_reflectance
-from geoladder.data.batches.chip_store import ChipStore
+from geoladder.data.batches.chip_store import ChipStore, shard_files
 from geoladder.data.batches.chips import merge_chips, write_chips, write_group
 from geoladder.data.batches.shards import Group
 from geoladder.data.index.build import build_index
 from geoladder.data.labels.targets import great_circle_km
 from geoladder.errors import GeoladderError
+from geoladder.runs.digest import seal_path
 from geoladder.study.specs import ChipsSpec, IndexSpec
 
 PART = "part_00001.parquet"
@@ -408,6 +409,40 @@ def test_store_with_missing_or_damaged_files(archive, make, cut, tmp_path):
         ChipStore(folder).read(np.array([0]))
     with pytest.raises(GeoladderError, match=r"manifest.parquet is missing"):
         ChipStore(tmp_path)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_one_flipped_bit_in_any_shard_is_named_before_a_chip_is_read(archive, cut, codec):
+    archive.add("1U_1R").write()
+    folder = cut(archive.folder, codec=codec).folder
+    for path in shard_files(folder, 0, codec):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        with pytest.raises(GeoladderError, match=rf"{path.name} cannot be read .*digest .*make it again"):
+            ChipStore(folder).read(np.array([0]))
+        path.write_bytes(whole)
+    assert len(ChipStore(folder).read(np.array([0])).dn10) == 1
+
+
+@pytest.mark.parametrize("change", [{"slot": -1}, {"slot": 10**6}, {"shard": -1}, "short"])
+def test_a_manifest_that_does_not_fit_its_shards_is_refused(archive, cut, change):
+    archive.add("1U_1R").write()
+    store = cut(archive.folder)
+    if change == "short":
+        store.manifest.write_bytes(store.manifest.read_bytes()[:-50])
+    else:
+        manifest_of(store).assign(**change).to_parquet(store.manifest)
+    seal_path(store.manifest).unlink()
+    with pytest.raises(
+        GeoladderError, match=r"manifest\.parquet is no manifest|10m-00000\.npy cannot be read"
+    ):
+        ChipStore(store.folder).read(np.array([0]))
+
+
+def test_chips_of_another_study_are_refused(archive, cut):
+    archive.add("1U_1R").write()
+    with pytest.raises(GeoladderError, match=r"of another study .* but 0123456789ab is wanted"):
+        ChipStore(cut(archive.folder).folder, "0123456789ab")
 
 
 def test_damaged_compressed_shards_are_named(archive, make, cut):

@@ -11,6 +11,7 @@ from geoladder.data.batches.chip_store import ChipStore
 from geoladder.data.batches.stats import write_stats
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
+from geoladder.runs.digest import seal_path
 from geoladder.study.specs import StatsSpec
 
 SPEC = StatsSpec(chips="c")
@@ -98,6 +99,38 @@ def test_bad_input(folder, tmp_path):
     manifest.assign(split="val").to_parquet(folder / "manifest.parquet")
     with pytest.raises(GeoladderError, match="no training chips"):
         write_stats(SPEC, folder, tmp_path / "stats.json")
+
+
+def test_statistics_of_another_study_are_refused(folder, tmp_path):
+    path = tmp_path / "stats.json"
+    write_stats(SPEC, folder, path)
+    with pytest.raises(
+        GeoladderError, match=r"of another study.*was made from .* but 0123456789ab is wanted"
+    ):
+        BandStats.load(path, "0123456789ab")
+    seal_path(path).unlink()
+    with pytest.raises(GeoladderError, match=r"of another study: its fingerprint is .* but 0123456789ab"):
+        BandStats.load(path, "0123456789ab")
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "message"),
+    [
+        ("std", [0.0] * 10, "std of linear reflectance is 0.0"),
+        ("std", [-0.1] * 10, "std of linear reflectance is -0.1"),
+        ("mean", [0.1], "mean of linear reflectance has 1 numbers for 10 bands"),
+        ("mean", [0.1] * 9 + [1e308], "mean of linear reflectance is 1e"),
+        ("mean", [0.1] * 9 + [None], "holds no band statistics"),
+        ("mean", [0.1] * 9 + [float("nan")], "mean of linear reflectance is nan"),
+    ],
+)
+def test_statistics_that_no_pixels_have_are_refused(folder, tmp_path, part, values, message):
+    write_stats(SPEC, folder, tmp_path / "stats.json")
+    raw = json.loads((tmp_path / "stats.json").read_text())
+    raw["linear"][part] = values
+    (tmp_path / "edited.json").write_text(json.dumps(raw))
+    with pytest.raises(GeoladderError, match=message):
+        BandStats.load(tmp_path / "edited.json", SPEC.fingerprint)
 
 
 def test_constant_band_is_refused(folder, tmp_path):

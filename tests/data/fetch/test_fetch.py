@@ -26,6 +26,7 @@ from geoladder.data.fetch.http import Patience, Server, StoppedError, TransientE
 from geoladder.data.fetch.plan import RemoteFile, describe, human, plan_fetch
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
+from geoladder.runs.verify import verify
 from geoladder.study.address import HUB, resolve
 from geoladder.study.corpora import Select
 
@@ -74,13 +75,31 @@ def test_the_whole_archive_arrives_and_opens(stocked, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if "fetching" in path.name or ".tmp" in path.name]
 
 
+@pytest.mark.parametrize("selection", [ALL, Select(max_cloud_percent=20)])
+def test_a_part_that_rots_later_is_named_and_comes_again(stocked, tmp_path, selection):
+    """Its size is right, and its time stamps are."""
+    plan = prepare(stocked.url, selection, tmp_path / "out", patience=QUICK)
+    fetch(plan, tmp_path / "out", patience=QUICK)
+    part = tmp_path / "out" / plan.parts[0].file.name
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:])
+    with pytest.raises(
+        GeoladderError, match=rf"{part.name} was damaged .* rm {part}, then .* `geoladder fetch`"
+    ):
+        verify(tmp_path / "out")
+    part.unlink()
+    fetch(plan, tmp_path / "out", patience=QUICK)
+    assert part.read_bytes() == whole
+    assert "as they were written" in verify(tmp_path / "out")
+
+
 def test_plan_equals_what_is_fetched(stocked, tmp_path):
     selection = Select(max_cloud_percent=20, since=date(2021, 2, 1))
     plan = prepare(stocked.url, selection, tmp_path / "out", patience=QUICK, whole_parts=True)
     assert not [entry for entry in stocked.log if entry[0] == "GET" and entry[1].startswith("images/")]
     assert (plan.tiles, len(plan.parts), plan.archive_tiles) == (2, 1, 12)
     fetch(plan, tmp_path / "out", patience=QUICK)
-    fetched = sum(path.stat().st_size for path in (tmp_path / "out/images").iterdir())
+    fetched = sum(path.stat().st_size for path in (tmp_path / "out/images").glob("*.parquet"))
     assert fetched == plan.size_bytes == stocked.sent(PART)
     kept = pq.read_table(tmp_path / "out/metadata.parquet")
     assert len(kept) == plan.tiles and kept["grid_cell"].to_pylist() == ["1U_1R", "2U_1R"]
@@ -436,7 +455,7 @@ def test_one_lost_part_does_not_keep_the_others_from_coming(stocked, tmp_path):
         GeoladderError, match=r"1 of 4 parts .* the others were; .*part_00001.parquet does not exist"
     ):
         get(stocked, tmp_path / "out", connections=1)
-    assert len(list((tmp_path / "out/source/done").iterdir())) == 3
+    assert len(list((tmp_path / "out/source/done").glob("*.json"))) == 3
     assert not (tmp_path / "out/metadata.parquet").exists()
 
 

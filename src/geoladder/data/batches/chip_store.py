@@ -35,11 +35,11 @@ from geoladder.data.index.split import nested_cells
 from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
-from geoladder.runs.digest import intact
+from geoladder.runs.digest import Seal, intact
 from geoladder.runs.remake import remake
 from geoladder.study.compute import accumulation
 from geoladder.study.pretraining import Objective
-from geoladder.study.specs import PretrainSpec
+from geoladder.study.specs import PretrainSpec, StatsSpec
 
 if TYPE_CHECKING:
     import blosc2
@@ -332,9 +332,15 @@ def validation_chips(spec: PretrainSpec, folder: Path, stats: BandStats, labels:
     """The validation set, the same for every cell and seed; maybe with labels.
 
     Raises:
-        GeoladderError: the folder holds no validation chip.
+        GeoladderError: the folder holds no validation chip, or not the chips that the spec's statistics are of.
     """
     store = ChipStore(folder)
+    seal, split = Seal.read(store.manifest), "train" if spec.tiles is None else "val"
+    if seal and seal.made_from and StatsSpec(chips=seal.made_from, split=split).fingerprint != spec.stats:
+        raise GeoladderError(
+            f"{store.manifest} is of another study or older: the statistics of its chips are not those with the "
+            f"fingerprint {spec.stats}; {remake(store.manifest)}"
+        )
     rows = rows_of(store.manifest, "val")
     if not rows.size:
         raise GeoladderError(f"{folder} has no validation chip; raise validation.share or add tiles")
