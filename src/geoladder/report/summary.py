@@ -58,7 +58,7 @@ def _effects(path: Path, what: str) -> list[str]:
     """A line for each task: in how many comparisons pretraining helped or hurt, and the largest gain."""
     if not path.is_file():
         return []
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(intact(path), keep_default_na=False, na_values=[""])
     lines = []
     for task, rows in table.groupby("task"):
         helped, hurt = rows[rows.high < 0], rows[rows.low > 0]
@@ -76,7 +76,7 @@ def _effects(path: Path, what: str) -> list[str]:
 
 def _error_law(path: Path) -> list[str]:
     """Whether the error under linear heads follows pretraining loss, by family and task."""
-    if not path.is_file() or (table := pd.read_csv(path)).empty:
+    if not path.is_file() or (table := pd.read_csv(intact(path))).empty:
         return []
     counts = table.verdict.value_counts()
     words = ", ".join(f"{verdict} in {count}" for verdict, count in counts.items())
@@ -86,7 +86,7 @@ def _error_law(path: Path) -> list[str]:
 def _gates(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    gates = pd.read_csv(path)
+    gates = pd.read_csv(intact(path))
     failed = (gates.gate + " (" + gates.subject + ")")[~gates.passed].tolist()
     more = f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
     words = f"; failed: {', '.join(failed[:SHOWN])}{more}" if failed else ""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.remake import remake
@@ -50,9 +50,10 @@ class Seal(NamedTuple):
         beside = seal_path(path)
         try:
             text = beside.read_text()
-            seal = cls(**json.loads(text)["file"]) if text else None
-            if seal and seal.text() != text:
+            facts = json.loads(text)["file"] if text else None
+            if facts and _sealed_text(facts) != text:
                 raise ValueError("it is not as it was written")
+            seal = cls(**facts) if facts else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -70,9 +71,8 @@ class Seal(NamedTuple):
         return "" if same else f"its bytes are not those of its digest {self.sha256[:12]}"
 
     def text(self) -> str:
-        """Content of the file beside; ends with a digest of itself."""
-        facts = json.dumps(self._asdict(), sort_keys=True)
-        return f'{{"file": {facts}, "seal": "{hashlib.sha256(facts.encode()).hexdigest()[:12]}"}}\n'
+        """Content of the file beside."""
+        return _sealed_text({name: value for name, value in self._asdict().items() if value is not None})
 
     def write(self, path: Path) -> None:
         """Put the seal beside `path`; before the file has its name, so that no file is ever without."""
@@ -83,6 +83,12 @@ class Seal(NamedTuple):
             temporary.replace(beside)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sealed_text(facts: dict[str, Any]) -> str:
+    """Facts as one line of JSON, with a digest of themselves."""
+    text = json.dumps(facts, sort_keys=True)
+    return f'{{"file": {text}, "seal": "{hashlib.sha256(text.encode()).hexdigest()[:12]}"}}\n'
 
 
 def sha256(path: Path, advance: Callable[[int], object] = lambda _: None) -> str:
