@@ -16,6 +16,7 @@ ORDER = (
         "errors",
         "suggest",
         "bounds",
+        "published",
         "registry",
         "runs",
         "study",
