@@ -16,8 +16,8 @@ MAX_SIDE_PX = 4096
 """Of a tile or patch; a whole tile of MajorTOM has 1068. Ten bands and a mask of it take 200 MB."""
 MAX_RASTER_BYTES = 2**28
 """Of all bands of a GeoTIFF together, and of one of its blocks: GDAL decodes blocks as a whole."""
-MAX_PATCHES = 100_000
-"""In an npy file, 33 GB of images of 128 px."""
+MAX_PATCHES = 1_000_000
+"""In an npy file; all of a bucket of PhilEO Bench are 230,000."""
 MAX_ROW_BYTES = 2**28
 """Of the columns of one tile in an image part; real ones have 10 MB."""
 MAX_TABLE_BYTES = 2**29

@@ -110,8 +110,8 @@ def _npy(path, shape, kind="<u2", data=b""):
 
 def _sparse(path):
     """A file with a hole of the very size that its header claims, which takes no room on the disk."""
-    _npy(path, (200_000, 64, 64, 10))
-    os.truncate(path, path.stat().st_size + 200_000 * 64 * 64 * 10 * 2)
+    _npy(path, (2_000_000, 64, 64, 10))
+    os.truncate(path, path.stat().st_size + 2_000_000 * 64 * 64 * 10 * 2)
 
 
 class _Touches:
@@ -243,7 +243,7 @@ ATTACKS = [
         "a bench that is missing", lambda _: None, BENCH_INDEX, "there is no folder bench; check the path"
     ),
     _images("a pipe", os.mkfifo, "it is a pipe or a device, not a file"),
-    _images("200000 patches in a hole", _sparse, "it claims the shape (200000, 64, 64, 10); at most"),
+    _images("2000000 patches in a hole", _sparse, "it claims the shape (2000000, 64, 64, 10); at most"),
     _images("larger by their header", partial(_npy, shape=(10**9, 64, 64, 10)), "cannot be read"),
     _images("fewer than none", partial(_npy, shape=(-5, 64, 64, 10), data=bytes(10**4)), "cannot be read"),
     _images("of a side beyond all numbers", partial(_npy, shape=(10**30, 64, 64, 10)), "cannot be read"),

@@ -8,6 +8,7 @@ import pandas as pd
 from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.laws import interval_text, read_laws
+from geoladder.runs.digest import intact
 
 WORDS = {"n": "parameters", "d": "unique data"}
 SHOWN = 3

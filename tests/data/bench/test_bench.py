@@ -297,7 +297,7 @@ def test_an_image_that_may_not_be_read_is_named(bench_folder, tmp_path, monkeypa
     def refuse(path, *args, **kwargs):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("geoladder.data.bench.files.np.load", refuse)
+    monkeypatch.setattr("geoladder.data.archives.npy.np.lib.format.open_memmap", refuse)
     with pytest.raises(
         GeoladderError, match=r"europe_1_train_s2.npy cannot be read .*give the right to read it"
     ):
