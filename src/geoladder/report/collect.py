@@ -24,7 +24,7 @@ RUN_COLUMNS = [
     "samples_seen", "gflops_train", "lr", "steps", "best_step", "settled", "seconds",
     "commit", "dirty", "fingerprint", "code", "older_code",
 ]  # fmt: skip
-NEEDED = ["stage", "corpus", "architecture", "size", "seed", "bucket", "metric", "value"]
+NEEDED = ["stage", "architecture", "size", "metric", "value"]
 MEASURED = ["bucket", "metric", "value", "low", "high"]
 
 

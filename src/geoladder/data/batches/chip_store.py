@@ -142,13 +142,20 @@ def import_blosc2() -> Any:  # noqa: ANN401 - a module without type stubs
 
 
 def read_numbers(table: Path, name: str) -> np.ndarray:
-    """(N,) of one column of a parquet table, in the type it is stored in."""
-    return pq.read_table(table, columns=[name]).column(0).to_numpy()
+    """(N,) of one column of a parquet table, as it is stored; raises GeoladderError where it is damaged."""
+    return _column(table, name).to_numpy()
+
+
+def _column(table: Path, name: str, **options: Any) -> pa.ChunkedArray:  # noqa: ANN401  (of pyarrow)
+    try:
+        return pq.read_table(table, columns=[name], **options)[name]
+    except (pa.ArrowException, OSError, KeyError) as problem:
+        raise GeoladderError(f"{table} has no readable column {name} ({problem}); {remake(table)}") from None
 
 
 def read_texts(table: Path, name: str) -> tuple[list[str], np.ndarray]:
     """One column of repeated texts as distinct values and (N,) int32 codes; the column is `values[codes]`."""
-    column = pq.read_table(table, columns=[name], read_dictionary=[name]).column(0)
+    column = _column(table, name, read_dictionary=[name])
     if not len(column):
         return [], np.empty(0, np.int32)
     encoded = column.unify_dictionaries().combine_chunks()
