@@ -32,7 +32,8 @@ def profiles(
     """
     residuals = np.sqrt(problem.read.weight) * problem.residuals(theta)
     ceiling = problem.loss.ceiling(objective, residuals, int(problem.free.sum()), level)
-    lines = {name: _Line(problem, theta, objective, name, ceiling) for name in problem.form.parameters}
+    free = [name for name in problem.form.parameters if name not in problem.fixed]
+    lines = {name: _Line(problem, theta, objective, name, ceiling) for name in free}
     intervals = {name: (line.end(-1.0), line.end(1.0)) for name, line in lines.items()}
     better = [line.problem.converted(line.better, problem)[0] for line in lines.values() if line.better.size]
     return intervals, better[-1] if better else None
