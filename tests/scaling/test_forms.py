@@ -111,7 +111,7 @@ def test_repeated_data_with_several_valleys_are_fitted_in_the_deepest():
     fitted = fit(table, "data_constrained", loss="huber", delta=1e-3, fixed=held, bootstrap=0)
     grid = np.exp(np.meshgrid(np.linspace(-3, 10, 90), np.linspace(-3, 10, 90))).reshape(2, -1)
     there = {name: np.full(grid.shape[1], value) for name, value in held.items()} | dict(
-        zip(("R_D", "R_N"), grid)
+        zip(("R_D", "R_N"), grid, strict=True)
     )
     miss = np.log(law(form_of("data_constrained"), there, x)) - np.log(y)
     assert fitted.objective <= special.huber(1e-3, miss).sum(axis=1).min()

@@ -84,7 +84,7 @@ def fit(
     """
     law = form_of(form)
     columns = {role: name for role, name in (("n", n), ("d", d), ("u", u)) if name and role in law.variables}
-    chosen = Settings(loss=Loss(loss, float("inf") if delta is None else delta), **settings)
+    chosen = Settings(loss=Loss.of(loss, delta), **settings)
     read = read_points(points, law, columns or {"n": n}, y, seed=seed, sd=sd, planned=levels)
     return fit_points(law, read, chosen)
 
