@@ -25,6 +25,7 @@ PLANTED = {
     "m3": ({"beta": 0.9, "c": 0.4, "gamma": 1e-3}, {"n": LINE}),
     "m4": ({"floor": 0.1, "top": 0.95, "alpha": 0.7, "beta": 3.0, "c": 0.5}, {"n": LINE}),
     "broken": ({"a": 0.02, "b": 0.9, "c0": 0.1, "c1": 0.8, "d1": 900.0, "f1": 0.3}, {"n": LINE}),
+    "kaplan": ({"A": 8.8e6, "B": 5.4e7, "alpha": 0.3, "beta": 0.2}, {"n": N, "d": D}),
     "error_law": ({"epsilon": 0.9, "k": 1.5, "gamma": 0.8}, {"n": np.linspace(1.5, 5, 20)}),
     "data_constrained": (
         {"E": 1.7, "A": 500.0, "B": 1500.0, "alpha": 0.34, "beta": 0.36, "R_D": 15.0, "R_N": 5.0},

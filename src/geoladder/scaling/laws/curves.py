@@ -195,6 +195,36 @@ class _Broken(Curve):
         return [floor, (-300.0, 300.0), (-5.0, 10.0), (-30.0, 30.0), knee, (-6.0, 3.0)]
 
 
+class _Kaplan(Curve):
+    """Kaplan et al. 2020, arXiv 2001.08361, equation 1.5: without a floor, the two sizes inside one power."""
+
+    name = "kaplan"
+    fitted = "log A, log B, alpha, beta"
+    equation = "y = ((A / n)^(alpha/beta) + B / d)^beta"
+    variables = ("n", "d")
+
+    def evaluate(self, theta: Array, x: Points) -> Evaluated:
+        """In s, the share of the first term in the bracket, and g, the bracket's logarithm."""
+        a, b, alpha, beta = (theta[:, k, None] for k in range(4))
+        log_n, log_d = a - np.log(x["n"]), b - np.log(x["d"])
+        first = alpha / beta * log_n
+        g = np.logaddexp(first, log_d)
+        s, y = np.exp(first - g), np.exp(beta * g)
+        rows = [alpha * s, beta * (1 - s), s * log_n, g - s * first]
+        return y, y[..., None] * np.stack(rows, axis=2)
+
+    def starts(self, x: Points, y: Array) -> Array:
+        log_n, log_d, level = np.log(x["n"]), np.log(x["d"]), np.log(y).mean()
+        starts = []
+        for alpha, beta, share in product([0.05, 0.1, 0.3, 0.6], [0.05, 0.1, 0.3, 0.6], [-3.0, 0.0, 3.0]):
+            first, second = (level / beta - np.logaddexp(0, -side) for side in (share, -share))
+            starts.append([log_n.mean() + first * beta / alpha, log_d.mean() + second, alpha, beta])
+        return np.array(starts)
+
+    def bounds(self, x: Points, y: Array) -> list[tuple[float, float]]:
+        return [(-400.0, 800.0), (-400.0, 800.0), (1e-4, 10.0), (1e-4, 10.0)]
+
+
 class _ErrorLaw(Curve):
     """Gadre et al. 2024, arXiv 2403.08540, equation 5: downstream error from pretraining loss."""
 
@@ -221,4 +251,4 @@ class _ErrorLaw(Curve):
         return [(-60.0, np.log(y.max()) + 5), (-60.0, 100.0), (-60.0, 12.0)]
 
 
-CURVES = (_LogLinear(), _M3(), _M4(), _Broken(), _ErrorLaw())
+CURVES = (_LogLinear(), _M3(), _M4(), _Broken(), _Kaplan(), _ErrorLaw())
