@@ -26,6 +26,7 @@ if study.linear:
 
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/pictures.smk"
+include: "workflow/rules/published.smk"
 
 
 localrules:

@@ -15,6 +15,7 @@ ORDER = (
     *(
         "errors",
         "suggest",
+        "published",
         "registry",
         "runs",
         "study",

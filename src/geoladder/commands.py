@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         report.cells,
         cost.plan,
         report.status,
+        report.summary,
         report.inspect,
         fetch.fetch,
         data.bench_from_image,
@@ -58,6 +59,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
         *(report.collect, report.laws, report.tables, report.gates),
         *(report.figure_scaling, report.figure_gates, report.figure_coverage),
         *(report.figure_linear, report.figure_lr, report.figure_patches),
+        *(report.figure_error_law, report.figure_published, report.tables_published),
     ),
 }
 for place, (title, verbs) in enumerate(VERBS.items()):

@@ -7,6 +7,7 @@ localrules:
     figure_gates,
     figure_coverage,
     figure_linear,
+    figure_error_law,
 
 
 GATES = ["results/tables/synthetic_gates.csv"] if study.gates else []
@@ -17,6 +18,7 @@ FIGURES = [
     *(f"results/figures/patches_{task}.pdf" for task in study.finetune.tasks),
     *(f"results/figures/errors_{task}.pdf" for task in study.finetune.tasks),
     *(["results/figures/linear.pdf"] if study.linear else []),
+    *(["results/figures/error_law.pdf"] if study.linear else []),
 ]
 
 
@@ -188,3 +190,26 @@ rule figure_linear:
     shell:
         "geoladder --log {log:q} figure-linear --spec {params.spec:q} --corpus {params.corpus:q}"
         " --results {input:q} --out {output.pdf:q}"
+
+
+rule figure_error_law:
+    input:
+        "results/results.csv",
+    output:
+        pdf=report(
+            "results/figures/error_law.pdf",
+            caption="../report/error_law.rst",
+            category="Linear heads",
+        ),
+        png="results/figures/error_law.png",
+        csv="results/figures/error_law.csv",
+    log:
+        "logs/figure_error_law.log",
+    benchmark:
+        "logs/benchmarks/figure_error_law.tsv"
+    params:
+        spec=study.figures.canonical(),
+    message:
+        "Drawing downstream error against pretraining loss"
+    shell:
+        "geoladder --log {log:q} figure-error-law --spec {params.spec:q} --results {input:q} --out {output.pdf:q}"

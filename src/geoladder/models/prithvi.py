@@ -49,8 +49,9 @@ class TimeAndPlace(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.time_scale = nn.Parameter(torch.full((1,), SCALE))
-        self.place_scale = nn.Parameter(torch.full((1,), SCALE))
+        # Frozen: runs give no coordinates, and DDP waits for a gradient of every trainable weight.
+        self.time_scale = nn.Parameter(torch.full((1,), SCALE), requires_grad=False)
+        self.place_scale = nn.Parameter(torch.full((1,), SCALE), requires_grad=False)
 
     def forward(self, coordinates: Tensor) -> Tensor:
         """What is added to every token of an image."""

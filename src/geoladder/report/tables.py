@@ -8,6 +8,7 @@ import pandas as pd
 
 from geoladder.report.collect import read_results
 from geoladder.report.curves import ARM, curves, pretraining_effect
+from geoladder.report.error_law import error_law
 from geoladder.report.external import external_arms
 from geoladder.report.fit_report import fit_report
 from geoladder.report.linear_effect import CELL as HEADS
@@ -25,8 +26,9 @@ LAW = [
 def write_tables(results: Path, laws: Path, out: Path) -> None:
     """From results.csv and laws.json write tables into the folder `out`.
 
-    These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `laws`, `external` and, last,
-    `cells`, each as .csv and .tex. Rows of the first three that a predictor without a network beats say so.
+    These are `fit_report.md`, then `curves`, `pretraining_effect`, `linear_effect`, `error_law`, `laws`, `external`
+    and, last, `cells`, each in the forms of `write_table`. Rows of the first three that a predictor without a network
+    beats say so.
     """
     table, fitted = read_results(results), json.loads(laws.read_text())
     with atomic_path(out / "fit_report.md") as path:
@@ -35,13 +37,25 @@ def write_tables(results: Path, laws: Path, out: Path) -> None:
         ("curves", judged(_curves(table), table)),
         ("pretraining_effect", marked(pretraining_effect(table), curves(table), table, POINT)),
         ("linear_effect", marked(linear_effect(table), subset_errors(table), table, [*HEADS, "n"])),
+        ("error_law", error_law(table)),
         ("laws", _laws(fitted)),
         ("external", external_arms(table)),
         ("cells", _cells(table)),
     ):
-        for suffix, write in ((".tex", content.to_latex), (".csv", content.to_csv)):
-            with atomic_path(out / f"{name}{suffix}") as path:
-                write(path, index=False)
+        write_table(content, out / name)
+
+
+def write_table(table: pd.DataFrame, stem: Path) -> None:
+    """Write a table as `stem`.csv, unrounded and last, and as .md and .tex (booktabs) in four digits."""
+    gaps = table.astype(object).where(table.notna(), None)  # NaN would be printed
+    forms = {
+        ".tex": table.to_latex(index=False, escape=True, float_format="%.4g", na_rep=""),
+        ".md": gaps.to_markdown(index=False, floatfmt=".4g", missingval="") + "\n",
+        ".csv": table.to_csv(index=False),
+    }
+    for suffix, text in forms.items():
+        with atomic_path(stem.with_suffix(suffix)) as path:
+            path.write_text(text)
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:

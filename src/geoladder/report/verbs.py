@@ -39,6 +39,13 @@ def status(*, study: Study = STUDY) -> None:
     print(status_table(load_study(study), Path.cwd()))  # noqa: T201
 
 
+def summary(results: Annotated[Path, Parameter(help="folder of results")] = Path("results"), /) -> None:
+    """Print what a finished study says, in a few lines, and where everything is."""
+    from geoladder.report.summary import summary
+
+    print(summary(results))  # noqa: T201
+
+
 def inspect(
     path: Annotated[Path, Parameter(help="parquet, npy, json, or checkpoint folder")],
     /,
@@ -116,6 +123,14 @@ def figure_linear(*, results: Results, corpus: Corpus, out: Figure, spec: Spec =
     draw_linear(results, corpus, Figures.from_json(spec), out)
 
 
+def figure_error_law(*, results: Results, out: Figure, spec: Spec = "{}") -> None:
+    """Draw downstream error against pretraining loss, as the study's `figures` say."""
+    from geoladder.report.figures.error_law import draw_error_law
+    from geoladder.study.analysis import Figures
+
+    draw_error_law(results, Figures.from_json(spec), out)
+
+
 def figure_lr(
     *,
     results: Results,
@@ -149,3 +164,26 @@ def figure_patches(
     from geoladder.study.analysis import Figures
 
     draw_patches(task, results, bench, bench_index, show, Figures.from_json(spec), out)
+
+
+def figure_published(
+    *,
+    figure: Annotated[int, Parameter(help="its number in the paper, 4 to 22")],
+    out: Figure,
+    results: Annotated[
+        Path | None, Parameter(help="results.csv of a study on the real bench, to draw beside")
+    ] = None,
+    spec: Spec = "{}",
+) -> None:
+    """Draw a figure of the paper from its digitised numbers, as the study's `figures` say."""
+    from geoladder.report.published import draw_published
+    from geoladder.study.analysis import Figures
+
+    draw_published(figure, Figures.from_json(spec), out, results)
+
+
+def tables_published(*, out: Out) -> None:
+    """Write the paper's tables into a folder."""
+    from geoladder.report.published import write_published_tables
+
+    write_published_tables(out)

@@ -37,6 +37,9 @@ class Figures(Block):
 
     width_mm: Annotated[float, Field(ge=60, le=300)] = 180.0
     font_pt: Annotated[float, Field(ge=4, le=20)] = 7.0
+    as_printed: bool = Field(
+        False, description="whether figures of the paper's numbers have its known defects, too"
+    )
     palette: Annotated[str, AfterValidator(_palette)] = Field(
         COLORBLIND, description="a seaborn palette, for what has no colour of its own, as architectures have"
     )
