@@ -7,9 +7,9 @@ from scipy import optimize
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.extrapolate import hold_out
-from geoladder.scaling.fit.fit import Settings, fit, fit_points
+from geoladder.scaling.fit.fit import Settings, fit
 from geoladder.scaling.fit.points import Refusal, read_points
-from geoladder.scaling.fit.trend import components, lack_of_fit, trend
+from geoladder.scaling.fit.trend import trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import aicc, compare, shared_exponents, verdict
@@ -62,38 +62,6 @@ def test_a_flat_error_is_called_scaling_about_as_rarely_as_promised():
         trend(read(runs(A=1e-12, noise=0.02, rng=k)), "n").direction != "no scaling seen" for k in range(200)
     )
     assert seen <= 20
-
-
-def test_lack_of_fit_is_seen_where_the_law_is_wrong_and_needs_repeats():
-    table = runs(seeds=3, noise=0.002)
-    good = fit_points(form_of("chinchilla"), read(table, seed="seed"), Settings(bootstrap=0, profile=False))
-    assert lack_of_fit(good, read(table, seed="seed")).p > 0.01
-    bad = fit_points(
-        form_of("product"), read(table, "product", seed="seed"), Settings(bootstrap=0, profile=False)
-    )
-    assert lack_of_fit(bad, read(table, seed="seed")).p < 1e-6
-    single = read(runs())
-    assert (
-        lack_of_fit(fit_points(form_of("chinchilla"), single, Settings(bootstrap=0, profile=False)), single).p
-        is None
-    )
-
-
-def test_variance_components_are_recovered_and_inflate_the_errors():
-    splits = []
-    for k in range(12):
-        table = runs(seeds=4, noise=0.01, cell=0.02, rng=k)
-        points = read(table, seed="seed")
-        splits.append(
-            components(
-                fit_points(form_of("chinchilla"), points, Settings(bootstrap=0, profile=False)), points
-            )
-        )
-    assert np.mean([c.sigma_seed for c in splits]) == pytest.approx(0.01, rel=0.1)
-    assert np.mean([c.sigma_cell for c in splits]) == pytest.approx(0.02, rel=0.2)
-    assert all(c.mixed["alpha"] > 1.3 * c.plain["alpha"] for c in splits)
-    with pytest.raises(Refusal, match="more than one seed"):
-        components(fit(runs(), bootstrap=0, profile=False), read(runs()))
 
 
 def test_the_planted_law_wins_and_criteria_that_do_not_exist_are_not_given():

@@ -131,6 +131,13 @@ def _answers(answers: Report) -> str:
     return _bullets(facts)
 
 
+LEVELS = {
+    "row": "every run counts",
+    "cell": "cells, not runs, carry the information",
+    "run": "runs, not their checkpoints, carry the information",
+}
+
+
 def _variance(seeds: Report) -> str:
     mixed, plain = seeds["mixed"], seeds["plain"]
     errors = ", ".join(
@@ -138,7 +145,7 @@ def _variance(seeds: Report) -> str:
     )
     return (
         f"between seeds {seeds['sigma_seed']:.2%}, between cells beyond that {seeds['sigma_cell']:.2%}; "
-        f"standard errors with the cell's share (without): {errors}"
+        f"standard errors with the cell's share (without): {errors}; {LEVELS[seeds['level']]}"
     )
 
 

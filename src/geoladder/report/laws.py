@@ -22,7 +22,7 @@ from geoladder.scaling.fit.extrapolate import hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
 from geoladder.scaling.fit.points import Points, Refusal, read_points
 from geoladder.scaling.fit.result import Fit
-from geoladder.scaling.fit.trend import components, lack_of_fit, trend
+from geoladder.scaling.fit.trend import trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
@@ -147,8 +147,8 @@ def _answers(fit: Fit, read: Points, table: pd.DataFrame, settings: Settings) ->
     centre = {role: float(np.exp(np.log(values).mean())) for role, values in read.x.items()}
     worth = worth_of_decade(fit, centre["n"], centre["d"], settings.level)
     return answers | {
-        "lack_of_fit": asdict(lack_of_fit(fit, read, settings.level)),
-        "seeds": _or_reason(lambda: components(fit, read)),
+        "lack_of_fit": asdict(fit.criticism) if fit.criticism else {"verdict": "the law is met exactly"},
+        "seeds": asdict(fit.variance) if fit.variance else "no cell has more than one seed",
         "sensitivity": {name: fit_points(FORM, read, how).params for name, how in variants.items()},
         "data_worth_of_a_decade_of_parameters": {"at": centre} | asdict(worth),
     }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from geoladder.scaling.fit.fit import Settings
 from geoladder.scaling.fit.points import read_points
-from geoladder.scaling.fit.result import Fit
+from geoladder.scaling.fit.result import Fit, New
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.questions.compare import Contest, contest
@@ -60,12 +60,13 @@ def _ends(estimate: Mapping[str, float | None]) -> list[tuple[str, float | None]
     return [("", estimate["value"]), ("_low", estimate["low"]), ("_high", estimate["high"])]
 
 
-def predict(law: Fit, *, level: float = 0.95, **sizes: Any) -> Prediction:  # noqa: ANN401
-    """What a fitted law with a bootstrap expects at sizes, such as `n=1e9, d=2e10`; raises as `Fit.predict`."""
+def predict(law: Fit, *, level: float = 0.95, of: New = "run", **sizes: Any) -> Prediction:  # noqa: ANN401
+    """What a fitted law with a bootstrap expects at sizes, such as `n=1e9, d=2e10`; `of` and errors as in `Fit`."""
     x = {name: np.atleast_1d(np.asarray(values, dtype=np.float64)) for name, values in sizes.items()}
     centre = law.predict(**x)
     outside = np.broadcast_to(law.decades_outside(**x), centre.shape)
-    return Prediction(x, centre, law.band(level, **x), law.prediction(level, **x), outside)
+    run = law.prediction(level, of=of, **x)
+    return Prediction(x, centre, law.band(level, **x), run, outside)
 
 
 def frontier(
@@ -88,11 +89,13 @@ def compare(
     u: str | None = "u",
     y: str = "y",
     seed: str | None = None,
+    run: str | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> Contest:
     """Which of several laws fits a table best, and does it predict the largest runs? `settings` as in `Settings`."""
     richest = max(map(form_of, forms), key=lambda law: len(law.variables))
     named = {"n": n, "d": d, "u": u}
     columns = {role: column for role in richest.variables or ("n",) if (column := named[role])}
-    read = read_points(points, richest, columns, y, seed=seed)
-    return contest(points, read, forms, columns, y, Settings(**settings), seed)
+    read = read_points(points, richest, columns, y, seed=seed, run=run)
+    roles = {"seed": seed, "run": run}
+    return contest(points, read, forms, columns, y, Settings(**settings), roles)

@@ -4,7 +4,7 @@ import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
+    from geoladder.scaling.fit.result import Fit
+    from geoladder.scaling.laws.curves import Array
     from geoladder.scaling.laws.forms import Form
 
-Kind = Literal["case", "cell", "residual"] | None
+Kind = Literal["case", "cell", "run", "residual"] | None
 RunsCsv = Annotated[Path, Parameter(help="CSV, one row per run")]
 FitJson = Annotated[Path, Parameter(help="JSON written by `geoladder fit`")]
 Report = Annotated[Path | None, Parameter(help="JSON to write")]
@@ -42,6 +44,13 @@ class Runs:
     y: Annotated[str, Parameter(help="column of the error")] = "y"
     seed_col: Annotated[str | None, Parameter(help="column of seeds: repeats of a cell")] = None
     sd_col: Annotated[str | None, Parameter(help="column of standard errors of y")] = None
+    run_col: Annotated[str | None, Parameter(help="column of runs, where rows are checkpoints of them")] = (
+        None
+    )
+    levels_ratio: Annotated[
+        float | None,
+        Parameter(help="sizes within this ratio are one level (default 1.1, less in a narrow range)"),
+    ] = None
     exclude: Annotated[
         tuple[str, ...],
         Parameter(help="leave out rows, such as 'y > 5' (names with spaces in `backticks`); repeatable"),
@@ -75,7 +84,13 @@ class Runs:
 
         named = {"n": self.n, "d": self.d, "u": self.u}
         columns = {role: column for role in law.variables or ("n",) if (column := named[role])}
-        return columns, read_points(table, law, columns, self.y, seed=self.seed_col, sd=self.sd_col)
+        return columns, read_points(table, law, columns, self.y, **self.roles)
+
+    @property
+    def roles(self) -> dict[str, Any]:
+        """Columns other than sizes and error, and what counts as a level, as `read_points` takes them."""
+        ratio = self.levels_ratio
+        return {"seed": self.seed_col, "sd": self.sd_col, "run": self.run_col, "levels_ratio": ratio}
 
     def _with_formulas(self, table: "pd.DataFrame") -> "pd.DataFrame":
         """The table with a column for each size or error that is a formula, named as it is written."""
@@ -168,32 +183,67 @@ def fit(
 
 
 def predict(
-    fit: FitJson,
-    /,
-    *,
+    *fits: FitJson,
     n: Annotated[float | None, Parameter(help="first size")] = None,
     d: Annotated[float | None, Parameter(help="second size")] = None,
     u: Annotated[float | None, Parameter(help="unique data")] = None,
     level: Level = 0.95,
 ) -> None:
-    """Say what a fitted law expects of a run not made."""
+    """Say what a fitted law expects of a run not made; of several laws of the same runs, their average too."""
     import numpy as np
 
     from geoladder.scaling.fit import record
     from geoladder.scaling.laws.forms import form_of
+    from geoladder.scaling.questions.average import averaged
 
-    law = record.read(fit)
-    roles = form_of(law.form).variables
+    if not fits:
+        raise GeoladderError(
+            "predict needs a fit, or several to average: geoladder predict FIT.json --n SIZE"
+        )
+    laws = [record.read(fit) for fit in fits]
     sizes = {role: np.array([size]) for role, size in (("n", n), ("d", d), ("u", u)) if size is not None}
-    if law.params and set(roles) - set(sizes):
-        raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
+    for law in laws:
+        roles = form_of(law.form).variables
+        if law.params and set(roles) - set(sizes):
+            raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
+        name = f"{law.form}: " if len(laws) > 1 else ""
+        print(name + _prediction(law, level, {role: sizes[role] for role in roles if role in sizes}))  # noqa: T201
+    if len(laws) > 1:
+        mean = averaged(laws, level, **sizes)
+        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in mean.weights.items())
+        (low, high), run = mean.band, mean.run
+        line = f"average ({weights}): y = {mean.value:.6g}; the law [{low:.6g}, {high:.6g}]"
+        print(f"{line}, a new run [{run[0]:.6g}, {run[1]:.6g}]")  # noqa: T201
+
+
+def _prediction(law: "Fit", level: float, sizes: "dict[str, Array]") -> str:
+    """What one law expects, with what interval, and how far that is to be relied on."""
     line = f"y = {law.predict(**sizes)[0]:.6g}"
     if law.draws:
-        band, run = np.ravel(law.band(level, **sizes)), np.ravel(law.prediction(level, **sizes))
-        line += f"; the law [{band[0]:.6g}, {band[1]:.6g}], a new run [{run[0]:.6g}, {run[1]:.6g}]"
+        (low,), (high,) = law.band(level, **sizes)
+        (least,), (most,) = law.prediction(level, "run", **sizes)
+        line += f"; the law [{low:.6g}, {high:.6g}]{_narrower(law, level, sizes)}"
+        line += f", a new run [{least:.6g}, {most:.6g}]"
     if (decades := law.decades_outside(**sizes)[0]) > 0:
         line += f"; {decades:.1f} decades outside the sizes fitted"
-    print(line)  # noqa: T201
+    caution = law.caution(**sizes)
+    return f"{line}; {caution}" if caution else line
+
+
+def _narrower(law: "Fit", level: float, sizes: "dict[str, Array]") -> str:
+    """Intervals of a new seed, where that cell was run, and of a new cell, where whole runs vary beside cells."""
+    from geoladder.scaling.fit.result import New
+
+    text = ""
+    for new in get_args(New)[:2]:
+        try:
+            low, high = (float(end[0]) for end in law.prediction(level, new, **sizes))
+        except GeoladderError:
+            continue
+        name = "a new seed of this cell" if new == "seed" else "a new cell"
+        if new == "seed" or (law.variance and law.variance.sigma_run):
+            text += f", {name} [{low:.6g}, {high:.6g}]"
+    return text
 
 
 def compare(
@@ -222,7 +272,7 @@ def compare(
     last = form_of(laws[-1])
     columns, checked = runs.points(table, richest)
     settings = fitting.settings(loss)
-    outcome = contest(table, checked, laws, columns, runs.y, settings, runs.seed_col)
+    outcome = contest(table, checked, laws, columns, runs.y, settings, runs.roles)
     lines, shared, crossings = outcome.lines(), None, []
     if by:
         if by not in table:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,16 +59,15 @@ def hold_out(
     settings: Settings,
     *,
     rolling: bool = False,
-    seed: str | None = None,
-    planned: Mapping[str, str] | None = None,
+    **roles: Any,  # noqa: ANN401
 ) -> Held:
     """Hide the largest level of a variable (or, rolling, ever more of them) and predict the next one.
 
-    Table, columns, `y`, `seed` and `planned` are as in `read_points`; `along` is the role whose largest levels are
-    hidden. The bootstrap of `settings` makes the prediction interval.
+    Table, columns, `y` and `roles` (`seed`, `run`, `planned` ...) are as in `read_points`; `along` is the role whose
+    largest levels are hidden. The bootstrap of `settings` makes the prediction interval.
     """
     law = form_of(form)
-    whole = read_points(table, law, columns, y, seed=seed, planned=planned)
+    whole = read_points(table, law, columns, y, **roles)
     levels = whole.levels[along]
     order = sorted(np.unique(levels), key=lambda k: whole.x[along][levels == k].mean())
     result = Held([], [])
@@ -75,7 +75,7 @@ def hold_out(
         inside = np.isin(levels, order[:cut])
         top = float(whole.x[along][inside].max())
         try:
-            read = read_points(table[inside], law, columns, y, seed=seed, planned=planned)
+            read = read_points(table[inside], law, columns, y, **roles)
             fitted = fit_points(law, read, settings)
             if fitted.status is Status.NOT_IDENTIFIED:
                 raise Refusal("; ".join(fitted.identifiability.reasons))

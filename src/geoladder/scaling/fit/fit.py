@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geoladder.scaling.fit.criticism import criticise
 from geoladder.scaling.fit.identify import design_verdict, fit_verdict
+from geoladder.scaling.fit.mixed import Variance, effects_of, mixed_law
 from geoladder.scaling.fit.points import Points, read_points
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.profile import Interval, profiles
@@ -18,8 +20,12 @@ from geoladder.scaling.laws.forms import Form, form_of
 from geoladder.scaling.laws.loss import Kind as LossKind
 from geoladder.scaling.laws.loss import Loss
 
-REDUCED = {"chinchilla": "product", "chinchilla_tied": "product", "saturating": "power"}
-"""The law with straight lines in logarithms that two levels of a size can still carry."""
+REDUCED = {
+    "chinchilla": ("product", "saturating"),
+    "chinchilla_tied": ("product", "saturating"),
+    "saturating": ("power",),
+}
+"""Laws that fewer levels can still carry, straight lines in logarithms first; the last, sizes that move together."""
 MANY_POINTS = 10
 """Points per parameter from which points are redrawn; on a small designed grid every point was planned."""
 SAME = 1e-6
@@ -41,8 +47,8 @@ class Settings:
     Attributes:
         loss: what is minimised.
         bootstrap: resamples; 0 for none.
-        kind: what is redrawn; None: `cell` where seeds repeat cells, else `case` for many points, `residual` for
-            few.
+        kind: what is redrawn; None: `run` where runs of several rows vary (`case` where they are many), `cell`
+            where seeds repeat cells, else `case` for many points, `residual` for few.
         profile: whether profile intervals are wanted; without them open intervals go unnoticed.
         level: of all intervals.
         rng: seed of the bootstrap.
@@ -69,15 +75,17 @@ def fit(
     seed: str | None = None,
     sd: str | None = None,
     levels: Mapping[str, str] | None = None,
+    run: str | None = None,
+    levels_ratio: float | None = None,
     loss: LossKind = "log_squared",
     delta: float | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> Fit:
     """Fit a law, one of `FORMS` by name, to a table with a row per run.
 
-    `n`, `d`, `u` and `y` name the columns of the sizes, where the law has them, and of the error; `seed`, `sd` and
-    `levels`, its `planned`, are as in `read_points`, `loss` and `delta` as in `Loss`, `settings` the other fields of
-    `Settings`.
+    `n`, `d`, `u` and `y` name the columns of the sizes, where the law has them, and of the error; `seed`, `sd`,
+    `run`, `levels_ratio` and `levels`, its `planned`, are as in `read_points`, `loss` and `delta` as in `Loss`,
+    `settings` the other fields of `Settings`.
 
     Raises:
         Refusal: the table cannot be fitted, with the reason.
@@ -85,7 +93,8 @@ def fit(
     law = form_of(form)
     columns = {role: name for role, name in (("n", n), ("d", d), ("u", u)) if name and role in law.variables}
     chosen = Settings(loss=Loss.of(loss, delta), **settings)
-    read = read_points(points, law, columns or {"n": n}, y, seed=seed, sd=sd, planned=levels)
+    more = {"seed": seed, "sd": sd, "run": run, "levels_ratio": levels_ratio, "planned": levels}
+    read = read_points(points, law, columns or {"n": n}, y, **more)  # type: ignore[arg-type]  # by name, as there
     return fit_points(law, read, chosen)
 
 
@@ -97,29 +106,39 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
         law.name, law.equation, Status.NOT_IDENTIFIED, design, settings.loss, len(read.y), ranges=ranges
     )
     if design.verdict == "not_identified":
-        other = REDUCED.get(law.name)
-        reduced = other and fit_points(form_of(other), read, replace(settings, fixed={}))
-        return replace(refused, reduced=reduced if reduced and reduced.params else None)
-    problem = Problem(law, read, settings.loss, settings.fixed)
-    theta, objective, report = _search(problem)
+        others = (
+            fit_points(form_of(name), read, replace(settings, fixed={})) for name in REDUCED.get(law.name, ())
+        )
+        return replace(refused, reduced=next((other for other in others if other.params), None))
+    plain = Problem(law, read, settings.loss, settings.fixed)
+    theta, objective, report = _search(plain)
+    problem, variance = plain, None
+    if objective > 0 and (read.repeated or read.runs is not None):
+        problem, theta, objective, variance = mixed_law(plain, theta, objective)
     intervals: dict[str, dict[str, Interval]] = {}
     if settings.profile and objective > 0:
         for _ in range(SEARCHES):
-            intervals["profile"], better = profiles(problem, theta, objective, settings.level)
+            intervals["profile"], better = profiles(problem, theta, objective, settings.level, variance)
             if better is None:
                 break
             theta, objective, report = _search(problem, better)
+    report |= {"params": problem.named(theta), "objective": objective * settings.loss.multiple}
     if settings.bootstrap:
-        report["bootstrap"], report["draws"], ends = _bootstrap(problem, theta, settings)
+        report["bootstrap"], report["draws"], ends = _bootstrap(problem, theta, settings, variance)
         intervals |= ends
-    residuals = problem.residuals(theta)
-    dof = max(len(residuals) - int(problem.free.sum()), 1)
+    criticism = criticise(plain, problem, theta, settings.level) if objective > 0 and law.variables else None
+    residuals = plain.residuals(theta)
+    dof = max(len(residuals) - int(plain.free.sum()), 1)
+    independent = float(np.sqrt((read.weight * residuals**2).sum() / dof))
     return replace(
         refused,
-        identifiability=fit_verdict(design, problem, theta, intervals.get("profile", {})),
+        identifiability=fit_verdict(design, problem, theta, intervals.get("profile", {}), criticism),
         intervals=intervals,
-        noise=float(np.sqrt((read.weight * residuals**2).sum() / dof)),
+        noise=variance.total if variance and problem is not plain else independent,
         residuals=residuals,
+        variance=variance,
+        criticism=criticism,
+        effects=effects_of(plain, variance) if variance else None,
         **report,
     )
 
@@ -145,8 +164,6 @@ def _search(problem: Problem, extra: Array | None = None) -> tuple[Array, float,
     status = Status.AT_BOUND if problem.at_bound(theta[best]) else Status.CONVERGED
     report = {
         "status": status if settled[within].any() else Status.NOT_CONVERGED,
-        "params": problem.named(theta[best]),
-        "objective": lowest * problem.loss.multiple,
         "starts": len(starts),
         "reached": float(within.mean()),
         "minima": [Minimum(float(objective[k] / lowest - 1), problem.named(theta[k])) for k in others],
@@ -167,23 +184,31 @@ def _rests(problem: Problem, theta: Array, objective: Array, best: int) -> bool:
 
 
 def _bootstrap(
-    problem: Problem, theta: Array, settings: Settings
+    problem: Problem, theta: Array, settings: Settings, variance: Variance | None
 ) -> tuple[Bootstrap, dict[str, Array], dict[str, dict[str, Interval]]]:
     """What was redrawn, draws by parameter, and intervals by kind and parameter."""
     names, free, read = problem.form.parameters, problem.free, problem.read
     many = len(read.y) >= MANY_POINTS * len(names)
-    kind = settings.kind or ("cell" if read.repeated else "case" if many else "residual")
+    usual: Kind = "cell" if variance and read.runs is None else "case" if many else "residual"
+    if variance and variance.level == "run":
+        usual = "case" if variance.groups >= MANY_POINTS * len(names) else "run"
+    kind = settings.kind or usual
     refitted, objectives = resample(problem, theta, kind, settings.bootstrap, settings.rng)
     draws = dict(zip(names, problem.natural(refitted).T, strict=True))
-    scores = reach(settings.level, None if kind == "case" else max(len(read.y) - int(free.sum()), 1))
     moved = [name for name, moves in zip(names, free, strict=True) if moves]
+    dof = dict.fromkeys(moved, float(max(len(read.y) - len(moved), 1)))
+    dof = dof if variance is None else variance.dof
+    scores = {name: reach(settings.level, None if kind == "case" else dof[name]) for name in moved}
     intervals: dict[str, dict[str, Interval]] = {
-        "bootstrap": {name: percentile(draws[name], scores) for name in moved}
+        "bootstrap": {name: percentile(draws[name], scores[name]) for name in moved}
     }
     # The jackknife of a nearly absolute loss is none.
     if settings.loss.kind != "huber" or kind == "case":
         left_out = dict(zip(names, jackknife(problem, theta).T, strict=True))
         best = problem.named(theta)
-        intervals["bca"] = {name: bca(draws[name], best[name], left_out[name], scores) for name in moved}
+        intervals["bca"] = {
+            name: bca(draws[name], best[name], left_out[name], scores[name]) for name in moved
+        }
     total = float(objectives.sum()) * settings.loss.multiple
-    return Bootstrap(kind, settings.bootstrap, settings.rng, total), draws, intervals
+    fewest = None if kind == "case" else min(dof.values(), default=None)
+    return Bootstrap(kind, settings.bootstrap, settings.rng, total, fewest), draws, intervals

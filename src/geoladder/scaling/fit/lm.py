@@ -6,7 +6,7 @@ The Huber loss is minimised by reweighting: beyond delta a residual weighs delta
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
+from scipy import sparse, special
 
 from geoladder.scaling.laws.curves import Array, Evaluated
 from geoladder.scaling.laws.loss import LOG, RAW, Loss
@@ -27,14 +27,21 @@ def descend(
     delta: float,
     *,
     rivals: bool,
+    whiten: sparse.csr_array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Minimise R objectives: (R, P) minimisers, (R,) objectives, (R,) whether each settled.
 
     `evaluate` turns theta (R, P) into values (R, M) and derivatives (R, M, P) of the curve. `limits`, (P,) or (R, P)
     each, bound the parameters; `target` and `weight` are (M,) or (R, M) errors on the scale of the loss, and their
-    weights. Where rows are `rivals`, starts of one problem, only the best matters. Rows that have settled drop out,
-    so that late steps cost only what is left.
+    weights. Where rows are `rivals`, starts of one problem, only the best matters. `whiten` (M, M) turns residuals
+    into what the loss and the weights apply to. Rows that have settled drop out, so that late steps cost only what is
+    left.
     """
+
+    def residuals(theta: Array, target: Array) -> tuple[Array, Array]:
+        residual, jacobian = _residuals(evaluate, theta, target, loss)
+        return (residual, jacobian) if whiten is None else (mixed(whiten, residual), mixed(whiten, jacobian))
+
     low, high, target, weight = (
         np.broadcast_to(values, (len(theta), values.shape[-1])) for values in (*limits, target, weight)
     )
@@ -42,13 +49,13 @@ def descend(
     ends, costs, settled = theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool)
     left = np.arange(len(theta))
     damping, still = np.full(len(theta), 1e-2), np.zeros(len(theta), dtype=np.int64)
-    residual, jacobian = _residuals(evaluate, theta, target, loss)
+    residual, jacobian = residuals(theta, target)
     cost = _cost(residual, weight, delta)
     for iteration in range(ITERATIONS):
         pull = 1.0 if np.isinf(delta) else np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
         step = _step(theta, low, high, residual, jacobian, weight * pull, damping)
         trial = np.clip(theta - step, low, high)
-        trial_residual, trial_jacobian = _residuals(evaluate, trial, target, loss)
+        trial_residual, trial_jacobian = residuals(trial, target)
         trial_cost = _cost(trial_residual, weight, delta)
         better = trial_cost < cost
         gained = np.where(better, cost - trial_cost, 0.0)
@@ -71,6 +78,12 @@ def descend(
                 values[going] for values in state
             )
     return ends, costs, settled
+
+
+def mixed(matrix: sparse.csr_array, values: Array) -> Array:
+    """A matrix (M, M) times values (R, M) or (R, M, P), along the points."""
+    points = np.moveaxis(values, 1, 0)
+    return np.moveaxis((matrix @ points.reshape(len(points), -1)).reshape(points.shape), 0, 1)
 
 
 def _step(

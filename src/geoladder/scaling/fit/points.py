@@ -10,6 +10,11 @@ from geoladder.errors import GeoladderError
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import Form
 
+NARROWEST_SHARE = 0.1
+"""Sizes nearer than this share of their range, in logarithms, are one level, however narrow the range is."""
+RUN_NAMES = {"run", "run_id", "run_name", "checkpoint", "ckpt", "step", "steps"}
+"""Columns so named tell rows of one run apart, or the runs themselves."""
+
 
 class Refusal(GeoladderError):
     """The table cannot answer the question; the message says why and what would."""
@@ -26,6 +31,8 @@ class Points:
         levels: (M,) number of the level by variable.
         cells: (M,) number of the design cell: the combination of levels.
         repeated: whether runs of one cell differ by their seed.
+        runs: (M,) number of the run each row is a checkpoint of; None where every row is a run of its own.
+        doubts: signs in the table that rows are not independent although nothing says so.
     """
 
     x: dict[str, Array]
@@ -34,14 +41,21 @@ class Points:
     levels: dict[str, Array]
     cells: Array
     repeated: bool
+    runs: Array | None = None
+    doubts: tuple[str, ...] = ()
 
 
-def levels_of(values: Array, ratio: float) -> Array:
-    """Number of the level of each value: a new level starts where a value exceeds `ratio` times the level's least."""
+def levels_of(values: Array, ratio: float, given: float | None = None) -> Array:
+    """Number of the level of each value: a new level starts where a value exceeds `ratio` times the level's least.
+
+    Where all sizes lie close together the ratio is at most the tenth root of their range, so that five sizes within a
+    factor of 1.2 are five levels; a ratio `given` by the user holds as it is.
+    """
     ordered = np.sort(values)
+    widest = given or min(ratio, (ordered[-1] / ordered[0]) ** NARROWEST_SHARE)
     starts = [ordered[0]]
     for value in ordered:
-        if value > starts[-1] * ratio:
+        if value > starts[-1] * widest:
             starts.append(value)
     return np.searchsorted(starts, values, side="right") - 1
 
@@ -65,6 +79,8 @@ def read_points(
     seed: str | None = None,
     sd: str | None = None,
     planned: Mapping[str, str] | None = None,
+    run: str | None = None,
+    levels_ratio: float | None = None,
 ) -> Points:
     """Check a table and take the columns a law needs.
 
@@ -78,27 +94,38 @@ def read_points(
         planned: column with the planned level of a variable that wobbles about its plan. All runs of a level are
             given its geometric mean: which data a seed happened to draw matters more than how many, and a law free
             to read the wobble bends to the seeds' luck.
+        run: column that names the run a row is a checkpoint of.
+        levels_ratio: ratio up to which sizes count as one level; None: see `levels_of`.
 
     Raises:
         Refusal: missing or non-numeric columns, values that are not positive, doubled rows, a constant y, a variable
-            with one value, or fewer points than parameters.
+            with one value, fewer points than parameters, runs that contradict seeds, or a ratio below 1.
     """
     planned = planned or {}
+    if levels_ratio is not None and not levels_ratio >= 1:
+        raise Refusal(
+            f"levels that differ by a ratio of {levels_ratio} make no sense; it is 1 or more, such as 1.1"
+        )
     missing = [role for role in form.variables if role not in columns]
     if missing:
         raise Refusal(
             f"{form.equation} needs a column for {', '.join(missing)}; say which, as in --{missing[0]} COLUMN"
         )
-    names = dict.fromkeys([*columns.values(), y, seed or y, sd or y, *planned.values()])
+    names = dict.fromkeys([*columns.values(), y, seed or y, sd or y, run or y, *planned.values()])
     if absent := [name for name in names if name not in table]:
         raise Refusal(f"no column {', '.join(absent)}; there are: {', '.join(map(str, table.columns))}")
     _refuse_unsettled(table, list(columns.values()), y)
     x = {role: _numbers(table, name) for role, name in columns.items()}
     values = _numbers(table, y)
     weight = (values / _numbers(table, sd)) ** 2 if sd else np.ones(len(values))
-    _refuse_doubles(table, [*columns.values(), seed or y], seed)
+    _refuse_doubles(table, [*columns.values(), *dict.fromkeys([seed or run or y, run or seed or y])], seed)
     _refuse_few(values, y, form)
-    levels = {role: levels_of(sizes, form.level_ratio) for role, sizes in x.items() if role not in planned}
+    runs = _runs_of(table, run, seed) if run else None
+    levels = {
+        role: levels_of(sizes, form.level_ratio, levels_ratio)
+        for role, sizes in x.items()
+        if role not in planned
+    }
     for role in x.keys() & planned.keys():
         levels[role] = pd.factorize(table[planned[role]])[0].astype(np.int64)
         x[role] = np.exp(block_mean(np.log(x[role]), levels[role]))
@@ -110,7 +137,37 @@ def read_points(
             )
     cells = cells_of([levels[role] for role in x])
     repeated = bool(np.bincount(cells).max() > 1) if seed else False
-    return Points(x, values, weight / weight.mean(), levels, cells, repeated)
+    doubts = () if run else _unnamed_runs(table)
+    return Points(x, values, weight / weight.mean(), levels, cells, repeated, runs, doubts)
+
+
+def _runs_of(table: pd.DataFrame, run: str, seed: str | None) -> Array | None:
+    """(M,) number of the run of each row; None where every row is a run of its own."""
+    if table[run].isna().any():
+        row = int(table[run].isna().to_numpy().argmax()) + 1
+        raise Refusal(f"row {row}: {run} is empty; every row needs the run it belongs to")
+    if seed:
+        seeds = table.groupby(run)[seed].nunique(dropna=False)
+        if (seeds > 1).any():
+            name = seeds.index[seeds > 1][0]
+            listed = ", ".join(map(str, table.loc[table[run] == name, seed].unique()[:4]))
+            raise Refusal(
+                f"{run} {name} has rows of {seeds[name]} seeds ({seed} {listed}); one run has one seed: give the "
+                "runs of every seed names of their own"
+            )
+    numbers = pd.factorize(table[run])[0].astype(np.int64)
+    return numbers if numbers.max() + 1 < len(numbers) else None
+
+
+def _unnamed_runs(table: pd.DataFrame) -> tuple[str, ...]:
+    """What columns say of rows that share a run, where no column of runs was named."""
+    names = [name for name in table.columns if str(name).lower() in RUN_NAMES and table[name].nunique() > 1]
+    shared = [name for name in names if table[name].duplicated().any()]
+    return tuple(
+        f"the column {name} has {table[name].nunique()} values in {len(table)} rows: rows of one run are not "
+        "independent; name the column of runs (--run-col)"
+        for name in shared[:1]
+    )
 
 
 def _refuse_unsettled(table: pd.DataFrame, sizes: list[str], y: str) -> None:

@@ -10,15 +10,15 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-from scipy import special
+from scipy import sparse, special
 from scipy.optimize import nnls
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.fit.lm import descend
+from geoladder.scaling.fit.lm import descend, mixed
 from geoladder.scaling.fit.points import Points
 from geoladder.scaling.laws.curves import Array, Curve, Evaluated
 from geoladder.scaling.laws.forms import Form
-from geoladder.scaling.laws.loss import Loss
+from geoladder.scaling.laws.loss import LOG, Loss
 from geoladder.scaling.laws.newton import System, minimise
 
 SMALLEST_TERM = 1e-9
@@ -43,6 +43,8 @@ class Problem:
         loss: what is summed.
         fixed: parameters held, in the units of the data.
         isolated: a coefficient that is to be a parameter by itself, so that it can be held at a value.
+        whiten: (M, M) what turns residuals of runs that share something into independent ones, their weights
+            included; None where runs are independent.
     """
 
     form: Form
@@ -50,6 +52,12 @@ class Problem:
     loss: Loss
     fixed: Mapping[str, float]
     isolated: str = ""
+    whiten: sparse.csr_array | None = None
+
+    @property
+    def weight(self) -> Array:
+        """(M,) weights of the residuals, or of the whitened ones."""
+        return self.read.weight if self.whiten is None else np.ones(len(self.read.y))
 
     @cached_property
     def centre(self) -> dict[str, float]:
@@ -139,6 +147,22 @@ class Problem:
         """(M,) fit minus data on the scale of the loss, at one set of parameters (P,)."""
         return self.loss.target(self.evaluate(theta[None])[0][0]) - self.target
 
+    def deviations(self, theta: Array) -> Array:
+        """(M,) weighted residuals at one set of parameters (P,), whitened where runs share something."""
+        return self.whitened(self.residuals(theta)[None])[0]
+
+    def slopes(self, theta: Array) -> Array:
+        """(M, P) derivatives of `deviations`."""
+        logs = self.loss.scale == LOG
+        rows = self.log_slopes(theta) if logs else self.evaluate(theta[None])[1][0]
+        return self.whitened(rows[None])[0]
+
+    def whitened(self, values: Array) -> Array:
+        """Values (R, M) or (R, M, P) at the points as the objective sees them: weighted, and whitened."""
+        if self.whiten is not None:
+            return mixed(self.whiten, values)
+        return values * np.sqrt(self.read.weight).reshape(-1, *[1] * (values.ndim - 2))
+
     @cached_property
     def limits(self) -> tuple[Array, Array]:
         """Lowest and highest parameters, (P,) each; equal where one is held.
@@ -219,14 +243,16 @@ class Problem:
         Returns the minimisers (R, P), their objectives (R,), and whether each fit settled (R,).
         """
         target = self.target if target is None else target
-        weight = self.read.weight if weight is None else weight
+        weight = self.weight if weight is None else weight
         limits = limits or self.limits
         deltas = self.loss.deltas[-1:] if warm else self.loss.deltas
-        if isinstance(self.form, Curve) and not self.form.compiled:
+        compiled = not isinstance(self.form, Curve) or self.form.compiled
+        if not compiled or self.whiten is not None:
             settled = np.ones(len(theta), dtype=bool)
+            fixed = (limits, target, weight, self.loss)
             for delta in deltas:
                 theta, objective, done = descend(
-                    self.evaluate, theta, limits, target, weight, self.loss, delta, rivals=not warm
+                    self.evaluate, theta, *fixed, delta, rivals=not warm, whiten=self.whiten
                 )
                 settled &= done
             return theta, objective, settled

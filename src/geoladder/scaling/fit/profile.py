@@ -7,11 +7,12 @@ bound and the interval is open, `None` at that end. On 3 x 3 to 6 x 6 designs it
 from dataclasses import replace
 
 import numpy as np
+from scipy import special
 from scipy.interpolate import PchipInterpolator
 
+from geoladder.scaling.fit.mixed import Variance
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.laws.curves import Array
-from geoladder.scaling.laws.loss import LOG
 
 Interval = tuple[float | None, float | None]
 LADDER = (np.array([0.4, 0.8, 1.2, 1.7, 2.5]), np.array([4.0, 7.0, 12.0, 25.0, 60.0, 150.0, 400.0]))
@@ -22,18 +23,27 @@ LOG_LIMIT = 700.0
 
 
 def profiles(
-    problem: Problem, theta: Array, objective: float, level: float
+    problem: Problem, theta: Array, objective: float, level: float, variance: Variance | None = None
 ) -> tuple[dict[str, Interval], Array | None]:
     """Profile every parameter from the optimum, theta (P,) and its objective.
+
+    `variance` has each parameter's degrees of freedom where runs share something.
 
     Returns:
         Interval of each parameter in the units of the data, an end None where the profile never crosses; and
         parameters (P,) whose objective is below the optimum's, if a profile came upon any.
     """
-    residuals = np.sqrt(problem.read.weight) * problem.residuals(theta)
-    ceiling = problem.loss.ceiling(objective, residuals, int(problem.free.sum()), level)
+    residuals, parameters = problem.deviations(theta), int(problem.free.sum())
+    ceiling = problem.loss.ceiling(objective, residuals, parameters, level)
+
+    def raised(name: str) -> float:
+        if variance is None or name not in variance.dof:
+            return ceiling
+        usual, fewer = special.fdtri(1, [len(residuals) - parameters, variance.dof[name]], level)
+        return objective + (ceiling - objective) * float(fewer / usual) * variance.inflation[name]
+
     free = [name for name in problem.form.parameters if name not in problem.fixed]
-    lines = {name: _Line(problem, theta, objective, name, ceiling) for name in free}
+    lines = {name: _Line(problem, theta, objective, name, raised(name)) for name in free}
     intervals = {name: (line.end(-1.0), line.end(1.0)) for name, line in lines.items()}
     better = [line.problem.converted(line.better, problem)[0] for line in lines.values() if line.better.size]
     return intervals, better[-1] if better else None
@@ -81,10 +91,7 @@ class _Line:
 
     def _half_width(self, room: float) -> float:
         """Half-width of the interval of the local quadratic, or a share of the room where that is singular."""
-        problem = self.problem
-        logs = problem.loss.scale == LOG
-        rows = problem.log_slopes(self.centre) if logs else problem.evaluate(self.centre[None])[1][0]
-        rows = rows * np.sqrt(problem.read.weight)[:, None]
+        rows = self.problem.slopes(self.centre)
         column, others = rows[:, self.k], rows[:, np.delete(np.arange(rows.shape[1]), self.k)]
         try:
             alone = np.linalg.norm(column - others @ np.linalg.lstsq(others, column, rcond=None)[0])

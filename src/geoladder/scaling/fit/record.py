@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from geoladder.errors import GeoladderError
+from geoladder.scaling.fit.criticism import Criticism, Cut
 from geoladder.scaling.fit.identify import Identifiability
+from geoladder.scaling.fit.mixed import Effects, Variance
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, Status
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 
+LATER = ("variance", "criticism", "effects")
+"""Keys that files of earlier versions lack."""
 KEPT_DRAWS = 400
 """Bootstrap draws kept in a file, for bands; every k-th, so that they stay a sample."""
 
@@ -22,7 +26,8 @@ def to_json(fit: Fit) -> dict[str, Any]:
     """A fit as JSON values; open ends of intervals and parameters of a refused law are null, held ones have none.
 
     Keys: form, equation, status, objective, loss, params, intervals.<kind>.<parameter> = [low, high],
-    identifiability, minima, n_points, starts, reached, noise, ranges, bootstrap, draws, residuals, reduced.
+    identifiability, minima, n_points, starts, reached, noise, ranges, bootstrap, draws, residuals, reduced, variance,
+    criticism, effects.
     """
     names = form_of(fit.form).parameters
     refused = fit.status is Status.NOT_IDENTIFIED
@@ -51,7 +56,9 @@ def from_json(raw: dict[str, Any]) -> Fit:
     """
     try:
         loss, refused = raw["loss"], raw["status"] == Status.NOT_IDENTIFIED
-        values = {field.name: raw[field.name] for field in dataclasses.fields(Fit)} | {
+        values = {
+            field.name: raw[field.name] for field in dataclasses.fields(Fit) if field.name not in LATER
+        } | {
             "status": Status(raw["status"]),
             "identifiability": Identifiability(**raw["identifiability"]),
             "loss": Loss(loss["kind"], float("inf") if loss["delta"] is None else loss["delta"]),
@@ -63,6 +70,10 @@ def from_json(raw: dict[str, Any]) -> Fit:
             "draws": {name: np.array(draws) for name, draws in raw["draws"].items()},
             "residuals": np.array(raw["residuals"]),
             "reduced": raw["reduced"] and from_json(raw["reduced"]),
+            "variance": (split := raw.get("variance")) and Variance(**split),
+            "criticism": (found := raw.get("criticism"))
+            and Criticism(**found | {"cuts": [Cut(**cut) for cut in found["cuts"]]}),
+            "effects": (effects := raw.get("effects")) and Effects(**effects),
         }
         return Fit(**values)
     except (KeyError, TypeError, ValueError) as problem:
@@ -100,6 +111,10 @@ def summary(fit: Fit) -> str:
     search = f"objective {fit.objective:.10g}; {fit.reached:.0%} of {fit.starts} starts reached it"
     if fit.minima:
         search += f"; {len(fit.minima)} other minima within 1 %"
+    if fit.variance:
+        verdict += f"; {fit.variance.verdict}"
+    if fit.criticism and not fit.criticism.lack_of_fit:
+        search += f"; {fit.criticism.verdict}"
     return "\n".join([head, *rows, search, verdict, *reasons])
 
 

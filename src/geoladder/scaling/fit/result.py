@@ -3,19 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
+from scipy import stats
 
 from geoladder.errors import GeoladderError
+from geoladder.scaling.fit.criticism import Criticism
 from geoladder.scaling.fit.identify import Identifiability
+from geoladder.scaling.fit.mixed import Effects, Variance
 from geoladder.scaling.fit.profile import Interval
-from geoladder.scaling.fit.resample import Kind
-from geoladder.scaling.laws.curves import Array
+from geoladder.scaling.fit.resample import Kind, reach
+from geoladder.scaling.laws.curves import LEVEL_RATIO, Array
 from geoladder.scaling.laws.forms import form_of, law
 from geoladder.scaling.laws.loss import Loss
 
 NOISE_SEED = 0
 NOISE_DRAWS = 4000
+New = Literal["seed", "cell", "run"]
+"""What is new of a predicted row."""
 
 
 class Status(StrEnum):
@@ -37,12 +43,17 @@ class Minimum:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What was redrawn: kind, number of resamples, seed, and the sum of their objectives."""
+    """What was redrawn: kind, number of resamples, seed, and the sum of their objectives.
+
+    `dof` are the fewest degrees of freedom of a parameter, to which intervals of predictions are expanded; None for
+    plain percentiles.
+    """
 
     kind: Kind
     resamples: int
     rng: int
     objective_sum: float
+    dof: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,16 @@ class Fit:
         starts: starts of the global search.
         reached: share of them that ended at the optimum.
         minima: other minima whose objective is within 1 %.
-        noise: standard deviation of the residuals on the scale of the loss (relative, for losses on logarithms).
+        noise: standard deviation of a new row about the law on the scale of the loss (relative, for losses on
+            logarithms).
         ranges: smallest and largest value of each variable.
         bootstrap: what was redrawn; None without.
         draws: bootstrap parameters by name, (B,) each.
         residuals: (M,) residuals on the scale of the loss, fit minus data.
         reduced: the law the design can carry, when this one is refused.
+        variance: how the scatter splits into cells, runs and rows; None where no cell or run has several rows.
+        criticism: what speaks against the law; None for an exact fit.
+        effects: how far each repeated cell lies off the law.
     """
 
     form: str
@@ -89,6 +104,9 @@ class Fit:
     draws: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
     residuals: Array = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
     reduced: "Fit | None" = None
+    variance: Variance | None = None
+    criticism: Criticism | None = None
+    effects: Effects | None = None
 
     def predict(self, **x: Array) -> Array:
         """The law (M,) at given sizes.
@@ -99,22 +117,75 @@ class Fit:
         return self._values(self.params, x)[0]
 
     def band(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
-        """Pointwise bootstrap interval of the law (not of a new run); raises as `predict`, and without draws."""
-        return _ends(self._values(self.draws, x), level)
+        """Pointwise bootstrap interval of the law (not of a new run); raises as `predict`, and without draws.
 
-    def prediction(self, level: float = 0.95, **x: Array) -> tuple[Array, Array]:
-        """Pointwise interval of one new run: the law's uncertainty and the scatter of runs about it.
-
-        Bootstrap curves, each with a residual of the fit dealt to it, inflated for the parameters spent.
+        Where the law is contradicted, both kinds of interval are widened outside the sizes fitted by the error that
+        hold-outs had per decade.
         """
-        curves = self._values(self.draws, x)
+        return self._widened(self.loss.target(self._values(self.draws, x)), level, x)
+
+    def prediction(self, level: float = 0.95, of: New = "run", **x: Array) -> tuple[Array, Array]:
+        """Pointwise interval of one new row: the law's uncertainty and the scatter about it.
+
+        `of` says what is new: a `seed` of a cell that was run, which shares that cell's distance from the law; a
+        `cell`, at sizes not run, of a run like those made; or a whole `run`. Bootstrap curves, each with a residual
+        of the fit dealt to it, inflated for the parameters spent.
+
+        Raises:
+            GeoladderError: as `band`, or no such cell was run.
+        """
+        curves = self.loss.target(self._values(self.draws, x))
         rng = np.random.default_rng(NOISE_SEED)
         which = rng.integers(len(curves), size=NOISE_DRAWS)
         centred = self.residuals - self.residuals.mean()
         spread = np.sqrt(np.mean(centred**2))
-        inflate = (self.noise or 0.0) / spread if spread > 0 else 0.0
-        noise = centred[rng.integers(centred.size, size=NOISE_DRAWS)]
-        return _ends(self.loss.value(self.loss.target(curves[which]) - inflate * noise[:, None]), level)
+        noise = centred[rng.integers(centred.size, size=NOISE_DRAWS)] / (spread if spread > 0 else 1.0)
+        shift, share, sd = self._scatter(of, x, curves.shape[1])
+        return self._widened(curves[which] * (1 - share) + shift - sd * noise[:, None], level, x)
+
+    def _scatter(self, of: New, x: Mapping[str, Array], points: int) -> tuple[Array, Array, Array]:
+        """What a new row follows besides the law, how much, and its standard deviation about both; (M,) each."""
+        none, noise = np.zeros(points), np.full(points, self.noise or 0.0)
+        if of == "cell" and self.variance:
+            noise = np.full(points, float(np.hypot(self.variance.sigma_cell, self.variance.sigma_seed)))
+        if of != "seed":
+            return none, none, noise
+        if self.effects is None:
+            raise GeoladderError(
+                "a new seed of a cell can be predicted where seeds repeat; name their column"
+            )
+        logs = np.log([np.broadcast_to(x[role], points) for role in self.effects.x])
+        distance = np.abs(logs[:, :, None] - np.log(list(self.effects.x.values()))[:, None]).max(axis=0)
+        nearest = distance.argmin(axis=1)
+        if (distance.min(axis=1) > np.log(LEVEL_RATIO)).any():
+            raise GeoladderError("no cell was run at these sizes; predict a new cell, or a new run")
+        mean, share, sd = (np.array(getattr(self.effects, name))[nearest] for name in ("mean", "share", "sd"))
+        return share * mean, share, sd
+
+    def _widened(self, values: Array, level: float, x: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Interval of values (R, M) on the scale of the loss, in units of y."""
+        scores = reach(level, self.bootstrap.dof if self.bootstrap else None)
+        ends = [self.loss.value(end) for end in np.quantile(values, stats.norm.cdf(scores), axis=0)]
+        if self.criticism is None or not self.criticism.lack_of_fit:
+            return ends[0], ends[1]
+        middle = self.predict(**x)
+        wrong = scores[1] * self.criticism.error_per_decade * self.decades_outside(**x)
+        with np.errstate(divide="ignore"):
+            low, high = (np.hypot(np.log(middle) - np.log(end), wrong) for end in ends)
+        return middle * np.exp(-low), middle * np.exp(high)
+
+    def caution(self, **x: Array) -> str:
+        """Why a prediction at these sizes is not to be relied on; empty where hold-outs as far out were predicted."""
+        if self.criticism is None:
+            return ""
+        if self.criticism.lack_of_fit:
+            return f"not to be relied on: {self.criticism.verdict}"
+        decades = float(self.decades_outside(**x).max())
+        if decades > self.criticism.tested:
+            return (
+                f"untested: hold-outs speak for {self.criticism.tested:.1f} decades beyond the sizes fitted"
+            )
+        return ""
 
     def decades_outside(self, **x: Array) -> Array:
         """(M,) decades by which the farthest variable lies outside the fitted range; 0 inside."""
@@ -139,8 +210,3 @@ class Fit:
             if variable not in x or not (np.asarray(x[variable], dtype=np.float64) > 0).all():
                 raise GeoladderError(f"{self.equation} needs positive values of {', '.join(form.variables)}")
         return law(form, params, x)
-
-
-def _ends(values: Array, level: float) -> tuple[Array, Array]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high

@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from geoladder.scaling.fit.covariance import Shares
 from geoladder.scaling.fit.extrapolate import Held, hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
+from geoladder.scaling.fit.mixed import Variance, pooled
 from geoladder.scaling.fit.points import Points, Refusal
 from geoladder.scaling.fit.problem import Problem
-from geoladder.scaling.fit.result import Status
-from geoladder.scaling.fit.trend import Components, Trend, components, trend
+from geoladder.scaling.fit.result import Fit, Status
+from geoladder.scaling.fit.trend import Trend, trend
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import PowerSum, form_of
 from geoladder.scaling.laws.loss import Loss
@@ -48,6 +52,16 @@ def aicc(squares: float, points: int, parameters: int) -> float | None:
     return float(points * np.log(squares / points) + 2 * k + 2 * k * (k + 1) / (points - k - 1))
 
 
+def criterion_of(fit: Fit, held: int = 0) -> float | None:
+    """AICc of a fit with so many parameters held, the variances of cells and runs counted and their likelihood's."""
+    parameters, split = len(fit.params) - held, fit.variance
+    if split is None or split.level == "row":
+        return aicc(fit.objective or 0.0, fit.n_points, parameters)
+    parameters += sum(value > 0 for value in (split.sigma_cell, split.sigma_run, split.memory))
+    criterion = aicc(split.squares, fit.n_points, parameters)
+    return None if criterion is None else criterion + split.log_det
+
+
 def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Candidate]:
     """Fit several laws to the same runs; best first, refused ones last.
 
@@ -62,7 +76,7 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
         if fit.objective is None:
             refused.append(Candidate(name, reason="; ".join(fit.identifiability.reasons)))
             continue
-        criterion = aicc(fit.objective, fit.n_points, len(fit.params) - len(settings.fixed))
+        criterion = criterion_of(fit, len(settings.fixed))
         if criterion is None:
             reason = f"AICc is undefined: {fit.n_points} points, {len(fit.params)} parameters"
             refused.append(Candidate(name, reason=reason))
@@ -96,7 +110,7 @@ class Contest:
     verdict: str
     trends: list[Trend]
     held_out: dict[str, Held]
-    seeds: Components | None
+    seeds: Variance | None
 
     def lines(self) -> list[str]:
         """For people."""
@@ -114,9 +128,10 @@ class Contest:
             rows.append(f"{self.laws[0].form} without the largest {role}: {outcome}")
         if seeds := self.seeds:
             errors = ", ".join(f"{k} {sd:.2g} ({seeds.plain[k]:.2g})" for k, sd in seeds.mixed.items())
+            beside = f", between runs {seeds.sigma_run:.2%}" if seeds.sigma_run else ""
             rows.append(
-                f"scatter between seeds {seeds.sigma_seed:.2%}, between cells {seeds.sigma_cell:.2%}; "
-                f"standard errors with the cells' share (without): {errors}"
+                f"scatter between seeds {seeds.sigma_seed:.2%}, between cells {seeds.sigma_cell:.2%}{beside}; "
+                f"standard errors with what they share (without): {errors}"
             )
         return rows
 
@@ -128,23 +143,22 @@ def contest(
     columns: Mapping[str, str],
     y: str,
     settings: Settings,
-    seed: str | None = None,
+    roles: Mapping[str, Any] = MappingProxyType({}),
 ) -> Contest:
     """Compare laws on a table, and put the best to the test: does the error fall, are the largest runs predicted?
 
-    `read` are the rows of the table, checked, with the `columns` of the law that has most roles; the bootstrap of
-    `settings` makes the prediction intervals.
+    `read` are the rows of the table, checked, with the `columns` of the law that has most roles; `roles` are other
+    columns, as `read_points` takes them. The bootstrap of `settings` makes the prediction intervals.
     """
     blind = replace(settings, profile=False)
     quick = replace(blind, bootstrap=0)
     candidates = compare(read, forms, quick)
     best = form_of(candidates[0].form)
-    roles = {role: columns[role] for role in best.variables}
-    held_out = {role: hold_out(table, best.name, roles, y, role, blind, seed=seed) for role in roles}
+    sizes = {role: columns[role] for role in best.variables}
+    held_out = {role: hold_out(table, best.name, sizes, y, role, blind, **roles) for role in sizes}
     winner = fit_points(best, read, quick)
-    seeds = components(winner, read) if read.repeated and winner.params else None
     trends = [trend(read, role, settings.level) for role in read.x]
-    return Contest(candidates, verdict(candidates), trends, held_out, seeds)
+    return Contest(candidates, verdict(candidates), trends, held_out, winner.variance)
 
 
 @dataclass(frozen=True)
@@ -174,6 +188,8 @@ def shared_exponents(form: str, groups: Mapping[str, Points], level: float = 0.9
     for name, fit in alone.items():
         if fit.status is Status.NOT_IDENTIFIED:
             raise Refusal(f"{name}: {'; '.join(fit.identifiability.reasons)}")
+    groups = {name: _observations(law, read, alone[name]) for name, read in groups.items()}
+    alone = {name: fit_points(law, read, QUICK) for name, read in groups.items()}
     separate = sum(fit.objective or 0.0 for fit in alone.values())
     exponents = np.array([[fit.params[e] for e in law.exponents] for fit in alone.values()])
     optimum = optimize.minimize(  # type: ignore[call-overload]  # the stubs know no array of unknown rank
@@ -194,6 +210,15 @@ def shared_exponents(form: str, groups: Mapping[str, Points], level: float = 0.9
     else:
         sentence = f"no difference of exponents seen between {', '.join(groups)} (p = {p:.2f})"
     return Shared(common, p, aicc(least, points, full - fewer), aicc(separate, points, full), sentence)
+
+
+def _observations(law: PowerSum, read: Points, fit: Fit) -> Points:
+    """The runs, or where cells vary about the law the cells' means: what counts as independent."""
+    split = fit.variance
+    if split is None or split.level != "cell":
+        return read
+    means = pooled(Problem(law, read, Loss(), {}), Shares(cell=split.sigma_cell**2 / split.total**2))
+    return means.read if means else read
 
 
 def _squares(law: PowerSum, read: Points, exponents: Array) -> float:
