@@ -23,9 +23,9 @@ from geoladder.scaling.questions.next_runs import grid
 TRUTH = {"E": 1.8172, "A": 477.8, "B": 2143.4, "alpha": 0.3473, "beta": 0.3672}
 NOISE = 0.005
 COST = "6*n*d"
-LEVELS = 9
+LEVELS = 30
 COPIES = 3
-MOST_RUNS = 40
+MOST_RUNS = 1
 
 
 def design() -> pd.DataFrame:

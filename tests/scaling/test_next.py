@@ -34,7 +34,8 @@ def test_runs_chosen_halve_the_interval_for_less_than_repeating_the_grid():
     table = simulated(whole, rng)
     today = fit(table, bootstrap=0)
     read = read_points(table, form_of("chinchilla"), {"n": "n", "d": "d"}, "y")
-    choice = next_runs(today, "alpha", whole, runs=read, cost="cost", most_runs=60, simulations=200)
+    fine = grid({"n": np.geomspace(1e7, 1e9, 25), "d": np.geomspace(1e9, 1e11, 15)}, "6*n*d")
+    choice = next_runs(today, "alpha", fine, runs=read, cost="cost", most_runs=1, simulations=200)
     frame = choice.to_frame()
     assert choice.expected <= choice.half_width * 0.501
     assert choice.simulated == pytest.approx(choice.expected, rel=0.25)
@@ -42,7 +43,7 @@ def test_runs_chosen_halve_the_interval_for_less_than_repeating_the_grid():
     assert choice.cost < 3 * whole.cost.sum() / 1.5
     bought = frame.loc[frame.index.repeat(frame.more.astype(int)), ["n", "d", "cost"]]
     both = pd.concat([table, simulated(bought, rng)], ignore_index=True).assign(seed=lambda t: range(len(t)))
-    assert half(fit(both, seed="seed", bootstrap=0)) < 0.75 * half(today)
+    assert half(fit(both, seed="seed", bootstrap=0)) < 0.7 * half(today)
 
 
 def test_before_any_run_a_design_is_chosen_and_a_budget_is_kept():
