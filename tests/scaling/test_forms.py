@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 
 from geoladder.scaling.fit.fit import Status, fit
 from geoladder.scaling.fit.points import Points
@@ -24,6 +25,7 @@ PLANTED = {
     "m3": ({"beta": 0.9, "c": 0.4, "gamma": 1e-3}, {"n": LINE}),
     "m4": ({"floor": 0.1, "top": 0.95, "alpha": 0.7, "beta": 3.0, "c": 0.5}, {"n": LINE}),
     "broken": ({"a": 0.02, "b": 0.9, "c0": 0.1, "c1": 0.8, "d1": 900.0, "f1": 0.3}, {"n": LINE}),
+    "kaplan": ({"A": 8.8e6, "B": 5.4e7, "alpha": 0.3, "beta": 0.2}, {"n": N, "d": D}),
     "error_law": ({"epsilon": 0.9, "k": 1.5, "gamma": 0.8}, {"n": np.linspace(1.5, 5, 20)}),
     "data_constrained": (
         {"E": 1.7, "A": 500.0, "B": 1500.0, "alpha": 0.34, "beta": 0.36, "R_D": 15.0, "R_N": 5.0},
@@ -74,14 +76,16 @@ def test_derivatives_agree_with_differences(name):
 
 
 @pytest.mark.parametrize("loss", [Loss(), Loss("huber", 0.05), Loss("squared"), Loss("log1p_squared")])
-@pytest.mark.parametrize("name", ["chinchilla", "chinchilla_tied", "product", "saturating"])
+@pytest.mark.parametrize(
+    "name", ["chinchilla", "chinchilla_tied", "product", "saturating", "data_constrained"]
+)
 def test_the_kernels_gradient_and_hessian_agree_with_differences(name, loss):
     params, x = PLANTED[name]
     y = law(form_of(name), {k: np.array([v]) for k, v in params.items()}, x)[0]
     y = y * np.exp(0.1 * np.random.default_rng(0).standard_normal(y.size))
     problem = problem_of(name, x, y, loss)
     system = System(*problem.plan, problem.target, problem.read.weight, loss.scale)
-    theta = problem.starts()[3]
+    theta = problem.fitted(np.array([[*params.values()]]))[0]
     size, none = theta.size, np.empty((0, 0))
 
     def at(point):
@@ -97,3 +101,20 @@ def test_the_kernels_gradient_and_hessian_agree_with_differences(name, loss):
         up, down = at(theta + step), at(theta - step)
         assert slope[p] == pytest.approx((up[0] - down[0]) / 2e-5, rel=1e-4, abs=1e-6 * scale)
         np.testing.assert_allclose(curve[p], (up[1] - down[1]) / 2e-5, rtol=5e-2, atol=1e-3 * scale)
+
+
+def test_repeated_data_with_several_valleys_are_fitted_in_the_deepest():
+    params, x = PLANTED["data_constrained"]
+    held = {name: value for name, value in params.items() if not name.startswith("R_")}
+    rng = np.random.default_rng(5)
+    y = law(form_of("data_constrained"), params, x)[0] * np.exp(0.08 * rng.standard_t(1.5, x["n"].size))
+    table = pd.DataFrame({**x, "y": y})
+    fitted = fit(table, "data_constrained", loss="huber", delta=1e-3, fixed=held, bootstrap=0)
+    grid = np.exp(np.meshgrid(np.linspace(-3, 10, 90), np.linspace(-3, 10, 90))).reshape(2, -1)
+    there = {name: np.full(grid.shape[1], value) for name, value in held.items()} | dict(
+        zip(("R_D", "R_N"), grid, strict=True)
+    )
+    miss = np.log(law(form_of("data_constrained"), there, x)) - np.log(y)
+    assert fitted.objective <= special.huber(1e-3, miss).sum(axis=1).min()
+    assert fitted.status is Status.CONVERGED
+    assert set(fitted.intervals["profile"]) == {"R_D", "R_N"}  # what is held has no interval

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from geoladder.scaling.laws.forms import Form
     from geoladder.scaling.table import RunTable
 
-HUBER_DELTA = 1e-3
 Kind = Literal["case", "cell", "run", "residual"] | None
 RunsFile = Annotated[Path, Parameter(help="one row per run: CSV, TSV, JSON lines or parquet")]
 FitJson = Annotated[Path, Parameter(help="JSON written by `geoladder fit`")]
@@ -36,8 +35,10 @@ LossName = Annotated[str, Parameter(help=f"what is minimised: {', '.join(LOSS_NA
 class Runs:
     """Which columns of the table are what, and which of its rows count."""
 
-    n: Annotated[str, Parameter(help="column of the first size")] = "n"
-    d: Annotated[str | None, Parameter(help="column of the second size, such as data")] = None
+    n: Annotated[str, Parameter(help="column of the first size, or a formula of columns")] = "n"
+    d: Annotated[
+        str | None, Parameter(help="column of the second size, or a formula such as 'FLOP/(6*N)'")
+    ] = None
     u: Annotated[str | None, Parameter(help="column of unique data (law data_constrained)")] = None
     y: Annotated[str, Parameter(help="column of the error, or of a score in '1 - COLUMN'")] = "y"
     seed_col: Annotated[str | None, Parameter(help="column of seeds: repeats of a cell")] = None
@@ -76,7 +77,7 @@ class Runs:
                 raise GeoladderError(f"--exclude {expression!r} cannot be evaluated: {problem}") from None
             excluded += [{"row": int(row), "reason": expression} for row in rows]
             table = table.drop(rows)
-        return replace(read, rows=table), excluded
+        return replace(read, rows=self._with_formulas(table)), excluded
 
     def points(self, table: "pd.DataFrame", law: "Form") -> "tuple[dict[str, str], Points]":
         """Column of each role a law has, and the checked runs it is fitted to; raises Refusal."""
@@ -95,6 +96,13 @@ class Runs:
         ratio = self.levels_ratio
         return {"seed": self.seed_col, "sd": self.sd_col, "run": self.run_col, "levels_ratio": ratio}
 
+    def _with_formulas(self, table: "pd.DataFrame") -> "pd.DataFrame":
+        """The table with a column for each size or error that is a formula, named as it is written."""
+        from geoladder.scaling.expressions import column
+
+        formulas = [name for name in (self.n, self.d, self.u, self.y) if name and set(name) & set("+-*/()`")]
+        return table.assign(**{name: column(table, name) for name in formulas if name not in table})
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +111,7 @@ class Fitting:
 
     fix: Annotated[tuple[str, ...], Parameter(help="hold a parameter, NAME=VALUE; repeatable")] = ()
     delta: Annotated[float | None, Parameter(help="of the Huber loss (default 1e-3)")] = None
-    bootstrap: Annotated[int, Parameter(help="resamples; 0 for none")] = 4000
+    bootstrap: Annotated[int, Parameter(help="resamples; 0 for none")] = 400
     level: Level = 0.95
     rng: Annotated[int, Parameter(help="seed of the bootstrap")] = 42
 
@@ -124,8 +132,7 @@ class Fitting:
                 fixed[name.strip()] = float(value)
             except ValueError:
                 raise GeoladderError(f"--fix {text}: write NAME=VALUE, such as --fix E=1.7") from None
-        usual = HUBER_DELTA if loss == "huber" else float("inf")
-        minimised = Loss(loss, usual if self.delta is None else self.delta)  # type: ignore[arg-type]  # checked there
+        minimised = Loss.of(loss, self.delta)  # type: ignore[arg-type]  # checked there
         return Settings(minimised, self.bootstrap, kind, level=self.level, rng=self.rng, fixed=fixed)
 
 
@@ -159,7 +166,7 @@ def fit(
     *,
     out: Annotated[Path, Parameter(help="JSON to write")],
     form: Annotated[str, Parameter(help=f"the law: {', '.join(LAW_NAMES)}")] = "chinchilla",
-    loss: LossName = "huber",
+    loss: LossName = "log_squared",
     bootstrap_kind: Annotated[
         Kind, Parameter(help="what is redrawn (default: by the number of runs and seeds)")
     ] = None,
@@ -273,7 +280,7 @@ def frontier(
     allocations = [allocate(law, budget, flops_per) for budget in flops]
     for best in allocations:
         far = f"; {' and '.join(best.outside)} outside the sizes fitted" if best.outside else ""
-        print(f"C = {best.flops:.3g}: N = {best.n}, D = {best.d}, y = {best.y}{far}")  # noqa: T201
+        print(f"C = {best.flops:.3g}: N = {best.n}, D = {best.d}, D/N = {best.d_per_n}, y = {best.y}{far}")  # noqa: T201
     print(f"N* grows as C^{allocations[0].exponent}")  # noqa: T201
     report = {"allocations": [asdict(best) for best in allocations]}
     _write(out, report, fit, sha256, {"flops": flops, "flops_per": flops_per})

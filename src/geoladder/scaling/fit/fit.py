@@ -35,6 +35,8 @@ NEAR = 0.01
 """Other minima are listed when their objective is within this share of the best."""
 APART = 0.01
 """Two minima differ when a fitted parameter differs by more than this."""
+RESTS = 1e-8
+"""A fit that lowers its objective by a smaller share, begun again, is at its optimum."""
 SEARCHES = 3
 """The search begins again, at most so often, where a profile comes upon a better optimum."""
 
@@ -91,7 +93,7 @@ def fit(
     """
     law = form_of(form)
     columns = {role: name for role, name in (("n", n), ("d", d), ("u", u)) if name and role in law.variables}
-    chosen = Settings(loss=Loss(loss, float("inf") if delta is None else delta), **settings)
+    chosen = Settings(loss=Loss.of(loss, delta), **settings)
     more = {"seed": seed, "sd": sd, "run": run, "levels_ratio": levels_ratio, "planned": levels}
     read = read_points(points, law, columns or {"n": n}, y, **more)  # type: ignore[arg-type]  # by name, as there
     return fit_points(law, read, chosen)
@@ -150,8 +152,10 @@ def _search(problem: Problem, extra: Array | None = None) -> tuple[Array, float,
     """
     starts = problem.starts() if extra is None else np.vstack([problem.starts(), extra])
     theta, objective, settled = problem.minimise(starts)
+    best = int(objective.argmin())
+    if not settled[best]:
+        settled[best] = _rests(problem, theta, objective, best)
     order = np.argsort(objective)
-    best = order[0]
     lowest = float(objective[best])
     within = objective <= lowest * (1 + SAME) + 1e-25
     others: list[int] = []
@@ -166,6 +170,18 @@ def _search(problem: Problem, extra: Array | None = None) -> tuple[Array, float,
         "minima": [Minimum(float(objective[k] / lowest - 1), problem.named(theta[k])) for k in others],
     }
     return theta[best], lowest, report
+
+
+def _rests(problem: Problem, theta: Array, objective: Array, best: int) -> bool:
+    """Whether the best of several fits, begun again where it ended, gains nothing; it is replaced where it does."""
+    for _ in range(SEARCHES):
+        before = objective[best]
+        end, value, done = problem.minimise(theta[[best]], warm=True)
+        if value[0] < before:
+            theta[best], objective[best] = end[0], value[0]
+        if done[0] or objective[best] >= before * (1 - RESTS):
+            return True
+    return False
 
 
 def _bootstrap(

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, special
 from scipy.optimize import nnls
 
 from geoladder.errors import GeoladderError
@@ -27,7 +27,6 @@ GREATEST_EXPONENT = 10.0
 EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.55, 0.9, 1.6, 3.5)
 """Grid of exponents the global search starts from, as many for each exponent of the law."""
 RISING_EXPONENTS = (-0.3, 0.0, 0.05, 0.2, 0.5, 1.0)
-CURVE_STARTS = 8
 AT_BOUND = 1e-6
 
 
@@ -108,7 +107,10 @@ class Problem:
 
     @cached_property
     def plan(self) -> tuple[Array, Array]:
-        """`which` (T, K) and `value` (T, K, M) of `newton.System`, for a sum of powers."""
+        """`which` (T, K) and `value` (T, K, M) of `newton.System`."""
+        if isinstance(self.form, Curve):
+            logs = np.log([self.read.x[variable] for variable in self.form.variables])
+            return np.empty((0, 0), dtype=np.int64), logs[None]
         names, terms = self.form.parameters, self.form.terms
         factors = 1 + max(map(len, terms.values()))
         index = np.full((len(terms), factors), -1, dtype=np.int64)
@@ -208,14 +210,15 @@ class Problem:
     def starts(self) -> Array:
         """(S, P): a grid over the exponents, coefficients by non-negative least squares of relative residuals.
 
-        A curve has starts of its own: the best few of them, by squared log residuals.
+        A curve has starts of its own, brought inside the limits: the best few of them, by their objective.
         """
         y = self.read.y
         if isinstance(self.form, Curve):
-            theta = np.clip(self.form.starts(self.read.x, y), *np.array(self._bounds()).T)
+            theta = np.unique(np.clip(self.form.starts(self.read.x, y), *self.limits), axis=0)
             with np.errstate(all="ignore"):
-                miss = np.log(self.evaluate(theta)[0]) - np.log(y)
-            return theta[np.argsort(np.nan_to_num((miss**2).sum(axis=1), nan=np.inf))[:CURVE_STARTS]]
+                miss = self.loss.target(self.evaluate(theta)[0]) - self.target
+            costs = (self.read.weight * special.huber(self.loss.delta, miss)).sum(axis=1)
+            return theta[np.argsort(np.nan_to_num(costs, nan=np.inf))[: self.form.refined]]
         coefficients, grid = len(self.form.logged), RISING_EXPONENTS if self.form.rising else EXPONENTS
         exponents = np.array(list(product(grid, repeat=len(self.form.exponents))))
         theta = np.hstack([np.zeros((len(exponents), coefficients)), exponents])
@@ -243,7 +246,8 @@ class Problem:
         weight = self.weight if weight is None else weight
         limits = limits or self.limits
         deltas = self.loss.deltas[-1:] if warm else self.loss.deltas
-        if isinstance(self.form, Curve) or self.whiten is not None:
+        compiled = not isinstance(self.form, Curve) or self.form.compiled
+        if not compiled or self.whiten is not None:
             settled = np.ones(len(theta), dtype=bool)
             fixed = (limits, target, weight, self.loss)
             for delta in deltas:

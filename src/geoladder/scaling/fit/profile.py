@@ -42,7 +42,8 @@ def profiles(
         usual, fewer = special.fdtri(1, [len(residuals) - parameters, variance.dof[name]], level)
         return objective + (ceiling - objective) * float(fewer / usual) * variance.inflation[name]
 
-    lines = {name: _Line(problem, theta, objective, name, raised(name)) for name in problem.form.parameters}
+    free = [name for name in problem.form.parameters if name not in problem.fixed]
+    lines = {name: _Line(problem, theta, objective, name, raised(name)) for name in free}
     intervals = {name: (line.end(-1.0), line.end(1.0)) for name, line in lines.items()}
     better = [line.problem.converted(line.better, problem)[0] for line in lines.values() if line.better.size]
     return intervals, better[-1] if better else None

@@ -27,7 +27,7 @@ KEPT_DRAWS = 400
 
 
 def to_json(fit: Fit) -> dict[str, Any]:
-    """A fit as JSON values; open ends of intervals and parameters of a refused law are null.
+    """A fit as JSON values; open ends of intervals and parameters of a refused law are null, held ones have none.
 
     Keys: form, equation, status, objective, loss, params, intervals.<kind>.<parameter> = [low, high],
     identifiability, minima, n_points, starts, reached, noise, ranges, bootstrap, draws, residuals, reduced, variance,
@@ -41,7 +41,9 @@ def to_json(fit: Fit) -> dict[str, Any]:
         "loss": {"kind": fit.loss.kind, "delta": fit.loss.delta if np.isfinite(fit.loss.delta) else None},
         "params": dict.fromkeys(names) if refused else fit.params,
         "intervals": {
-            kind: {name: list(by_name.get(name, (None, None))) for name in names}
+            kind: {
+                name: list(by_name.get(name, (None, None))) for name in names if refused or name in by_name
+            }
             for kind, by_name in kinds.items()
         },
         "draws": {name: values[::step].tolist() for name, values in fit.draws.items()},

@@ -25,6 +25,8 @@ class Curve(ABC):
         equation: for people.
         variables: roles of the sizes.
         level_ratio: values within this ratio count as one level of the design.
+        refined: starts, the best ones, that a search refines.
+        compiled: whether the compiled Newton knows the law.
         terms: empty; only a `PowerSum` has terms.
     """
 
@@ -33,6 +35,8 @@ class Curve(ABC):
     equation: ClassVar[str]
     variables: ClassVar[tuple[str, ...]] = ("n",)
     level_ratio: ClassVar[float] = LEVEL_RATIO
+    refined: ClassVar[int] = 8
+    compiled: ClassVar[bool] = False
     terms: ClassVar[dict[str, dict[str, str]]] = {}
 
     @cached_property
@@ -191,6 +195,36 @@ class _Broken(Curve):
         return [floor, (-300.0, 300.0), (-5.0, 10.0), (-30.0, 30.0), knee, (-6.0, 3.0)]
 
 
+class _Kaplan(Curve):
+    """Kaplan et al. 2020, arXiv 2001.08361, equation 1.5: without a floor, the two sizes inside one power."""
+
+    name = "kaplan"
+    fitted = "log A, log B, alpha, beta"
+    equation = "y = ((A / n)^(alpha/beta) + B / d)^beta"
+    variables = ("n", "d")
+
+    def evaluate(self, theta: Array, x: Points) -> Evaluated:
+        """In s, the share of the first term in the bracket, and g, the bracket's logarithm."""
+        a, b, alpha, beta = (theta[:, k, None] for k in range(4))
+        log_n, log_d = a - np.log(x["n"]), b - np.log(x["d"])
+        first = alpha / beta * log_n
+        g = np.logaddexp(first, log_d)
+        s, y = np.exp(first - g), np.exp(beta * g)
+        rows = [alpha * s, beta * (1 - s), s * log_n, g - s * first]
+        return y, y[..., None] * np.stack(rows, axis=2)
+
+    def starts(self, x: Points, y: Array) -> Array:
+        log_n, log_d, level = np.log(x["n"]), np.log(x["d"]), np.log(y).mean()
+        starts = []
+        for alpha, beta, share in product([0.05, 0.1, 0.3, 0.6], [0.05, 0.1, 0.3, 0.6], [-3.0, 0.0, 3.0]):
+            first, second = (level / beta - np.logaddexp(0, -side) for side in (share, -share))
+            starts.append([log_n.mean() + first * beta / alpha, log_d.mean() + second, alpha, beta])
+        return np.array(starts)
+
+    def bounds(self, x: Points, y: Array) -> list[tuple[float, float]]:
+        return [(-400.0, 800.0), (-400.0, 800.0), (1e-4, 10.0), (1e-4, 10.0)]
+
+
 class _ErrorLaw(Curve):
     """Gadre et al. 2024, arXiv 2403.08540, equation 5: downstream error from pretraining loss."""
 
@@ -217,45 +251,4 @@ class _ErrorLaw(Curve):
         return [(-60.0, np.log(y.max()) + 5), (-60.0, 100.0), (-60.0, 12.0)]
 
 
-class _DataConstrained(Curve):
-    """Muennighoff et al. 2023, arXiv 2305.16264, equations 5-7: d seen, u unique."""
-
-    name = "data_constrained"
-    fitted = "log E, log A, log B, alpha, beta, log R_D, log R_N"
-    equation = (
-        "y = E + A n'^-alpha + B d'^-beta, d' = u (1 + R_D (1 - exp(-(d/u - 1)/R_D))), n' likewise with R_N"
-    )
-    variables = ("n", "d", "u")
-
-    def evaluate(self, theta: Array, x: Points) -> Evaluated:
-        """Derivatives by complex steps: exact to rounding, where the smaller of N and its optimum does not switch."""
-        step = 1e-30
-        moves = 1j * step * np.eye(theta.shape[1])
-        rows = [self._value(theta + move, x).imag / step for move in moves]
-        return self._value(theta + 0j, x).real, np.stack(rows, axis=2)
-
-    def _value(self, theta: Array, x: Points) -> Array:
-        e, a, b, alpha, beta, rd, rn = theta.T[..., None]
-        log_n, log_d, log_u = np.log(x["n"]), np.log(x["d"]), np.log(x["u"])
-        log_g = (np.log(alpha) + a - np.log(beta) - b) / (alpha + beta)
-        optimal = log_g + beta / alpha * (log_u + log_g)
-        base_n = np.where(optimal.real < log_n, optimal, log_n + 0j)
-        effective_d = log_u + np.log1p(np.exp(rd) * -np.expm1(-np.expm1(log_d - log_u) * np.exp(-rd)))
-        effective_n = base_n + np.log1p(np.exp(rn) * -np.expm1(-np.expm1(log_n - base_n) * np.exp(-rn)))
-        return np.exp(e) + np.exp(a - alpha * effective_n) + np.exp(b - beta * effective_d)
-
-    def starts(self, x: Points, y: Array) -> Array:
-        mean_n, mean_d = np.log(x["n"]).mean(), np.log(x["d"]).mean()
-        repeats, sizes = np.log([2.0, 15.0, 100.0]), np.log([1.5, 6.0])
-        starts = []
-        for floor, p, rd, rn in product([0.3, 0.7], [0.2, 0.45], repeats, sizes):
-            rest = np.log((1 - floor) * y.min() / 2)
-            starts.append([np.log(floor * y.min()), rest + p * mean_n, rest + p * mean_d, p, p, rd, rn])
-        return np.array(starts)
-
-    def bounds(self, x: Points, y: Array) -> list[tuple[float, float]]:
-        floor = (np.log(y.min()) - 20, np.log(y.max()))
-        return [floor, *[(-40.0, 60.0)] * 2, *[(1e-3, 3.0)] * 2, *[(-3.0, 14.0)] * 2]
-
-
-CURVES = (_LogLinear(), _M3(), _M4(), _Broken(), _ErrorLaw(), _DataConstrained())
+CURVES = (_LogLinear(), _M3(), _M4(), _Broken(), _Kaplan(), _ErrorLaw())

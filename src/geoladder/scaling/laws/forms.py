@@ -13,6 +13,7 @@ import numpy as np
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.laws.curves import CURVES, LEVEL_RATIO, Array, Curve
+from geoladder.scaling.laws.repeated import DataConstrained
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ POWER_SUMS = (
     # Gadre et al. 2024, arXiv 2403.08540, equation 4, written in tokens d = M n
     PowerSum("chinchilla_tied", "y = E + A n^-alpha + B d^-alpha"),
 )
-FORMS: dict[str, Form] = {form.name: form for form in (*POWER_SUMS, *CURVES)}
+FORMS: dict[str, Form] = {form.name: form for form in (*POWER_SUMS, *CURVES, DataConstrained())}
 FORMS |= {"m1": FORMS["power"], "m2": FORMS["saturating"]}
 """By name; `m1` and `m2` are the names of arXiv 2209.06640."""
 

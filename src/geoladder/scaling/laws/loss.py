@@ -14,6 +14,7 @@ from geoladder.errors import GeoladderError
 Kind = Literal["log_squared", "huber", "squared", "log1p_squared"]
 LOG, RAW, LOG1P = 0, 1, 2
 _SCALE = {"log_squared": LOG, "huber": LOG, "squared": RAW, "log1p_squared": LOG1P}
+HUBER_DELTA = 1e-3
 CONTINUATION = (10.0, 3.0, 1.0)
 """Multiples of delta a Huber fit passes through."""
 
@@ -40,6 +41,12 @@ class Loss:
                 f"loss {self.kind} with delta {self.delta}: huber takes a positive delta (such as 0.001), "
                 "the other losses take none"
             )
+
+    @classmethod
+    def of(cls, kind: Kind, delta: float | None) -> "Loss":
+        """A loss with its usual delta where none is given: 1e-3 of a Huber loss, as most published fits take."""
+        usual = HUBER_DELTA if kind == "huber" else float("inf")
+        return cls(kind, usual if delta is None else delta)
 
     @property
     def scale(self) -> int:

@@ -1,4 +1,4 @@
-"""Compiled damped Newton for laws that are sums of powers, for many starts or resamples in one call.
+"""Compiled damped Newton for laws that are sums of powers, and for repeated data: many starts or resamples in a call.
 
 The logarithm of such a law is a log-sum-exp of functions linear in the parameters, so gradient and Hessian
 are closed: with shares s_t of the terms and x_t the row of each, grad = sum_t s_t x_t and
@@ -13,6 +13,7 @@ import numpy as np
 from geoladder.runs.compiled import njit
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.loss import LOG, RAW
+from geoladder.scaling.laws.repeated import evaluate_at
 
 ROUNDS = 400
 """Newton steps per stage of the continuation; a fit that needs more is reported as not converged."""
@@ -24,10 +25,11 @@ REORDER = {"reassoc", "contract", "arcp", "nsz"}
 
 
 class System(NamedTuple):
-    """A sum of powers at points, and what it is fitted to.
+    """A sum of powers at points, or the law of repeated data, and what it is fitted to.
 
     Attributes:
-        which: (T, K) int64, the parameters at play in a term, ascending, then -1 for none.
+        which: (T, K) int64, the parameters at play in a term, ascending, then -1 for none; (0, 0) for repeated data,
+            whose `value` (1, 3, M) are the logarithms of n, d and u.
         value: (T, K, M) what each is multiplied by in the term's logarithm; 1 for the first, a coefficient.
         target: (M,) errors on the scale of the loss; `minimise` takes (R, M) or (1, M).
         weight: weight of each point, shaped as `target`.
@@ -50,6 +52,8 @@ def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Ar
     time and is left out where `metric` is empty.
     """
     index, value = system.which, system.value
+    if not index.size:
+        return _evaluate_repeated(theta, system, delta, slope, curve, metric)
     terms, factors, points = value.shape
     row = np.empty((terms, factors, points))
     pull, spread, heavy = np.empty(points), np.empty(points), np.empty(points)
@@ -70,6 +74,52 @@ def evaluate(theta: Array, system: System, delta: float, slope: Array, curve: Ar
             if metric.size:
                 _add_products(metric[a], a, index, heavy, row[t, k], row)
     return total
+
+
+@njit(cache=True)
+def _evaluate_repeated(
+    theta: Array, system: System, delta: float, slope: Array, curve: Array, metric: Array
+) -> float:
+    """What `evaluate` does, for the law of repeated data."""
+    logs, size = system.value[0], theta.size
+    row, bend = np.empty(size), np.empty((size, size))
+    slope[:] = 0.0
+    curve[:] = 0.0
+    metric[:] = 0.0
+    total = 0.0
+    for i in range(logs.shape[1]):
+        y = evaluate_at(theta, logs[0, i], logs[1, i], logs[2, i], row, bend)
+        lost, pull, spread, heavy = _weigh(y, system.target[i], system.weight[i], system.scale, delta)
+        total += lost
+        for a in range(size):
+            slope[a] += pull * row[a]
+            for b in range(a + 1):
+                curve[a, b] += pull * bend[a, b] + spread * row[a] * row[b]
+                if metric.size:
+                    metric[a, b] += heavy * row[a] * row[b]
+    return total
+
+
+@njit(cache=True, fastmath=REORDER, inline="always")
+def _weigh(
+    y: float, target: float, weight: float, scale: int, delta: float
+) -> tuple[float, float, float, float]:
+    """Loss of one point, and what weighs its slope, its curvature and its share of the metric."""
+    if scale == LOG:
+        r, q, bent = np.log(y) - target, 1.0, 1.0
+    elif scale == RAW:
+        r, q, bent = y - target, y, 0.0
+    else:
+        r, q, bent = np.log1p(y) - target, y / (1.0 + y), 1.0
+    if abs(r) <= delta:
+        lost = weight * 0.5 * r * r
+        first, second = weight * r, weight
+        heavy = weight * q * q
+    else:
+        lost = weight * delta * (abs(r) - 0.5 * delta)
+        first, second = (weight * delta if r > 0 else -weight * delta), 0.0
+        heavy = weight * delta / abs(r) * q * q
+    return lost, first * q, (second - bent * first) * q * q, heavy
 
 
 @njit(cache=True, fastmath=REORDER)
@@ -99,7 +149,7 @@ def _sum3(a: Array, b: Array, c: Array) -> float:
 
 
 @njit(cache=True, fastmath=REORDER)
-def _rows(  # noqa: C901 - one pass over the points
+def _rows(
     theta: Array, system: System, delta: float, row: Array, pull: Array, spread: Array, heavy: Array
 ) -> float:
     """Objective; fills share times multiplier (T, K, M), and (M,) what weighs slopes, curvatures and the metric."""
@@ -124,21 +174,8 @@ def _rows(  # noqa: C901 - one pass over the points
         for t in range(terms):
             for k in range(factors):
                 row[t, k, i] = share[t] / y * value[t, k, i]
-        if scale == LOG:
-            r, q, bent = np.log(y) - target[i], 1.0, 1.0
-        elif scale == RAW:
-            r, q, bent = y - target[i], y, 0.0
-        else:
-            r, q, bent = np.log1p(y) - target[i], y / (1.0 + y), 1.0
-        if abs(r) <= delta:
-            total += weight[i] * 0.5 * r * r
-            first, second = weight[i] * r, weight[i]
-            heavy[i] = weight[i] * q * q
-        else:
-            total += weight[i] * delta * (abs(r) - 0.5 * delta)
-            first, second = (weight[i] * delta if r > 0 else -weight[i] * delta), 0.0
-            heavy[i] = weight[i] * delta / abs(r) * q * q
-        pull[i], spread[i] = first * q, (second - bent * first) * q * q
+        lost, pull[i], spread[i], heavy[i] = _weigh(y, target[i], weight[i], scale, delta)
+        total += lost
     return total
 
 

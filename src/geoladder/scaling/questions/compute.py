@@ -44,6 +44,8 @@ class Estimate:
 class Allocation:
     """The best split of a budget C = `flops`: parameters n, data d, the error y there, and N* grows as C^exponent.
 
+    `d_per_n` are data (tokens) per parameter there.
+
     `outside` names the variables whose optimum lies outside the sizes fitted: an extrapolation.
     """
 
@@ -51,6 +53,7 @@ class Allocation:
     n: Estimate
     d: Estimate
     y: Estimate
+    d_per_n: Estimate
     exponent: Estimate
     outside: list[str]
 
@@ -81,12 +84,12 @@ def allocate(
         log_n = log_g + exponent * log_product
         log_d = log_product - log_n
         y = params["E"] + np.exp(log_a - alpha * log_n) + np.exp(log_b - beta * log_d)
-        return [np.exp(log_n), np.exp(log_d), y, exponent]
+        return [np.exp(log_n), np.exp(log_d), y, np.exp(log_d - log_n), exponent]
 
-    n, d, y, exponent = _estimates(fit, split, level)
+    n, d, y, d_per_n, exponent = _estimates(fit, split, level)
     sizes = (("n", n), ("d", d))
     outside = [role for role, size in sizes if not fit.ranges[role][0] <= size.value <= fit.ranges[role][1]]
-    return Allocation(flops, n, d, y, exponent, outside)
+    return Allocation(flops, n, d, y, d_per_n, exponent, outside)
 
 
 def worth_of_decade(fit: Fit, n: float, d: float, level: float = 0.95) -> Estimate:
