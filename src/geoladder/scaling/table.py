@@ -83,14 +83,6 @@ def with_sizes(rows: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     return rows
 
 
-def with_difference(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The same rows with the column `1 - accuracy`, a number less another column, where it is written so."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*-\s*(\S.*)", column)
-    if column in rows or match is None or match[2] not in rows:
-        return rows
-    return rows.assign(**{column: float(match[1]) - pd.to_numeric(rows[match[2]], errors="coerce")})
-
-
 def _long(value: object) -> object:
     if isinstance(value, str):
         if match := SHORT.fullmatch(value.strip()):

@@ -40,7 +40,7 @@ class Runs:
         str | None, Parameter(help="column of the second size, or a formula such as 'FLOP/(6*N)'")
     ] = None
     u: Annotated[str | None, Parameter(help="column of unique data (law data_constrained)")] = None
-    y: Annotated[str, Parameter(help="column of the error, or of a score in '1 - COLUMN'")] = "y"
+    y: Annotated[str, Parameter(help="column of the error, or a formula such as '1 - accuracy'")] = "y"
     seed_col: Annotated[str | None, Parameter(help="column of seeds: repeats of a cell")] = None
     sd_col: Annotated[str | None, Parameter(help="column of standard errors of y")] = None
     run_col: Annotated[str | None, Parameter(help="column of runs, where rows are checkpoints of them")] = (
@@ -58,17 +58,16 @@ class Runs:
     def read(self, file: Path, sizes: Iterable[str] = ()) -> "tuple[RunTable, list[dict[str, Any]]]":
         """The table without the rows excluded, and those rows with the expression that excluded them.
 
-        Sizes such as `124M` become numbers in the columns of n, d, u and in `sizes`; `y` is added where it is written
-        as a number less a column.
+        Sizes such as `124M` become numbers in the columns of n, d, u and in `sizes`; a size or error that is written
+        as a formula becomes a column.
 
         Raises:
             GeoladderError: no such file, no table, or an expression that cannot be evaluated.
         """
-        from geoladder.scaling.table import read_table, with_difference, with_sizes
+        from geoladder.scaling.table import read_table, with_sizes
 
         read = read_table(file)
         table = with_sizes(read.rows, [*filter(None, (self.n, self.d, self.u)), *sizes])
-        table = with_difference(table, self.y)
         excluded: list[dict[str, Any]] = []
         for expression in self.exclude:
             try:

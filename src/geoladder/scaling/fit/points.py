@@ -147,7 +147,7 @@ def read_points(
 def _runs_of(table: pd.DataFrame, run: str, seed: str | None) -> Array | None:
     """(M,) number of the run of each row; None where every row is a run of its own."""
     if table[run].isna().any():
-        row = table.index[table[run].isna().to_numpy().argmax()]
+        row = table.index[int(table[run].isna().to_numpy().argmax())]
         raise Refusal(f"row {row}: {run} is empty; every row needs the run it belongs to")
     if seed:
         seeds = table.groupby(run)[seed].nunique(dropna=False)

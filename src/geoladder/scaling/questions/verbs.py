@@ -75,7 +75,7 @@ def next_(
         raise GeoladderError(
             "give either a CSV of runs, or --assume NAME=VALUE for every parameter of the law"
         )
-    made = None if points is None else runs.points(runs.read(points)[0], law)[1]
+    made = None if points is None else runs.points(runs.read(points)[0].rows, law)[1]
     if made is None:
         basis: Fit | Assumed = _assumed(form, assume, noise, cell_noise)
     else:
@@ -139,7 +139,7 @@ def _candidates(
     from geoladder.scaling.questions.next_runs import grid
 
     if file is not None:
-        table = runs.read(file)[0]
+        table = runs.read(file)[0].rows
         return table.assign(**{role: column(table, str(getattr(runs, role))).to_numpy() for role in roles})
     lacking = [role for role in roles if levels.get(role) is None]
     if lacking:
