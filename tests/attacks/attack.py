@@ -144,7 +144,8 @@ def run(
     """Run `geoladder WORDS` in a folder, in a child that is killed after `limit_s`; its output goes to `logs`."""
     _import_heavy()
     before = _status_bytes("VmRSS")
-    limit_bytes = LIMIT_BYTES + (LIMIT_BYTES if fresh else _status_bytes("VmData"))
+    # What is reserved, which allocators do by the GiB; what is used is judged afterwards.
+    limit_bytes = 3 * LIMIT_BYTES + (0 if fresh else _status_bytes("VmData"))
     start_s = time.monotonic()
     child = os.fork()
     if child == 0:
