@@ -82,9 +82,9 @@ def test_equal_weights_are_equal_files(saved, tmp_path):
 
 def test_weights_of_another_run_are_refused_though_they_fit(saved, spec, tmp_path):
     weights, card = load_file(saved[1] / "model.safetensors"), load_card(saved[1])
-    save_model(weights, card | {"fingerprint": "ffffffffffff"}, tmp_path)
+    save_model(weights, card | {"fingerprint": "ffffffffffff"}, tmp_path / "other")
     for name in ("model.safetensors", ".model.safetensors.seal"):
-        shutil.copy(tmp_path / name, saved[1] / name)
+        shutil.copy(tmp_path / "other" / name, saved[1] / name)
     with pytest.raises(GeoladderError, match=r"made from ffffffffffff, but 0123456789ab is wanted"):
         load_backbone(build_backbone("unet", "xs"), saved[1], spec)
 
