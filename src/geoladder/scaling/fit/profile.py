@@ -83,6 +83,7 @@ class _Line:
         # The square root of the rise is nearly linear in the distance, so interpolation on it is accurate.
         rise = np.sqrt(np.maximum(self._costs(side * fine) - self.least, 0))
         goal = np.sqrt(self.ceiling - self.least)
+        rise = np.nan_to_num(rise, posinf=1e3 * goal)  # a curve may leave what its loss is defined for
         rise = np.maximum.accumulate(rise) + np.arange(rise.size) * 1e-9 * goal  # strictly rising
         end = float(at + side * PchipInterpolator(rise, fine)(min(goal, rise[-1])))
         if self.name not in self.problem.form.logged:
