@@ -4,7 +4,7 @@ import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from geoladder.scaling.fit.fit import Settings
     from geoladder.scaling.fit.points import Points
-    from geoladder.scaling.fit.result import Fit
-    from geoladder.scaling.laws.curves import Array
     from geoladder.scaling.laws.forms import Form
 
 Kind = Literal["case", "cell", "run", "residual"] | None
@@ -207,43 +205,13 @@ def predict(
         if law.params and set(roles) - set(sizes):
             raise GeoladderError(f"{law.equation} needs --{' and --'.join(roles)}")
         name = f"{law.form}: " if len(laws) > 1 else ""
-        print(name + _prediction(law, level, {role: sizes[role] for role in roles if role in sizes}))  # noqa: T201
+        print(name + record.prediction(law, level, {role: sizes[role] for role in roles if role in sizes}))  # noqa: T201
     if len(laws) > 1:
         mean = averaged(laws, level, **sizes)
         weights = ", ".join(f"{name} {weight:.2f}" for name, weight in mean.weights.items())
         (low, high), run = mean.band, mean.run
         line = f"average ({weights}): y = {mean.value:.6g}; the law [{low:.6g}, {high:.6g}]"
         print(f"{line}, a new run [{run[0]:.6g}, {run[1]:.6g}]")  # noqa: T201
-
-
-def _prediction(law: "Fit", level: float, sizes: "dict[str, Array]") -> str:
-    """What one law expects, with what interval, and how far that is to be relied on."""
-    line = f"y = {law.predict(**sizes)[0]:.6g}"
-    if law.draws:
-        (low,), (high,) = law.band(level, **sizes)
-        (least,), (most,) = law.prediction(level, "run", **sizes)
-        line += f"; the law [{low:.6g}, {high:.6g}]{_narrower(law, level, sizes)}"
-        line += f", a new run [{least:.6g}, {most:.6g}]"
-    if (decades := law.decades_outside(**sizes)[0]) > 0:
-        line += f"; {decades:.1f} decades outside the sizes fitted"
-    caution = law.caution(**sizes)
-    return f"{line}; {caution}" if caution else line
-
-
-def _narrower(law: "Fit", level: float, sizes: "dict[str, Array]") -> str:
-    """Intervals of a new seed, where that cell was run, and of a new cell, where whole runs vary beside cells."""
-    from geoladder.scaling.fit.result import New
-
-    text = ""
-    for new in get_args(New)[:2]:
-        try:
-            low, high = (float(end[0]) for end in law.prediction(level, new, **sizes))
-        except GeoladderError:
-            continue
-        name = "a new seed of this cell" if new == "seed" else "a new cell"
-        if new == "seed" or (law.variance and law.variance.sigma_run):
-            text += f", {name} [{low:.6g}, {high:.6g}]"
-    return text
 
 
 def compare(

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from geoladder.scaling.fit.criticism import criticise
+from geoladder.scaling.fit.effects import effects_of
 from geoladder.scaling.fit.identify import design_verdict, fit_verdict
-from geoladder.scaling.fit.mixed import Variance, effects_of, mixed_law
+from geoladder.scaling.fit.mixed import Variance, mixed_law
 from geoladder.scaling.fit.points import Points, read_points
 from geoladder.scaling.fit.problem import Problem
 from geoladder.scaling.fit.profile import Interval, profiles

@@ -3,16 +3,18 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.criticism import Criticism, Cut
+from geoladder.scaling.fit.effects import Effects
 from geoladder.scaling.fit.identify import Identifiability
-from geoladder.scaling.fit.mixed import Effects, Variance
+from geoladder.scaling.fit.mixed import Variance
 from geoladder.scaling.fit.profile import Interval
-from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, Status
+from geoladder.scaling.fit.result import Bootstrap, Fit, Minimum, New, Status
+from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 
@@ -116,6 +118,34 @@ def summary(fit: Fit) -> str:
     if fit.criticism and not fit.criticism.lack_of_fit:
         search += f"; {fit.criticism.verdict}"
     return "\n".join([head, *rows, search, verdict, *reasons])
+
+
+def prediction(law: Fit, level: float, sizes: dict[str, Array]) -> str:
+    """What one law expects, with what interval, and how far that is to be relied on."""
+    line = f"y = {law.predict(**sizes)[0]:.6g}"
+    if law.draws:
+        (low,), (high,) = law.band(level, **sizes)
+        (least,), (most,) = law.prediction(level, "run", **sizes)
+        line += f"; the law [{low:.6g}, {high:.6g}]{_narrower(law, level, sizes)}"
+        line += f", a new run [{least:.6g}, {most:.6g}]"
+    if (decades := law.decades_outside(**sizes)[0]) > 0:
+        line += f"; {decades:.1f} decades outside the sizes fitted"
+    caution = law.caution(**sizes)
+    return f"{line}; {caution}" if caution else line
+
+
+def _narrower(law: Fit, level: float, sizes: dict[str, Array]) -> str:
+    """Intervals of a new seed, where that cell was run, and of a new cell, where whole runs vary beside cells."""
+    text = ""
+    for new in get_args(New)[:2]:
+        try:
+            low, high = (float(end[0]) for end in law.prediction(level, new, **sizes))
+        except GeoladderError:
+            continue
+        name = "a new seed of this cell" if new == "seed" else "a new cell"
+        if new == "seed" or (law.variance and law.variance.sigma_run):
+            text += f", {name} [{low:.6g}, {high:.6g}]"
+    return text
 
 
 def _ends(interval: Interval | None) -> str:

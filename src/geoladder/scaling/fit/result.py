@@ -10,8 +10,9 @@ from scipy import stats
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.criticism import Criticism
+from geoladder.scaling.fit.effects import Effects
 from geoladder.scaling.fit.identify import Identifiability
-from geoladder.scaling.fit.mixed import Effects, Variance
+from geoladder.scaling.fit.mixed import Variance
 from geoladder.scaling.fit.profile import Interval
 from geoladder.scaling.fit.resample import Kind, reach
 from geoladder.scaling.laws.curves import LEVEL_RATIO, Array
