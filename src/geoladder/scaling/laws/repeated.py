@@ -11,9 +11,9 @@ Parameters are theta = log E, log A, log B, alpha, beta, log R_D, log R_N; sizes
 from itertools import product
 
 import numpy as np
-from numba import njit
 from scipy.optimize import nnls
 
+from geoladder.runs.compiled import njit
 from geoladder.scaling.laws.curves import Array, Curve, Evaluated, Points
 
 EXPONENTS = (0.15, 0.3, 0.5, 0.8)
