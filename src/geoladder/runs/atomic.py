@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.digest import Seal
+from geoladder.runs.temporary import temporary
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease
@@ -28,22 +29,22 @@ PATIENCE = 1.25
 def atomic_path(path: Path | str, made_from: str | None = None, sealed: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it, seal it and rename it to `path`.
 
-    The temporary name keeps the suffix, since many writers choose a format by it. When the block raises, the
-    temporary file is removed and `path` is left as it was. `made_from` is the fingerprint of the spec behind an
+    The temporary name keeps the suffix. When the block raises, the temporary file is removed and `path` is left as it
+    was. `made_from` is the fingerprint of the spec behind an
     output of the workflow; files that nobody keeps need no seal (see `runs.digest`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    unfinished = temporary(path)
     try:
-        yield temporary
-        with temporary.open("rb+") as handle:
+        yield unfinished
+        with unfinished.open("rb+") as handle:
             os.fsync(handle.fileno())
         if sealed:
-            Seal.of(temporary, made_from).write(path)
-        temporary.replace(path)
+            Seal.of(unfinished, made_from).write(path)
+        unfinished.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any, sealed: bool = True) -> None:  # noqa: ANN401 - whatever JSON holds
@@ -53,8 +54,8 @@ def write_json(path: Path, content: Any, sealed: bool = True) -> None:  # noqa: 
     """
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
     made_from = finite.get("fingerprint") if isinstance(finite, dict) else None
-    with atomic_path(path, made_from, sealed) as temporary:
-        temporary.write_text(json.dumps(finite, indent=1) + "\n")
+    with atomic_path(path, made_from, sealed) as unfinished:
+        unfinished.write_text(json.dumps(finite, indent=1) + "\n")
 
 
 @contextmanager

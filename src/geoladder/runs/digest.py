@@ -8,7 +8,6 @@ from elsewhere, or older than seals, and is taken as it is. Archives and benches
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.remake import remake
+from geoladder.runs.temporary import temporary
 
 SMALL_BYTES = 64 * 2**20
 """Of files up to this size the digest is checked whenever they are opened, of larger ones the size."""
@@ -77,12 +77,12 @@ class Seal(NamedTuple):
     def write(self, path: Path) -> None:
         """Put the seal beside `path`; before the file has its name, so that no file is ever without."""
         beside = seal_path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.seal.tmp")
+        unfinished = temporary(beside)
         try:
-            temporary.write_text(self.text())
-            temporary.replace(beside)
+            unfinished.write_text(self.text())
+            unfinished.replace(beside)
         finally:
-            temporary.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
 
 
 def _sealed_text(facts: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from geoladder.data.fetch.rows import fetch_rows
 from geoladder.data.index.select import selected
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
-from geoladder.runs.digest import sha256
+from geoladder.runs.digest import discard, sha256
 from geoladder.study.address import resolve
 from geoladder.study.corpora import Select
 
@@ -123,7 +123,7 @@ def fetch(
                 records[part] = record
         missing = [part for part in parts if part not in records]
         if missing:  # rows of parts are about to move, so what says where they are must go first
-            (folder / METADATA).unlink(missing_ok=True)
+            discard(folder / METADATA)
         try:
             _check_room(folder, missing)
             records |= _fetch_parts(server, missing, folder, bar)
@@ -200,7 +200,7 @@ def _forget_damaged(folder: Path, parts: Sequence[plans.Part]) -> None:
         log.warning(
             "%s is damaged: its bytes are not those that came; fetched again", folder / part.file.name
         )
-        (folder / part.file.name).unlink()
+        discard(folder / part.file.name)
 
 
 def _write_metadata(folder: Path, plan: plans.FetchPlan, records: Mapping[plans.Part, plans.Record]) -> None:
