@@ -78,3 +78,9 @@ rule figures:
 rule tables_all:
     input:
         TABLES,
+
+
+# What the study says, in a few lines, once it has got so far.
+onsuccess:
+    if Path(RESULTS, "fits/laws.json").is_file():
+        shell("geoladder summary {RESULTS:q} || true")

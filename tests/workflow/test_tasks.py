@@ -108,7 +108,7 @@ def test_a_task_is_one_file(tiny, tmp_path):
         )
     toy = Tiny(tiny.folder, tmp_path / "src")
     assert "6 fine-tuning runs" in toy.run("geoladder", "cells", "--study", "study.yaml").stdout
-    toy.make("results/figures/scaling.pdf")
+    assert "every number: results/results.csv" in toy.make("results/figures/scaling.pdf")
 
     table = pd.read_csv(tiny.folder / "results/results.csv").query("task == 'toy_light' and bucket == 'all'")
     assert {"accuracy", "error", "miou"} <= set(table[table.stage == "finetune"].metric)
