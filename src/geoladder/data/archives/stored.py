@@ -4,6 +4,7 @@ Readers know one mark of missing data, 0. Other writers mark it by a tag (xarray
 the file, or not at all, so what fills much of a band with the largest number there is counts as missing, too.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ class Stored(NamedTuple):
     """Whether the file holds a mask of valid pixels."""
     offset_dn: int | None
     """DN to subtract by the tags scale and offset; None where the file has none."""
+    unit_dn: float | None
+    """DN of a stored 1 by the tag scale; None where the file has none, infinite where it cannot be."""
     filled: float
     """Share of pixels that were marked as missing by another number than 0."""
 
@@ -55,9 +58,8 @@ def clear_fill(raster: DatasetReader, number: int, pixels: np.ndarray, empty: in
     if marks:
         missing = np.logical_or.reduce(marks) & (pixels != empty)
         filled, pixels[missing] = float(missing.mean()), empty
-    return Stored(raster.driver, nodata, masked, _offset_dn(raster, number), filled)
-
-
-def _offset_dn(raster: DatasetReader, number: int) -> int | None:
     scale, offset = raster.scales[number - 1], raster.offsets[number - 1]
-    return round(-offset * DN_PER_REFLECTANCE) if scale != 1 else None
+    possible = scale > 0 and math.isfinite(scale) and math.isfinite(offset)
+    offset_dn = round(-offset / scale) if possible and (scale, offset) != (1, 0) else None
+    unit_dn = None if scale == 1 else scale * DN_PER_REFLECTANCE if possible else math.inf
+    return Stored(raster.driver, nodata, masked, offset_dn, unit_dn, filled)

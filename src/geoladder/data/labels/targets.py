@@ -6,6 +6,8 @@ from numpy.typing import ArrayLike
 EARTH_RADIUS_KM = 6371.0088
 CLIMATE_CLASSES = 31
 """Beck's Köppen-Geiger codes 1..30, and 0 for sea."""
+OFF_CIRCLE = 0.1
+"""By which a stored sine and cosine, means over a patch, may be off the unit circle."""
 DAYS_PER_YEAR = 365
 """Of the date encoding, as in PhilEO: day 366 of a leap year is day 1."""
 
@@ -21,10 +23,13 @@ def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places from PhilEO's own labels, ((90 - lat) / 180, (sin lon + 1) / 2, (cos lon + 1) / 2).
 
     Latitude is stored upside down: 0 is the north pole. The authors call that an accident, and kept it. An array
-    (N, 3) becomes lat_deg (N,), and lon_deg (N,) in [-180, 180].
+    (N, 3) becomes lat_deg (N,), and lon_deg (N,) in [-180, 180]; not numbers where the three are none of a place, as
+    degrees would be.
     """
     down, sine, cosine = np.moveaxis(np.asarray(stored, float), -1, 0)
-    return 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))
+    on_earth = (down >= 0) & (down <= 1) & (abs(np.hypot(2 * sine - 1, 2 * cosine - 1) - 1) <= OFF_CIRCLE)
+    lat_deg, lon_deg = 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))
+    return np.where(on_earth, lat_deg, np.nan), np.where(on_earth, lon_deg, np.nan)
 
 
 def encode_phileo_place(lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
