@@ -6,15 +6,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio
 from affine import Affine
 from attack import Attack, attacked_by
 
+from geoladder.data.batches.chips import write_chips
 from geoladder.data.index.build import build_index
+from geoladder.runs.digest import seal_path
 from geoladder.study.corpora import Select
-from geoladder.study.specs import ChipsSpec, IndexSpec
+from geoladder.study.specs import ChipsSpec, IndexSpec, StatsSpec
 from tiny_archives import Archive, BenchFolder
 
 PART = "archive/images/part_00001.parquet"
@@ -31,7 +34,10 @@ INDEX_SPEC = IndexSpec(
     bench_buffer_km=0.0,
     exclude_bench="none",
 )
-CHIPS_SPEC = ChipsSpec(index="i", chip_px=32, chip_max_cloud_share=0.3, max_corrupt_share=CORRUPT_SHARE)
+AS_IT_IS = INDEX_SPEC.model_copy(update={"harmonise": "none"})
+CHIPS_SPEC = ChipsSpec(
+    index=AS_IT_IS.fingerprint, chip_px=32, chip_max_cloud_share=0.3, max_corrupt_share=CORRUPT_SHARE
+)
 INDEX = [
     *("index", "--archive", "archive", "--bench-index", "none.parquet", "--spec", INDEX_SPEC.canonical()),
     *("--out", "out.parquet", "--ledger", "out.csv"),
@@ -40,6 +46,8 @@ CHIPS = [
     *("chips", "--archive", "archive", "--index", "index.parquet", "--spec", CHIPS_SPEC.canonical()),
     *("--out", "out"),
 ]
+STATS_SPEC = StatsSpec(chips=CHIPS_SPEC.pixels, split="train")
+STATS = ["stats", "--chips", "chips", "--spec", STATS_SPEC.canonical(), "--out", "out.json"]
 BENCH_INDEX = ["bench-index", "--bench", "bench", "--out", "out.parquet"]
 
 
@@ -55,8 +63,7 @@ def _empty_geotiff(side_px, dtype="uint16", bands=1, **options):
 def _chips_of(folder, **image):
     """An archive of two tiles whose second has other bytes, and its index."""
     archive = Archive(folder / "archive").add("1U_1R").add("2U_1R", image=image).write()
-    spec = INDEX_SPEC.model_copy(update={"harmonise": "none"})
-    build_index(spec, archive, folder / "none", folder / "index.parquet", folder / "ledger.csv")
+    build_index(AS_IT_IS, archive, folder / "none", folder / "index.parquet", folder / "ledger.csv")
 
 
 def _huge(folder, side_px, names=("B02",), **options):
@@ -119,6 +126,23 @@ class _Touches:
 
     def __reduce__(self):
         return os.system, ("touch executed",)
+
+
+def _index_of(folder, **columns):
+    """An index with other values, and without a seal."""
+    _chips_of(folder)
+    _change(folder / "index.parquet", columns)
+
+
+def _manifest_of(folder, **columns):
+    _chips_of(folder)
+    write_chips(CHIPS_SPEC, folder / "archive", folder / "index.parquet", folder / "chips")
+    _change(folder / "chips/manifest.parquet", columns)
+
+
+def _change(path, columns):
+    pd.read_parquet(path).assign(**columns).to_parquet(path)
+    seal_path(path).unlink()
 
 
 def _looping_bench(folder):
@@ -237,6 +261,36 @@ ATTACKS = [
         _climate,
         _with(CHIPS_SPEC, [*CHIPS[:-1], "chips"], koppen_raster=Path("koppen.tif")),
         "koppen.tif is no readable raster (it claims blocks of 65536 x 65536 pixels",
+    ),
+    *(
+        Attack(
+            f"an index with {name}",
+            partial(_index_of, **columns),
+            CHIPS,
+            "index.parquet is no index of tiles",
+        )
+        for name, columns in {
+            "rows in halves": {"row": 0.5},
+            "rows in words": {"row": "one"},
+            "parts that are numbers": {"part": 5},
+            "no sides": {"split": None},
+            "no times": {"timestamp": pd.NaT},
+            "times in words": {"timestamp": "2020"},
+            "an offset beyond all": {"offset_dn": 66_536},
+            "no offset": {"offset_dn": np.nan},
+        }.items()
+    ),
+    *(
+        Attack(f"a manifest with {name}", partial(_manifest_of, **columns), STATS, message)
+        for name, columns, message in (
+            ("no shards", {"shard": np.nan}, "numbers in column shard that cannot be"),
+            ("slots in words", {"slot": "one"}, "numbers in column slot that cannot be"),
+            ("slots below 0", {"slot": -1}, "numbers in column slot that cannot be"),
+            ("slots beyond the shard", {"slot": 99}, "index 99 is out of bounds"),
+            ("an offset that wraps", {"offset_dn": 66_536}, "whole ones from 0 to 1000 are allowed"),
+            ("sides that are numbers", {"split": 1}, "no text in some rows of column split"),
+            ("no sides", {"split": None}, "no text in some rows of column split"),
+        )
     ),
     Attack("a bench that holds links to itself", _looping_bench, BENCH_INDEX, None, check=_one_row),
     Attack(

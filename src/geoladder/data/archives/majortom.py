@@ -182,7 +182,7 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
         lon_deg=longitudes(rows["lon_deg"]),
         cloud_percent=within(rows["cloud_percent"], 0, 100, 100 * ROUNDING),
         nodata_share=nodata_share,
-        part=rows["part"].str.rsplit("/", n=1).str[-1].fillna(""),
+        part=rows["part"].fillna("").astype(str).str.rsplit("/", n=1).str[-1],
         row=row_numbers(rows["row"]),
         grid_cell=rows["grid_cell"].fillna(""),
         product_id=rows["product_id"].fillna(""),
