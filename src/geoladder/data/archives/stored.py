@@ -37,6 +37,14 @@ class Stored(NamedTuple):
     """Share of pixels that were marked as missing by another number than 0."""
 
 
+def bulk_fill(pixels: np.ndarray) -> np.ndarray | None:
+    """Which pixels (H, W) of a band hold the largest number of uint16 as a fill; None where none does."""
+    if pixels.dtype != np.uint16 or pixels.max(initial=0) < LARGEST_DN:
+        return None
+    largest = pixels == LARGEST_DN
+    return largest if largest.mean() >= FILL_SHARE else None
+
+
 def clear_fill(raster: DatasetReader, number: int, pixels: np.ndarray, empty: int) -> Stored:
     """Set pixels (H, W) of a band without data to `empty`, in place, and describe the band; bands count from 1.
 
@@ -51,9 +59,8 @@ def clear_fill(raster: DatasetReader, number: int, pixels: np.ndarray, empty: in
         marks.append(raster.read_masks(number) == 0)
     if nodata is not None and not 0 <= nodata <= empty:
         marks.append(pixels == nodata)
-    if pixels.dtype == np.uint16 and pixels.max(initial=0) == LARGEST_DN:
-        largest = pixels == LARGEST_DN
-        marks.append(largest & (largest.mean() >= FILL_SHARE))
+    if (bulk := bulk_fill(pixels)) is not None:
+        marks.append(bulk)
     filled = 0.0
     if marks:
         missing = np.logical_or.reduce(marks) & (pixels != empty)

@@ -19,6 +19,11 @@ def decode_date(encoding: np.ndarray) -> np.ndarray:
     return np.where(days == 0, DAYS_PER_YEAR, days)
 
 
+def on_circle(turn: np.ndarray) -> np.ndarray:
+    """Whether pairs (N, 2) are sine and cosine of an angle, (N,) bool."""
+    return np.asarray(abs(np.hypot(turn[..., 0], turn[..., 1]) - 1) <= OFF_CIRCLE)
+
+
 def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places from PhilEO's own labels, ((90 - lat) / 180, (sin lon + 1) / 2, (cos lon + 1) / 2).
 
@@ -27,8 +32,9 @@ def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     degrees would be.
     """
     down, sine, cosine = np.moveaxis(np.asarray(stored, float), -1, 0)
-    on_earth = (down >= 0) & (down <= 1) & (abs(np.hypot(2 * sine - 1, 2 * cosine - 1) - 1) <= OFF_CIRCLE)
-    lat_deg, lon_deg = 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))
+    turn = np.stack([2 * sine - 1, 2 * cosine - 1], axis=-1)
+    on_earth = (down >= 0) & (down <= 1) & on_circle(turn)
+    lat_deg, lon_deg = 90 - 180 * down, np.degrees(np.arctan2(turn[..., 0], turn[..., 1]))
     return np.where(on_earth, lat_deg, np.nan), np.where(on_earth, lon_deg, np.nan)
 
 
