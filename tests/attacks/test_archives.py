@@ -9,36 +9,20 @@ import pyarrow.parquet as pq
 import rasterio
 from affine import Affine
 from attack import Attack, attacked_by
+from commands import index_command
 from rasterio.crs import CRS
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.study.specs import IndexSpec
 from tiny_archives import TEN, TWENTY, Archive, product
 
 PX = 16
 NEW, OLD = product(number="0500"), product(number="0214")
 PART = "archive/images/part_00001.parquet"
-SPEC = IndexSpec(
-    archive="a",
-    bench="b",
-    one_product_per_cell=True,
-    max_cloud_percent=30.0,
-    max_nodata_share=0.99,
-    max_corrupt_share=0.1,
-    harmonise="baseline",
-    validation_share=0.15,
-    bench_buffer_km=0.0,
-    exclude_bench="none",
-)
 DAY = pd.Timestamp("2021-06-30")
 
 
 def _command(**changes):
-    spec = SPEC.model_validate(SPEC.model_dump() | changes)
-    return [
-        *("index", "--archive", "archive", "--bench-index", "none.parquet", "--spec", spec.canonical()),
-        *("--out", "out.parquet", "--ledger", "out.csv"),
-    ]
+    return index_command(max_cloud_percent=30.0, max_corrupt_share=0.1, **changes)
 
 
 def _image(value=1500, side_px=PX, fill=None, dtype=np.uint16, ext=".tif", mask=False, tags=None, **profile):

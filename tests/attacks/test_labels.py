@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from attack import Attack, attacked_by
+from commands import BENCH_INDEX
 
 from geoladder.data.bench.reader import Bench
 from tiny_archives import BenchFolder
 
-BENCH_INDEX = ["bench-index", "--bench", "bench", "--out", "out.parquet"]
 FRACTIONS = np.random.default_rng(0).random((6, 16, 16, 1)).astype(np.float32) ** 4
 GAP = np.zeros(FRACTIONS.shape, bool)
 GAP[:, :5] = True

@@ -12,43 +12,31 @@ import pyarrow.parquet as pq
 import rasterio
 from affine import Affine
 from attack import Attack, attacked_by
+from commands import BENCH_INDEX, INDEX_SPEC, index_command
 
 from geoladder.data.batches.chips import write_chips
 from geoladder.data.index.build import build_index
 from geoladder.runs.digest import seal_path
-from geoladder.study.corpora import Select
-from geoladder.study.specs import ChipsSpec, IndexSpec, StatsSpec
+from geoladder.study.specs import ChipsSpec, StatsSpec
 from tiny_archives import Archive, BenchFolder
 
 PART = "archive/images/part_00001.parquet"
-CORRUPT_SHARE = 0.5
-INDEX_SPEC = IndexSpec(
-    archive="a",
-    bench="b",
-    one_product_per_cell=True,
-    max_cloud_percent=80.0,
-    max_nodata_share=0.99,
-    max_corrupt_share=CORRUPT_SHARE,
-    harmonise="baseline",
-    validation_share=0.15,
-    bench_buffer_km=0.0,
-    exclude_bench="none",
-)
 AS_IT_IS = INDEX_SPEC.model_copy(update={"harmonise": "none"})
 CHIPS_SPEC = ChipsSpec(
-    index=AS_IT_IS.fingerprint, chip_px=32, chip_max_cloud_share=0.3, max_corrupt_share=CORRUPT_SHARE
+    index=AS_IT_IS.fingerprint,
+    chip_px=32,
+    chip_max_cloud_share=0.3,
+    max_corrupt_share=INDEX_SPEC.max_corrupt_share,
 )
-INDEX = [
-    *("index", "--archive", "archive", "--bench-index", "none.parquet", "--spec", INDEX_SPEC.canonical()),
-    *("--out", "out.parquet", "--ledger", "out.csv"),
-]
+INDEX = index_command()
 CHIPS = [
     *("chips", "--archive", "archive", "--index", "index.parquet", "--spec", CHIPS_SPEC.canonical()),
     *("--out", "out"),
 ]
+WITH_CLIMATE = CHIPS_SPEC.model_copy(update={"koppen_raster": Path("koppen.tif")})
+CHIPS_WITH_CLIMATE = [*CHIPS[:5], "--spec", WITH_CLIMATE.canonical(), "--out", "chips"]
 STATS_SPEC = StatsSpec(chips=CHIPS_SPEC.pixels, split="train")
 STATS = ["stats", "--chips", "chips", "--spec", STATS_SPEC.canonical(), "--out", "out.json"]
-BENCH_INDEX = ["bench-index", "--bench", "bench", "--out", "out.parquet"]
 
 
 def _empty_geotiff(side_px, dtype="uint16", bands=1, **options):
@@ -159,12 +147,6 @@ def _weights(folder, size, header=b"{}"):
     (folder / "model.safetensors").write_bytes(size.to_bytes(8, "little") + header)
 
 
-def _with(spec, words, **changes):
-    """A command with another spec."""
-    place = words.index("--spec") + 1
-    return [*words[:place], spec.model_copy(update=changes).canonical(), *words[place + 1 :]]
-
-
 def _cells(folder):
     Archive(folder / "archive").add("1U_1R").write()
     os.mkfifo(folder / "cells.txt")
@@ -253,13 +235,13 @@ ATTACKS = [
     Attack(
         "a list of cells that is a pipe",
         _cells,
-        _with(INDEX_SPEC, INDEX, select=Select(cells="cells.txt")),
+        index_command(select={"cells": "cells.txt"}),
         "cells.txt cannot be read (it is a pipe or a device, not a file)",
     ),
     Attack(
         "a climate map in blocks of 65536 pixels",
         _climate,
-        _with(CHIPS_SPEC, [*CHIPS[:-1], "chips"], koppen_raster=Path("koppen.tif")),
+        CHIPS_WITH_CLIMATE,
         "koppen.tif is no readable raster (it claims blocks of 65536 x 65536 pixels",
     ),
     *(
