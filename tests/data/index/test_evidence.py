@@ -210,6 +210,12 @@ def test_cloud_masks_of_another_legend_stop_the_index(archive, run):
         run(add(archive, [OLD] * 2, [20] * 2, image=scene_classes))
 
 
+def test_a_cloud_mask_may_hold_anything_where_there_are_no_data(archive, run):
+    half = {"cloud_mask": image(gap(255), 0, dtype=np.uint8)} | bands(change=gap(0))
+    index, findings = run(add(archive, [OLD] * 2, [20] * 2, image=half))
+    assert len(index) == 2 and not findings["cloud mask"].contradicting
+
+
 def test_large_numbers_in_bulk_that_no_tag_explains_stop_the_index(archive, run):
     archive.add("1U_1R", OLD, tile_px=PX, image=bands(change=gap(55_537))).write()
     with pytest.raises(GeoladderError, match=r"no data: .*0 of 1 agree.*write it into the nodata tag"):

@@ -23,9 +23,9 @@ class Sample(NamedTuple):
     """Rows that were read.
 
     `facts` has the index of the archive's table: darkest_dn, bright_share, filled_share, nodata_share, cloud_percent
-    (not a number where the mask says nothing), strange_share (of the mask's pixels, those of no class), epsg, driver,
-    nodata_tag, masked, tag_offset_dn (the largest of the bands) and tag_unit_dn (the one farthest from 1; both None
-    without tags).
+    (not a number where the mask says nothing), strange_share (pixels with data where the mask has no class), epsg,
+    driver, nodata_tag, masked, tag_offset_dn (the largest of the bands) and tag_unit_dn (the one farthest from 1; both
+    None without tags).
     """
 
     facts: pd.DataFrame
@@ -73,7 +73,7 @@ def _facts(tile: Tile) -> list[object]:
         max((stored.filled for stored in tile.stored), default=0.0),
         float((tile.dn10[0] == 0).mean()),
         100 * float(np.isin(tile.cloud_mask[known], CLOUD).mean()) if known.any() else math.nan,
-        float((tile.cloud_mask > UNKNOWN_CLOUD).mean()),
+        float(((tile.cloud_mask > UNKNOWN_CLOUD) & (tile.dn10[0] > 0)).mean()),
         tile.epsg,
         tile.stored[0].driver if tile.stored else "npy",
         "several" if len(nodata) > 1 else f"{nodata.pop():g}" if nodata else "none",
