@@ -24,8 +24,8 @@ class Sample(NamedTuple):
 
     `facts` has the index of the archive's table: darkest_dn, bright_share, filled_share, nodata_share, cloud_percent
     (not a number where the mask says nothing), strange_share (pixels with data where the mask has no class), epsg,
-    driver, nodata_tag, masked, tag_offset_dn (the largest of the bands) and tag_unit_dn (the one farthest from 1; both
-    None without tags).
+    driver, nodata_tag, masked, tag_offset_dn (the largest of the bands) and tag_unit_dn (the one farthest from 1);
+    both are None without tags.
     """
 
     facts: pd.DataFrame
