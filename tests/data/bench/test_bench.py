@@ -183,7 +183,7 @@ def test_damaged_files_are_named(bench_folder, make, tmp_path):
     bench_folder.add("europe", "1", "train", 4)
     (bench_folder.folder / "metadata").mkdir()
     (bench_folder.folder / "metadata" / "tiles_metadata.json").write_text("{")
-    refused(r"tiles_metadata.json is not valid JSON")
+    refused(r"tiles_metadata.json is no readable JSON")
 
 
 def test_mixed_patch_sizes_are_refused(bench_folder, tmp_path):

@@ -131,10 +131,10 @@ def read_tiles(index: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Some columns of an index of tiles, or all that chips need; GeoladderError where it is none, or damaged."""
     try:
         tiles = pd.read_parquet(intact(index), columns=columns or [*TILE_KINDS])
-        for name in tiles if len(tiles) else ():
-            kind = pd.api.types.infer_dtype(tiles[name], skipna=False)
-            if kind != TILE_KINDS[name] or tiles[name].isna().any():
-                raise ValueError(f"column {name} holds {kind}; {TILE_KINDS[name]} is expected in every row")
+        for name, column in tiles.items():
+            kind, expected = pd.api.types.infer_dtype(column, skipna=False), TILE_KINDS[str(name)]
+            if len(tiles) and (kind != expected or column.isna().any()):
+                raise ValueError(f"column {name} holds {kind}; {expected} is expected in every row")
         if not tiles.get("offset_dn", pd.Series(dtype=int)).isin((0, BOA_OFFSET_DN)).all():
             raise ValueError(f"offset_dn is neither 0 nor {BOA_OFFSET_DN}")
         return tiles
