@@ -23,6 +23,7 @@ from geoladder.report import verbs as report
 from geoladder.runs.worker import serve
 from geoladder.scaling import verbs as scaling
 from geoladder.scaling.questions import verbs as questions
+from geoladder.scaling.study_law import verbs as study_law
 from geoladder.synth import verbs as synth
 from geoladder.training import verbs as training
 
@@ -64,7 +65,8 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     ),
     "Scaling laws of any runs": (
         *(scaling.fit, scaling.predict, scaling.compare),
-        *(scaling.frontier, scaling.isoflop, questions.next_, scaling.claims),
+        *(scaling.frontier, scaling.isoflop, questions.next_),
+        *(study_law.joint, scaling.claims),
     ),
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench, synth.make_labels),
