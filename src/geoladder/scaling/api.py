@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geoladder.scaling.compute.allocate import FLOPS_PER_PARAMETER_AND_SAMPLE, Allocation, allocate
 from geoladder.scaling.fit.fit import Settings
 from geoladder.scaling.fit.points import read_points
 from geoladder.scaling.fit.result import Fit, New
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.questions.compare import Contest, contest
-from geoladder.scaling.questions.compute import FLOPS_PER_PARAMETER_AND_SAMPLE, Allocation, allocate
 
 FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
 

@@ -85,6 +85,8 @@ class Fit:
         variance: how the scatter splits into cells, runs and rows; None where no cell or run has several rows.
         criticism: what speaks against the law; None for an exact fit.
         effects: how far each repeated cell lies off the law.
+        r2: share of the variance of y that the law explains, in units of y; None where y is constant.
+        rmse: root mean square of the law minus y, in units of y.
     """
 
     form: str
@@ -108,6 +110,8 @@ class Fit:
     variance: Variance | None = None
     criticism: Criticism | None = None
     effects: Effects | None = None
+    r2: float | None = None
+    rmse: float | None = None
 
     def predict(self, **x: Array) -> Array:
         """The law (M,) at given sizes.

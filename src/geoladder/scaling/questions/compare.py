@@ -68,7 +68,7 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
     Raises:
         Refusal: the loss is no likelihood AICc is defined for.
     """
-    if settings.loss.kind == "huber":
+    if settings.loss.robust:
         raise Refusal("AICc compares likelihoods of least-squares fits; compare with --loss log_squared")
     refused, usable = [], {}
     for name in dict.fromkeys(form_of(form).name for form in forms):

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.laws import LAW_NAMES
-from geoladder.scaling.verbs import FITTING, RUNS, Fitting, LossName, Report, Runs
+from geoladder.scaling.options import FITTING, RUNS, Fitting, LossName, Report, Runs
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from geoladder.errors import GeoladderError
-from geoladder.scaling.verbs import Level, Report, Runs, RunsFile
+from geoladder.scaling.options import Level, Report, Runs, RunsFile
 
 if TYPE_CHECKING:
     from geoladder.scaling.study_law.result import Joint
