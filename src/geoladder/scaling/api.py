@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from geoladder.scaling.fit.result import Fit, New
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.questions.compare import Contest, contest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
 
@@ -37,6 +40,12 @@ class Prediction:
             "run_high": self.run[1],
         }
         return pd.DataFrame({**self.sizes, "y": self.y, **ends, "decades_outside": self.decades_outside})
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the expected errors with both intervals."""
+        from geoladder.scaling.plots import plot_prediction
+
+        return plot_prediction(self, axes)
 
 
 @dataclass(frozen=True)

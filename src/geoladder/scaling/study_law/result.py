@@ -76,6 +76,16 @@ class JointPrediction:
     dof: float
     outside: float
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row: y, law_low, law_high, run_low, run_high, dof, outside."""
+        ends = {
+            "law_low": self.law[0],
+            "law_high": self.law[1],
+            "run_low": self.run[0],
+            "run_high": self.run[1],
+        }
+        return pd.DataFrame([{"y": self.y, **ends, "dof": self.dof, "outside": self.outside}])
+
     def __str__(self) -> str:
         """One line for people."""
         (low, high), (least, most) = self.law, self.run
