@@ -75,6 +75,7 @@ def predict(law: Fit, *, level: float = 0.95, of: New = "run", **sizes: Any) -> 
     centre = law.predict(**x)
     outside = np.broadcast_to(law.decades_outside(**x), centre.shape)
     run = law.prediction(level, of=of, **x)
+    x = {name: np.broadcast_to(values, centre.shape) for name, values in x.items()}
     return Prediction(x, centre, law.band(level, **x), run, outside)
 
 

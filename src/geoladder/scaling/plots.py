@@ -94,7 +94,7 @@ def plot_crossover(crossing: "Crossover", laws: Mapping[str, "Fit"], axes: Axes 
 def plot_prediction(prediction: "Prediction", axes: Axes | None) -> Axes:
     """Expected errors along the size that varies most: the law's interval thick, that of a new run thin."""
     along = max(prediction.sizes, key=lambda role: len(np.unique(prediction.sizes[role])))
-    x, axes = np.broadcast_to(prediction.sizes[along], prediction.y.shape), _axes(axes)
+    x, axes = prediction.sizes[along], _axes(axes)
     for ends, width in ((prediction.run, 1), (prediction.law, 3)):
         axes.vlines(x, *ends, linewidth=width)
     axes.plot(x, prediction.y, "o")
