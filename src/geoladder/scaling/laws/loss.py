@@ -41,8 +41,8 @@ class Loss:
             raise GeoladderError(f"unknown loss '{self.kind}'; allowed are: {', '.join(_SCALE)}")
         if self.robust != np.isfinite(self.delta) or self.delta <= 0:
             raise GeoladderError(
-                f"loss {self.kind} with delta {self.delta}: huber and huber_raw take a positive delta (such as "
-                "0.001), the other losses take none"
+                f"loss {self.kind} with delta {self.delta}: huber takes a positive delta (such as "
+                "0.001), and so does huber_raw; the other losses take none"
             )
 
     @classmethod
