@@ -20,7 +20,7 @@ Where layouts differ, a rule says how theirs becomes ours, in this order:
 - `unstack: true`: entries of the first axis are weights of their own, whose numbers stand for {} in `ours`
 - `part`: this is number 0, 1, ... of several of theirs that follow each other along the first axis of ours
 
-Maps that come with the package are called by name: `mamba-ssm`.
+Maps that come with the package, in `maps/`, are called by name: `mamba-ssm`.
 """
 
 from collections.abc import Iterable, Mapping
