@@ -162,8 +162,7 @@ def rename(theirs: Mapping[str, Tensor], names: NameMap, source: Path) -> Rename
     twice = [
         f"{ours} from {' and '.join(piece.theirs for piece in several)}"
         for ours, several in pieces.items()
-        if len(several) > 1
-        and sorted(str(piece.part) for piece in several) != [*map(str, range(len(several)))]
+        if len(several) > 1 and {piece.part for piece in several} != set(range(len(several)))
     ]
     refuse(
         f"{source} does not map every weight to a place of its own",
