@@ -183,7 +183,7 @@ CONTESTS = (
         "segmentation_models_pytorch",
         [lambda: smp_unet("resnet18")],
         lambda width: Ours(build_from("unet", unet.dial(width))),
-        range(8, 256, 2),
+        range(16, 512, 16),
         ours_fixed=False,
     ),
 )
