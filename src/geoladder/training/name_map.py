@@ -33,7 +33,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from torch import Tensor
 
 from geoladder.data.labels.bands import BANDS
-from geoladder.errors import GeoladderError
+from geoladder.errors import GeoladderError, faults_of
 from geoladder.study.block import Block, Whole
 from geoladder.text import read_yaml
 from geoladder.training.checkpoints import refuse
@@ -127,12 +127,9 @@ def read_map(path: Path) -> NameMap:
     try:
         return NameMap.model_validate(read_yaml(path) or {})
     except ValidationError as problem:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in problem.errors()
-        )
         raise GeoladderError(
-            f"{path} is no map of names ({faults}); it has `key`, `names` (ours: theirs), `rules` (a list of theirs, "
-            "ours: regular expressions), `ignore` and `initial` (lists), see docs/checkpoints.md"
+            f"{path} is no map of names ({faults_of(problem)}); it has `key`, `names` (ours: theirs), `rules` (a "
+            "list of theirs, ours: regular expressions), `ignore` and `initial` (lists), see docs/checkpoints.md"
         ) from None
 
 
