@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -319,7 +320,7 @@ def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
     """Without planting losses: validation labels are inverted, so that training only makes them worse."""
     spec = finetune_spec(steps=30, validations=10)
     train, val = sets(spec)
-    val = val._replace(labels=0.9 - val.labels)
+    val = replace(val, labels=0.9 - val.labels)
     model = build_model(spec, None, train.labels)
     losses = [entry["val_loss"] for entry in train_best(model, spec, train, val)]
     assert min(losses) < losses[-1]
