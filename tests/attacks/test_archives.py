@@ -9,39 +9,23 @@ import pyarrow.parquet as pq
 import rasterio
 from affine import Affine
 from attack import Attack, attacked_by
+from commands import index_command
 from rasterio.crs import CRS
 
 from geoladder.data.archives.majortom import MajorTom
-from geoladder.study.specs import IndexSpec
 from tiny_archives import TEN, TWENTY, Archive, product
 
 PX = 16
 NEW, OLD = product(number="0500"), product(number="0214")
 PART = "archive/images/part_00001.parquet"
-SPEC = IndexSpec(
-    archive="a",
-    bench="b",
-    one_product_per_cell=True,
-    max_cloud_percent=30.0,
-    max_nodata_share=0.99,
-    max_corrupt_share=0.1,
-    harmonise="baseline",
-    validation_share=0.15,
-    bench_buffer_km=0.0,
-    exclude_bench="none",
-)
 DAY = pd.Timestamp("2021-06-30")
 
 
 def _command(**changes):
-    spec = SPEC.model_validate(SPEC.model_dump() | changes)
-    return [
-        *("index", "--archive", "archive", "--bench-index", "none.parquet", "--spec", spec.canonical()),
-        *("--out", "out.parquet", "--ledger", "out.csv"),
-    ]
+    return index_command(max_cloud_percent=30.0, max_corrupt_share=0.1, **changes)
 
 
-def _image(value=1500, side_px=PX, fill=None, dtype=np.uint16, ext=".tif", mask=False, **profile):
+def _image(value=1500, side_px=PX, fill=None, dtype=np.uint16, ext=".tif", mask=False, tags=None, **profile):
     """A band whose upper half is `fill`, in bytes."""
     pixels = np.full((side_px, side_px), value, dtype)
     if fill is not None:
@@ -51,6 +35,8 @@ def _image(value=1500, side_px=PX, fill=None, dtype=np.uint16, ext=".tif", mask=
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.MemoryFile(ext=ext) as memory:
         with memory.open(**({"driver": "GTiff"} | size | place | profile)) as raster:
             raster.write(pixels, 1)
+            if tags:
+                raster.scales, raster.offsets = ([tag] for tag in tags)
             if mask:
                 raster.write_mask(
                     np.repeat([0, 255], side_px // 2).astype(np.uint8)[:, None].repeat(side_px, 1)
@@ -75,6 +61,32 @@ def _metadata(folder, **columns):
     """Columns of the metadata as they are given."""
     path = _archive(folder) / "metadata.parquet"
     pq.write_table(pa.Table.from_pandas(pd.read_parquet(path).assign(**columns)), path)
+
+
+def _archive_of(folder, **columns):
+    """As many tiles as the columns have rows."""
+    (rows,) = {len(column) for column in columns.values()}
+    path = _archive(folder, products=[OLD] * rows) / "metadata.parquet"
+    pd.read_parquet(path).assign(**columns).to_parquet(path)
+
+
+def _twice(folder, name):
+    """The metadata with the time under another name, or any column, again."""
+    path = _archive(folder) / "metadata.parquet"
+    table = pq.read_table(path)
+    again = "timestamp" if name == "product_datetime" else name
+    pq.write_table(table.append_column(name, table[again]), path)
+
+
+def _band_twice(folder):
+    _archive(folder)
+    table = pq.read_table(folder / PART)
+    pq.write_table(table.append_column("B02", table["B03"]), folder / PART, row_group_size=1)
+
+
+def _tagged(folder, scale=1.0, offset=0.0):
+    """Bands with tags of scale and offset."""
+    _archive(folder, image=_bands(tags=(scale, offset)))
 
 
 def _dictionaries(folder):
@@ -210,6 +222,59 @@ ATTACKS = [
         _command(),
         None,
         check=partial(_index, lon_deg=-9.0),
+    ),
+    Attack(
+        "both names of the time", partial(_twice, name="product_datetime"), _command(), None, check=_index
+    ),
+    Attack("a column twice", partial(_twice, name="crs"), _command(), "has the column(s) crs several times"),
+    Attack("a band twice", _band_twice, _command(), "has the column(s) B02 several times"),
+    Attack("cells that are numbers", partial(_metadata, grid_cell=[5, 6]), _command(), "metadata mismatch"),
+    Attack("products that are numbers", partial(_metadata, product_id=7), _command(), "metadata mismatch"),
+    Attack(
+        "products that are lists",
+        partial(_metadata, product_id=[["a"], ["b"]]),
+        _command(),
+        "column product_id; texts are expected",
+    ),
+    Attack(
+        "cells in bytes", partial(_metadata, grid_cell=[b"0U_1R", b"1U_1R"]), _command(), None, check=_index
+    ),
+    *(
+        Attack(f"rows of {row}", partial(_metadata, parquet_row=row), _command(), "metadata mismatch")
+        for row in (np.inf, 0.5, -1, 1e30, "one")
+    ),
+    Attack("parts without a name", partial(_metadata, parquet_url=None), _command(), "it is a folder"),
+    Attack(
+        "nodata in shares, but for one",
+        partial(_archive_of, nodata=[1.0, *[0.4] * 30, 37.5]),
+        _command(),
+        None,
+        stated="nodata: shares, but for 1 numbers above 1",
+        check=partial(_index, nodata_share=0.4),
+    ),
+    Attack(
+        "a scale of Landsat",
+        partial(_tagged, scale=2.75e-5),
+        _command(),
+        "a stored 1: 1 DN; 0 of 2 agree",
+    ),
+    Attack(
+        "a scale that is no number", partial(_tagged, scale=np.nan), _command(), "a stored 1: 1 DN; 0 of 2"
+    ),
+    Attack(
+        "an offset in DN", partial(_tagged, offset=-1000.0), _command(), "DN offset by tags: by name; 0 of 2"
+    ),
+    Attack(
+        "a cloud mask of scene classes",
+        partial(_archive, image={"cloud_mask": _image(9, dtype=np.uint8)}),
+        _command(),
+        "cloud mask: 0 clear",
+    ),
+    Attack(
+        "a cloud mask of probabilities",
+        partial(_archive, image={"cloud_mask": _image(0.7, dtype=np.float32)}),
+        _command(),
+        "cloud mask: 0 clear",
     ),
     Attack("latitudes of -9999", partial(_metadata, centre_lat=-9999.0), _command(), None),
     Attack(

@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from attack import Attack, attacked_by
+from commands import BENCH_INDEX
 
 from geoladder.data.bench.reader import Bench
 from tiny_archives import BenchFolder
 
-BENCH_INDEX = ["bench-index", "--bench", "bench", "--out", "out.parquet"]
 FRACTIONS = np.random.default_rng(0).random((6, 16, 16, 1)).astype(np.float32) ** 4
 GAP = np.zeros(FRACTIONS.shape, bool)
 GAP[:, :5] = True
@@ -89,6 +89,16 @@ def _record(folder, **record):
     BenchFolder(folder / "bench").add("europe", "1", "train", 6, s2=dark).tiles_metadata({"europe_1": record})
 
 
+def _records(folder, content):
+    _record(folder)
+    (folder / "bench/metadata/tiles_metadata.json").write_bytes(content)
+
+
+def _two_units(folder):
+    bench = BenchFolder(folder / "bench").add("europe", "1", "train", 12, labels=("roads",))
+    bench.add("europe", "1", "val", 12, labels=("roads",), scale=100.0)
+
+
 def _offset(folder, offset_dn):
     assert pd.read_parquet(folder / "out.parquet")["offset_dn"][0].tolist() == [offset_dn]
 
@@ -128,6 +138,28 @@ ATTACKS = [
         stated="is of no class",
     ),
     Attack("a label_scale that labels deny", partial(_scale_file, scale=100), BENCH_INDEX, "0 of 1 agree"),
+    _refused("roads: a mask of 0 and 255", "then none is above 0", label_roads=(255 * GAP).astype(np.uint8)),
+    Attack("roads: a tile in two units", _two_units, BENCH_INDEX, "scales of roads within tiles"),
+    Attack(
+        "coordinates in degrees",
+        partial(_write, label_coords=np.tile([50.0, 10.0, 0.0], (6, 1))),
+        BENCH_INDEX,
+        None,
+        stated="label_coords.npy holds numbers of no place",
+    ),
+    Attack(
+        "an offset of 5000",
+        partial(_record, **DENIED | {"offset_dn": [5000]}),
+        BENCH_INDEX,
+        "bench.harmonise",
+    ),
+    Attack(
+        "records nested without end",
+        partial(_records, content=b"[" * 100_000),
+        BENCH_INDEX,
+        "it is nested too deeply",
+    ),
+    Attack("records in Latin-1", partial(_records, content=b'{"\xe4": 1}'), BENCH_INDEX, "is not UTF-8 text"),
     Attack("a label_scale of 7", partial(_scale_file, scale=7), BENCH_INDEX, "1 and 100 are allowed"),
     Attack("an offset that pixels deny", partial(_record, **DENIED), BENCH_INDEX, "bench.harmonise"),
     Attack(

@@ -6,44 +6,37 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio
 from affine import Affine
 from attack import Attack, attacked_by
+from commands import BENCH_INDEX, INDEX_SPEC, index_command
 
+from geoladder.data.batches.chips import write_chips
 from geoladder.data.index.build import build_index
-from geoladder.study.corpora import Select
-from geoladder.study.specs import ChipsSpec, IndexSpec
+from geoladder.runs.digest import seal_path
+from geoladder.study.specs import ChipsSpec, StatsSpec
 from tiny_archives import Archive, BenchFolder
 
 PART = "archive/images/part_00001.parquet"
-CORRUPT_SHARE = 0.5
-INDEX_SPEC = IndexSpec(
-    archive="a",
-    bench="b",
-    one_product_per_cell=True,
-    max_cloud_percent=80.0,
-    max_nodata_share=0.99,
-    max_corrupt_share=CORRUPT_SHARE,
-    harmonise="baseline",
-    validation_share=0.15,
-    bench_buffer_km=0.0,
-    exclude_bench="none",
-)
-CHIPPED_SPEC = INDEX_SPEC.model_copy(update={"harmonise": "none"})
+AS_IT_IS = INDEX_SPEC.model_copy(update={"harmonise": "none"})
 CHIPS_SPEC = ChipsSpec(
-    index=CHIPPED_SPEC.fingerprint, chip_px=32, chip_max_cloud_share=0.3, max_corrupt_share=CORRUPT_SHARE
+    index=AS_IT_IS.fingerprint,
+    chip_px=32,
+    chip_max_cloud_share=0.3,
+    max_corrupt_share=INDEX_SPEC.max_corrupt_share,
 )
-INDEX = [
-    *("index", "--archive", "archive", "--bench-index", "none.parquet", "--spec", INDEX_SPEC.canonical()),
-    *("--out", "out.parquet", "--ledger", "out.csv"),
-]
+INDEX = index_command()
 CHIPS = [
     *("chips", "--archive", "archive", "--index", "index.parquet", "--spec", CHIPS_SPEC.canonical()),
     *("--out", "out"),
 ]
-BENCH_INDEX = ["bench-index", "--bench", "bench", "--out", "out.parquet"]
+WITH_CLIMATE = CHIPS_SPEC.model_copy(update={"koppen_raster": Path("koppen.tif")})
+CHIPS_WITH_CLIMATE = [*CHIPS[:5], "--spec", WITH_CLIMATE.canonical(), "--out", "chips"]
+STATS_SPEC = StatsSpec(chips=CHIPS_SPEC.pixels, split="train")
+STATS = ["stats", "--chips", "chips", "--spec", STATS_SPEC.canonical(), "--out", "out.json"]
 
 
 def _empty_geotiff(side_px, dtype="uint16", bands=1, **options):
@@ -58,7 +51,7 @@ def _empty_geotiff(side_px, dtype="uint16", bands=1, **options):
 def _chips_of(folder, **image):
     """An archive of two tiles whose second has other bytes, and its index."""
     archive = Archive(folder / "archive").add("1U_1R").add("2U_1R", image=image).write()
-    build_index(CHIPPED_SPEC, archive, folder / "none", folder / "index.parquet", folder / "ledger.csv")
+    build_index(AS_IT_IS, archive, folder / "none", folder / "index.parquet", folder / "ledger.csv")
 
 
 def _huge(folder, side_px, names=("B02",), **options):
@@ -123,6 +116,23 @@ class _Touches:
         return os.system, ("touch executed",)
 
 
+def _index_of(folder, **columns):
+    """An index with other values, and without a seal."""
+    _chips_of(folder)
+    _change(folder / "index.parquet", columns)
+
+
+def _manifest_of(folder, **columns):
+    _chips_of(folder)
+    write_chips(CHIPS_SPEC, folder / "archive", folder / "index.parquet", folder / "chips")
+    _change(folder / "chips/manifest.parquet", columns)
+
+
+def _change(path, columns):
+    pd.read_parquet(path).assign(**columns).to_parquet(path)
+    seal_path(path).unlink()
+
+
 def _looping_bench(folder):
     bench = BenchFolder(folder / "bench").add("europe", "3", "train", 4).folder
     (bench / "again").symlink_to(bench)
@@ -135,12 +145,6 @@ def _one_row(folder):
 
 def _weights(folder, size, header=b"{}"):
     (folder / "model.safetensors").write_bytes(size.to_bytes(8, "little") + header)
-
-
-def _with(spec, words, **changes):
-    """A command with another spec."""
-    place = words.index("--spec") + 1
-    return [*words[:place], spec.model_copy(update=changes).canonical(), *words[place + 1 :]]
 
 
 def _cells(folder):
@@ -231,14 +235,44 @@ ATTACKS = [
     Attack(
         "a list of cells that is a pipe",
         _cells,
-        _with(INDEX_SPEC, INDEX, select=Select(cells="cells.txt")),
+        index_command(select={"cells": "cells.txt"}),
         "cells.txt cannot be read (it is a pipe or a device, not a file)",
     ),
     Attack(
         "a climate map in blocks of 65536 pixels",
         _climate,
-        _with(CHIPS_SPEC, [*CHIPS[:-1], "chips"], koppen_raster=Path("koppen.tif")),
+        CHIPS_WITH_CLIMATE,
         "koppen.tif is no readable raster (it claims blocks of 65536 x 65536 pixels",
+    ),
+    *(
+        Attack(
+            f"an index with {name}",
+            partial(_index_of, **columns),
+            CHIPS,
+            "index.parquet is no index of tiles",
+        )
+        for name, columns in {
+            "rows in halves": {"row": 0.5},
+            "rows in words": {"row": "one"},
+            "parts that are numbers": {"part": 5},
+            "no sides": {"split": None},
+            "no times": {"timestamp": pd.NaT},
+            "times in words": {"timestamp": "2020"},
+            "an offset beyond all": {"offset_dn": 66_536},
+            "no offset": {"offset_dn": np.nan},
+        }.items()
+    ),
+    *(
+        Attack(f"a manifest with {name}", partial(_manifest_of, **columns), STATS, message)
+        for name, columns, message in (
+            ("no shards", {"shard": np.nan}, "numbers in column shard that cannot be"),
+            ("slots in words", {"slot": "one"}, "numbers in column slot that cannot be"),
+            ("slots below 0", {"slot": -1}, "numbers in column slot that cannot be"),
+            ("slots beyond the shard", {"slot": 99}, "index 99 is out of bounds"),
+            ("an offset that wraps", {"offset_dn": 66_536}, "whole ones from 0 to 1000 are allowed"),
+            ("sides that are numbers", {"split": 1}, "no text in some rows of column split"),
+            ("no sides", {"split": None}, "no text in some rows of column split"),
+        )
     ),
     Attack("a bench that holds links to itself", _looping_bench, BENCH_INDEX, None, check=_one_row),
     Attack(

@@ -4,6 +4,7 @@ Knows MajorTOM parquet, our own parquet tables, evidence, chips and bench patche
 """
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,14 @@ def _parquet(path: Path, row: int) -> tuple[str, Panels]:
         file = pq.ParquetFile(plain_file(path))
         if "B02" in file.schema_arrow.names:
             return _tile(path, file, row)
-        check_columns(file.metadata, file.schema_arrow.names, None, MAX_TABLE_BYTES)
-        table = file.read().to_pandas()
+        check_columns(file.metadata, file.schema_arrow.names, range(file.num_row_groups)[:1], MAX_TABLE_BYTES)
+        batches = list(islice(file.iter_batches(SHOWN_ROWS, use_threads=False), 1))
+        first = pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
     except (pa.ArrowException, OSError) as problem:
         raise GeoladderError(
             f"{path} is no readable parquet file ({problem}); fetch or make it again"
         ) from None
-    head = table.head(SHOWN_ROWS).T.to_string()
-    text = f"{path}: {len(table)} rows\n{table.dtypes.to_string()}\n\nfirst rows:\n{head}"
+    text = f"{path}: {file.metadata.num_rows} rows\n{first.dtypes.to_string()}\n\nfirst rows:\n{first.T.to_string()}"
     evidence = read_evidence(path.with_name(FILE)) if path.stem == "index" else None
     return f"{text}\n\nevidence: {evidence}" if evidence else text, {}
 

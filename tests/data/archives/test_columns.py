@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rasterio.crs import CRS
 
-from geoladder.data.archives.columns import epsg_codes, longitudes, shares, timestamps, within
+from geoladder.data.archives.columns import epsg_codes, longitudes, row_numbers, shares, timestamps, within
 
 DAYS = pd.to_datetime(["2020-01-30", "2018-10-18", "2024-12-31"])
 EPOCH = pd.Timestamp("1970-01-01")
@@ -90,6 +90,19 @@ def test_shares_percents_and_fills():
     assert unit == "shares"
     known, unit = shares(pd.Series(["0", "37.5", "text"]))
     np.testing.assert_array_equal(known, [0, 0.375, np.nan])
-    assert unit.startswith("percents, since the largest number is 37.5")
+    assert unit == "percents, since numbers run to 37.5"
     np.testing.assert_array_equal(within(pd.Series([-91.0, 45, 1e9]), -90, 90), [np.nan, 45, np.nan])
     np.testing.assert_array_equal(longitudes(pd.Series([181.0, -180, 360, 999])), [-179, -180, 0, np.nan])
+
+
+def test_a_stray_makes_no_percents_of_shares():
+    known, unit = shares(pd.Series([0.0, *[0.9] * 30, 37.5]))
+    np.testing.assert_array_equal(known, [0, *[0.9] * 30, np.nan])
+    assert unit == "shares, but for 1 numbers above 1"
+    known, unit = shares(pd.Series([*[0.9] * 30, *[37.5] * 3]))
+    assert known[0] == pytest.approx(0.009) and unit.startswith("percents")
+
+
+def test_row_numbers_are_whole():
+    strange = pd.Series([0, "2", 1.5, -1, np.inf, None, "one", 1e30], dtype=object)
+    assert row_numbers(strange).tolist() == [0, 2, -1, -1, -1, -1, -1, -1]

@@ -72,6 +72,32 @@ def test_climate_of_the_labels_only_where_asked_for(tmp_path):
     assert koppen(-20.0, -57.0) != 26
 
 
+@pytest.mark.parametrize("share", [np.nan, 0.0])
+def test_a_climate_that_labels_do_not_say_is_unknown(tmp_path, share):
+    geo = write_globe(tmp_path)["label_geo"]
+    geo[:, :31] = share
+    write_globe(tmp_path, label_geo=geo)
+    assert Globe(tmp_path, climate="stored").read(PART, 0).koppen is None
+
+
+def test_a_date_that_labels_do_not_say_is_none(tmp_path):
+    geo = write_globe(tmp_path)["label_geo"]
+    geo[:2, 34:] = [[np.nan, np.nan], [0.0, 0.0]]
+    product = "S2B_MSIL2A_T21KXA"
+    write_globe(tmp_path / "b", product=product, label_geo=geo)
+    stamps = Globe(tmp_path / "b").metadata()["timestamp"]
+    assert stamps.isna().tolist() == [True, True, False, False, False] and stamps[2].day_of_year == 208
+
+
+def test_a_fill_of_patches_is_nodata_and_single_saturated_pixels_stay(tmp_path):
+    images = write_globe(tmp_path, px=64)["s2"]
+    images[0, :8], images[1, 5, 5] = 65_535, 65_535
+    write_globe(tmp_path, px=64, s2=images)
+    filled, saturated = (Globe(tmp_path).read(PART, row) for row in (0, 1))
+    assert not filled.dn10[:, :8].any() and not filled.dn20[:, :4].any() and filled.dn10[:, 8:].all()
+    assert (saturated.dn10[:, 5, 5] == 65_535).all()
+
+
 def test_several_dates_and_splits(tmp_path):
     write_globe(tmp_path, split="train")
     write_globe(tmp_path, split="val", patches=2)

@@ -183,7 +183,7 @@ def test_damaged_files_are_named(bench_folder, make, tmp_path):
     bench_folder.add("europe", "1", "train", 4)
     (bench_folder.folder / "metadata").mkdir()
     (bench_folder.folder / "metadata" / "tiles_metadata.json").write_text("{")
-    refused(r"tiles_metadata.json is not valid JSON")
+    refused(r"tiles_metadata.json is no readable JSON")
 
 
 def test_mixed_patch_sizes_are_refused(bench_folder, tmp_path):
@@ -394,6 +394,48 @@ def test_metadata_that_pixels_deny_stop_the_index_unless_the_study_says_who_is_r
     for harmonise, offset in (("baseline", 1000), ("pixels", 0)):
         index_bench(bench_folder.folder, out, harmonise)
         assert pd.read_parquet(out)["offset_dn"][0].tolist() == [offset]
+
+
+@pytest.mark.parametrize(
+    ("offset", "dark", "agreeing"),
+    [(0, 1500, 0), (5000, 1500, 0), (0, 200, 8), (1000, 1500, 8), (1000, 700, 8)],
+)
+def test_offsets_of_many_files_are_held_against_their_pixels(bench_folder, opened, offset, dark, agreeing):
+    tiles = [str(number) for number in range(8)]
+    for tile in tiles:
+        bench_folder.add("europe", tile, "train", 1, s2=np.full((1, 16, 16, 10), dark, np.uint16))
+    record = {"offset_dn": [offset], "patches": {"train": [1]}}
+    bench_folder.tiles_metadata({f"europe_{tile}": record for tile in tiles})
+    if agreeing:
+        assert opened(bench_folder).index["offset_dn"].str[0].tolist() == [offset] * 8
+        return
+    with pytest.raises(GeoladderError, match=rf"DN offset of dates: .*; {agreeing} of 8 agree"):
+        opened(bench_folder)
+
+
+def test_a_mask_of_0_and_255_has_labels(bench_folder, opened):
+    buildings = np.zeros((6, 16, 16, 1), np.uint8)
+    buildings[:, :4] = 255
+    bench_folder.add("europe", "1", "train", 6, label_building=buildings)
+    with pytest.raises(GeoladderError, match=r"labels of buildings: .* none is above 0; .*fractions or m2"):
+        opened(bench_folder)
+
+
+def test_files_of_a_tile_in_two_units_are_refused(bench_folder, opened):
+    bench_folder.add("europe", "1", "train", 12, scale=1.0).add("europe", "1", "val", 12, scale=100.0)
+    with pytest.raises(
+        GeoladderError, match=r"scales of \w+ within tiles: .*1 of 2 agree, not europe_1_train"
+    ):
+        opened(bench_folder)
+
+
+@pytest.mark.parametrize("coords", [[50.0, 10.0, 0.0], [0.0, 0.0, 0.0], [np.nan] * 3, [-1.0, 0.5, 1.0]])
+def test_numbers_of_no_place_are_none(bench_folder, opened, tmp_path, coords, caplog):
+    bench_folder.add("europe", "1", "train", 3, label_coords=np.tile(coords, (3, 1)))
+    assert opened(bench_folder).index["lat_deg"].isna().all() and "numbers of no place" in caplog.text
+    findings = read_evidence(tmp_path / "evidence.json").findings
+    (place,) = [finding for finding in findings if finding.question == "place"]
+    assert place.says["labels"] == {"a place": 0, "none, or numbers of none": 1}
 
 
 def test_a_stated_scale_that_labels_deny_stops_the_index(bench_folder, opened):

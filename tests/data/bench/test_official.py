@@ -42,6 +42,9 @@ def test_official_index_files(bench, official):
         ({"val_indices": [6]}, r"bucket 'japan': val positions must lie in 0\.\.5"),
         ({"train_indices": [-1]}, "train positions must lie"),
         ({"train_indices": "all"}, "train entries are unusable"),
+        ({"train_indices": [0.5]}, "positions are a list of whole numbers"),
+        ({"train_indices": [[0], [1]]}, "positions are a list of whole numbers"),
+        ({"train_indices": [float("nan")]}, "positions are a list of whole numbers"),
     ],
 )
 def test_official_index_of_another_bench_is_refused(bench, official, changes, message):
@@ -50,7 +53,7 @@ def test_official_index_of_another_bench_is_refused(bench, official, changes, me
 
 
 def test_no_official_index(bench, tmp_path):
-    for text in ("{", "[]", "{}"):
+    for text in ("{", "[]", "{}", "[" * 100_000):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(GeoladderError, match=r"x.json is no index file of PhilEO Bench"):
             read_official(tmp_path / "x.json", bench, "roads")

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from geoladder.cli import main
 from geoladder.data.archives.majortom import MajorTom
 from geoladder.data.fetch import file as fetch_file_module
+from geoladder.data.fetch.answers import Version
 from geoladder.data.fetch.archive import fetch, prepare
 from geoladder.data.fetch.file import fetch_file
 from geoladder.data.fetch.http import Server
@@ -744,3 +745,20 @@ def test_sizes_in_words():
     plan = plan_fetch("s", rows, ALL, lambda names: {name: RemoteFile(name, 4_300_000_000) for name in names})
     assert "4300000000 (4.3 GB)" in describe(plan) and "500 of 500 (100 %)" in describe(plan)
     assert "chips  up to 32000 of 128 px" in describe(plan)
+
+
+@pytest.mark.parametrize(
+    ("known", "answer", "same"),
+    [
+        (("a", "Mon"), ("a", "Tue"), True),
+        (("a", "Mon"), ("b", "Mon"), False),
+        (("a", "Mon"), ("", ""), True),
+        (("a", "Mon"), ("", "Mon"), True),
+        (("a", "Mon"), ("", "Tue"), False),
+        (("", "Mon"), ("a", "Mon"), True),
+        (("", "Mon"), ("", "Tue"), False),
+        (("", "Mon"), ("", ""), False),
+    ],
+)
+def test_an_answer_is_of_the_same_version_by_its_tag_or_else_its_time(known, answer, same):
+    assert Version(*known).continues_in(Version(*answer)) is same

@@ -50,7 +50,15 @@ def add(archive, products, darkest, **kwargs):
 
 
 def image(
-    change=None, value=1500, side_px=PX, dtype=np.uint16, mask=None, offset=None, ext=".tif", **profile
+    change=None,
+    value=1500,
+    side_px=PX,
+    dtype=np.uint16,
+    mask=None,
+    offset=None,
+    ext=".tif",
+    scale=1e-4,
+    **profile,
 ):
     """A band as a GeoTIFF, or another format, in bytes."""
     pixels = np.full((side_px, side_px), value, dtype)
@@ -63,7 +71,7 @@ def image(
         with memory.open(**options) as raster:
             raster.write(pixels, 1)
             if offset is not None:
-                raster.scales, raster.offsets = (1e-4,), (offset,)
+                raster.scales, raster.offsets = (scale,), (offset,)
             if mask is not None:
                 raster.write_mask(mask)
         return memory.read()
@@ -125,9 +133,17 @@ def test_a_few_bright_tiles_without_offset_are_deserts(archive, run):
     assert set(index["offset_dn"]) == {0}
 
 
-def test_tags_of_scale_and_offset_are_heard(archive, run):
-    add(archive, [OLD, OLD], [20, 20], image=bands(change=gap(20), offset=-0.1))
+@pytest.mark.parametrize("tags", [{"offset": -0.1}, {"offset": -1000.0, "scale": 1.0}])
+def test_tags_of_scale_and_offset_are_heard(archive, run, tags):
+    add(archive, [OLD, OLD], [20, 20], image=bands(change=gap(20), **tags))
     with pytest.raises(GeoladderError, match=r"DN offset by tags: by name; 0 of 2 agree, .*tag: 1000 DN x 2"):
+        run(archive.folder)
+
+
+@pytest.mark.parametrize("scale", [2.75e-5, 0.0, np.nan, np.inf, -1.0])
+def test_a_scale_of_other_units_stops_the_index(archive, run, scale):
+    add(archive, [OLD, OLD], [20, 20], image=bands(change=gap(20), offset=0.0, scale=scale))
+    with pytest.raises(GeoladderError, match=r"a stored 1: 1 DN; 0 of 2 agree"):
         run(archive.folder)
 
 
@@ -177,6 +193,29 @@ def test_a_cloud_mask_keeps_its_classes_and_loses_its_fill(archive):
     np.testing.assert_array_equal(tiles, [[0, 1, 2, 4, 0], [0, 1, 2, 9, 0]])
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_numbers_of_a_cloud_mask_that_uint8_lacks_are_no_class(archive, kind):
+    def classes(pixels):
+        pixels[0, :4] = [1, 256, -32_768, 3] if kind is np.int16 else [1, 0.5, np.nan, 3]
+
+    archive.add("1U_1R", OLD, tile_px=PX, image={"cloud_mask": image(classes, 0, dtype=kind)}).write()
+    mask = MajorTom(archive.folder).read("part_00001.parquet", 0).cloud_mask
+    assert mask.dtype == np.uint8
+    assert mask[0, :5].tolist() == [1, 255, 255 if kind is np.int16 else 4, 3, 0]
+
+
+def test_cloud_masks_of_another_legend_stop_the_index(archive, run):
+    scene_classes = {"cloud_mask": image(value=9, dtype=np.uint8)}
+    with pytest.raises(GeoladderError, match=r"cloud mask: 0 clear, .*0 of 2 agree.*Write the masks anew"):
+        run(add(archive, [OLD] * 2, [20] * 2, image=scene_classes))
+
+
+def test_a_cloud_mask_may_hold_anything_where_there_are_no_data(archive, run):
+    half = {"cloud_mask": image(gap(255), 0, dtype=np.uint8)} | bands(change=gap(0))
+    index, findings = run(add(archive, [OLD] * 2, [20] * 2, image=half))
+    assert len(index) == 2 and not findings["cloud mask"].contradicting
+
+
 def test_large_numbers_in_bulk_that_no_tag_explains_stop_the_index(archive, run):
     archive.add("1U_1R", OLD, tile_px=PX, image=bands(change=gap(55_537))).write()
     with pytest.raises(GeoladderError, match=r"no data: .*0 of 1 agree.*write it into the nodata tag"):
@@ -196,6 +235,17 @@ def test_cloud_cover_in_shares_is_told_by_masks(archive, run, cloudy_px, stated,
         assert findings["unit of cloud_cover"].decision == ("shares" if percent > 1 else "percents")
     with pytest.raises(GeoladderError, match=r"no usable tile .* cloud") if percent > 30 else nullcontext():
         run(folder, max_cloud_percent=30.0)
+
+
+def test_a_stray_makes_no_percents_of_cloud_cover_in_shares(archive, run):
+    def clouds(pixels):
+        pixels.ravel()[:128] = 1
+
+    mask = {"cloud_mask": image(clouds, 0, dtype=np.uint8)}
+    add(archive, [OLD] * 20, [20] * 20, image=mask, meta={"cloud_cover": 0.5})
+    archive.metadata[3]["cloud_cover"] = 55.0
+    index, _ = run(archive.write())
+    assert index["cloud_percent"].tolist() == [50.0] * 19
 
 
 def test_cloud_cover_without_a_mask_is_warned_of(archive, run, caplog):

@@ -31,6 +31,8 @@ LONGEST_CRS = 20_000
 """Characters of a coordinate system as text; a longer one is none."""
 ROUNDING = 1e-3
 """By which a share may leave 0..1."""
+STRAY_SHARE = 0.05
+"""Of the positive numbers of a column of shares, so many may be larger: faults of single rows."""
 
 
 def timestamps(column: pd.Series) -> tuple[pd.Series, str]:
@@ -106,12 +108,26 @@ def within(column: pd.Series, low: float, high: float, rounding: float = 0.0) ->
     return values.where(values.between(low - rounding, high + rounding)).clip(low, high)
 
 
+def row_numbers(column: pd.Series) -> pd.Series:
+    """Whole numbers from 0 on, int64; -1 where there is none."""
+    numbers = within(column, 0, 2**31)
+    return numbers.where(numbers % 1 == 0, -1).astype("int64")
+
+
 def shares(column: pd.Series) -> tuple[pd.Series, str]:
-    """Shares 0..1, not a number where unknown; and their unit: a column with numbers up to 100 is of percents."""
+    """Shares 0..1, not a number where unknown; and their unit: percents, if more than strays lie above 1."""
     percents = within(column, 0, 100, 100 * ROUNDING)
-    if percents.max() > 1 + ROUNDING:
-        return percents / 100, f"percents, since the largest number is {percents.max():.4g}"
-    return within(column, 0, 1, ROUNDING), "shares"
+    if not seem_shares(percents):
+        return percents / 100, f"percents, since numbers run to {percents.max():.4g}"
+    known = within(column, 0, 1, ROUNDING)
+    strays = int((percents.notna() & known.isna()).sum())
+    return known, f"shares, but for {strays} numbers above 1" if strays else "shares"
+
+
+def seem_shares(percents: pd.Series) -> bool:
+    """Whether numbers 0..100 are shares and not percents by their bulk: few of the positive ones are above 1."""
+    positive = percents[percents > 0]
+    return bool((positive > 1 + ROUNDING).sum() <= STRAY_SHARE * len(positive))
 
 
 def longitudes(column: pd.Series) -> pd.Series:

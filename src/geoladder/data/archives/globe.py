@@ -22,10 +22,11 @@ from rasterio.warp import transform as reproject
 from geoladder.data.archives.folders import walk
 from geoladder.data.archives.grid import cell_of, utm_epsg
 from geoladder.data.archives.npy import label_path, open_images, open_labels
+from geoladder.data.archives.stored import NODATA_DN, bulk_fill
 from geoladder.data.archives.tile import UNKNOWN_CLOUD, Tile, UnreadableTileError, halve, table_row
 from geoladder.data.archives.tile_tree import timestamp_of
 from geoladder.data.labels.bands import BANDS_10M
-from geoladder.data.labels.targets import CLIMATE_CLASSES, decode_date, decode_phileo_place
+from geoladder.data.labels.targets import CLIMATE_CLASSES, decode_date, decode_phileo_place, on_circle
 from geoladder.errors import GeoladderError
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,9 @@ class Globe:
                 "index it again"
             )
         pixels = np.ascontiguousarray(file.images[row].transpose(2, 0, 1))
+        for band in pixels:
+            if (fill := bulk_fill(band)) is not None:
+                band[fill] = NODATA_DN
         side, facts = pixels.shape[1], file.rows.iloc[row]
         epsg, lat_deg, lon_deg = int(facts["epsg"]), float(facts["lat_deg"]), float(facts["lon_deg"])
         (easting_m,), (northing_m,) = reproject("EPSG:4326", f"EPSG:{epsg}", [lon_deg], [lat_deg])
@@ -163,7 +167,9 @@ def _open_file(archive: Path, part: str) -> GlobeFile:
         epsg=[utm_epsg(cell) for cell in cells],
         row=np.arange(len(cells)),
     )
-    koppen = np.full(len(images), -1) if climates is None else climates.argmax(axis=1)
+    koppen = np.full(len(images), -1)
+    if climates is not None:
+        koppen = np.where(climates.sum(axis=1) > 0, climates.argmax(axis=1), -1)
     return GlobeFile(images, pd.DataFrame(facts), koppen)
 
 
@@ -207,4 +213,5 @@ def _timestamps(path: Path, product: str, date: np.ndarray | None, patches: int)
     if not pd.isna(timestamp) or date is None or folder is None:
         return pd.DatetimeIndex([timestamp] * patches).to_numpy(dtype="datetime64[ns]")
     first = np.datetime64(f"20{folder['year']}-01-01", "ns")
-    return first + (decode_date(2 * date - 1) - 1) * np.timedelta64(86_400 * 10**9, "ns")
+    days = first + (decode_date(np.nan_to_num(2 * date - 1)) - 1) * np.timedelta64(86_400 * 10**9, "ns")
+    return np.where(on_circle(2 * date - 1), days, np.datetime64("NaT", "ns"))

@@ -20,7 +20,15 @@ import pyarrow.parquet as pq
 
 from geoladder.bounds import MAX_ROW_BYTES, MAX_TABLE_BYTES, check_columns, plain_file
 from geoladder.data.archives import tile
-from geoladder.data.archives.columns import ROUNDING, epsg_codes, longitudes, shares, timestamps, within
+from geoladder.data.archives.columns import (
+    ROUNDING,
+    epsg_codes,
+    longitudes,
+    row_numbers,
+    shares,
+    timestamps,
+    within,
+)
 from geoladder.data.archives.folders import remedy
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
@@ -45,6 +53,7 @@ METADATA = {
 }
 OTHER_TIME = "product_datetime"
 """What some editions call `timestamp`."""
+TEXTS = (*IDENTITY, "parquet_url")
 POSITION = ("parquet_url", "parquet_row")
 """Where a row lies among the parts; only an archive of parts needs to say so."""
 
@@ -121,11 +130,8 @@ class MajorTom:
             return self._parts[part]
         with self._reading(part):
             file = pq.ParquetFile(plain_file(self._path(part)), memory_map=True)
-        missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
-        if missing:
-            raise tile.UnreadableTileError(
-                f"{self._path(part)} lacks the column(s) {', '.join(missing)}; geoladder reads MajorTOM Core-S2L2A"
-            )
+        if fault := _column_fault(file.schema_arrow.names, COLUMNS):
+            raise tile.UnreadableTileError(f"{self._path(part)} {fault}; geoladder reads MajorTOM Core-S2L2A")
         for name in (*BANDS, "cloud_mask"):
             kind = value_type(file.schema_arrow.field(name).type)
             if not (pa.types.is_null(kind) or hasattr(pa.scalar(None, kind), "as_buffer")):
@@ -158,24 +164,10 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
     """Table of a metadata.parquet, as `TileSource.metadata`; nothing is unusable yet.
 
     Without `with_position`, the file need not say part and row, and they are empty and -1. GeoladderError where it is
-    no parquet or may not be read, or a column is missing.
+    no parquet or may not be read, or a column is missing, there twice or of a type that tells no names.
     """
-    try:
-        file = pq.ParquetFile(plain_file(path))
-        wanted = [name for name in file.schema_arrow.names if name in (*METADATA, OTHER_TIME)]
-        check_columns(file.metadata, wanted, None, MAX_TABLE_BYTES)
-        table = file.read(columns=wanted)
-    except (pa.ArrowException, OSError) as problem:
-        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
     columns = [name for name in METADATA if with_position or name not in POSITION]
-    names = ["timestamp" if name == OTHER_TIME else name for name in table.column_names]
-    missing = sorted(set(columns) - set(names))
-    if missing:
-        raise GeoladderError(
-            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}. "
-            "Is it the metadata of MajorTOM Core-S2L2A?"
-        )
-    rows = decoded(table.rename_columns(names).select(columns)).to_pandas().rename(columns=METADATA)
+    rows = _table(path, columns).to_pandas().rename(columns=METADATA)
     if not with_position:
         rows = rows.assign(part="", row=-1)
     stamps, times = timestamps(rows["timestamp"])
@@ -190,8 +182,8 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
         lon_deg=longitudes(rows["lon_deg"]),
         cloud_percent=within(rows["cloud_percent"], 0, 100, 100 * ROUNDING),
         nodata_share=nodata_share,
-        part=rows["part"].astype(str).str.rsplit("/", n=1).str[-1],
-        row=pd.to_numeric(rows["row"], errors="coerce").fillna(-1).astype(int),
+        part=rows["part"].fillna("").astype(str).str.rsplit("/", n=1).str[-1],
+        row=row_numbers(rows["row"]),
         grid_cell=rows["grid_cell"].fillna(""),
         product_id=rows["product_id"].fillna(""),
         unusable="",
@@ -202,3 +194,38 @@ def read_metadata(path: Path, with_position: bool = True) -> pd.DataFrame:
         "crs without a code": strange_crs or "none",
     }
     return known
+
+
+def _table(path: Path, columns: list[str]) -> pa.Table:
+    """Columns of a metadata.parquet, names as text; raises as `read_metadata`."""
+    try:
+        file = pq.ParquetFile(plain_file(path))
+        wanted = [name for name in file.schema_arrow.names if name in (*METADATA, OTHER_TIME)]
+        check_columns(file.metadata, wanted, None, MAX_TABLE_BYTES)
+        table = file.read(columns=wanted)
+    except (pa.ArrowException, OSError) as problem:
+        raise GeoladderError(f"{path} cannot be read ({problem}); {remedy(path, problem)}") from None
+    if OTHER_TIME in table.column_names and "timestamp" in table.column_names:
+        table = table.drop_columns(OTHER_TIME)
+    names = ["timestamp" if name == OTHER_TIME else name for name in table.column_names]
+    if fault := _column_fault(names, columns):
+        raise GeoladderError(
+            f"{path} {fault}; it has {', '.join(file.schema_arrow.names)}. Is it the metadata of MajorTOM Core-S2L2A?"
+        )
+    table = decoded(table.rename_columns(names).select(columns))
+    for place, name in enumerate(columns):
+        if name in TEXTS:
+            kind = table.schema.field(name).type
+            try:
+                table = table.set_column(place, name, table[name].cast(pa.string()))
+            except pa.ArrowException:
+                raise GeoladderError(f"{path} holds {kind} in column {name}; texts are expected") from None
+    return table
+
+
+def _column_fault(names: list[str], wanted: list[str]) -> str:
+    """Which of the columns `wanted` a file lacks or has twice, in words; empty where none."""
+    if missing := sorted(set(wanted) - set(names)):
+        return f"lacks the column(s) {', '.join(missing)}"
+    repeated = sorted(name for name in wanted if names.count(name) > 1)
+    return f"has the column(s) {', '.join(repeated)} several times" if repeated else ""

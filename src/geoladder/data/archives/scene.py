@@ -118,7 +118,9 @@ class Scene:
         scale, shift = raster.scales[number - 1], raster.offsets[number - 1]
         probe = self._probe()
         factor, reason = 1.0, "pixels"
-        if scale != 1:
+        if shift and scale == 1 and np.dtype(raster.dtypes[number - 1]).kind != "f":
+            offset, reason = round(-shift), "tags"
+        elif scale != 1:
             factor, offset, reason = scale * DN_PER_REFLECTANCE, round(-shift * DN_PER_REFLECTANCE), "tags"
         elif np.dtype(raster.dtypes[number - 1]).kind == "f" and self._is_reflectance(probe):
             factor, offset, reason = float(DN_PER_REFLECTANCE), 0, "reflectance has none"
@@ -193,6 +195,7 @@ def open_scene(
                 "names, or named in the file's order with --bands B02,B03,..."
             )
         _check_grid(layers["B02"].raster, str(layers["B02"].raster.name))
+        _check_units(layers, where)
         yield Scene(_aligned(layers, files), where, offset_dn)
 
 
@@ -250,6 +253,27 @@ def _check_grid(raster: rasterio.DatasetReader, where: str) -> None:
         raise GeoladderError(
             f"{where} is a picture of 8 bits; give DN or reflectance, as the product has them"
         )
+
+
+def _check_units(layers: dict[str, Layer], where: str) -> None:
+    """Refuse bands of different units, which are told by the first alone, and tags that tell none."""
+    units = {
+        name: (scales[number - 1], offsets[number - 1], np.dtype(dtypes[number - 1]).kind == "f")
+        for name, (raster, number) in layers.items()
+        for scales, offsets, dtypes in [(raster.scales, raster.offsets, raster.dtypes)]
+    }
+    blue = units["B02"]
+    for name, unit in units.items():
+        if not (np.isfinite(unit).all() and unit[0] > 0):
+            raise GeoladderError(
+                f"band {name} of {where} has the scale {unit[0]} and the offset {unit[1]}; "
+                "write it with others: rio edit-info --scale 0.0001"
+            )
+        if unit != blue:
+            raise GeoladderError(
+                f"bands of {where} differ in their units: scale, offset and whether numbers are floating are {blue} "
+                f"of B02, but {unit} of {name}; write all alike"
+            )
 
 
 def _aligned(layers: dict[str, Layer], files: ExitStack) -> dict[str, Layer]:

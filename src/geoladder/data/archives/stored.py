@@ -4,6 +4,7 @@ Readers know one mark of missing data, 0. Other writers mark it by a tag (xarray
 the file, or not at all, so what fills much of a band with the largest number there is counts as missing, too.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +31,18 @@ class Stored(NamedTuple):
     """Whether the file holds a mask of valid pixels."""
     offset_dn: int | None
     """DN to subtract by the tags scale and offset; None where the file has none."""
+    unit_dn: float | None
+    """DN of a stored 1 by the tag scale; None where the file has none, infinite where it cannot be."""
     filled: float
     """Share of pixels that were marked as missing by another number than 0."""
+
+
+def bulk_fill(pixels: np.ndarray) -> np.ndarray | None:
+    """Which pixels (H, W) of a band hold the largest number of uint16 as a fill; None where none does."""
+    if pixels.dtype != np.uint16 or pixels.max(initial=0) < LARGEST_DN:
+        return None
+    largest = pixels == LARGEST_DN
+    return largest if largest.mean() >= FILL_SHARE else None
 
 
 def clear_fill(raster: DatasetReader, number: int, pixels: np.ndarray, empty: int) -> Stored:
@@ -48,16 +59,14 @@ def clear_fill(raster: DatasetReader, number: int, pixels: np.ndarray, empty: in
         marks.append(raster.read_masks(number) == 0)
     if nodata is not None and not 0 <= nodata <= empty:
         marks.append(pixels == nodata)
-    if pixels.dtype == np.uint16 and pixels.max(initial=0) == LARGEST_DN:
-        largest = pixels == LARGEST_DN
-        marks.append(largest & (largest.mean() >= FILL_SHARE))
+    if (bulk := bulk_fill(pixels)) is not None:
+        marks.append(bulk)
     filled = 0.0
     if marks:
         missing = np.logical_or.reduce(marks) & (pixels != empty)
         filled, pixels[missing] = float(missing.mean()), empty
-    return Stored(raster.driver, nodata, masked, _offset_dn(raster, number), filled)
-
-
-def _offset_dn(raster: DatasetReader, number: int) -> int | None:
     scale, offset = raster.scales[number - 1], raster.offsets[number - 1]
-    return round(-offset * DN_PER_REFLECTANCE) if scale != 1 else None
+    possible = scale > 0 and math.isfinite(scale) and math.isfinite(offset)
+    offset_dn = round(-offset / scale) if possible and (scale, offset) != (1, 0) else None
+    unit_dn = None if scale == 1 else scale * DN_PER_REFLECTANCE if possible else math.inf
+    return Stored(raster.driver, nodata, masked, offset_dn, unit_dn, filled)

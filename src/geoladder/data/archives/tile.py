@@ -29,6 +29,8 @@ CLOUDY = (1, 2, 3)
 """Values of a cloud mask that count as cloudy: thick cloud, thin cloud, cloud shadow."""
 UNKNOWN_CLOUD = 4
 """Where a cloud mask says nothing, as FastTOM's author fills it. Counts neither as clear nor as cloudy."""
+NO_CLASS = 255
+"""In place of numbers of a cloud mask that uint8 does not have."""
 
 JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 """First bytes of JPEG 2000, in which Sentinel-2 comes from its makers, as a file and as a bare code stream."""
@@ -67,7 +69,7 @@ class Tile(NamedTuple):
     dn20: np.ndarray
     """(6, H/2, W/2) uint16: B05 B06 B07 B8A B11 B12; 0 is nodata."""
     cloud_mask: np.ndarray
-    """(H, W) uint8: 0 clear, 1 thick cloud, 2 thin cloud, 3 cloud shadow, 4 unknown."""
+    """(H, W) uint8: 0 clear, 1 thick cloud, 2 thin cloud, 3 cloud shadow, 4 unknown; any other is no class."""
     transform: Affine
     """(column, row) in 10 m pixels to (easting, northing) in metres."""
     epsg: int
@@ -197,13 +199,24 @@ def assemble(
                         f"{where} band {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels beside {height} x "
                         f"{width} of B02; {'half as many a side' if step == 2 else 'as many'} are expected"
                     )
-                if stack is not mask and pixels.dtype != np.uint16:
+                if stack is mask:
+                    pixels = _classes(pixels)
+                elif pixels.dtype != np.uint16:
                     raise UnreadableTileError(
                         f"{where} band {name} is {pixels.dtype}; uint16 DN are expected"
                     )
                 if pixels.base is not stack:
                     stack[place] = pixels
     return Tile(grid_cell, product_id, dn10, dn20, mask[0], blue.transform, epsg, stored=tuple(stored))
+
+
+def _classes(mask: np.ndarray) -> np.ndarray:
+    """A cloud mask of any type as uint8: NaN is unknown, and what is no whole number of uint8 becomes 255."""
+    if mask.dtype == np.uint8:
+        return mask
+    classes = np.where(np.isnan(mask), UNKNOWN_CLOUD, mask)
+    whole = (classes >= 0) & (classes <= NO_CLASS) & (classes % 1 == 0)
+    return np.where(whole, classes, NO_CLASS).astype(np.uint8)
 
 
 def climate_of(tile: Tile, lat_deg: ArrayLike, lon_deg: ArrayLike, raster: Path | None = None) -> np.ndarray:

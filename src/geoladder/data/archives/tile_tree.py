@@ -9,7 +9,6 @@ the pixels once to describe them. Rows it lists that are not in the tree are kep
 them.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterable
@@ -27,6 +26,7 @@ from geoladder.data.archives.grid import cell_of, row_column, to_lat_lon
 from geoladder.data.archives.majortom import IDENTITY, read_metadata
 from geoladder.data.labels.bands import BANDS, BANDS_10M, BANDS_20M
 from geoladder.errors import GeoladderError
+from geoladder.text import read_object
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ class FastTomTree(TileTree):
         """What metadata.json says of a product."""
         path = self.archive / part / "metadata.json"
         try:
-            facts = json.loads(plain_file(path).read_text())
+            facts = read_object(plain_file(path))
             lat_deg, lon_deg = float(facts["latitude"]), float(facts["longitude"])
             level_1c = str(facts.get("level", "")).upper().endswith("L1C") or "_MSIL1C_" in Path(part).name
             place = {"grid_cell": cell_of(lat_deg, lon_deg), "lat_deg": lat_deg, "lon_deg": lon_deg}

@@ -10,15 +10,12 @@ flipped or turned. D, the unique pixels of a run, is an axis of the study, and a
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from geoladder.data.batches.batch import (
@@ -31,8 +28,8 @@ from geoladder.data.batches.batch import (
 )
 from geoladder.data.batches.chip_labels import ChipLabels
 from geoladder.data.batches.order import batch_at
-from geoladder.data.index.split import nested_cells
-from geoladder.data.labels.bands import BANDS_10M, BANDS_20M
+from geoladder.data.batches.tables import read_numbers, read_whole, rows_of, training_rows
+from geoladder.data.labels.bands import BANDS_10M, BANDS_20M, BOA_OFFSET_DN
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.runs.digest import Seal, intact
@@ -141,50 +138,6 @@ def import_blosc2() -> Any:  # noqa: ANN401 - a module without type stubs
     return blosc2
 
 
-def read_numbers(table: Path, name: str) -> np.ndarray:
-    """(N,) of one column of a parquet table, as it is stored; raises GeoladderError where it is damaged."""
-    return _column(table, name).to_numpy()
-
-
-def _column(table: Path, name: str, **options: Any) -> pa.ChunkedArray:  # noqa: ANN401  (of pyarrow)
-    try:
-        return pq.read_table(table, columns=[name], **options)[name]
-    except (pa.ArrowException, OSError, KeyError) as problem:
-        raise GeoladderError(f"{table} has no readable column {name} ({problem}); {remake(table)}") from None
-
-
-def read_texts(table: Path, name: str) -> tuple[list[str], np.ndarray]:
-    """One column of repeated texts as distinct values and (N,) int32 codes; the column is `values[codes]`."""
-    column = _column(table, name, read_dictionary=[name])
-    if not len(column):
-        return [], np.empty(0, np.int32)
-    encoded = column.unify_dictionaries().combine_chunks()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int32)
-
-
-def rows_of(table: Path, split: str) -> np.ndarray:
-    """(N,) int64 ascending rows of a split, `train` or `val`, of an index or manifest."""
-    names, codes = read_texts(table, "split")
-    return np.flatnonzero(np.array([name == split for name in names], bool)[codes])
-
-
-def training_rows(table: Path, fraction: Fraction, seed: int) -> tuple[np.ndarray, int]:
-    """Rows of an index or manifest for training, in the nested fraction of grid cells that `seed` draws.
-
-    The fraction is one of cells with training rows.
-
-    Returns:
-        (N,) int64 ascending rows, and the number of cells that the fraction is drawn from.
-    """
-    rows, (names, cell) = rows_of(table, "train"), read_texts(table, "grid_cell")
-    cells = np.flatnonzero(np.bincount(cell[rows], minlength=len(names)))
-    if fraction == 1:
-        return rows, len(cells)
-    kept = set(nested_cells([names[code] for code in cells], fraction, seed))
-    in_fraction = np.array([name in kept for name in names], bool)
-    return rows[in_fraction[cell[rows]]], len(cells)
-
-
 class ChipStore:
     """A folder of chips. Only three narrow columns of its manifest stay in memory: millions open in a second."""
 
@@ -199,17 +152,10 @@ class ChipStore:
             raise GeoladderError(
                 f"no chips in {self.folder} (manifest.parquet is missing); run `geoladder chips`"
             )
-        kinds = {"shard": np.int32, "slot": np.int32, "offset_dn": np.int16}
-        try:
-            self._shard, self._slot, self._offset_dn = (
-                read_numbers(intact(self.manifest, pixels), name).astype(kind) for name, kind in kinds.items()
-            )
-            if min(self._shard.min(initial=0), self._slot.min(initial=0)) < 0:
-                raise ValueError("it has negative numbers of shards or slots")
-        except (OSError, ValueError, KeyError, pa.ArrowException) as problem:
-            raise GeoladderError(
-                f"{self.manifest} is no manifest of chips ({problem}); {remake(self.manifest)}"
-            ) from None
+        self._shard, self._slot = (
+            read_whole(intact(self.manifest, pixels), name, np.int32) for name in ("shard", "slot")
+        )
+        self._offset_dn = read_whole(self.manifest, "offset_dn", np.int16, BOA_OFFSET_DN)
         self._codec: ChipCodec = "blosc2" if next(self.folder.glob("chips-*.b2frame"), None) else "none"
         self._readers: dict[int, NpyReader | Blosc2Reader] = {}
 

@@ -30,12 +30,19 @@ from geoladder.data.archives.tile import (
     ground_m,
 )
 from geoladder.data.batches.shards import Dropped, Group, ShardWriter, State, remove_other_shards
+from geoladder.data.labels.bands import BOA_OFFSET_DN
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import atomic_path
 from geoladder.runs.digest import intact
 from geoladder.study.specs import ChipsSpec
 
 log = logging.getLogger(__name__)
+
+TILE_KINDS = dict.fromkeys(("part", "grid_cell", "product_id", "split"), "string") | {
+    **dict.fromkeys(("row", "epsg", "offset_dn"), "integer"),
+    "timestamp": "datetime64",
+}
+"""What columns of an index of tiles hold, as pandas infers it."""
 
 
 def write_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path) -> None:
@@ -121,9 +128,16 @@ def merge_chips(spec: ChipsSpec, archive: Path, index: Path, out: Path, groups: 
 
 
 def read_tiles(index: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Some or all columns of an index of tiles; raises GeoladderError where it is none, or damaged."""
+    """Some columns of an index of tiles, or all that chips need; GeoladderError where it is none, or damaged."""
     try:
-        return pd.read_parquet(intact(index), columns=columns)
+        tiles = pd.read_parquet(intact(index), columns=columns or [*TILE_KINDS])
+        for name, column in tiles.items():
+            kind, expected = pd.api.types.infer_dtype(column, skipna=False), TILE_KINDS[str(name)]
+            if len(tiles) and (kind != expected or column.isna().any()):
+                raise ValueError(f"column {name} holds {kind}; {expected} is expected in every row")
+        if not tiles.get("offset_dn", pd.Series(dtype=int)).isin((0, BOA_OFFSET_DN)).all():
+            raise ValueError(f"offset_dn is neither 0 nor {BOA_OFFSET_DN}")
+        return tiles
     except (OSError, ValueError) as problem:
         raise GeoladderError(
             f"{index} is no index of tiles ({problem}); write it with `geoladder index`"

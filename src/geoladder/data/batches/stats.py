@@ -11,7 +11,8 @@ from typing import get_args
 import numpy as np
 
 from geoladder.data.batches.batch import BandStats, Moments, Transform, to_reflectance, transformed
-from geoladder.data.batches.chip_store import ChipStore, rows_of
+from geoladder.data.batches.chip_store import ChipStore
+from geoladder.data.batches.tables import rows_of
 from geoladder.data.labels.bands import BANDS
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from geoladder.data.archives.sources import open_archive
 from geoladder.data.archives.tile import TileSource, UnreadableTileError
 from geoladder.data.batches.batch import BandStats, DNBatch, PretrainBatch, assemble, step_masks
-from geoladder.data.batches.chip_store import read_numbers, read_texts, training_rows
 from geoladder.data.batches.crops import expected_union_px, take_crops
 from geoladder.data.batches.order import StreamOrder, positions_of
+from geoladder.data.batches.tables import read_texts, read_whole, training_rows
+from geoladder.data.labels.bands import BOA_OFFSET_DN
 from geoladder.errors import GeoladderError
 from geoladder.registry.target import Places
 from geoladder.runs.digest import intact
@@ -51,23 +51,17 @@ def open_tiles(index: Path, corpus: str, fraction: Fraction, seed: int) -> pd.Da
     Raises:
         GeoladderError: the index cannot be read, or no tile is left.
     """
-    try:
-        rows, cells = training_rows(intact(index), fraction, seed)
-        parts, part = read_texts(index, "part")
-        row, offset_dn = (read_numbers(index, name)[rows] for name in ("row", "offset_dn"))
-    except (OSError, pa.ArrowException, KeyError) as problem:
-        raise GeoladderError(
-            f"{index} is no index of tiles ({problem}); write it with `geoladder index`"
-        ) from None
+    rows, cells = training_rows(intact(index), fraction, seed)
+    parts, part = read_texts(index, "part")
+    row = read_whole(index, "row", np.int32)[rows]
+    offset_dn = read_whole(index, "offset_dn", np.int16, BOA_OFFSET_DN)[rows]
     if not rows.size:
         raise GeoladderError(
             f"{corpus}@{fraction} has no training tile: 0 of {cells} grid cells in {index} are in "
             f"the fraction at seed {seed}; take a larger fraction or more tiles"
         )
     names = pd.Categorical.from_codes(part[rows], pd.Index(parts)).reorder_categories(sorted(parts))
-    tiles = pd.DataFrame(
-        {"part": names, "row": row.astype(np.int32), "offset_dn": offset_dn.astype(np.int16)}
-    )
+    tiles = pd.DataFrame({"part": names, "row": row, "offset_dn": offset_dn})
     return tiles.sort_values(["part", "row"], ignore_index=True)
 
 

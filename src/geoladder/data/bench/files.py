@@ -5,7 +5,6 @@ in its bucket counts over the sorted files of the bucket's regions in the order 
 index files count so. A file may hold several dates with different DN offsets.
 """
 
-import json
 import logging
 import math
 import re
@@ -16,18 +15,17 @@ import numpy as np
 
 from geoladder.data.archives.footprints import COLUMNS, Boxes
 from geoladder.data.archives.npy import label_path, open_images, open_labels
-from geoladder.data.bench.evidence import Labels, Witness, count_labels, stated_scale
+from geoladder.data.bench.evidence import Harmonise, Labels, Witness, count_labels, stated_scale
 from geoladder.data.labels.bands import darkest_dn, offset_of
 from geoladder.data.labels.targets import decode_phileo_place
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
+from geoladder.text import read_json
 
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
-Harmonise = Literal["baseline", "pixels"] | None
-"""What the study says of the offsets in the metadata: right, whatever pixels say, or wrong; None: nothing."""
 Side = Literal["train", "val"]
 """What a few-shot run uses patches for; the files of a split need not be those of the same side."""
 PIXEL_M = 10.0
@@ -132,9 +130,9 @@ def tile_records(archive: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        tiles = json.loads(path.read_text())
-    except ValueError as problem:
-        raise GeoladderError(f"{path} is not valid JSON ({problem}); unpack or write it again") from None
+        tiles = read_json(path)
+    except GeoladderError as problem:
+        raise GeoladderError(f"{problem}; unpack or write it again") from None
     return tiles if isinstance(tiles, dict) else {}
 
 
@@ -186,7 +184,10 @@ def _places(path: Path, patches: int) -> tuple[np.ndarray, np.ndarray]:
     """Place of each of a file's patches, lat_deg and lon_deg (patches,); none where no file tells it."""
     if not path.is_file():
         return np.empty(0), np.empty(0)
-    return decode_phileo_place(open_labels(path, (patches, 3)).astype(float))
+    lat_deg, lon_deg = decode_phileo_place(open_labels(path, (patches, 3)).astype(float))
+    if np.isnan(lat_deg).any():
+        log.warning("%s holds numbers of no place, so the file counts as without one", path)
+    return lat_deg, lon_deg
 
 
 def _location(lat_deg: np.ndarray, lon_deg: np.ndarray, patch_px: int) -> dict[str, float]:

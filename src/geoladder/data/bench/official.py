@@ -1,16 +1,15 @@
 """Few-shot subsets of the index files that PhilEO Bench published, `indices_<date>_128_10M_<task>_<n>.json`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from geoladder.bounds import plain_file
 from geoladder.data.bench.files import Side
 from geoladder.data.bench.nshot import Subset
 from geoladder.data.bench.reader import Bench
 from geoladder.errors import GeoladderError
+from geoladder.text import read_object
 
 
 def read_official(path: Path, bench: Bench, task: str) -> Subset:
@@ -21,10 +20,10 @@ def read_official(path: Path, bench: Bench, task: str) -> Subset:
     or was made for other files than `bench` has.
     """
     try:
-        buckets = json.loads(plain_file(path).read_text())
-    except (OSError, ValueError) as problem:
+        buckets = read_object(path)
+    except GeoladderError as problem:
         raise GeoladderError(f"{path} is no index file of PhilEO Bench ({problem})") from None
-    if not isinstance(buckets, dict) or not buckets:
+    if not buckets:
         raise GeoladderError(f"{path} is no index file of PhilEO Bench: an object by bucket is expected")
     return Subset(*(_side(path, buckets, bench, task, side) for side in ("train", "val")))
 
@@ -35,9 +34,12 @@ def _side(path: Path, buckets: dict, bench: Bench, task: str, side: Side) -> pd.
     for bucket, entry in buckets.items():
         rows = pool[pool["bucket"] == bucket]
         try:
-            positions = np.array(entry[f"{side}_indices"], np.int64)
+            positions = np.array(entry[f"{side}_indices"], float)
+            if positions.ndim != 1 or (positions % 1 != 0).any():
+                raise ValueError("positions are a list of whole numbers")
+            positions = positions.astype(np.int64)
             length = int(entry[f"length_multi_array_{side}"])
-        except (KeyError, TypeError, ValueError) as problem:
+        except (KeyError, TypeError, ValueError, OverflowError) as problem:
             raise GeoladderError(
                 f"{path}, bucket '{bucket}': {side} entries are unusable ({problem!r})"
             ) from None

@@ -14,8 +14,8 @@ import pandas as pd
 
 from geoladder.data.archives.folders import unpacking, walk
 from geoladder.data.archives.npy import label_path, open_images, open_labels
-from geoladder.data.bench.evidence import bench_findings
-from geoladder.data.bench.files import Harmonise, Split, describe, parse, tile_records
+from geoladder.data.bench.evidence import Harmonise, bench_findings
+from geoladder.data.bench.files import PatchFile, Split, describe, parse, tile_records
 from geoladder.data.index.evidence import Evidence
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS
@@ -48,22 +48,11 @@ def index_bench(archive: Path, out: Path, harmonise: Harmonise = None) -> None:
         GeoladderError: no file, an unknown name, a damaged file, labels that do not fit or that some files of a tile
             lack, a tile with files of training and of test, mixed patch sizes, or metadata that pixels contradict.
     """
-    files = sorted(
-        parse(folder / name)
-        for folder, _, names in walk(Path(archive))
-        for name in names
-        if name.endswith("_s2.npy")
-    )
-    if not files:
-        fix = unpacking(Path(archive)) or (
-            "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
-            "unzip that, and set bench.path to the folder"
-        )
-        raise GeoladderError(f"no *_s2.npy in {archive}; {fix}")
-    records = tile_records(Path(archive))
-    described = [describe(file, Path(archive), records, harmonise) for file in files]
+    archive = Path(archive)
+    records = tile_records(archive)
+    described = [describe(file, archive, records, harmonise) for file in _image_files(archive)]
     index = pd.DataFrame([row for row, _ in described])
-    _check_tiles(index, Path(archive))
+    _check_tiles(index, archive)
     for task in TASKS:
         # The files of a tile share a scale, and some have no pixel that would show it.
         shared = index.groupby(["region", "tile"])[f"{task}_scale"].transform("min")
@@ -88,6 +77,21 @@ def index_bench(archive: Path, out: Path, harmonise: Harmonise = None) -> None:
         index.groupby("split")["patches"].sum().to_dict(),
         (index["offset_source"] == "metadata").sum(),
     )
+
+
+def _image_files(archive: Path) -> list[PatchFile]:
+    """Image files at any depth, in the order of the bench; GeoladderError where there is none."""
+    names = (
+        folder / name for folder, _, names in walk(archive) for name in names if name.endswith("_s2.npy")
+    )
+    files = sorted(map(parse, names))
+    if not files:
+        fix = unpacking(archive) or (
+            "PhilEO Bench comes as a multi-part zip: join it with `zip -s 0 <name>.zip --out whole.zip`, "
+            "unzip that, and set bench.path to the folder"
+        )
+        raise GeoladderError(f"no *_s2.npy in {archive}; {fix}")
+    return files
 
 
 def _name_unlabelled(index: pd.DataFrame, archive: Path) -> None:

@@ -56,7 +56,9 @@ class Version(NamedTuple):
 
     def continues_in(self, answer: "Version") -> bool:
         """Whether an answer to a request under the `condition` is of this version."""
-        return answer.tag in ("", self.tag) if self.tag else answer.modified == self.modified
+        if self.tag and answer.tag:
+            return answer.tag == self.tag
+        return answer.modified == self.modified or (bool(self.tag) and not answer.modified)
 
     @property
     def condition(self) -> dict[str, str]:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from geoladder.data.archives.sources import open_archive
+from geoladder.data.archives.tile import TileSource
 from geoladder.data.index.away import in_bench, near_bench
 from geoladder.data.index.checks import check_identities, set_offsets, settle_clouds, warn_off_grid
 from geoladder.data.index.evidence import Evidence
 from geoladder.data.index.findings import archive_findings
-from geoladder.data.index.sample import read_sample, sample_rows
+from geoladder.data.index.sample import Sample, read_sample, sample_rows
 from geoladder.data.index.select import selected, unselected
 from geoladder.data.index.split import is_validation
 from geoladder.errors import GeoladderError
@@ -59,6 +60,36 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     reason = rows["unusable"].copy()
     without_clouds = spec.select.model_copy(update={"max_cloud_percent": None})
     clouds = settle_clouds(reader, rows, selected(rows, without_clouds) & (reason == ""))
+    sample = _judge(spec, archive, bench_index, reader, rows, reason)
+    counts = reason[reason != ""].value_counts()
+    dropped = ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
+    _log_kept(archive, rows, reason == "", dropped)
+    if (reason != "").all():
+        raise GeoladderError(
+            f"no usable tile in {archive}: {dropped}{_written(units)}. "
+            "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
+        )
+    findings = archive_findings(rows, sample, spec.harmonise, spec.harmonise_stated, units)
+    looked_at = f"{len(sample.facts)} of {len(rows)} rows read, {sample.unread} could not be"
+    evidence = Evidence(str(archive), looked_at, findings + ([clouds] if clouds else []))
+    evidence.check()
+    _write(rows, reason, index, ledger, spec.fingerprint)
+    evidence.write(index)
+
+
+def _judge(
+    spec: IndexSpec,
+    archive: Path,
+    bench_index: Path,
+    reader: TileSource,
+    rows: pd.DataFrame,
+    reason: pd.Series,
+) -> Sample:
+    """Give rows their offsets, and a `reason` to those that are of no use, in place; raises as `build_index`.
+
+    Returns:
+        A sample of rows that can be read.
+    """
     for text, where in unselected(rows, spec.select):
         _mark(reason, pd.Series(where, index=rows.index), text)
     _mark(reason, in_bench(rows, bench_index, spec.exclude_bench), f"overlaps bench {spec.exclude_bench}")
@@ -79,9 +110,11 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
     _mark_duplicates(rows, reason, spec.one_product_per_cell, getattr(reader, "many_per_cell", False))
     if spec.bench_buffer_km > 0:
         _mark(reason, near_bench(rows, bench_index, spec.bench_buffer_km), "near bench test")
-    kept = rows[reason == ""]
-    counts = reason[reason != ""].value_counts()
-    dropped = ", ".join(f"{count} {text}" for text, count in counts.items()) or "nothing"
+    return sample
+
+
+def _log_kept(archive: Path, rows: pd.DataFrame, usable: pd.Series, dropped: str) -> None:
+    kept = rows[usable]
     log.info(
         "%s: %d rows, %d kept (%d train, %d val, %d with DN offset); dropped: %s",
         archive,
@@ -92,17 +125,6 @@ def build_index(spec: IndexSpec, archive: Path, bench_index: Path, index: Path, 
         (kept["offset_dn"] > 0).sum(),
         dropped,
     )
-    if kept.empty:
-        raise GeoladderError(
-            f"no usable tile in {archive}: {dropped}{_written(units)}. "
-            "Loosen the limits under `cleaning` and the corpus' `select`, or check the archive"
-        )
-    findings = archive_findings(rows, sample, spec.harmonise, spec.harmonise_stated, units)
-    looked_at = f"{len(sample.facts)} of {len(rows)} rows read, {sample.unread} could not be"
-    evidence = Evidence(str(archive), looked_at, findings + ([clouds] if clouds else []))
-    evidence.check()
-    _write(rows, reason, index, ledger, spec.fingerprint)
-    evidence.write(index)
 
 
 def _written(units: dict[str, str]) -> str:

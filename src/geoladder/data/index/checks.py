@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
+from geoladder.data.archives.columns import seem_shares
 from geoladder.data.archives.grid import FOOTPRINT_M, centre_of
 from geoladder.data.archives.tile import TileSource, UnreadableTileError, UnwantedTileError
 from geoladder.data.index.evidence import Finding
@@ -125,13 +126,14 @@ def _read_darkest(reader: TileSource, rows: pd.DataFrame, reason: pd.Series) -> 
 def settle_clouds(reader: TileSource, rows: pd.DataFrame, usable: np.ndarray) -> Finding | None:
     """Turn `cloud_percent` into percents, in place, where it holds shares; None where the numbers tell by themselves.
 
-    Numbers that are all at most 1 may be shares of any tiles, or percents of clear ones: cloud masks of some of the
-    `usable` rows (N,) bool say which. Without a mask they count as percents, with a warning.
+    Numbers that are at most 1, but for strays, may be shares of any tiles, or percents of clear ones: cloud masks of
+    some of the `usable` rows (N,) bool say which. Without a mask they count as percents, with a warning. A stray
+    among shares is not a number.
     """
     stated = rows["cloud_percent"]
-    if not 0 < stated.max() <= 1:
+    if not stated.max() > 0 or not seem_shares(stated):
         return None
-    cloudy = rows.index[usable & stated.notna()]
+    cloudy = rows.index[usable & (stated > 0) & (stated <= 1)]
     seen = read_sample(reader, rows, spread(cloudy)).facts["cloud_percent"].dropna()
     off_percent = {
         unit: float((factor * stated.loc[seen.index] - seen).abs().mean())
@@ -139,13 +141,13 @@ def settle_clouds(reader: TileSource, rows: pd.DataFrame, usable: np.ndarray) ->
     }
     if seen.empty:
         log.warning(
-            "no cloud_cover is above 1, and no cloud mask tells whether these are shares: taken as percents"
+            "hardly a cloud_cover is above 1, and no cloud mask tells whether these are shares: taken as percents"
         )
     is_share = off_percent["shares"] < off_percent["percents"]
     if is_share:
-        rows["cloud_percent"] = 100 * stated
+        rows["cloud_percent"] = 100 * stated.where(stated <= 1)
     says = {
-        "metadata": {f"at most {stated.max():.4g}": int(stated.notna().sum())},
+        "metadata": {"at most 1": int((stated <= 1).sum()), "more": int((stated > 1).sum())},
         "pixels": {f"off by {off:.3g} points as {unit}": len(seen) for unit, off in off_percent.items()},
     }
     return Finding("unit of cloud_cover", "shares" if is_share else "percents", says, len(seen), 0)

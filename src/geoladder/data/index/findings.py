@@ -18,9 +18,12 @@ Harmonise = Literal["baseline", "pixels", "none"]
 MANY, MOST = 8, 0.5
 """So many products without the offset by name, of which more than this share has no dark pixel, do carry it."""
 BRIGHT_SHARE = 0.01
-"""Of a band's pixels above `BRIGHT_DN` that cannot be reflectance."""
+"""Of a band's pixels above `BRIGHT_DN` that cannot be reflectance, and of a mask's that are of no class."""
+ROUNDING = 0.01
+"""By which DN of a stored 1 may be off 1."""
 NODATA_OFF, CLOUD_OFF_PERCENT, TIME_OFF = 0.1, 30.0, pd.Timedelta(days=1.5)
 """By which metadata may be off pixels and names."""
+UNIT_OUT = "Write DN, of which 10000 are a reflectance of 1, or remove the tag where they are DN already"
 WAY_OUT = (
     "Say how the corpus is to be taken, as `harmonise` in its block: `pixels` (those of each tile decide), `none` "
     "(nothing is subtracted) or `baseline` (the names are right nevertheless)"
@@ -43,6 +46,7 @@ def archive_findings(
         *(_offset(facts[offsets == dn], seen, dn, harmonise, remedy) for dn in (BOA_OFFSET_DN, 0)),
         *_tags(facts, seen, offsets, remedy),
         _fill(facts, seen),
+        _classes(facts, seen),
         _against(
             "nodata", units.get("nodata", "shares"), seen["nodata_share"], facts["nodata_share"], NODATA_OFF
         ),
@@ -86,16 +90,20 @@ def _offset(facts: pd.DataFrame, seen: pd.DataFrame, dn: int, harmonise: Harmoni
 
 def _tags(facts: pd.DataFrame, seen: pd.DataFrame, offsets: pd.Series, remedy: str) -> list[Finding]:
     """Whether tags of scale and offset say what names say; nothing where there are none."""
-    tags = facts["tag_offset_dn"].dropna()
-    if tags.empty:
-        return []
+    tags, units = facts["tag_offset_dn"].dropna(), facts["tag_unit_dn"].dropna().astype(float)
     names = offsets.loc[tags.index]
     wrong = names.notna() & (names != tags)
     says = {"tag": counted([f"{dn:g} DN" for dn in tags]), "name": counted([f"{dn:g} DN" for dn in names])}
     compared = int(names.notna().sum())
-    return [
-        Finding("DN offset by tags", "by name", says, compared, int(wrong.sum()), _first(seen, wrong), remedy)
+    other = (units - 1).abs() > ROUNDING
+    unit_says = {"tag": counted([f"{dn:g} DN" for dn in units])}
+    findings = [
+        Finding(
+            "DN offset by tags", "by name", says, compared, int(wrong.sum()), _first(seen, wrong), remedy
+        ),
+        Finding("a stored 1", "1 DN", unit_says, len(units), int(other.sum()), _first(seen, other), UNIT_OUT),
     ]
+    return [finding for finding, by_tag in zip(findings, (tags, units), strict=True) if len(by_tag)]
 
 
 def _fill(facts: pd.DataFrame, seen: pd.DataFrame) -> Finding:
@@ -114,6 +122,17 @@ def _fill(facts: pd.DataFrame, seen: pd.DataFrame) -> Finding:
     )
     decision = "0, the nodata tag, masks, and 65535 in bulk"
     return Finding("no data", decision, says, len(facts), int(bright.sum()), _first(seen, bright), remedy)
+
+
+def _classes(facts: pd.DataFrame, seen: pd.DataFrame) -> Finding:
+    """Whether cloud masks hold numbers that are none of their classes, as those of another legend."""
+    strange = facts["strange_share"] > BRIGHT_SHARE
+    says = {"pixels": {f"more than {BRIGHT_SHARE:.0%} of no class": int(strange.sum())}}
+    remedy = "Write the masks anew with these numbers, for clouds of others are not seen"
+    decision = "0 clear, 1 thick, 2 thin, 3 shadow, 4 unknown"
+    return Finding(
+        "cloud mask", decision, says, len(facts), int(strange.sum()), _first(seen, strange), remedy
+    )
 
 
 def _against(question: str, decision: str, stated: pd.Series, pixels: pd.Series, margin: float) -> Finding:
@@ -147,7 +166,12 @@ def _crs(facts: pd.DataFrame, seen: pd.DataFrame) -> Finding:
     wrong = known & (seen["epsg"] != facts["epsg"])
     says = {"metadata": counted(seen["epsg"].tolist()), "tag": counted(facts["epsg"].tolist())}
     return Finding(
-        "coordinate system", "of the image", says, int(known.sum()), int(wrong.sum()), _first(seen, wrong)
+        "coordinate system",
+        "of the image; chips leave out tiles with another",
+        says,
+        int(known.sum()),
+        int(wrong.sum()),
+        _first(seen, wrong),
     )
 
 

@@ -23,7 +23,9 @@ class Sample(NamedTuple):
     """Rows that were read.
 
     `facts` has the index of the archive's table: darkest_dn, bright_share, filled_share, nodata_share, cloud_percent
-    (not a number where the mask says nothing), epsg, driver, nodata_tag, masked, tag_offset_dn (None without tags).
+    (not a number where the mask says nothing), strange_share (pixels with data where the mask has no class), epsg,
+    driver, nodata_tag, masked, tag_offset_dn (the largest of the bands) and tag_unit_dn (the one farthest from 1);
+    both are None without tags.
     """
 
     facts: pd.DataFrame
@@ -52,8 +54,8 @@ def read_sample(reader: TileSource, rows: pd.DataFrame, chosen: pd.Index) -> Sam
 
 
 COLUMNS = [
-    *("darkest_dn", "bright_share", "filled_share", "nodata_share", "cloud_percent"),
-    *("epsg", "driver", "nodata_tag", "masked", "tag_offset_dn"),
+    *("darkest_dn", "bright_share", "filled_share", "nodata_share", "cloud_percent", "strange_share"),
+    *("epsg", "driver", "nodata_tag", "masked", "tag_offset_dn", "tag_unit_dn"),
 ]
 
 
@@ -61,19 +63,23 @@ def _facts(tile: Tile) -> list[object]:
     bands = [*tile.dn10, *tile.dn20]
     known = tile.cloud_mask < UNKNOWN_CLOUD
     bright = [float((band > BRIGHT_DN).mean()) for band in bands]
-    tags = {stored.offset_dn for stored in tile.stored} - {None}
-    nodata = {stored.nodata for stored in tile.stored[: len(bands)]} - {None}
+    of_bands = tile.stored[: len(bands)]
+    offsets = [stored.offset_dn for stored in of_bands if stored.offset_dn is not None]
+    units = [stored.unit_dn for stored in of_bands if stored.unit_dn is not None]
+    nodata = {stored.nodata for stored in of_bands} - {None}
     return [
         darkest_dn(bands),
         max(bright),
         max((stored.filled for stored in tile.stored), default=0.0),
         float((tile.dn10[0] == 0).mean()),
         100 * float(np.isin(tile.cloud_mask[known], CLOUD).mean()) if known.any() else math.nan,
+        float(((tile.cloud_mask > UNKNOWN_CLOUD) & (tile.dn10[0] > 0)).mean()),
         tile.epsg,
         tile.stored[0].driver if tile.stored else "npy",
         "several" if len(nodata) > 1 else f"{nodata.pop():g}" if nodata else "none",
         any(stored.masked for stored in tile.stored),
-        tags.pop() if len(tags) == 1 else None,
+        max(offsets, default=None),
+        max(units, key=lambda unit: abs(unit - 1), default=None),
     ]
 
 

@@ -18,6 +18,7 @@ from geoladder.data.index.split import nested_cells
 from geoladder.data.labels.climate import land_share
 from geoladder.errors import GeoladderError
 from geoladder.study.corpora import Box, Select
+from geoladder.text import read_text
 
 
 def unselected(rows: pd.DataFrame, select: Select) -> Iterator[tuple[str, np.ndarray]]:
@@ -71,8 +72,8 @@ def read_cells(path: Path) -> set[str]:
         GeoladderError: the file cannot be read, lists none, or a line is no cell of the grid; names the line.
     """
     try:
-        lines = plain_file(Path(path)).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as problem:
+        lines = read_text(plain_file(Path(path))).splitlines()
+    except (OSError, GeoladderError) as problem:
         raise GeoladderError(
             f"{path} cannot be read ({problem}); `cells` is a text file with a grid cell like 433D_629L on each line"
         ) from None

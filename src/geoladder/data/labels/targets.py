@@ -6,6 +6,8 @@ from numpy.typing import ArrayLike
 EARTH_RADIUS_KM = 6371.0088
 CLIMATE_CLASSES = 31
 """Beck's Köppen-Geiger codes 1..30, and 0 for sea."""
+OFF_CIRCLE = 0.1
+"""By which a stored sine and cosine, means over a patch, may be off the unit circle."""
 DAYS_PER_YEAR = 365
 """Of the date encoding, as in PhilEO: day 366 of a leap year is day 1."""
 
@@ -17,14 +19,23 @@ def decode_date(encoding: np.ndarray) -> np.ndarray:
     return np.where(days == 0, DAYS_PER_YEAR, days)
 
 
+def on_circle(turn: np.ndarray) -> np.ndarray:
+    """Whether pairs (N, 2) are sine and cosine of an angle, (N,) bool."""
+    return np.asarray(abs(np.hypot(turn[..., 0], turn[..., 1]) - 1) <= OFF_CIRCLE)
+
+
 def decode_phileo_place(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places from PhilEO's own labels, ((90 - lat) / 180, (sin lon + 1) / 2, (cos lon + 1) / 2).
 
     Latitude is stored upside down: 0 is the north pole. The authors call that an accident, and kept it. An array
-    (N, 3) becomes lat_deg (N,), and lon_deg (N,) in [-180, 180].
+    (N, 3) becomes lat_deg (N,), and lon_deg (N,) in [-180, 180]; not numbers where the three are none of a place, as
+    degrees would be.
     """
     down, sine, cosine = np.moveaxis(np.asarray(stored, float), -1, 0)
-    return 90 - 180 * down, np.degrees(np.arctan2(2 * sine - 1, 2 * cosine - 1))
+    turn = np.stack([2 * sine - 1, 2 * cosine - 1], axis=-1)
+    on_earth = (down >= 0) & (down <= 1) & on_circle(turn)
+    lat_deg, lon_deg = 90 - 180 * down, np.degrees(np.arctan2(turn[..., 0], turn[..., 1]))
+    return np.where(on_earth, lat_deg, np.nan), np.where(on_earth, lon_deg, np.nan)
 
 
 def encode_phileo_place(lat_deg: np.ndarray, lon_deg: np.ndarray) -> np.ndarray:
