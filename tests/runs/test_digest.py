@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ def flip(path, at):
 @pytest.fixture
 def result(tmp_path):
     """A result as the workflow writes it."""
+    (tmp_path / ".snakemake").mkdir()
     path = tmp_path / "results/finetune/globe/unet-xs/roads/seed0/n4.json"
     write_json(path, {"fingerprint": "0123456789ab", "metrics": {"r2": 0.3}})
     return path
@@ -63,7 +66,7 @@ def test_a_changed_file_is_refused_with_the_command_that_makes_it_again(result):
     for part in (
         str(result),
         "damaged or edited",
-        f"--forcerun {result} -- results/figures",
+        "--forcerun results/finetune/globe/unet-xs/roads/seed0/n4.json. Where",
         str(seal_path(result)),
     ):
         assert part in str(problem.value)
@@ -138,6 +141,45 @@ def test_a_failed_write_leaves_file_and_seal(result):
     assert not list(result.parent.iterdir())
 
 
+def test_names_and_places_where_no_seal_can_be_are_taken_as_they_are(tmp_path):
+    (tmp_path / "file").write_text("{}")
+    long = tmp_path / ("x" * 255)
+    long.write_text("{}")
+    for path in (long, tmp_path / "file/inside"):
+        assert intact(path) == path
+
+
+@pytest.mark.parametrize("last", range(5))
+@pytest.mark.parametrize("step", ["replace", "unlink"])
+def test_a_kill_between_file_and_seal_leaves_nothing_that_is_refused(result, monkeypatch, step, last):
+    """The old file or the new one, under its own seal or none."""
+    original, steps = getattr(Path, step), []
+
+    def killed(path, *arguments, **options):
+        if len(steps) == last:
+            raise KeyboardInterrupt
+        steps.append(path)
+        return original(path, *arguments, **options)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, step, killed)
+        write_json(result, {"fingerprint": "0123456789ab", "metrics": {"r2": 0.44}})
+    assert json.loads(intact(result).read_text())["metrics"]["r2"] in (0.3, 0.44)
+
+
+def test_a_file_that_a_run_replaces_while_it_is_read_is_not_called_damaged(result, monkeypatch):
+    read, replaced = Seal.read, []
+
+    def read_and_replace(path):
+        seal = read(path)
+        if not replaced:
+            replaced.append(write_json(result, {"fingerprint": "0123456789ab", "metrics": {}}))
+        return seal
+
+    monkeypatch.setattr(Seal, "read", read_and_replace)
+    assert intact(result) == result
+
+
 def test_verify_names_each_changed_file_and_counts_the_others(result, tmp_path, capsys, monkeypatch):
     write_json(result.with_name("n16.json"), {"a": 1})
     write_json(tmp_path / "results/gone.json", {})
@@ -179,8 +221,50 @@ def test_a_copied_folder_keeps_its_seals(result, tmp_path):
         ("results/pretrain/a/b/seed0/model.safetensors", "results/pretrain/a/b/seed0/model.safetensors"),
     ],
 )
-def test_files_are_made_again_with_the_output_of_their_rule(tmp_path, name, output):
-    assert f"--forcerun {tmp_path / output} -- " in remake(tmp_path / name)
+def test_files_are_made_again_with_the_output_of_their_rule(tmp_path, monkeypatch, name, output):
+    monkeypatch.chdir(tmp_path)
+    command = f"snakemake --cores all --configfile <the study's> --forcerun {output}"
+    assert remake(Path(name)) == f"make it again: {command}"
+
+
+@pytest.mark.parametrize("name", ["linear/a/b/seed0/roads", "finetune/a/b/roads/seed0/n4"])
+def test_files_of_a_study_with_results_of_its_own_are_made_again_with_the_output_of_their_rule(name):
+    assert remake(Path(f"results/wide/{name}/model.json")).endswith(f"--forcerun results/wide/{name}.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("results/sweep/a/b/seed0/x0.5/metrics.json", "results/figures/lr.pdf"),
+        ("results/wide/sweep/results.csv", "results/wide/figures/lr.pdf"),
+        ("results/published/figure4.csv", "results/published/figure4.csv"),
+        ("results/figures/coverage_globe.png", "results/figures/coverage_globe.png"),
+    ],
+)
+def test_what_is_made_only_when_it_is_asked_for_is_asked_for(name, target):
+    assert remake(Path(name)).endswith(f"--forcerun {name} -- {target}")
+
+
+def test_groups_of_chips_are_cut_again_with_their_manifest(tmp_path, monkeypatch):
+    done = tmp_path / "data/globe/chips-groups/1-of-2.done"
+    done.parent.mkdir(parents=True)
+    done.touch()
+    monkeypatch.chdir(tmp_path)
+    outputs = "data/globe/chips-groups/1-of-2.done data/globe/chips/manifest.parquet"
+    assert remake(Path("data/globe/chips/10m-00000.npy")).endswith(f"--forcerun {outputs}")
+
+
+def test_the_project_of_a_file_is_the_nearest_in_which_snakemake_ran(tmp_path, monkeypatch):
+    project = tmp_path / "results/a project"
+    (project / ".snakemake").mkdir(parents=True)
+    (project / "results").mkdir()
+    words = f"--directory '{project}' --configfile <the study's> --forcerun results/results.csv"
+    assert words in remake(project / "results/results.csv")
+    monkeypatch.chdir(tmp_path)
+    assert words in remake(Path("results/a project/results/results.csv"))
+    monkeypatch.chdir(project / "results")
+    assert words in remake(Path("results.csv"))
+    assert remake(tmp_path / "data/fit.json") == "make it again with the command that wrote it"
 
 
 def test_parts_that_were_fetched_are_fetched_again(tmp_path):
