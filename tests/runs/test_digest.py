@@ -1,8 +1,10 @@
 """Seals of files: what is written, what is refused when it is read, and what `geoladder verify` says."""
 
+import errno
 import json
 import os
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -189,13 +191,50 @@ def test_verify_names_each_changed_file_and_counts_the_others(result, tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert main(["verify"]) == 0
     said = capsys.readouterr().out
-    assert "2 files" in said and "1 have no seal" in said and "1 are gone" in said and "gone.json" in said
+    assert (
+        "2 files" in said and "older than seals: 1" in said and "seal: 1, such as results/gone.json" in said
+    )
     flip(result, 3)
     assert main(["verify", "results"]) == 1
     said = capsys.readouterr().err
     assert "1 of 4 files" in said and str(result.relative_to(tmp_path)) in said and "--forcerun" in said
     assert main(["verify", str(result.with_name("n16.json"))]) == 0
     assert main(["verify", "nowhere"]) == 1
+
+
+def test_verify_says_where_it_can_say_nothing(tmp_path, capsys):
+    (tmp_path / "own.csv").write_text("a,b\n")
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "copied without hidden files" in capsys.readouterr().err
+
+
+def test_verify_does_not_leave_out_a_folder_that_cannot_be_read(result, tmp_path, monkeypatch):
+    """As root reads everything, the system's refusal is played."""
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder).endswith("finetune"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError, match="finetune"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_verify_takes_what_a_run_does_meanwhile_for_no_damage(result, tmp_path, monkeypatch, change):
+    module, done = sys.modules["geoladder.runs.verify"], []
+
+    def changing(path, advance):
+        if not done and change == "replaced":
+            done.append(write_json(result, {"fingerprint": "0123456789ab", "metrics": {}}))
+        elif not done:
+            done.append(discard(result))
+        return sha256(path, advance)
+
+    monkeypatch.setattr(module, "sha256", changing)
+    assert "1 files" in verify(tmp_path)
 
 
 def test_a_copied_folder_keeps_its_seals(result, tmp_path):
