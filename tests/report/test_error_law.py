@@ -72,7 +72,7 @@ def test_the_figure_has_every_cell(tmp_path):
     [
         (draw_error_law, "linear"),
         (draw_error_law, "pretrain"),
-        (lambda results, settings, out: draw_linear(results, "majortom", settings, out), "linear"),
+        (lambda results, *others: draw_linear(results, "majortom", *others), "linear"),
     ],
 )
 def test_results_without_linear_heads_are_named(tmp_path, draw, without):

@@ -6,9 +6,9 @@ from elsewhere, or older than seals, and is taken as it is. Archives and benches
 `geoladder verify` looks.
 """
 
-import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +22,8 @@ SMALL_BYTES = 64 * 2**20
 """Of files up to this size the digest is checked whenever they are opened, of larger ones the size."""
 READ_BYTES = 2**20
 BLOCK_BYTES = 4096
-NO_SEAL = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
-"""What the system says of a seal that is not there, or cannot be: names of other people's files may be too long."""
+LONGEST_SEAL = 4096
+"""Characters that are read of a seal; none is nearly as long."""
 
 
 class Seal(NamedTuple):
@@ -51,15 +51,18 @@ class Seal(NamedTuple):
             GeoladderError: it is damaged itself.
         """
         beside = seal_path(path)
+        if not os.path.isfile(beside):  # noqa: PTH113 - unlike Path's, false of a name that is too long
+            return None
         try:
-            text = beside.read_text()
+            with beside.open() as handle:
+                text = handle.read(LONGEST_SEAL)
             facts = json.loads(text)["file"] if text else None
             if facts and _sealed_text(facts) != text:
                 raise ValueError("it is not as it was written")
             seal = cls(**facts) if facts else None
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            if isinstance(problem, OSError) and problem.errno in NO_SEAL:
-                return None
+        except FileNotFoundError:  # just removed, by a run that replaces the file
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise GeoladderError(
                 f"{beside} is damaged ({problem}), so nothing says whether {path} is as it was written; "
                 f"{remake(path)}"
