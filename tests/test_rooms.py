@@ -15,6 +15,7 @@ ORDER = (
     *(
         "errors",
         "suggest",
+        "scans",
         "text",
         "bounds",
         "published",

@@ -7,10 +7,13 @@ file would, so that whoever reads names the file, drops it or stops, as for any 
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
-import rasterio
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+    import rasterio
 
 MAX_SIDE_PX = 4096
 """Of a tile or patch; a whole tile of MajorTOM has 1068. Ten bands and a mask of it take 200 MB."""
@@ -35,7 +38,7 @@ def plain_file(path: Path) -> Path:
     return path
 
 
-def check_raster(raster: rasterio.DatasetReader) -> None:
+def check_raster(raster: "rasterio.DatasetReader") -> None:
     """Refuse a raster that claims too much to be read as a whole."""
     height, width = raster.shape
     size_bytes = height * width * sum(map(_item_bytes, raster.dtypes))
@@ -47,7 +50,7 @@ def check_raster(raster: rasterio.DatasetReader) -> None:
     check_blocks(raster)
 
 
-def check_blocks(raster: rasterio.DatasetReader) -> None:
+def check_blocks(raster: "rasterio.DatasetReader") -> None:
     """Refuse a raster whose blocks claim too much, if only windows of it are read."""
     for (height, width), dtype in zip(raster.block_shapes, raster.dtypes, strict=True):
         size_bytes = height * width * _item_bytes(dtype)
@@ -68,7 +71,7 @@ def check_array(array: np.ndarray) -> None:
 
 
 def check_columns(
-    file: pq.FileMetaData, columns: Iterable[str], groups: Iterable[int] | None, most_bytes: int
+    file: "pq.FileMetaData", columns: Iterable[str], groups: Iterable[int] | None, most_bytes: int
 ) -> None:
     """Refuse columns that claim more than `most_bytes` when unpacked, in some row groups or in all (None)."""
     wanted = set(columns)

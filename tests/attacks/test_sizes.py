@@ -31,7 +31,10 @@ INDEX_SPEC = IndexSpec(
     bench_buffer_km=0.0,
     exclude_bench="none",
 )
-CHIPS_SPEC = ChipsSpec(index="i", chip_px=32, chip_max_cloud_share=0.3, max_corrupt_share=CORRUPT_SHARE)
+CHIPPED_SPEC = INDEX_SPEC.model_copy(update={"harmonise": "none"})
+CHIPS_SPEC = ChipsSpec(
+    index=CHIPPED_SPEC.fingerprint, chip_px=32, chip_max_cloud_share=0.3, max_corrupt_share=CORRUPT_SHARE
+)
 INDEX = [
     *("index", "--archive", "archive", "--bench-index", "none.parquet", "--spec", INDEX_SPEC.canonical()),
     *("--out", "out.parquet", "--ledger", "out.csv"),
@@ -55,8 +58,7 @@ def _empty_geotiff(side_px, dtype="uint16", bands=1, **options):
 def _chips_of(folder, **image):
     """An archive of two tiles whose second has other bytes, and its index."""
     archive = Archive(folder / "archive").add("1U_1R").add("2U_1R", image=image).write()
-    spec = INDEX_SPEC.model_copy(update={"harmonise": "none"})
-    build_index(spec, archive, folder / "none", folder / "index.parquet", folder / "ledger.csv")
+    build_index(CHIPPED_SPEC, archive, folder / "none", folder / "index.parquet", folder / "ledger.csv")
 
 
 def _huge(folder, side_px, names=("B02",), **options):

@@ -130,7 +130,7 @@ def test_a_study_on_the_real_bench_stands_beside(drawn, table, tmp_path):
 
 def test_tables_come_in_three_forms(tmp_path):
     write_published_tables(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {
+    assert {file.name for file in tmp_path.glob("[!.]*")} == {
         f"table{number}.{suffix}" for number in (1, 2) for suffix in ("csv", "md", "tex")
     }
     assert len(pd.read_csv(tmp_path / "table2.csv")) == len(model_table()) == 22

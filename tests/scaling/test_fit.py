@@ -201,10 +201,10 @@ def broken(**change):
     ("table", "message"),
     [
         (points().drop(columns="d"), "no column d; there are: n, seed, y"),
-        (broken(y=lambda t: t.y.where(t.index != 2, -1.0)), "row 3: y is -1.0"),
-        (broken(y=lambda t: t.y.where(t.index != 2, 0.0)), "row 3: y is 0.0"),
-        (broken(y=lambda t: t.y.where(t.index != 2)), "row 3: y is nan"),
-        (broken(n="many"), "row 1: n is many"),
+        (broken(y=lambda t: t.y.where(t.index != 2, -1.0)), "row 2: y is -1.0"),
+        (broken(y=lambda t: t.y.where(t.index != 2, 0.0)), "row 2: y is 0.0"),
+        (broken(y=lambda t: t.y.where(t.index != 2)), "row 2: y is nan"),
+        (broken(n="many"), "row 0: n is many"),
         (broken(n=1e5), "n takes one value"),
         (broken(y=0.3), "y is 0.3 in every row"),
         (pd.concat([points(), points().iloc[:1]]), "2 rows are doubled"),
@@ -222,7 +222,7 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(GeoladderError, match="unknown loss"):
         fit(points(), loss="absolute")
     with pytest.raises(GeoladderError, match="huber takes a positive delta"):
-        fit(points(), loss="huber")
+        fit(points(), loss="huber", delta=-1.0)
     with pytest.raises(GeoladderError, match="no parameter 'gamma'"):
         fit(points(), fixed={"gamma": 1.0})
 

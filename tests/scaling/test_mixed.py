@@ -135,7 +135,7 @@ def test_runs_that_contradict_seeds_are_refused_and_unnamed_ones_warned_of(tmp_p
     table = checkpoints(0)
     with pytest.raises(Refusal, match=r"name r0 has rows of 2 seeds \(seed 0, 1\)"):
         fit(table.assign(seed=table.index % 2), seed="seed", run="name")
-    with pytest.raises(Refusal, match="row 3: name is empty"):
+    with pytest.raises(Refusal, match="row 2: name is empty"):
         fit(table.assign(name=table.name.where(table.index != 2)), run="name")
     with pytest.raises(Refusal, match="rows are doubled"):
         fit(pd.concat([table, table[:1]]), run="name")

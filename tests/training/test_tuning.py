@@ -182,7 +182,7 @@ def pretrained_unet(tmp_path):
     backbone = build_backbone("unet", "xs")
     weights = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
     card = {"architecture": "unet", "size": "xs", "model": rung("unet", "xs").kwargs, "transform": "sqrt"}
-    save_model(weights, card | {"fingerprint": "abc", "statistics": {}, "bands": []}, tmp_path / "pretrained")
+    save_model(weights, card | {"fingerprint": "abc", "statistics": {}}, tmp_path / "pretrained")
     return tmp_path / "pretrained", "abc"
 
 

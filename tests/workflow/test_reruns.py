@@ -149,6 +149,7 @@ def test_an_n_above_the_pool_says_how_many_there_are(project):
     assert "pool" in message
 
 
+@pytest.mark.slow
 def test_a_sweep_adds_its_own_runs_and_reruns_nothing(project):
     rung = {"corpus": "majortom", "architectures": ["unet"], "sizes": ["xs"], "factors": [0.5, 1, 2]}
     project.study["sweep"] = rung

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 CELL = "results/pretrain/majortom/unet-s/seed0"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_resumes_and_ends_with_the_same_numbers(project, number):
     """Every process of the run is shot once a checkpoint exists; the figure's numbers must not notice."""
     project.study["pretrain"] |= {"samples": 1600, "checkpoint_every": 4}

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from geoladder.errors import GeoladderError
+from geoladder.scans import ScanName
 from geoladder.study.block import MOST, Block, Count, Whole
-
-ScanName = Literal["auto", "mamba_ssm", "triton", "numba", "torch"]
 
 
 class Compute(Block):

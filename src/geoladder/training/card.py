@@ -14,7 +14,9 @@ DEEPEST = 1000
 WIDEST = 10**6
 """Any other number of a model, at most."""
 Whole = Annotated[int, Field(strict=True, ge=0, le=WIDEST)]
-Argument = Whole | Annotated[float, Field(strict=True)] | str | list[Whole]
+Place = Annotated[int, Field(strict=True, ge=-1, le=WIDEST)]
+"""Of a band among others; -1 where it is not there."""
+Argument = Whole | Annotated[float, Field(strict=True)] | str | list[Place]
 
 
 def _buildable(model: dict[str, Argument]) -> dict[str, Argument]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from geoladder.study.compute import ScanName
+from geoladder.scans import ScanName
 
 StrategyName = Literal["auto", "ddp", "fsdp"]
 

@@ -29,7 +29,7 @@ from geoladder.models.demand import demand_scan
 from geoladder.registry import TASKS
 from geoladder.runs.atomic import write_json
 from geoladder.runs.provenance import birth_certificate, code_fingerprint
-from geoladder.study.compute import ScanName
+from geoladder.scans import ScanName
 from geoladder.study.downstream_specs import LinearCell, LinearSpec
 from geoladder.training.checkpoints import load_backbone
 from geoladder.training.patches import input_of, tile_names

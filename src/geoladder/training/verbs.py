@@ -18,7 +18,7 @@ from geoladder.options import (
     Study,
     Threads,
 )
-from geoladder.study.compute import ScanName
+from geoladder.scans import ScanName
 from geoladder.training.job import Hardware, Inputs
 
 STUDY, ALONE, FLAT = Path("config.yaml"), Hardware(), Parameter(name="*")

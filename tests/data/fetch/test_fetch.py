@@ -691,7 +691,7 @@ def test_the_hub_is_asked_for_the_next_page_and_again_after_a_failure(site, monk
     [
         (["--fraction", "0"], "--fraction: Input should be greater than 0 (got '0')"),
         (["--fraction", "3/2"], "--fraction: Input should be less than or equal to 1"),
-        (["--fraction", "1/0"], "--fraction: Input is not a valid fraction"),
+        (["--fraction", "1/0"], "--fraction: a fraction is expected, such as 1/16 or 0.25 (got "),
         (["--max-cloud", "101"], "--max-cloud: Input should be less than or equal to 100"),
         (["--max-nodata", "-0.1"], "--max-nodata: Input should be greater than or equal to 0"),
         (["--since", "2020-01-02", "--until", "2020-01-01"], "is after until"),
