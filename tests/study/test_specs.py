@@ -2,13 +2,12 @@
 
 import copy
 from itertools import product
-from pathlib import Path
 
 import pytest
 from test_config import RAW
 
 from geoladder.errors import GeoladderError
-from geoladder.study.isolation import as_ledger, check_collected, study_name, thaw, write_once
+from geoladder.study.isolation import as_ledger, check_collected, thaw, write_once
 from geoladder.study.load import parse_study
 from geoladder.study.nodes import Nodes
 
@@ -114,17 +113,6 @@ def test_looks_names_and_threads_change_no_result(path, value):
 
 def test_another_earth_changes_everything():
     assert changed(lambda raw: raw.update(earth={"seed": 1})) == set(Nodes(parse_study(TWO)).ledger())
-
-
-def test_a_study_has_one_name_whatever_links_lead_to_it(tmp_path, monkeypatch):
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project/a.yaml").touch()
-    (tmp_path / "link").symlink_to(tmp_path / "project")
-    (tmp_path / "project/now.yaml").symlink_to("a.yaml")
-    for folder in ("project", "link"):
-        monkeypatch.chdir(tmp_path / folder)
-        for file in ("a.yaml", "now.yaml", tmp_path / "project/a.yaml", tmp_path / "link/a.yaml"):
-            assert study_name(Path(file).absolute()) == "a.yaml"
 
 
 def test_a_table_collected_by_another_ledger_is_found_out(tmp_path):
