@@ -19,6 +19,7 @@ from geoladder.runs import digest
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.runs.digest import Seal, block_sums, discard, intact, seal_path, sha256
 from geoladder.runs.remake import remake
+from geoladder.runs.temporary import temporary
 from geoladder.runs.verify import verify
 
 
@@ -188,6 +189,7 @@ def test_verify_names_each_changed_file_and_counts_the_others(result, tmp_path, 
     (tmp_path / "results/gone.json").unlink()
     (tmp_path / "results/own.csv").write_text("a,b\n")
     (tmp_path / "results/loop").symlink_to(tmp_path)
+    temporary(seal_path(tmp_path / "results/gone.json")).write_text("half")
     monkeypatch.chdir(tmp_path)
     assert main(["verify"]) == 0
     said = capsys.readouterr().out

@@ -18,10 +18,10 @@ SHOWN = 20
 def verify(path: Path, bar: bool = True) -> str:
     """Read a file, or all files below a folder, and compare them with their seals; say how many there are.
 
-    Hidden folders and logs are left out, and links to folders followed once. Files without a seal are counted: they
-    are from elsewhere, or older than seals. So are seals whose file is gone, since workflows and users remove
-    what is not needed any more. A run may go on meanwhile: what it replaces is read again, what it removes is gone.
-    A bar is drawn if stderr is a terminal and `bar`.
+    What is hidden and logs are left out, and links to folders followed once. Files without a seal are counted: they
+    are from elsewhere, or older than seals. So are seals whose file is gone, since workflows and users remove what is
+    not needed any more. A run may go on meanwhile: what it replaces is read again, what it removes is gone. A bar is
+    drawn if stderr is a terminal and `bar`.
 
     Raises:
         GeoladderError: some are not as they were written: names each, and the command that makes it again. Or none
@@ -72,9 +72,9 @@ def _files(root: Path) -> Iterator[Path]:
             continue
         visited.add((state.st_dev, state.st_ino))
         folders[:] = sorted(inner for inner in folders if inner != "logs" and not inner.startswith("."))
-        names = {file for file in files if not file.startswith(".")}
-        names |= {file[1:-5] for file in files if file.startswith(".") and file.endswith(".seal")}
-        yield from (folder / file for file in sorted(names))
+        sealed = {file[1:-5] for file in files if file.startswith(".") and file.endswith(".seal")}
+        names = sealed.union(files)
+        yield from (folder / file for file in sorted(names) if not file.startswith("."))
 
 
 def _stop(problem: OSError) -> None:
