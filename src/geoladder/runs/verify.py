@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -31,13 +31,7 @@ def verify(path: Path, bar: bool = True) -> str:
     if not path.exists() and not seal_path(path).exists():
         raise GeoladderError(f"{path} does not exist; give a file or a folder")
     files = list(_files(path)) if path.is_dir() else [path]
-    sealed, faults = {}, {}
-    for file in files:
-        try:
-            if seal := Seal.read(file):
-                sealed[file] = seal
-        except GeoladderError as problem:
-            faults[file] = str(problem)
+    sealed, faults = _seals(files)
     if not sealed and not faults:
         raise GeoladderError(
             f"nothing of {path} has a seal to verify it by: it is from elsewhere, older than seals, or was copied "
@@ -59,6 +53,18 @@ def verify(path: Path, bar: bool = True) -> str:
     if gone := [file for file in sealed if file not in there]:
         text += f"\ngone, but for their seal: {len(gone)}, such as {gone[0]}"
     return text
+
+
+def _seals(files: Iterable[Path]) -> tuple[dict[Path, Seal], dict[Path, str]]:
+    """Seals of the files that have one, and what is wrong with those that are damaged."""
+    sealed, faults = {}, {}
+    for file in files:
+        try:
+            if seal := Seal.read(file):
+                sealed[file] = seal
+        except GeoladderError as problem:
+            faults[file] = str(problem)
+    return sealed, faults
 
 
 def _files(root: Path) -> Iterator[Path]:
