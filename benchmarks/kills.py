@@ -59,7 +59,8 @@ class Run:
         """Kill a part of the run; False where it has no such part now."""
         try:
             main = psutil.Process(self.process.pid)
-            workers = [one for one in main.children() if "serve-jobs" in one.cmdline()]
+            living = [child for child in main.children() if child.status() != psutil.STATUS_ZOMBIE]
+            workers = [child for child in living if "serve-jobs" in child.cmdline()]
             children = [child for worker in workers for child in worker.children()]
             if kind in ("group", "terminate"):
                 os.killpg(self.process.pid, signal.SIGKILL if kind == "group" else signal.SIGTERM)
