@@ -4,9 +4,9 @@
 
 Each kill hits, at a random moment, the whole group of the run's processes, Snakemake alone, the warm worker, one of
 its children, or sends the group SIGTERM, each kind equally often; then the same command runs again. A study that ends
-before its last kill is begun again, every job of it. Every file below `data` and `results` must be that of an
-undisturbed run, and none besides may be left, neither half-written nor a lock; only times, seconds and speeds, may
-differ. Exits with 1 where one is another.
+before its last kill is compared and begun again in an empty folder. Every file below `data` and `results` must be
+that of an undisturbed run, and none besides may be left, neither half-written nor a lock; only times, seconds and
+speeds, may differ. Exits with 1 where one is another.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ SHARE = 0.2
 class Run:
     """One call of Snakemake in `folder`, with a session of its own."""
 
-    def __init__(self, folder: Path, study: Path, *options: str) -> None:
+    def __init__(self, folder: Path, study: Path) -> None:
         command = [
             sys.executable,
             "-m",
@@ -49,7 +50,7 @@ class Run:
             "--directory",
             folder,
         ]
-        command += ["--configfile", study, "--cores", "2", "--quiet", "progress", *options, "--", TARGET]
+        command += ["--configfile", study, "--cores", "2", "--quiet", "progress", "--", TARGET]
         self.log = (folder.parent / f"{folder.name}.log").open("a")
         self.process = subprocess.Popen(
             list(map(str, command)), start_new_session=True, stdout=self.log, stderr=self.log
@@ -101,16 +102,21 @@ def planned(kills: int, draw: random.Random) -> list[str]:
     return kinds[:kills]
 
 
-def disturb(folder: Path, study: Path, kills: int, seed: int, longest_s: float) -> Counter[str]:
-    """Run a study under so many kills, and to its end; how many of each kind hit it."""
-    draw, counts = random.Random(seed), Counter[str]()
+def disturb(
+    alone: Path, folder: Path, study: Path, kills: int, seed: int, longest_s: float
+) -> tuple[Counter[str], list[str]]:
+    """Run a study under so many kills, and to its end; how many of each kind hit it, and files unlike `alone`'s."""
+    draw, counts, different = random.Random(seed), Counter[str](), list[str]()
     run, starts = Run(folder, study), 1
     for kind in planned(kills, draw):
         hit = False
         while not hit:
             if run.ended(draw.uniform(0.5, longest_s)):
-                again = [] if run.process.returncode else ["--forceall"]
-                run, starts = Run(folder, study, *again), starts + 1
+                if run.process.returncode == 0:
+                    different += differences(alone, folder)[1]
+                    for part in ("data", "results", "logs", ".snakemake"):
+                        shutil.rmtree(folder / part)
+                run, starts = Run(folder, study), starts + 1
                 continue
             hit = run.kill(kind)
         counts[kind] += 1
@@ -120,7 +126,7 @@ def disturb(folder: Path, study: Path, kills: int, seed: int, longest_s: float) 
             run, starts = Run(folder, study), starts + 1
     run.process.wait()
     finish(folder, study)
-    return counts
+    return counts, different + differences(alone, folder)[1]
 
 
 def _state(folder: Path) -> str:
@@ -183,8 +189,9 @@ def main() -> None:
         finish(alone, options.study)
         took_s = time.monotonic() - start
         print(f"undisturbed: {took_s:.0f} s", flush=True)
-        counts = disturb(killed, options.study, options.kills, options.seed, SHARE * took_s)
-        number, different = differences(alone, killed)
+        longest_s = SHARE * took_s
+        counts, different = disturb(alone, killed, options.study, options.kills, options.seed, longest_s)
+        number, _ = differences(alone, killed)
         for kind in KINDS:
             print(f"{kind:9s}  {counts[kind]:3d} kills")
         print(f"{counts.total()} kills, {number} files, {len(different)} different")
