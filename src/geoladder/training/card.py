@@ -43,8 +43,9 @@ class Card(BaseModel, extra="allow"):
 def read_card(folder: Path) -> dict[str, Any]:
     """Read model.json; raises GeoladderError where it is missing, damaged, or a key holds what no card has there."""
     path = folder / "model.json"
+    intact(path)
     try:
-        card = read_object(intact(path))
+        card = read_object(path)
         Card.model_validate(card)
     except GeoladderError as problem:
         raise GeoladderError(f"{path} is no model card ({problem}); is it a finished run?") from None

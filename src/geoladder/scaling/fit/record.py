@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from geoladder.errors import GeoladderError
+from geoladder.runs.digest import intact
 from geoladder.scaling.fit.criticism import Criticism, Cut
 from geoladder.scaling.fit.effects import Effects
 from geoladder.scaling.fit.identify import Identifiability
@@ -91,14 +92,14 @@ def _pairs(ends: dict[str, list[float]]) -> dict[str, tuple[float, ...]]:
 
 
 def read(path: Path) -> Fit:
-    """Read a fit; raises GeoladderError where there is none."""
+    """Read a fit; raises GeoladderError where there is none, or it was damaged or edited."""
     return read_with_digest(path)[0]
 
 
 def read_with_digest(path: Path) -> tuple[Fit, str]:
     """A fit and the SHA-256 of the bytes it was read from; raises as `read`."""
     try:
-        content = path.read_bytes()
+        content = intact(path).read_bytes()
         raw = json.loads(decode(content, path))
     except (OSError, ValueError, RecursionError) as problem:
         raise GeoladderError(f"{path} cannot be read as a fit: {problem}") from None
