@@ -1,4 +1,5 @@
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import Quietness
 from snakemake.utils import min_version
 
 from geoladder.errors import GeoladderError
@@ -80,7 +81,9 @@ rule tables_all:
         TABLES,
 
 
-# What the study says, in a few lines, once it has got so far.
+# What the study says, in a few lines, where this run was to get so far.
 onsuccess:
-    if Path(RESULTS, "fits/laws.json").is_file():
+    fitted = any(job.rule.name == "fit" for job in workflow.dag.jobs)
+    quiet = Quietness.ALL in (workflow.output_settings.quiet or ())
+    if fitted and Path(RESULTS, "fits/laws.json").is_file() and not quiet:
         shell("geoladder summary {RESULTS:q} || true")

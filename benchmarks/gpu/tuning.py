@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from benchmarks.gpu.check import SEED, Check, Row, at_most, synthetic_batch
 
+from geoladder.data.batches.batch import BandStats, Moments
+from geoladder.data.labels.bands import BANDS, DN_PER_REFLECTANCE
 from geoladder.models.build import FinetuneModel, build_backbone
 from geoladder.registry import TASKS
 from geoladder.registry.ladder import rung
@@ -29,14 +31,17 @@ def tuning(check: Check) -> Iterator[Row]:
         model = FinetuneModel(build_backbone(architecture, size), task.outputs, task.prior(train.labels))
     spec = FinetuneSpec(
         corpus="memory", architecture=architecture, size=size, model=rung(architecture, size).kwargs, seed=SEED,
-        stats="0", transform="sqrt", batch=8, lr=1e-2 if check.dry else 1e-4, weight_decay=0.05, warmup_share=0.1,
+        stats="0", transform="linear", batch=8, lr=1e-2 if check.dry else 1e-4, weight_decay=0.05, warmup_share=0.1,
         precision="auto", code=None, task="roads", n=8, subset="0", bench="0", harmonise="none", test_patches=8,
         pretrained=None, steps=steps, validations=4, mode="full",
     )  # fmt: skip
-    criterion, turns = Criterion(task, spec, train.labels), Augmentation("turns", SEED, torch.zeros(10), True)
+    criterion, turns = (
+        Criterion(task, spec, train.labels),
+        Augmentation("turns", SEED, torch.zeros(10), False),
+    )
     curve = Tuning(model, spec, criterion, turns, Hardware()).train(train, val)
     score = Score(task)
-    score.update(task.prediction(outputs_of(model, val.pixels)), val.labels, val.buckets, val.tiles)
+    score.update(task.prediction(outputs_of(model, val.pixels())), val.labels, val.buckets, val.tiles)
     metrics = score.result()["metrics"]
     name, setting = f"{architecture}-{size}", f"{steps} steps"
     fall = min(point["val_loss"] for point in curve) / curve[0]["val_loss"]
@@ -48,4 +53,8 @@ def tuning(check: Check) -> Iterator[Row]:
 def patches(count: int, px: int, seed: int) -> Patches:
     """Smooth images whose label is their first band, squashed to 0..1."""
     pixels = synthetic_batch(count, px, seed).pixels
-    return Patches(pixels, pixels[:, 0].sigmoid(), *(np.array(["memory"] * count),) * 2)
+    moments = Moments([0.5] * len(BANDS), [0.1] * len(BANDS))
+    dn = (DN_PER_REFLECTANCE * (0.5 + 0.1 * pixels)).round().clamp(0, 2**16 - 1).to(torch.uint16)
+    names = (np.array(["memory"] * count),) * 2
+    stats = BandStats(list(BANDS), moments, moments, 0, "0")
+    return Patches(dn, torch.zeros(count, dtype=torch.int64), pixels[:, 0].sigmoid(), *names, stats, "linear")

@@ -22,7 +22,10 @@ from geoladder.errors import GeoladderError
 from geoladder.report import verbs as report
 from geoladder.runs.worker import serve
 from geoladder.scaling import verbs as scaling
+from geoladder.scaling.claims import verbs as claims
+from geoladder.scaling.compute import verbs as compute
 from geoladder.scaling.questions import verbs as questions
+from geoladder.scaling.study_law import verbs as study_law
 from geoladder.synth import verbs as synth
 from geoladder.training import verbs as training
 
@@ -64,7 +67,8 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     ),
     "Scaling laws of any runs": (
         *(scaling.fit, scaling.predict, scaling.compare),
-        *(scaling.frontier, scaling.isoflop, questions.next_, scaling.claims),
+        *(compute.frontier, compute.isoflop, questions.next_),
+        *(study_law.joint, claims.claims),
     ),
     "Nodes of the graph": (
         *(synth.make_archive, synth.make_bench, synth.make_labels),

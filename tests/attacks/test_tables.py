@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from attack import Attack, attacked_by
 
+from geoladder.runs.atomic import atomic_path
+
 SIZES, DATA = (grid.ravel() for grid in np.meshgrid([1e7, 4e7, 1.6e8, 6.4e8], [2e8, 1e9, 5e9, 2.5e10]))
 LOSS = (1.8 + 480 * SIZES**-0.35 + 2000 * DATA**-0.37) * np.exp(np.random.default_rng(0).normal(0, 1e-3, 16))
 RUNS = pd.DataFrame({"params": SIZES.astype(int), "tokens": DATA.astype(int), "loss": LOSS.round(5)})
@@ -29,6 +31,13 @@ def _fitted(folder):
     fit = json.loads((folder / "out.json").read_text())
     assert abs(fit["params"]["alpha"] - ALPHA) < 1e-3
     assert fit["provenance"]["sha256"] == hashlib.sha256((folder / "runs").read_bytes()).hexdigest()
+
+
+def _edited(folder):
+    """A table with a seal, as results.csv has, in which a number was changed."""
+    with atomic_path(folder / "runs") as path:
+        path.write_text(CSV)
+    _write(folder, BAD_ROW.replace("-", "9"))
 
 
 def _read(name, content, command=FIT):
@@ -122,6 +131,7 @@ ATTACKS = [
     _refused("a workbook", _zip(**{"[Content_Types].xml": "", "xl": ""}), "save its sheet as CSV"),
     _refused("JSON cut short", '{"params": 1}\n{"params": \n', "line 2 is no JSON"),
     _refused("JSON of numbers", "[{}, 1]", "row 2 is no JSON object"),
+    Attack("a table edited under its seal", _edited, FIT, "runs cannot be read as it was written"),
     Attack("a folder", lambda folder: (folder / "runs").mkdir(), FIT, "runs is a folder"),
     Attack("no file", lambda _: None, FIT, "no table of runs at runs"),
     Attack(

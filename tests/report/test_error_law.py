@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from geoladder.errors import GeoladderError
 from geoladder.report import error_law as module
 from geoladder.report.error_law import error_law, rank_correlation
 from geoladder.report.figures.error_law import draw_error_law
+from geoladder.report.figures.linear import draw_linear
 from geoladder.study.analysis import Figures
 
 SIZES = {"xs": 1e4, "s": 4e4, "m": 1.6e5}
@@ -63,3 +65,19 @@ def test_the_figure_has_every_cell(tmp_path):
     draw_error_law(tmp_path / "results.csv", Figures(), tmp_path / "figure.pdf")
     assert len(pd.read_csv(tmp_path / "figure.csv")) == 12
     assert (tmp_path / "figure.png").stat().st_size > 1e4
+
+
+@pytest.mark.parametrize(
+    ("draw", "without"),
+    [
+        (draw_error_law, "linear"),
+        (draw_error_law, "pretrain"),
+        (lambda results, *others: draw_linear(results, "majortom", *others), "linear"),
+    ],
+)
+def test_results_without_linear_heads_are_named(tmp_path, draw, without):
+    table = planted(1)
+    table[table.stage != without].to_csv(tmp_path / "results.csv", index=False)
+    with pytest.raises(GeoladderError, match=r"results\.csv has no .*linear heads; give"):
+        draw(tmp_path / "results.csv", Figures(), tmp_path / "figure.pdf")
+    assert not (tmp_path / "figure.pdf").exists()

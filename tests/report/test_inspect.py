@@ -7,6 +7,7 @@ import pytest
 
 from geoladder.errors import GeoladderError
 from geoladder.report.inspect import inspect
+from geoladder.runs.atomic import write_json
 
 SAMPLE = Path(__file__).parents[3] / "shared/samples/majortom/images/part_00001.parquet"
 real = pytest.mark.skipif(not SAMPLE.exists(), reason=f"no real Sentinel-2 sample at {SAMPLE}")
@@ -101,3 +102,17 @@ def test_what_cannot_be_read_is_explained(tmp_path):
         inspect(tmp_path / "x.zip")
     with pytest.raises(GeoladderError, match="no checkpoint"):
         inspect(tmp_path)
+
+
+def test_a_file_that_is_not_as_its_seal_says_is_not_shown(tmp_path):
+    write_json(tmp_path / "metrics.json", {"r2": 0.3})
+    assert "r2: 0.3" in inspect(tmp_path / "metrics.json")
+    (tmp_path / "metrics.json").write_text('{"r2": 0.9}')
+    with pytest.raises(GeoladderError, match=r"metrics\.json .* damaged or edited"):
+        inspect(tmp_path / "metrics.json")
+
+
+def test_the_folder_one_is_in_is_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GeoladderError, match="is no checkpoint"):
+        inspect(Path())

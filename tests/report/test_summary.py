@@ -1,5 +1,6 @@
 """The last lines of a study say what its tables say."""
 
+import os
 import shutil
 
 import pandas as pd
@@ -42,3 +43,9 @@ def test_without_some_tables_it_says_what_there_is(folder):
 def test_a_study_that_is_not_finished_is_named(tmp_path, capsys):
     assert run(["summary", str(tmp_path)]) == 1
     assert "has not been run to its fits" in capsys.readouterr().err
+
+
+def test_tables_of_an_earlier_state_are_said_to_be(folder):
+    assert "older than" not in summary(folder)
+    os.utime(folder / "tables/cells.csv", (0, 0))
+    assert f"{folder / 'tables'} is older than {folder / 'results.csv'}" in summary(folder)

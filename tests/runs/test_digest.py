@@ -1,8 +1,12 @@
 """Seals of files: what is written, what is refused when it is read, and what `geoladder verify` says."""
 
+import errno
 import json
 import os
 import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from geoladder.runs import digest
 from geoladder.runs.atomic import atomic_path, write_json
 from geoladder.runs.digest import Seal, block_sums, discard, intact, seal_path, sha256
 from geoladder.runs.remake import remake
+from geoladder.runs.temporary import temporary
 from geoladder.runs.verify import verify
 
 
@@ -32,6 +37,7 @@ def flip(path, at):
 @pytest.fixture
 def result(tmp_path):
     """A result as the workflow writes it."""
+    (tmp_path / ".snakemake").mkdir()
     path = tmp_path / "results/finetune/globe/unet-xs/roads/seed0/n4.json"
     write_json(path, {"fingerprint": "0123456789ab", "metrics": {"r2": 0.3}})
     return path
@@ -63,7 +69,7 @@ def test_a_changed_file_is_refused_with_the_command_that_makes_it_again(result):
     for part in (
         str(result),
         "damaged or edited",
-        f"--forcerun {result} -- results/figures",
+        "--forcerun results/finetune/globe/unet-xs/roads/seed0/n4.json. Where",
         str(seal_path(result)),
     ):
         assert part in str(problem.value)
@@ -138,22 +144,99 @@ def test_a_failed_write_leaves_file_and_seal(result):
     assert not list(result.parent.iterdir())
 
 
+def test_names_and_places_where_no_seal_can_be_are_taken_as_they_are(tmp_path):
+    (tmp_path / "file").write_text("{}")
+    long = tmp_path / ("x" * 255)
+    long.write_text("{}")
+    for path in (long, tmp_path / "file/inside"):
+        assert intact(path) == path
+
+
+@pytest.mark.parametrize("last", range(5))
+@pytest.mark.parametrize("step", ["replace", "unlink"])
+def test_a_kill_between_file_and_seal_leaves_nothing_that_is_refused(result, monkeypatch, step, last):
+    """The old file or the new one, under its own seal or none."""
+    original, steps = getattr(Path, step), []
+
+    def killed(path, *arguments, **options):
+        if len(steps) == last:
+            raise KeyboardInterrupt
+        steps.append(path)
+        return original(path, *arguments, **options)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, step, killed)
+        write_json(result, {"fingerprint": "0123456789ab", "metrics": {"r2": 0.44}})
+    assert json.loads(intact(result).read_text())["metrics"]["r2"] in (0.3, 0.44)
+
+
+def test_a_file_that_a_run_replaces_while_it_is_read_is_not_called_damaged(result, monkeypatch):
+    read, replaced = Seal.read, []
+
+    def read_and_replace(path):
+        seal = read(path)
+        if not replaced:
+            replaced.append(write_json(result, {"fingerprint": "0123456789ab", "metrics": {}}))
+        return seal
+
+    monkeypatch.setattr(Seal, "read", read_and_replace)
+    assert intact(result) == result
+
+
 def test_verify_names_each_changed_file_and_counts_the_others(result, tmp_path, capsys, monkeypatch):
     write_json(result.with_name("n16.json"), {"a": 1})
     write_json(tmp_path / "results/gone.json", {})
     (tmp_path / "results/gone.json").unlink()
     (tmp_path / "results/own.csv").write_text("a,b\n")
     (tmp_path / "results/loop").symlink_to(tmp_path)
+    temporary(seal_path(tmp_path / "results/gone.json")).write_text("half")
     monkeypatch.chdir(tmp_path)
     assert main(["verify"]) == 0
     said = capsys.readouterr().out
-    assert "2 files" in said and "1 have no seal" in said and "1 are gone" in said and "gone.json" in said
+    assert (
+        "2 files" in said and "older than seals: 1" in said and "seal: 1, such as results/gone.json" in said
+    )
     flip(result, 3)
     assert main(["verify", "results"]) == 1
     said = capsys.readouterr().err
     assert "1 of 4 files" in said and str(result.relative_to(tmp_path)) in said and "--forcerun" in said
     assert main(["verify", str(result.with_name("n16.json"))]) == 0
     assert main(["verify", "nowhere"]) == 1
+
+
+def test_verify_says_where_it_can_say_nothing(tmp_path, capsys):
+    (tmp_path / "own.csv").write_text("a,b\n")
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "copied without hidden files" in capsys.readouterr().err
+
+
+def test_verify_does_not_leave_out_a_folder_that_cannot_be_read(result, tmp_path, monkeypatch):
+    """As root reads everything, the system's refusal is played."""
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder).endswith("finetune"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError, match="finetune"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_verify_takes_what_a_run_does_meanwhile_for_no_damage(result, tmp_path, monkeypatch, change):
+    module, done = sys.modules["geoladder.runs.verify"], []
+
+    def changing(path, advance):
+        if not done and change == "replaced":
+            done.append(write_json(result, {"fingerprint": "0123456789ab", "metrics": {}}))
+        elif not done:
+            done.append(discard(result))
+        return sha256(path, advance)
+
+    monkeypatch.setattr(module, "sha256", changing)
+    assert "1 files" in verify(tmp_path)
 
 
 def test_a_copied_folder_keeps_its_seals(result, tmp_path):
@@ -179,8 +262,50 @@ def test_a_copied_folder_keeps_its_seals(result, tmp_path):
         ("results/pretrain/a/b/seed0/model.safetensors", "results/pretrain/a/b/seed0/model.safetensors"),
     ],
 )
-def test_files_are_made_again_with_the_output_of_their_rule(tmp_path, name, output):
-    assert f"--forcerun {tmp_path / output} -- " in remake(tmp_path / name)
+def test_files_are_made_again_with_the_output_of_their_rule(tmp_path, monkeypatch, name, output):
+    monkeypatch.chdir(tmp_path)
+    command = f"snakemake --cores all --configfile <the study's> --forcerun {output}"
+    assert remake(Path(name)) == f"make it again: {command}"
+
+
+@pytest.mark.parametrize("name", ["linear/a/b/seed0/roads", "finetune/a/b/roads/seed0/n4"])
+def test_files_of_a_study_with_results_of_its_own_are_made_again_with_the_output_of_their_rule(name):
+    assert remake(Path(f"results/wide/{name}/model.json")).endswith(f"--forcerun results/wide/{name}.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("results/sweep/a/b/seed0/x0.5/metrics.json", "results/figures/lr.pdf"),
+        ("results/wide/sweep/results.csv", "results/wide/figures/lr.pdf"),
+        ("results/published/figure4.csv", "results/published/figure4.csv"),
+        ("results/figures/coverage_globe.png", "results/figures/coverage_globe.png"),
+    ],
+)
+def test_what_is_made_only_when_it_is_asked_for_is_asked_for(name, target):
+    assert remake(Path(name)).endswith(f"--forcerun {name} -- {target}")
+
+
+def test_groups_of_chips_are_cut_again_with_their_manifest(tmp_path, monkeypatch):
+    done = tmp_path / "data/globe/chips-groups/1-of-2.done"
+    done.parent.mkdir(parents=True)
+    done.touch()
+    monkeypatch.chdir(tmp_path)
+    outputs = "data/globe/chips-groups/1-of-2.done data/globe/chips/manifest.parquet"
+    assert remake(Path("data/globe/chips/10m-00000.npy")).endswith(f"--forcerun {outputs}")
+
+
+def test_the_project_of_a_file_is_the_nearest_in_which_snakemake_ran(tmp_path, monkeypatch):
+    project = tmp_path / "results/a project"
+    (project / ".snakemake").mkdir(parents=True)
+    (project / "results").mkdir()
+    words = f"--directory '{project}' --configfile <the study's> --forcerun results/results.csv"
+    assert words in remake(project / "results/results.csv")
+    monkeypatch.chdir(tmp_path)
+    assert words in remake(Path("results/a project/results/results.csv"))
+    monkeypatch.chdir(project / "results")
+    assert words in remake(Path("results.csv"))
+    assert remake(tmp_path / "data/fit.json") == "make it again with the command that wrote it"
 
 
 def test_parts_that_were_fetched_are_fetched_again(tmp_path):

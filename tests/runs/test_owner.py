@@ -77,6 +77,19 @@ def test_a_later_process_of_the_same_number_is_not_the_owner(file):
     assert is_left_behind(file)
 
 
+def test_a_process_that_the_system_hides_is_not_known_to_be_gone(file, other, monkeypatch):
+    """Clusters mount /proc so that it shows nobody the processes of other users."""
+
+    def hidden(pid):
+        raise psutil.NoSuchProcess(pid)
+
+    monkeypatch.setattr(psutil, "Process", hidden)
+    assert Owner.read(file).lives is None and not is_left_behind(file)
+    other.kill()
+    other.wait()
+    assert is_left_behind(file)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "one", "host 123", "[]", "null", "{}", '{"host": 1, "pid": "x", "started_s": null}', "\0\0"]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import optimize, special
 
 from geoladder.cli import main
 from geoladder.errors import GeoladderError
@@ -236,3 +237,42 @@ def test_runs_that_had_not_settled_carry_no_law():
     assert read_points(table[:3], form_of("saturating"), {"n": "n"}, "y").y.size == 3
     unknown = table.assign(settled=None)
     assert read_points(unknown, form_of("saturating"), {"n": "n"}, "y").y.size == 4
+
+
+def test_a_huber_loss_of_raw_residuals_is_at_the_optimum_of_another_optimiser():
+    table = points(noise=0.01)
+    table.loc[3::7, "y"] += 0.05
+    law = fit(table, loss="huber_raw", delta=0.002, bootstrap=0)
+
+    def objective(theta):
+        e, a, b = np.exp(theta[:3])
+        y = e + a * (table.n / 1e5) ** -theta[3] + b * (table.d / 1e6) ** -theta[4]
+        return special.huber(0.002, y - table.y).sum()
+
+    p = law.params
+    start = [
+        *np.log([p["E"], p["A"] * 1e5 ** -p["alpha"], p["B"] * 1e6 ** -p["beta"]]),
+        p["alpha"],
+        p["beta"],
+    ]
+    assert objective(start) == pytest.approx(law.objective, rel=1e-9)
+    other = optimize.minimize(objective, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13})
+    assert law.objective <= other.fun * (1 + 1e-6)
+
+
+def test_r2_and_rmse_are_in_units_of_y():
+    table = points(noise=0.01)
+    law = fit(table, bootstrap=0)
+    gap = law.predict(n=table.n.to_numpy(), d=table.d.to_numpy()) - table.y
+    assert law.rmse == pytest.approx(np.sqrt(np.mean(gap**2)))
+    assert law.r2 == pytest.approx(1 - np.sum(gap**2) / np.sum((table.y - table.y.mean()) ** 2))
+
+
+def test_equal_rows_are_repeats_where_that_is_said():
+    table = pd.concat(
+        [points(noise=0.01), points(noise=0.01).assign(y=lambda t: t.y * 1.003), points(noise=0.01).iloc[:3]]
+    )
+    with pytest.raises(Refusal, match="say that they are --repeats"):
+        fit(table, bootstrap=0)
+    law = fit(table, repeats=True, bootstrap=0)
+    assert law.n_points == len(table) and law.variance is not None

@@ -11,7 +11,7 @@ from geoladder.scaling import compare, fit, frontier, next_runs, predict
 from geoladder.scaling.expressions import column
 from geoladder.scaling.fit.points import Refusal, read_points
 from geoladder.scaling.laws.forms import form_of
-from geoladder.scaling.questions.next_runs import Assumed, Noise, grid
+from geoladder.scaling.questions.next_runs import Assumed, Noise, grid, scatter_of
 
 TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.34, "beta": 0.37}
 LEVELS = {"n": [1e7, 3e7, 1e8, 3e8, 1e9], "d": [1e9, 1e10, 1e11]}
@@ -128,3 +128,19 @@ def test_formulas_are_parsed_and_never_evaluated():
     ):
         with pytest.raises(Exception, match=r"column|allowed|formula"):
             column(table, text)
+
+
+def test_the_scatter_of_cells_that_a_fit_found_sends_the_next_runs_to_new_cells():
+    rng, cells = np.random.default_rng(5), grid(LEVELS, "1+0*n*d")
+    shared = np.exp(rng.normal(0, 0.01, len(cells)))
+    table = pd.concat([simulated(cells, rng).assign(seed=seed) for seed in range(3)], ignore_index=True)
+    table["y"] *= np.tile(shared, 3)
+    law = fit(table, seed="seed", bootstrap=0)
+    noise = scatter_of(law)
+    assert noise.cell == law.variance.sigma_cell > 0.005
+    assert noise.seed == pytest.approx(0.005, rel=0.3)
+    read = read_points(table, form_of("chinchilla"), {"n": "n", "d": "d"}, "y", seed="seed")
+    fine = grid({"n": np.geomspace(1e7, 1e9, 9), "d": np.geomspace(1e9, 1e11, 5)}, "1+0*n*d")
+    choice = next_runs(law, "alpha", fine, runs=read, cost="cost", shrink=0.8, simulations=0)
+    assert (choice.runs.loc[choice.runs.made > 0, "more"].sum()) < choice.runs.more.sum() / 2
+    assert scatter_of(fit(table[table.seed == 0], bootstrap=0)).cell == 0

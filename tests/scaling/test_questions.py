@@ -6,6 +6,8 @@ import pytest
 from scipy import optimize
 
 from geoladder.errors import GeoladderError
+from geoladder.scaling.compute.allocate import allocate, worth_of_decade
+from geoladder.scaling.compute.isoflop import isoflop, power_line
 from geoladder.scaling.fit.extrapolate import hold_out
 from geoladder.scaling.fit.fit import Settings, fit
 from geoladder.scaling.fit.points import Refusal, read_points
@@ -13,7 +15,6 @@ from geoladder.scaling.fit.trend import trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import aicc, compare, shared_exponents, verdict
-from geoladder.scaling.questions.compute import allocate, isoflop, power_line, worth_of_decade
 from geoladder.scaling.questions.crossover import crossover
 
 COLUMNS = {"n": "n", "d": "d"}
@@ -202,3 +203,18 @@ def test_weights_and_noise_of_a_line():
     assert line.slope == pytest.approx(0.7, abs=1e-4)
     assert line.low < 0.7 < line.high
     assert power_line(x, y).slope > 0.75
+
+
+def test_the_bias_of_parabolas_is_stated_as_it_is():
+    law = {"E": 1.7, "A": 480.0, "B": 2100.0, "alpha": 0.34, "beta": 0.28}
+    exponent = law["beta"] / (law["alpha"] + law["beta"])
+    rows = []
+    for flops in (1e19, 1e20, 1e21):
+        best = (law["alpha"] * law["A"] / (law["beta"] * law["B"])) ** (1 / (law["alpha"] + law["beta"]))
+        best *= (flops / 6) ** exponent
+        for n in best * 3.0 ** np.arange(-1 if flops > 1e20 else -2, 3):
+            y = law["E"] + law["A"] * n ** -law["alpha"] + law["B"] * (flops / 6 / n) ** -law["beta"]
+            rows.append({"flops": flops, "n": n, "y": y})
+    curves = isoflop(pd.DataFrame(rows), "flops", "n", "y")
+    assert curves.bias.slope == pytest.approx(curves.line.slope - exponent, abs=5e-4)
+    assert abs(curves.bias.slope) > 1e-3 and curves.bias.n != pytest.approx(1, abs=0.01)

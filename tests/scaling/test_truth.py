@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from geoladder.scaling.compute.isoflop import power_line
 from geoladder.scaling.fit.fit import Status, fit
-from geoladder.scaling.questions.compute import power_line
 
 TRUTH = Path(__file__).parents[3] / "shared" / "truth"
 pytestmark = pytest.mark.skipif(not TRUTH.is_dir(), reason="public scaling data are not beside the project")

@@ -117,6 +117,7 @@ def test_another_earth_changes_everything():
 
 def test_a_table_collected_by_another_ledger_is_found_out(tmp_path):
     """By the ledger that lies beside it; results that carry other fingerprints are named."""
+    (tmp_path / ".snakemake").mkdir()
     result, table = tmp_path / "results/n1.json", tmp_path / "results/results.csv"
     ledger = {str(result): "new"}
     check_collected(table, ledger)

@@ -1,11 +1,10 @@
 """TerraTorch's registry as an architecture, and an exported model in that registry; see test_parity."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from beside import needs_terratorch, run_beside
 
 from geoladder.data.batches.batch import BandStats, Moments
 from geoladder.data.labels.bands import BANDS
@@ -17,13 +16,10 @@ from geoladder.registry.ladder import named, rung
 from geoladder.training.checkpoints import BACKBONE, save_model
 
 ROOT = Path(__file__).parents[2]
-PYTHON = os.environ.get("GEOLADDER_TERRATORCH", "")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not Path(PYTHON).is_file(), reason="GEOLADDER_TERRATORCH names no Python (tools/terratorch_env.sh)"
-)
+@needs_terratorch
 def test_both_ways(tmp_path):
     torch.manual_seed(0)
     backbone = build_backbone("unet", "xs").eval()
@@ -36,10 +32,7 @@ def test_both_ways(tmp_path):
     torch.save(dn, tmp_path / "images.pt")
     with torch.no_grad():
         torch.save(tap_maps(backbone, stats.standardise(dn / 10_000, "sqrt")), tmp_path / "maps.pt")
-    script = Path(__file__).with_name("both_ways.py")
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([PYTHON, str(script), str(tmp_path)], capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
+    run_beside("both_ways.py", tmp_path, pythonpath=ROOT / "src")
 
 
 def test_any_name_is_a_size_and_a_missing_terratorch_is_said():

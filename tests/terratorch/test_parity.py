@@ -1,18 +1,13 @@
 """Encoders of released models against TerraTorch's own, with the same random weights, in an environment of its own.
 
 Every tap is held to 1e-5, as it is in float64, and as a share of its largest value in float32.
-
-GEOLADDER_TERRATORCH is the Python of that environment, which tools/terratorch_env.sh makes; without it these are
-skipped.
 """
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
+from beside import needs_terratorch, run_beside
 from safetensors.torch import load_file
 
 from geoladder.models.build import build_from
@@ -22,13 +17,7 @@ from geoladder.registry.ladder import rung
 from geoladder.study.downstream_specs import ReleasedSpec
 from geoladder.training.released import import_released
 
-PYTHON = os.environ.get("GEOLADDER_TERRATORCH", "")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not Path(PYTHON).is_file(), reason="GEOLADDER_TERRATORCH names no Python (tools/terratorch_env.sh)"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_terratorch]
 S2L2A = {"modalities": ["S2L2A"], "channels": 12, "absent": [0, 9], "coordinates": False}
 HLS = {"num_frames": 1, "channels": 6, "absent": [], "coordinates": False}
 MODELS = {  # TerraTorch's name and options, and the depth if it is not the whole one
@@ -43,11 +32,7 @@ MODELS = {  # TerraTorch's name and options, and the depth if it is not the whol
 
 def their(name, options, folder):
     """Run the reference script there."""
-    script = Path(__file__).with_name("reference.py")
-    words = [PYTHON, str(script), name, json.dumps(options), str(folder)]
-    quiet = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(words, capture_output=True, text=True, env=quiet | {"HF_HUB_OFFLINE": "1"})
-    assert done.returncode == 0, done.stderr
+    run_beside("reference.py", name, json.dumps(options), folder)
     return torch.load(folder / "taps.pt", weights_only=True)
 
 

@@ -24,6 +24,7 @@ from geoladder.registry.ladder import rung
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ChipsSpec
 from geoladder.synth.archive import write_archive
+from geoladder.training import embed as embedding
 from geoladder.training.checkpoints import save_model
 from geoladder.training.embed import SCHEMA, _table, embed
 from pretraining import STATS, smooth
@@ -57,6 +58,13 @@ def image(tmp_path):
         raster.write(dn)
         raster.descriptions = BANDS
     return path, dn
+
+
+def test_chips_that_do_not_fit_into_memory_are_told_to_be_smaller(checkpoint, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "_vectors", lambda *_: torch.empty(1 << 55, dtype=torch.uint8))
+    with pytest.raises(GeoladderError, match=r"32 chips of unet-xs abc does not fit .* smaller --chip-px"):
+        embed(checkpoint[0], image[0], tmp_path / "e.parquet", chip_px=16)
+    assert not (tmp_path / "e.parquet").exists()
 
 
 def test_chips_of_an_image(checkpoint, image, tmp_path):

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -147,7 +148,7 @@ def test_arms_differ_in_the_backbone_alone(finetune_spec, checkpoint, sets):
     folder, fingerprint = checkpoint
     scratch, warm = finetune_spec(), finetune_spec(corpus="majortom", pretrained=fingerprint)
     (train, _), (same, _) = sets(scratch), sets(warm)
-    assert torch.equal(train.pixels, same.pixels)
+    assert torch.equal(train.pixels(), same.pixels())
     for a, b in zip(*(_first_batches(spec, train) for spec in (scratch, warm)), strict=True):
         assert torch.equal(a[0], b[0])
         assert torch.equal(a[1], b[1])
@@ -198,7 +199,7 @@ def test_dates_of_another_dn_offset_give_the_same_pixels(finetune_spec, corpus, 
 
     def pixels(harmonise):
         bench = Bench(tmp_path, tmp_path / "index.parquet", harmonise)
-        return read_patches(bench, bench.pool("roads", "train"), finetune_spec(), stats).pixels
+        return read_patches(bench, bench.pool("roads", "train"), finetune_spec(), stats).pixels()
 
     harmonised, stored = pixels("baseline"), pixels("none")
     assert torch.equal(harmonised[:3], harmonised[3:])
@@ -223,7 +224,17 @@ def test_patches_made_in_parts_are_those_made_at_once(opened, finetune_spec, cor
     whole = read_patches(opened, rows, finetune_spec(), stats)
     monkeypatch.setattr(patches, "AT_ONCE", 5)
     in_parts = read_patches(opened, rows, finetune_spec(), stats)
-    assert torch.equal(in_parts.pixels, whole.pixels) and torch.equal(in_parts.labels, whole.labels)
+    assert torch.equal(in_parts.pixels(), whole.pixels()) and torch.equal(in_parts.labels, whole.labels)
+
+
+def test_patches_are_kept_as_stored_and_are_the_same_in_every_batch(opened, finetune_spec, corpus):
+    rows, stats = opened.pool("roads", "train").head(9), BandStats.load(corpus / "stats.json", STATS)
+    read = read_patches(opened, rows, finetune_spec(), stats)
+    images, offset_dn = opened.images(rows)
+    made = stats.model_input(images, None, offset_dn, finetune_spec().transform)
+    assert read.dn.dtype == torch.uint16 and (len(read), read.side_px) == (9, made.shape[-1])
+    for which in (slice(None), slice(2, 5), torch.tensor([8, 0, 0])):
+        assert torch.equal(read.pixels(which), made[which])
 
 
 def test_test_patches_are_read_in_parts_which_change_no_number(run, finetune_spec, monkeypatch):
@@ -269,7 +280,7 @@ def test_the_first_prediction_is_the_training_mean(finetune_spec, sets, task):
     train, _ = sets(spec)
     model = build_model(spec, None, train.labels)
     torch.nn.init.zeros_(model.head.weight)
-    guess = TASKS[task].prediction(outputs_of(model, train.pixels))
+    guess = TASKS[task].prediction(outputs_of(model, train.pixels()))
     if task == "roads":
         assert guess.numpy() == pytest.approx(float(train.labels.mean()), rel=1e-4)
     else:
@@ -309,11 +320,11 @@ def test_the_tested_state_has_the_best_validation_loss(finetune_spec, sets):
     """Without planting losses: validation labels are inverted, so that training only makes them worse."""
     spec = finetune_spec(steps=30, validations=10)
     train, val = sets(spec)
-    val = val._replace(labels=0.9 - val.labels)
+    val = replace(val, labels=0.9 - val.labels)
     model = build_model(spec, None, train.labels)
     losses = [entry["val_loss"] for entry in train_best(model, spec, train, val)]
     assert min(losses) < losses[-1]
-    loss = float(TASKS["roads"].loss(outputs_of(model, val.pixels), val.labels))
+    loss = float(TASKS["roads"].loss(outputs_of(model, val.pixels()), val.labels))
     assert loss == pytest.approx(min(losses), rel=1e-6)
 
 
@@ -426,10 +437,13 @@ def test_losses_by_hand():
     assert float(TASKS["landcover"].loss(scores, torch.tensor([[[255, 255]]]))) == 0
 
 
-def test_batches_turn_labels_with_their_images():
+def test_batches_turn_labels_with_their_images(corpus):
     """The label of each patch is a copy of its first band, and stays one in every batch."""
-    pixels = torch.rand(6, 10, 8, 8, generator=torch.Generator().manual_seed(0))
-    patches = Patches(pixels, pixels[:, 0].clone(), *(np.array(["japan"] * 6),) * 2)
+    dn = torch.randint(5000, (6, 10, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint16)
+    stats = BandStats.load(corpus / "stats.json", STATS)
+    labels = stats.model_input(dn, None, 0, "sqrt")[:, 0]
+    names = (np.array(["japan"] * 6),) * 2
+    patches = Patches(dn, torch.zeros(6, dtype=torch.int64), labels, *names, stats, "sqrt")
     batches = patch_batches(patches, 6, turns(3))
     for images, labels in (next(batches) for _ in range(8)):
         assert torch.equal(images[:, 0], labels)
@@ -451,7 +465,7 @@ def test_each_patch_comes_once_an_epoch(finetune_spec, sets):
     train, _ = sets(spec)
     batches = patch_batches(train, 6, turns(0))
     seen = torch.cat([next(batches)[0] for _ in range(2)]).mean(dim=(1, 2, 3))
-    assert torch.allclose(seen.sort().values, train.pixels.mean(dim=(1, 2, 3)).sort().values, atol=1e-6)
+    assert torch.allclose(seen.sort().values, train.pixels().mean(dim=(1, 2, 3)).sort().values, atol=1e-6)
 
 
 def test_subsets_of_a_seed_are_nested(opened):

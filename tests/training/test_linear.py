@@ -211,6 +211,13 @@ def test_every_patch_is_encoded_once(reader, tmp_path, monkeypatch):
     assert set(encoded) == used
 
 
+def test_a_cell_that_does_not_fit_into_memory_says_what_to_set(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(linear, "judge", lambda *_: torch.empty(1 << 55, dtype=torch.uint8))
+    with pytest.raises(GeoladderError, match=r"linear probing of unet-xs does not fit .* smaller linear\.n"):
+        run("roads")
+    assert not (tmp_path / "out").exists()
+
+
 def test_too_few_files_of_subsets_are_refused(run):
     with pytest.raises(GeoladderError, match="2 draws of all tasks together, but 1 files"):
         run("roads", splits=1)

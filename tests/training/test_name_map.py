@@ -30,11 +30,11 @@ def test_layouts_become_ours():
     entries = brought({"stack": weights}, rule)
     assert entries.keys() == {"projs.0.weight", "projs.1.weight"}
     assert torch.equal(entries["projs.1.weight"], weights[1])
-    parts = {name: torch.full((2, 3), float(number)) for number, name in enumerate("qkv")}
-    rules = [{"theirs": name, "ours": "qkv", "part": number} for number, name in enumerate("qkv")]
-    assert torch.equal(
-        brought(parts, *rules)["qkv"], torch.arange(3.0).repeat_interleave(2)[:, None].expand(6, 3)
-    )
+    names = "abcdefghijkl"  # more than ten, whose numbers do not sort as words
+    parts = {name: torch.full((2, 3), float(number)) for number, name in enumerate(names)}
+    rules = [{"theirs": name, "ours": "all", "part": number} for number, name in enumerate(names)]
+    joined = torch.arange(float(len(names))).repeat_interleave(2)[:, None].expand(-1, 3)
+    assert torch.equal(brought(parts, *rules)["all"], joined)
 
 
 @pytest.mark.parametrize(

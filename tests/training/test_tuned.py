@@ -59,6 +59,7 @@ def test_a_run_without_a_task_is_refused_by_name(tmp_path):
         ({"categories": [[1, "land"], [2, "sea"]]}, "was trained for the classes"),
         ({"model": rung("unet", "s").kwargs}, "does not fit unet-xs"),
         ({"statistics": None}, "nothing says what pixels"),
+        ({"transform": None}, "nothing says what pixels"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(tuned, change, message):

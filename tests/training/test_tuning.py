@@ -195,7 +195,7 @@ def test_a_kept_model_gives_the_predictions_of_its_run(run, files_of, finetune_s
     opened, stats = Bench(files.archive, files.index), BandStats.from_dict(card["statistics"])
     rows = nshot.test_rows(opened, "roads", spec.test_patches)
     with np.load(tmp_path / "n2.npz") as shown:
-        pixels = read_patches(opened, rows.iloc[shown["test_patch"]], spec, stats).pixels
+        pixels = read_patches(opened, rows.iloc[shown["test_patch"]], spec, stats).pixels()
         predicted = TASKS["roads"].prediction(tuning.outputs_of(model, pixels)).numpy()
         assert np.allclose(predicted, shown["predicted"].clip(0, 1), atol=2e-4)
     run(finetune_spec(), name="other.json")

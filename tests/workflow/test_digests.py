@@ -66,7 +66,7 @@ def test_verify_names_a_flipped_bit_in_each_kind_of_file_and_an_output_that_mend
         message = str(problem.value)
         assert message.startswith("1 of ") and kind in message, message
         if not kind.endswith("ledger.json"):
-            (forced,) = re.findall(r"--forcerun (.*) -- ", message)
+            (forced,) = re.findall(r"--forcerun (.*)", message)
             assert set(shlex.split(forced)) <= outputs, message
         flip(Path(kind))
     assert "as they were written" in verify(Path())

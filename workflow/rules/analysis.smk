@@ -10,6 +10,11 @@ localrules:
     figure_error_law,
 
 
+# Where no cell can take the bench's patches, a study with `linear` has no pretrained encoders to draw.
+HEADS = any(
+    (nodes.cell_behind[cell] or "").startswith(f"{RESULTS}/pretrain/")
+    for cell in nodes.linear_cells
+)
 GATES = ["<results>/tables/synthetic_gates.csv"] if study.gates else []
 TABLES = ["<results>/tables/cells.csv", *GATES]
 FIGURES = [
@@ -17,8 +22,11 @@ FIGURES = [
     *(["<results>/figures/synthetic_gates.pdf"] if study.gates else []),
     *(f"<results>/figures/patches_{task}.pdf" for task in study.finetune.tasks),
     *(f"<results>/figures/errors_{task}.pdf" for task in study.finetune.tasks),
-    *(["<results>/figures/linear.pdf"] if study.linear else []),
-    *(["<results>/figures/error_law.pdf"] if study.linear else []),
+    *(
+        ["<results>/figures/linear.pdf", "<results>/figures/error_law.pdf"]
+        if HEADS
+        else []
+    ),
 ]
 
 

@@ -19,6 +19,7 @@ from geoladder.study.isolation import (
     check_collected,
     claim_outputs,
     named_by,
+    study_name,
     thaw,
     write_once,
 )
@@ -290,7 +291,7 @@ def results_of(part, rule):
         settings, table = workflow.dag_settings, getattr(rules, rule).output.table
         forced = settings.forceall or settings.forcetargets or settings.forcerun
         remembered = forced or workflow.persistence.metadata(table)
-        if workflow.is_main_process and not remembered:
+        if workflow.is_main_process and not remembered and not is_asked_to("unlock"):
             try:
                 check_collected(Path(table), nodes.ledger(part))
             except GeoladderError as problem:
@@ -300,13 +301,13 @@ def results_of(part, rule):
     return results
 
 
-def only_asked():
-    """Whether Snakemake is only asked what it would do."""
-    return get_argument_parser().parse_known_args(sys.argv[1:])[0].dryrun
+def is_asked_to(option):
+    """Whether Snakemake's own command has an option; what it is to do is not known yet while this is read."""
+    return getattr(get_argument_parser().parse_known_args(sys.argv[1:])[0], option)
 
 
 # Before Snakemake looks at its locks, and so not in `onstart`.
-if workflow.is_main_process and is_left_behind(OWNER) and not only_asked():
+if workflow.is_main_process and is_left_behind(OWNER) and not is_asked_to("dryrun"):
     forget_owner(OWNER, Path(".snakemake/locks"))
 
 
@@ -327,7 +328,7 @@ onstart:
             claim(OWNER)
             claim_outputs(
                 KEPT / "made.json",
-                os.path.relpath(workflow.configfiles[-1]),
+                study_name(workflow.configfiles[-1]),
                 workflow.persistence.all_outputfiles(),
             )
         except GeoladderError as problem:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from geoladder.errors import GeoladderError
+from geoladder.errors import GeoladderError, faults_of
 from geoladder.registry.architecture import Architecture
 from geoladder.registry.target import Target
 from geoladder.registry.task import Task
@@ -75,6 +75,5 @@ class Registry(UserDict[str, Entry]):
 def _reason(problem: Exception) -> str:
     """What stopped an entry, on one line."""
     if isinstance(problem, ValidationError):
-        parts = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors()]
-        return "; ".join(part.removeprefix(": ").replace("Value error, ", "") for part in parts)
+        return faults_of(problem)
     return str(problem) if isinstance(problem, GeoladderError) else f"{type(problem).__name__}: {problem}"

@@ -100,8 +100,9 @@ def older_code(stage: str, spec: dict[str, Any], born: dict[str, Any]) -> bool:
 
 def read_result(file: Path) -> dict[str, Any]:
     """Result of one run; raises GeoladderError where it is damaged, or a key is missing or holds something else."""
+    intact(file)
     try:
-        result = read_object(intact(file))
+        result = read_object(file)
     except GeoladderError as problem:
         raise GeoladderError(f"{file} is no readable result ({problem}); {remake(file)}") from None
     kinds = {"fingerprint": str, "spec": dict, "provenance": dict, "metrics": dict}

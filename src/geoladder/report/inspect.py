@@ -26,6 +26,7 @@ from geoladder.registry import TASKS
 from geoladder.registry.task import Display, Task
 from geoladder.report.style import drawing
 from geoladder.runs.atomic import atomic_path
+from geoladder.runs.digest import intact
 from geoladder.text import read_json
 
 TILE_COLUMNS = ("product_id", "B02", "B03", "B04", "B08")
@@ -42,11 +43,13 @@ Panels = dict[str, Display]
 def inspect(path: Path, png: Path | None = None, row: int = 0) -> str:
     """Describe a file, and draw one row group, patch or chip of it if it holds imagery.
 
-    `png` is `<name>.png` in the current folder if None. Raises GeoladderError where the path is missing, damaged, of
-    a kind not known here, or has no such row.
+    `png` is `<name>.png` in the current folder if None. Raises GeoladderError where the path is missing, damaged, not
+    as its seal says, of a kind not known here, or has no such row.
     """
     if not path.exists():
         raise GeoladderError(f"{path} does not exist")
+    if path.is_file():
+        intact(path)
     panels: Panels = {}
     match "folder" if path.is_dir() else path.suffix:
         case ".parquet":
@@ -227,7 +230,7 @@ def _folder(path: Path) -> str:
     card, weights = path / "model.json", path / "model.safetensors"
     if not card.exists() or not weights.exists():
         raise GeoladderError(f"{path} is no checkpoint: model.json and model.safetensors belong in it")
-    return f"{_json(card)}\n\n{_weights(weights)}"
+    return f"{_json(intact(card))}\n\n{_weights(intact(weights))}"
 
 
 def _check_bands(path: Path, array: np.ndarray, axis: int, bands: int) -> None:

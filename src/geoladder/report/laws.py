@@ -20,6 +20,7 @@ from geoladder.report.curves import ARM, curves
 from geoladder.runs.atomic import write_json
 from geoladder.runs.digest import intact
 from geoladder.runs.remake import remake
+from geoladder.scaling.compute.allocate import worth_of_decade
 from geoladder.scaling.fit import record
 from geoladder.scaling.fit.extrapolate import hold_out
 from geoladder.scaling.fit.fit import Settings, fit_points
@@ -29,7 +30,6 @@ from geoladder.scaling.fit.trend import trend
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.scaling.questions.compare import compare, shared_exponents, verdict
-from geoladder.scaling.questions.compute import worth_of_decade
 from geoladder.scaling.questions.crossover import crossovers
 from geoladder.study.analysis import Fit as FitSettings
 from geoladder.text import read_object

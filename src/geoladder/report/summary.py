@@ -32,9 +32,20 @@ def summary(folder: Path) -> str:
         *_effects(folder / "tables/pretraining_effect.csv", "Fine-tuning"),
         *_error_law(folder / "tables/error_law.csv"),
         *_gates(folder / "tables/synthetic_gates.csv"),
+        *_age(folder / "tables", folder / "results.csv"),
         *_places(folder),
     ]
     return "\n".join(lines)
+
+
+def _age(tables: Path, results: Path) -> list[str]:
+    """That tables were written before the results, where they were: a run may be asked for figures alone."""
+    files = (tables / "cells.csv", results)
+    if not all(file.is_file() for file in files) or files[0].stat().st_mtime >= files[1].stat().st_mtime:
+        return []
+    return [
+        f"{tables} is older than {results}, so it may be of an earlier state of the study: run snakemake --cores all"
+    ]
 
 
 def _laws(fitted: dict[str, Any]) -> list[str]:

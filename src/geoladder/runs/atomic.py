@@ -30,8 +30,8 @@ def atomic_path(path: Path | str, made_from: str | None = None, sealed: bool = T
     """Yield a temporary path beside `path`; on success fsync it, seal it and rename it to `path`.
 
     The temporary name keeps the suffix. When the block raises, the temporary file is removed and `path` is left as it
-    was. `made_from` is the fingerprint of the spec behind an
-    output of the workflow; files that nobody keeps need no seal (see `runs.digest`).
+    was. `made_from` is the fingerprint of the spec behind an output of the workflow; files that nobody keeps need no
+    seal (see `runs.digest`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,8 +41,9 @@ def atomic_path(path: Path | str, made_from: str | None = None, sealed: bool = T
         with unfinished.open("rb+") as handle:
             os.fsync(handle.fileno())
         if sealed:
-            Seal.of(unfinished, made_from).write(path)
-        unfinished.replace(path)
+            Seal.of(unfinished, made_from).put(unfinished, path)
+        else:
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 

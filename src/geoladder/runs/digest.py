@@ -8,6 +8,7 @@ from elsewhere, or older than seals, and is taken as it is. Archives and benches
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ SMALL_BYTES = 64 * 2**20
 """Of files up to this size the digest is checked whenever they are opened, of larger ones the size."""
 READ_BYTES = 2**20
 BLOCK_BYTES = 4096
+LONGEST_SEAL = 4096
+"""Characters that are read of a seal; none is nearly as long."""
 
 
 class Seal(NamedTuple):
@@ -48,15 +51,18 @@ class Seal(NamedTuple):
             GeoladderError: it is damaged itself.
         """
         beside = seal_path(path)
+        if not os.path.isfile(beside):  # noqa: PTH113 - unlike Path's, false of a name that is too long
+            return None
         try:
-            text = beside.read_text()
+            with beside.open() as handle:
+                text = handle.read(LONGEST_SEAL)
             facts = json.loads(text)["file"] if text else None
             if facts and _sealed_text(facts) != text:
                 raise ValueError("it is not as it was written")
             seal = cls(**facts) if facts else None
-        except FileNotFoundError:
+        except FileNotFoundError:  # just removed, by a run that replaces the file
             return None
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise GeoladderError(
                 f"{beside} is damaged ({problem}), so nothing says whether {path} is as it was written; "
                 f"{remake(path)}"
@@ -74,12 +80,18 @@ class Seal(NamedTuple):
         """Content of the file beside."""
         return _sealed_text({name: value for name, value in self._asdict().items() if value is not None})
 
-    def write(self, path: Path) -> None:
-        """Put the seal beside `path`; before the file has its name, so that no file is ever without."""
+    def put(self, complete: Path, path: Path) -> None:
+        """Rename the file `complete`, whose seal this is, to `path`, and put the seal beside it.
+
+        Killed in between it leaves a file without a seal, which is taken as it is, and never a file beside the seal
+        of another.
+        """
         beside = seal_path(path)
         unfinished = temporary(beside)
         try:
             unfinished.write_text(self.text())
+            beside.unlink(missing_ok=True)
+            complete.replace(path)
             unfinished.replace(beside)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -145,6 +157,8 @@ def intact(path: Path, made_from: str | None = None, whole: bool = False) -> Pat
     if state.st_size == seal.size_bytes and (whole or state.st_size <= SMALL_BYTES):
         digest = _known(path, state.st_ino, state.st_ctime_ns, block_sums if seal.sums else sha256)
     if fault := seal.fault(state.st_size, digest):
+        if Seal.read(path) != seal:  # a run has just replaced the file
+            return intact(path, made_from, whole)
         raise GeoladderError(
             f"{path} cannot be read as it was written, for it was damaged or edited: {fault}; {remake(path)}. "
             f"Where the change is meant, delete {seal_path(path)}"

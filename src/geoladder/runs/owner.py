@@ -16,6 +16,7 @@ import psutil
 
 from geoladder.errors import GeoladderError
 from geoladder.runs.atomic import write_json
+from geoladder.runs.temporary import process_exists
 
 CLOCK_S = 2.0
 """By so much two readings of one process's start may differ."""
@@ -46,7 +47,7 @@ class Owner(NamedTuple):
 
     @property
     def lives(self) -> bool | None:
-        """Whether its process runs; None where nobody can tell, as for one of another machine."""
+        """Whether its process runs; None where nobody can tell, as of another machine, or of a user who is hidden."""
         if self.host != platform.node():
             return None
         try:
@@ -54,7 +55,7 @@ class Owner(NamedTuple):
             same = abs(process.create_time() - self.started_s) < CLOCK_S
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
-            return False
+            return None if process_exists(self.pid) else False
         except psutil.AccessDenied:
             return None
 
@@ -71,7 +72,7 @@ def claim(file: Path) -> None:
             "--directory FOLDER"
         )
     write_json(file, here._asdict(), sealed=False)
-    atexit.register(_leave, file.absolute(), here.pid)
+    atexit.register(_leave, file.absolute(), here)
 
 
 def is_left_behind(file: Path) -> bool:
@@ -87,7 +88,6 @@ def forget_owner(file: Path, locks: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-def _leave(file: Path, pid: int) -> None:
-    owner = Owner.read(file)
-    if os.getpid() == pid and owner is not None and owner.pid == pid:
+def _leave(file: Path, owner: Owner) -> None:
+    if os.getpid() == owner.pid and Owner.read(file) == owner:
         file.unlink(missing_ok=True)

@@ -6,8 +6,6 @@ import re
 from glob import escape
 from pathlib import Path
 
-import psutil
-
 MACHINE = re.sub(r"[^\w-]", "_", platform.node())
 """Part of each name, since the processes of other machines are not known here."""
 
@@ -20,6 +18,17 @@ def temporary(path: Path) -> Path:
     start, end = f".{path.stem}.{MACHINE}.", f".tmp{path.suffix}"
     for leftover in path.parent.glob(f"{escape(start)}*{escape(end)}"):
         process = leftover.name[len(start) : -len(end)]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
+        if process.isdecimal() and not process_exists(int(process)):
             leftover.unlink(missing_ok=True)
     return path.with_name(f"{start}{os.getpid()}{end}")
+
+
+def process_exists(number: int) -> bool:
+    """Whether there is a process of this number, anybody's: clusters hide those of other users below /proc."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,6 +1,6 @@
 """Scaling laws: points in, fitted parameters with intervals and a plain verdict out.
 
-    from geoladder.scaling import compare, crossover, fit, frontier, next_runs, predict
+    from geoladder.scaling import compare, crossover, fit, frontier, joint, next_runs, predict
 
 Enters: any table with columns for sizes and an error. Leaves: frozen dataclasses with `to_frame()`. Imports nothing
 of data, models or training, so that it fits any CSV. What is named here is imported when first asked for: the command
@@ -16,6 +16,7 @@ HOMES = {
     "frontier": "api",
     "crossover": "questions.crossover",
     "next_runs": "questions.next_runs",
+    "joint": "study_law.fit",
 }
 __all__ = ["fit", *HOMES]
 

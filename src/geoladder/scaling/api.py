@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from geoladder.scaling.compute.allocate import FLOPS_PER_PARAMETER_AND_SAMPLE, Allocation, allocate
 from geoladder.scaling.fit.fit import Settings
 from geoladder.scaling.fit.points import read_points
 from geoladder.scaling.fit.result import Fit, New
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.questions.compare import Contest, contest
-from geoladder.scaling.questions.compute import FLOPS_PER_PARAMETER_AND_SAMPLE, Allocation, allocate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FORMS = ("constant", "product", "chinchilla_tied", "chinchilla")
 
@@ -37,6 +40,12 @@ class Prediction:
             "run_high": self.run[1],
         }
         return pd.DataFrame({**self.sizes, "y": self.y, **ends, "decades_outside": self.decades_outside})
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the expected errors with both intervals."""
+        from geoladder.scaling.plots import plot_prediction
+
+        return plot_prediction(self, axes)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ def predict(law: Fit, *, level: float = 0.95, of: New = "run", **sizes: Any) -> 
     centre = law.predict(**x)
     outside = np.broadcast_to(law.decades_outside(**x), centre.shape)
     run = law.prediction(level, of=of, **x)
+    x = {name: np.broadcast_to(values, centre.shape) for name, values in x.items()}
     return Prediction(x, centre, law.band(level, **x), run, outside)
 
 

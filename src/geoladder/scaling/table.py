@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoladder.errors import GeoladderError
+from geoladder.runs.digest import intact
 from geoladder.scaling.delimited import NUMBER, lines_of, read_delimited, refuse_twins
 from geoladder.text import decode
 
@@ -59,7 +60,8 @@ def read_table(path: Path | str, *, as_text: bool = False) -> RunTable:
 
     Raises:
         GeoladderError: there is no such file, it holds no table, a row has another number of fields than the header,
-            two columns have one name, or decimal commas and points are mixed. The row or line is named.
+            two columns have one name, or decimal commas and points are mixed. The row or line is named. Or it has a
+            seal, as `results.csv` of a study, and was damaged or edited.
     """
     content = _bytes(Path(path))
     body = _decompressed(content, path)
@@ -95,7 +97,7 @@ def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise GeoladderError(f"{path} is a folder; name the table in it")
     try:
-        with path.open("rb") as handle:
+        with intact(path).open("rb") as handle:
             content = handle.read(LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise GeoladderError(f"no table of runs at {path}") from None

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from geoladder.errors import GeoladderError
+from geoladder.errors import GeoladderError, faults_of
 
 MOST = 10**12
 """Of anything that is counted: more than that no run can take."""
@@ -95,11 +95,8 @@ class Block(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as problem:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'text'}: {fault['msg']}" for fault in problem.errors()
-            )
             raise GeoladderError(
-                f"--spec is no {cls.__name__}: {faults}; take it from the rule's command"
+                f"--spec is no {cls.__name__}: {faults_of(problem)}; take it from the rule's command"
             ) from None
 
 

@@ -6,6 +6,7 @@ is made of. Of all of them which one made which files: none overwrites what anot
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,6 +72,11 @@ def thaw(file: Path) -> Study:
     except (OSError, ValueError) as problem:
         raise GeoladderError(f"{file} holds no frozen study ({problem}); run snakemake again") from None
     return parse_study(raw, str(file))
+
+
+def study_name(file: Path) -> str:
+    """A study as records name it: its file from the current folder, whatever links lead there."""
+    return os.path.relpath(os.path.realpath(file))
 
 
 def claim_outputs(record: Path, study: str, outputs: Iterable[str]) -> None:

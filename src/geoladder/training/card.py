@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from geoladder.errors import GeoladderError
+from geoladder.errors import GeoladderError, faults_of
 from geoladder.runs.digest import intact
 from geoladder.text import read_object
 
@@ -43,16 +43,14 @@ class Card(BaseModel, extra="allow"):
 def read_card(folder: Path) -> dict[str, Any]:
     """Read model.json; raises GeoladderError where it is missing, damaged, or a key holds what no card has there."""
     path = folder / "model.json"
+    intact(path)
     try:
-        card = read_object(intact(path))
+        card = read_object(path)
         Card.model_validate(card)
     except GeoladderError as problem:
         raise GeoladderError(f"{path} is no model card ({problem}); is it a finished run?") from None
     except ValidationError as problem:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in problem.errors()[:3]
-        )
         raise GeoladderError(
-            f"{path} is no model card ({faults}); take it from the folder of a run or an export"
+            f"{path} is no model card ({faults_of(problem, 3)}); take it from the folder of a run or an export"
         ) from None
     return card

@@ -73,8 +73,8 @@ def load_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def statistics_of(card: dict[str, Any]) -> BandStats:
-    """What pixels of a model are standardised with; raises GeoladderError where its card does not say."""
-    if card["statistics"] is None:
+    """What pixels of a model are standardised with; raises GeoladderError where its card does not say, nor how."""
+    if card.get("statistics") is None or card.get("transform") is None:
         raise GeoladderError(
             f"nothing says what pixels {card['architecture']}-{card.get('size')} was fed with: its weights are from "
             "elsewhere; write `statistics` and `transform` into its model.json, as those of a run have them"

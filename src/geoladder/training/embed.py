@@ -30,12 +30,14 @@ from geoladder.models.backbone import sides_taken
 from geoladder.runs.atomic import atomic_path
 from geoladder.training.checkpoints import load_card, statistics_of
 from geoladder.training.hub import load_model
+from geoladder.training.memory import memory_for
 from geoladder.training.tuned import load_tuned
 
 log = logging.getLogger(__name__)
 
 CHIP_PX = 128
 CHIPS_AT_ONCE = 32
+LESS_MEMORY = "take a smaller --chip-px; chips cut before keep the side of their study's cleaning.chip_px"
 MANIFEST = "manifest.parquet"
 GEO = {
     "version": "1.1.0",
@@ -82,7 +84,8 @@ def embed(
     chips cut before). The model and the chips are named in its metadata.
 
     Raises:
-        GeoladderError: checkpoint, image, archive or index cannot be read, or no chip has all its pixels.
+        GeoladderError: checkpoint, image, archive or index cannot be read, no chip has all its pixels, or there is
+            too little memory.
     """
     torch.set_num_threads(threads)
     backbone, card = _backbone(checkpoint)
@@ -91,7 +94,7 @@ def embed(
     name = f"{card['architecture']}-{card.get('size')} {card.get('fingerprint', '')}".strip()
     metadata = {"geo": json.dumps(GEO), "geoladder": json.dumps({"model": name, "source": str(source)})}
     schema, rows = SCHEMA.with_metadata(metadata), 0
-    with ExitStack() as files:
+    with ExitStack() as files, memory_for(f"a pass of {CHIPS_AT_ONCE} chips of {name}", LESS_MEMORY):
         if source.is_file():
             parts = chips_of_scene(files.enter_context(open_scene([source], bands, offset_dn)), chip_px)
         else:

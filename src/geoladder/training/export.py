@@ -80,8 +80,7 @@ It gives dense features at full resolution and one summary vector an image.
 
 ```python
 import torch
-from geoladder.data.batches.stats import BandStats
-from geoladder.runs.digest import intact
+from geoladder.data.batches.batch import BandStats
 from geoladder.training.hub import load_model
 
 backbone, card = load_model("PATH or hf://owner/name@revision")

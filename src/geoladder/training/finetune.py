@@ -63,11 +63,10 @@ class BenchFiles:
 
 
 class Labelled(NamedTuple):
-    """Patches of one run, and what their pixels are standardised with."""
+    """Patches of one run."""
 
     train: Patches
     val: Patches
-    stats: BandStats
 
 
 def finetune(
@@ -103,12 +102,11 @@ def finetune(
         data, test = read_labelled(opened, spec, files), test_rows(opened, spec.task, spec.test_patches)
         check_labelled(opened, test, spec)
         run, curve = tune(spec.model_copy(update={"lr": rate["lr"]}), data, checkpoint, hardware, state)
-        predicted = partial(_predicted, run, opened, spec, data.stats)
+        predicted = partial(_predicted, run, opened, spec, data.train.stats)
         score = _score(run, spec, test, predicted)
         if run.fabric.is_global_zero:
             if spec.keep:
-                patch_px = data.train.pixels.shape[-1]
-                save_tuned(run.model, spec, data.stats, patch_px, out.with_suffix(""))
+                save_tuned(run.model, spec, data.train.stats, data.train.side_px, out.with_suffix(""))
             places = shown_places(len(test))
             patches, maps = predicted(test.iloc[places])
             write_shown(out.with_suffix(".npz"), TASKS[spec.task], places, maps, patches.labels)
@@ -122,7 +120,7 @@ def tune(
     """Train a model as the spec says, at its `lr`; return it in its best state, and the validations."""
     criterion = Criterion(TASKS[spec.task], spec, data.train.labels)
     model = build_model(spec, checkpoint, criterion.prior)
-    augmentation = Augmentation.of(spec.augmentation, spec.seed, data.stats, spec.transform)
+    augmentation = Augmentation.of(spec.augmentation, spec.seed, data.train.stats, spec.transform)
     run = Tuning(model, spec, criterion, augmentation, hardware)
     return run, run.train(data.train, data.val, state)
 
@@ -132,8 +130,7 @@ def read_labelled(bench: Bench, spec: FinetuneSpec, files: BenchFiles) -> Labell
     subset, stats = subset_of(bench, spec, files.split), input_of(spec, files.stats).stats
     for rows in subset:
         check_labelled(bench, rows, spec)
-    train, val = (read_patches(bench, rows, spec, stats) for rows in subset)
-    return Labelled(train, val, stats)
+    return Labelled(*(read_patches(bench, rows, spec, stats) for rows in subset))
 
 
 def enough_memory(spec: FinetuneSpec) -> AbstractContextManager[None]:
@@ -211,7 +208,7 @@ def _predicted(
 ) -> tuple[Patches, Tensor]:
     """Some test patches, and what the model predicts there, as `Task.prediction` says it."""
     patches = read_patches(bench, rows, spec, stats)
-    return patches, run.criterion.prediction(outputs_of(run.model, patches.pixels))
+    return patches, run.criterion.prediction(outputs_of(run.model, patches.pixels()))
 
 
 def _result(run: Tuning, spec: FinetuneSpec, data: Labelled, curve: Curve) -> dict[str, Any]:
@@ -226,9 +223,9 @@ def _result(run: Tuning, spec: FinetuneSpec, data: Labelled, curve: Curve) -> di
         "settled": has_settled(curve, spec),
         "best_step": int(best_of(curve)["step"]),
         "parameters": count_parameters(run.model),
-        "gflops_fwd": gflops_fwd(run.model, data.train.pixels.shape[-1]),
-        "train_patches": len(data.train.pixels),
-        "val_patches": len(data.val.pixels),
+        "gflops_fwd": gflops_fwd(run.model, data.train.side_px),
+        "train_patches": len(data.train),
+        "val_patches": len(data.val),
         "steps": steps,
         "samples_seen": steps * spec.batch,
     }

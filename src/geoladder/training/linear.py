@@ -32,6 +32,7 @@ from geoladder.runs.provenance import birth_certificate, code_fingerprint
 from geoladder.scans import ScanName
 from geoladder.study.downstream_specs import LinearCell, LinearSpec
 from geoladder.training.checkpoints import load_backbone
+from geoladder.training.memory import memory_for
 from geoladder.training.patches import input_of, tile_names
 from geoladder.training.ridge import Head, Part, Sums, choose_head
 from geoladder.training.score import Score
@@ -46,6 +47,9 @@ SAMPLE = 128
 """Pixels a training patch keeps where classes are told apart."""
 SUMS_BYTES = 1 << 30
 """Sums kept at a time. A subset may have more: 24 parts of an encoder of 4,000 taps have 3 GB."""
+LESS_MEMORY = (
+    f"set a smaller linear.n (sums of up to {FOLDS} patches are kept at a time), or give more memory"
+)
 
 
 class Trial(NamedTuple):
@@ -75,21 +79,22 @@ def fit_linear(
     `<task>/n<n>/`, of the first draw.
 
     Raises:
-        GeoladderError: a checkpoint or files of subsets that do not fit, a subset without a label.
+        GeoladderError: a checkpoint or files of subsets that do not fit, a subset without a label, too little memory.
     """
     torch.set_num_threads(threads)
     demand_scan(scan)
     start, first = time.perf_counter(), cell.heads[0]
     pixels = input_of(first, stats)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone = frozen_backbone(first, checkpoint).to(device)
-    reader = TapReader(Bench(bench, index, pixels.harmonise), backbone, pixels)
-    subsets = read_subsets(cell, reader.bench, splits)
-    heads: dict[Trial, Head] = {}
-    for trials in _passes(subsets, reader.features):
-        parts = gather(reader, {trial: subsets[trial] for trial in trials}, first.pixels)
-        heads |= {trial: choose_head(parts.pop(trial), first.strengths) for trial in trials}
-    scores = judge(reader, heads, first.test_patches)
+    with memory_for(f"linear probing of {first.architecture}-{first.size}", LESS_MEMORY):
+        backbone = frozen_backbone(first, checkpoint).to(device)
+        reader = TapReader(Bench(bench, index, pixels.harmonise), backbone, pixels)
+        subsets = read_subsets(cell, reader.bench, splits)
+        heads: dict[Trial, Head] = {}
+        for trials in _passes(subsets, reader.features):
+            parts = gather(reader, {trial: subsets[trial] for trial in trials}, first.pixels)
+            heads |= {trial: choose_head(parts.pop(trial), first.strengths) for trial in trials}
+        scores = judge(reader, heads, first.test_patches)
     seconds = time.perf_counter() - start
     for spec in cell.heads:
         of_task = [trial for trial in subsets if trial.task == spec.task]

@@ -20,7 +20,7 @@ Where layouts differ, a rule says how theirs becomes ours, in this order:
 - `unstack: true`: entries of the first axis are weights of their own, whose numbers stand for {} in `ours`
 - `part`: this is number 0, 1, ... of several of theirs that follow each other along the first axis of ours
 
-Maps that come with the package are called by name: `mamba-ssm`.
+Maps that come with the package, in `maps/`, are called by name: `mamba-ssm`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from torch import Tensor
 
 from geoladder.data.labels.bands import BANDS
-from geoladder.errors import GeoladderError
+from geoladder.errors import GeoladderError, faults_of
 from geoladder.study.block import Block, Whole
 from geoladder.text import read_yaml
 from geoladder.training.checkpoints import refuse
@@ -127,12 +127,9 @@ def read_map(path: Path) -> NameMap:
     try:
         return NameMap.model_validate(read_yaml(path) or {})
     except ValidationError as problem:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in problem.errors()
-        )
         raise GeoladderError(
-            f"{path} is no map of names ({faults}); it has `key`, `names` (ours: theirs), `rules` (a list of theirs, "
-            "ours: regular expressions), `ignore` and `initial` (lists), see docs/checkpoints.md"
+            f"{path} is no map of names ({faults_of(problem)}); it has `key`, `names` (ours: theirs), `rules` (a "
+            "list of theirs, ours: regular expressions), `ignore` and `initial` (lists), see docs/checkpoints.md"
         ) from None
 
 
@@ -162,8 +159,7 @@ def rename(theirs: Mapping[str, Tensor], names: NameMap, source: Path) -> Rename
     twice = [
         f"{ours} from {' and '.join(piece.theirs for piece in several)}"
         for ours, several in pieces.items()
-        if len(several) > 1
-        and sorted(str(piece.part) for piece in several) != [*map(str, range(len(several)))]
+        if len(several) > 1 and {piece.part for piece in several} != set(range(len(several)))
     ]
     refuse(
         f"{source} does not map every weight to a place of its own",

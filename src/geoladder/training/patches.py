@@ -1,6 +1,7 @@
 """Labelled patches of the bench as a model sees them, and batches of them, turned and flipped."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,17 +26,34 @@ AT_ONCE = 64
 """Patches in memory where many are read only once."""
 
 
-class Patches(NamedTuple):
-    """A labelled set."""
+@dataclass(frozen=True)
+class Patches:
+    """A labelled set. Pixels are kept as stored, which takes half the memory, and made for each batch."""
 
-    pixels: torch.Tensor
-    """(N, 10, P, P) float32 standardised reflectance."""
+    dn: torch.Tensor
+    """(N, 10, P, P) uint16."""
+    offset_dn: torch.Tensor
+    """(N,) int64, to subtract."""
     labels: torch.Tensor
     """(N, P, P), as the task's `read` gives them."""
     buckets: np.ndarray
     """(N,) name of the region bucket."""
     tiles: np.ndarray
     """(N,) name of the bench's tile, `<region>_<tile>`."""
+    stats: BandStats
+    transform: Transform
+
+    def __len__(self) -> int:  # noqa: D105
+        return len(self.dn)
+
+    @property
+    def side_px(self) -> int:
+        """Side of a patch."""
+        return self.dn.shape[-1]
+
+    def pixels(self, which: slice | torch.Tensor = slice(None)) -> torch.Tensor:
+        """(B, 10, P, P) float32 standardised reflectance of the patches at these places."""
+        return self.stats.model_input(self.dn[which], None, self.offset_dn[which], self.transform)
 
 
 class PixelInput(NamedTuple):
@@ -80,18 +98,19 @@ def subset_of(bench: Bench, spec: TrivialSpec, split: Path) -> Subset:
 
 
 def read_patches(bench: Bench, rows: pd.DataFrame, spec: FinetuneSpec, stats: BandStats) -> Patches:
-    """Read rows of the bench's pool and standardise them; raises GeoladderError as `Bench.read`.
+    """Read rows of the bench's pool, to be standardised by `stats`; raises GeoladderError as `Bench.read`.
 
-    They are made part by part, so that no more than the patches themselves is in memory.
+    They are read part by part, so that no more than the patches themselves is in memory.
     """
     side_px = int(bench.index["patch_px"].iloc[0])
-    pixels, labels = torch.empty(len(rows), len(BANDS), side_px, side_px), []
+    dn = torch.empty(len(rows), len(BANDS), side_px, side_px, dtype=torch.uint16)
+    offset_dn, labels = torch.empty(len(rows), dtype=torch.int64), []
     for start, part in zip(count(0, AT_ONCE), in_parts(rows), strict=False):
-        batch = bench.read(spec.task, part)
-        made = stats.model_input(batch.images, None, batch.offset_dn, spec.transform)
-        pixels[start : start + len(part)] = made
+        batch, places = bench.read(spec.task, part), slice(start, start + len(part))
+        dn[places], offset_dn[places] = torch.from_numpy(batch.images), torch.from_numpy(batch.offset_dn)
         labels.append(torch.from_numpy(batch.labels))
-    return Patches(pixels, torch.cat(labels), rows["bucket"].to_numpy(), tile_names(rows))
+    names = rows["bucket"].to_numpy(), tile_names(rows)
+    return Patches(dn, offset_dn, torch.cat(labels), *names, stats, spec.transform)
 
 
 def in_parts(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -123,5 +142,5 @@ def patch_batches(
     from `first`; of each batch only the `places` of one rank are given.
     """
     for step in count(first):
-        which = torch.from_numpy(batch_at(step, batch, len(patches.pixels), augmentation.seed)[places])
-        yield augmentation(patches.pixels[which], patches.labels[which], step, batch, places)
+        which = torch.from_numpy(batch_at(step, batch, len(patches), augmentation.seed)[places])
+        yield augmentation(patches.pixels(which), patches.labels[which], step, batch, places)

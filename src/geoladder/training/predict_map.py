@@ -31,6 +31,7 @@ from geoladder.models.backbone import sides_taken
 from geoladder.registry import TASKS
 from geoladder.registry.task import Task
 from geoladder.runs.atomic import atomic_path
+from geoladder.training.checkpoints import statistics_of
 from geoladder.training.memory import memory_for
 from geoladder.training.tiling import Tiling, tiling
 from geoladder.training.tuned import load_tuned
@@ -101,7 +102,7 @@ def predict_map(
         rows, columns = _tilings(scene, model, window_px)
         log.info("windows of %d x %d pixels", rows.side_px, columns.side_px)
         at_once = max(1, tile_px**2 // (rows.side_px * columns.side_px))
-        predictor = Predictor(model, BandStats.from_dict(card["statistics"]), card, harmonised, at_once)
+        predictor = Predictor(model, statistics_of(card), card, harmonised, at_once)
         smaller = memory_for(f"a square of {tile_px} px", "take a smaller --tile-px")
         with smaller, _writer(scene, card, out) as raster:
             _predict(scene, predictor, raster, rows, columns, progress)

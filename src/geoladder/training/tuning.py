@@ -75,7 +75,7 @@ class Tuning:
             Diverged: a loss that is not a number.
             SystemExit: after SIGTERM, with the step reached saved.
         """
-        self._patches = len(train.pixels)
+        self._patches = len(train)
         length = self._spec.length(self._patches)
         schedule = Schedule(self._spec, self._spec.lr, length.ceiling, self._patches)
         progress = self._resume(state) or Progress(0, [self._validation(0, val)], self._copy())
@@ -140,10 +140,10 @@ class Tuning:
     def _validation(self, step: int, val: Patches) -> dict[str, float]:
         """Validation loss of the model as it is after a step, over all validation patches."""
         total = weight = 0.0
-        for part in evaluation_parts(len(val.pixels), self.fabric.global_rank, self.fabric.world_size):
+        for part in evaluation_parts(len(val), self.fabric.global_rank, self.fabric.world_size):
             labels = val.labels[part]
             share = self.criterion.weight(labels)
-            total += float(self.criterion.loss(outputs_of(self.model, val.pixels[part]), labels)) * share
+            total += float(self.criterion.loss(outputs_of(self.model, val.pixels(part)), labels)) * share
             weight += share
         loss = self._over_ranks(total) / (self._over_ranks(weight) or 1.0)
         return {"step": step, "val_loss": self._finite(loss, "validation loss", step)}

@@ -158,7 +158,9 @@ def import_weights(
     out: Annotated[Path, Parameter(help="folder for the model")],
     /,
     *,
-    names: Annotated[Path, Parameter(name="--map", help="YAML, see docs/checkpoints.md; or mamba-ssm")],
+    names: Annotated[
+        Path, Parameter(name="--map", help="YAML, or the name of a shipped map; see docs/checkpoints.md")
+    ],
     architecture: Annotated[str, Parameter(help="of the ladder, such as vit_upernet")],
     size: Annotated[str, Parameter(help="of the ladder, such as P16-100M")],
 ) -> None:

@@ -84,8 +84,7 @@ def fetch_file(server: Server, file: RemoteFile, path: Path, check: Callable[[Pa
                 ) from None
             damaged.add(digest)
             raise
-        Seal(file.size_bytes, digest).write(path)
-        complete.replace(path)
+        Seal(file.size_bytes, digest).put(complete, path)
         return digest
 
     return fetch_ranges(server, file, [(0, file.size_bytes)], path, verify)

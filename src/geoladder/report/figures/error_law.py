@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.collect import read_results
 from geoladder.report.error_law import error_law, errors_and_losses
@@ -23,9 +24,17 @@ SIZE_MARKERS = ("v", "o", "^", "D", "s", "P", "X", "*")
 
 
 def draw_error_law(results: Path, settings: Figures, out: Path) -> None:
-    """Draw error against loss of results.csv as `out` (PDF); PNG and CSV go beside it."""
+    """Draw error against loss of results.csv as `out` (PDF); PNG and CSV go beside it.
+
+    Raises:
+        GeoladderError: no pretrained cell has linear heads, or it is no table of results.
+    """
     table = read_results(results)
     cells, correlations = errors_and_losses(table), error_law(table)
+    if cells.empty:
+        raise GeoladderError(
+            f"{results} has no pretrained cells with linear heads; give the study a `linear` block and run it"
+        )
     tasks = [task for task in TASKS if task in set(cells.task)]
     levels = sorted(cells.n.unique())
     widths = table.groupby("size").parameters_total.mean().sort_values().index

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from geoladder.errors import GeoladderError
 from geoladder.registry import ARCHITECTURES, TASKS
 from geoladder.report.collect import read_results
 from geoladder.report.figures.curve_panels import WORSE, WORSE_TEXT
@@ -42,9 +43,14 @@ def draw_linear(results: Path, corpus: str, settings: Figures, out: Path) -> Non
     """Draw linear heads of results.csv as `out` (PDF); PNG and CSV go beside it.
 
     The nested fractions of `corpus` are the data axis; other corpora are crosses there.
+
+    Raises:
+        GeoladderError: there are none, or no table of results.
     """
     table = read_results(results)
     errors, cells = linear_errors(table), pretrain_points(table, "total")
+    if errors.empty:
+        raise GeoladderError(f"{results} has no linear heads; give the study a `linear` block and run it")
     cells = cells.rename(columns={"n": "parameters", "d": "pixels"}).drop(columns=["y", "fingerprint"])
     errors = errors.merge(cells, "left", on=["corpus", "fraction", "architecture", "size", "seed"])
     sizes = cells.groupby(["architecture", "size"]).parameters.mean()

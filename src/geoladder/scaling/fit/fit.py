@@ -78,6 +78,7 @@ def fit(
     levels: Mapping[str, str] | None = None,
     run: str | None = None,
     levels_ratio: float | None = None,
+    repeats: bool = False,
     loss: LossKind = "log_squared",
     delta: float | None = None,
     **settings: Any,  # noqa: ANN401
@@ -85,8 +86,8 @@ def fit(
     """Fit a law, one of `FORMS` by name, to a table with a row per run.
 
     `n`, `d`, `u` and `y` name the columns of the sizes, where the law has them, and of the error; `seed`, `sd`,
-    `run`, `levels_ratio` and `levels`, its `planned`, are as in `read_points`, `loss` and `delta` as in `Loss`,
-    `settings` the other fields of `Settings`.
+    `run`, `levels_ratio`, `repeats` and `levels`, its `planned`, are as in `read_points`, `loss` and `delta` as in
+    `Loss`, `settings` the other fields of `Settings`.
 
     Raises:
         Refusal: the table cannot be fitted, with the reason.
@@ -94,8 +95,14 @@ def fit(
     law = form_of(form)
     columns = {role: name for role, name in (("n", n), ("d", d), ("u", u)) if name and role in law.variables}
     chosen = Settings(loss=Loss.of(loss, delta), **settings)
-    more = {"seed": seed, "sd": sd, "run": run, "levels_ratio": levels_ratio, "planned": levels}
-    read = read_points(points, law, columns or {"n": n}, y, **more)  # type: ignore[arg-type]  # by name, as there
+    more: dict[str, Any] = {
+        "seed": seed,
+        "sd": sd,
+        "run": run,
+        "levels_ratio": levels_ratio,
+        "repeats": repeats,
+    }
+    read = read_points(points, law, columns or {"n": n}, y, planned=levels, **more)
     return fit_points(law, read, chosen)
 
 
@@ -131,12 +138,15 @@ def fit_points(law: Form, read: Points, settings: Settings) -> Fit:
     residuals = plain.residuals(theta)
     dof = max(len(residuals) - int(plain.free.sum()), 1)
     independent = float(np.sqrt((read.weight * residuals**2).sum() / dof))
+    gap = settings.loss.value(plain.target + residuals) - read.y
     return replace(
         refused,
         identifiability=fit_verdict(design, problem, theta, intervals.get("profile", {}), criticism),
         intervals=intervals,
         noise=variance.total if variance and problem is not plain else independent,
         residuals=residuals,
+        r2=float(1 - (gap**2).sum() / ((read.y - read.y.mean()) ** 2).sum()) if np.ptp(read.y) > 0 else None,
+        rmse=float(np.sqrt((gap**2).mean())),
         variance=variance,
         criticism=criticism,
         effects=effects_of(plain, variance) if variance else None,
@@ -204,7 +214,7 @@ def _bootstrap(
         "bootstrap": {name: percentile(draws[name], scores[name]) for name in moved}
     }
     # The jackknife of a nearly absolute loss is none.
-    if settings.loss.kind != "huber" or kind == "case":
+    if not settings.loss.robust or kind == "case":
         left_out = dict(zip(names, jackknife(problem, theta).T, strict=True))
         best = problem.named(theta)
         intervals["bca"] = {

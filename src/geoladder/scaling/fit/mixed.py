@@ -218,7 +218,7 @@ def _split(problem: Problem, theta: Array, blocks: Blocks, shares: Shares) -> Va
     )
     white, _, cross, roots = likelihood.whitened(shares)
     variance = likelihood.scale(cross)
-    error, adjusted, changes, spread = _information(blocks, shares, variance, white, cross, roots)
+    error, adjusted, changes, spread = information(blocks, shares, variance, white, cross, roots)
     names = np.array(problem.form.parameters)[problem.free].tolist()
     read, count = problem.read, len(problem.read.y)
     dof = dict.fromkeys(names, float(max(count - len(names), 1)))
@@ -255,7 +255,7 @@ def _split(problem: Problem, theta: Array, blocks: Blocks, shares: Shares) -> Va
     )
 
 
-def _information(
+def information(
     blocks: Blocks, shares: Shares, variance: float, white: list[Array], cross: Array, roots: list[Array]
 ) -> tuple[Array, Array, list[Array], Array]:
     """Covariance (Q, Q) along the basis, plain and adjusted; its derivative by each variance; their covariance."""

@@ -85,6 +85,7 @@ def read_points(
     planned: Mapping[str, str] | None = None,
     run: str | None = None,
     levels_ratio: float | None = None,
+    repeats: bool = False,
 ) -> Points:
     """Check a table and take the columns a law needs.
 
@@ -100,6 +101,7 @@ def read_points(
             to read the wobble bends to the seeds' luck.
         run: column that names the run a row is a checkpoint of.
         levels_ratio: ratio up to which sizes count as one level; None: see `levels_of`.
+        repeats: rows of the same sizes, equal ones too, are runs made again, although no column says so.
 
     Raises:
         Refusal: missing or non-numeric columns, values that are not positive, doubled rows, a constant y, a variable
@@ -121,7 +123,10 @@ def read_points(
     x = {role: positive_numbers(table, name) for role, name in columns.items()}
     values = positive_numbers(table, y)
     weight = (values / positive_numbers(table, sd)) ** 2 if sd else np.ones(len(values))
-    _refuse_doubles(table, [*columns.values(), *dict.fromkeys([seed or run or y, run or seed or y])], seed)
+    if not repeats:
+        _refuse_doubles(
+            table, [*columns.values(), *dict.fromkeys([seed or run or y, run or seed or y])], seed
+        )
     _refuse_few(values, y, form)
     runs = _runs_of(table, run, seed) if run else None
     levels = {
@@ -138,8 +143,9 @@ def read_points(
                 f"{columns[role]} takes one value ({x[role][0]:g}) in all {len(values)} rows: nothing can be said "
                 f"about how {y} depends on it; add runs at two more values, or fit a law without it"
             )
-    cells = cells_of([levels[role] for role in x])
-    repeated = bool(np.bincount(cells).max() > 1) if seed else False
+    again = repeats and not seed
+    cells = cells_of([np.unique(x[role], return_inverse=True)[1] if again else levels[role] for role in x])
+    repeated = bool(np.bincount(cells).max() > 1) if seed or again else False
     doubts = () if run else _unnamed_runs(table)
     return Points(x, values, weight / weight.mean(), levels, cells, repeated, runs, doubts)
 
@@ -231,5 +237,9 @@ def _refuse_doubles(table: pd.DataFrame, key: list[str], seed: str | None) -> No
         where = ", ".join(f"{name}={first[name]}" for name in key)
         raise Refusal(
             f"{int(doubled.sum())} rows are doubled (first: {where}); a run counts once: "
-            + ("give repeats their own seed" if seed else "drop the copies, or name the column of seeds")
+            + (
+                "give repeats their own seed"
+                if seed
+                else "drop the copies, name the column of seeds, or say that they are --repeats"
+            )
         )

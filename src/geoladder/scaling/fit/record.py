@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from geoladder.errors import GeoladderError
+from geoladder.runs.digest import intact
 from geoladder.scaling.fit.criticism import Criticism, Cut
 from geoladder.scaling.fit.effects import Effects
 from geoladder.scaling.fit.identify import Identifiability
@@ -20,7 +21,7 @@ from geoladder.scaling.laws.forms import form_of
 from geoladder.scaling.laws.loss import Loss
 from geoladder.text import decode
 
-LATER = ("variance", "criticism", "effects")
+LATER = ("variance", "criticism", "effects", "r2", "rmse")
 """Keys that files of earlier versions lack."""
 KEPT_DRAWS = 400
 """Bootstrap draws kept in a file, for bands; every k-th, so that they stay a sample."""
@@ -31,7 +32,7 @@ def to_json(fit: Fit) -> dict[str, Any]:
 
     Keys: form, equation, status, objective, loss, params, intervals.<kind>.<parameter> = [low, high],
     identifiability, minima, n_points, starts, reached, noise, ranges, bootstrap, draws, residuals, reduced, variance,
-    criticism, effects.
+    criticism, effects, r2, rmse.
     """
     names = form_of(fit.form).parameters
     refused = fit.status is Status.NOT_IDENTIFIED
@@ -78,6 +79,8 @@ def from_json(raw: dict[str, Any]) -> Fit:
             "criticism": (found := raw.get("criticism"))
             and Criticism(**found | {"cuts": [Cut(**cut) for cut in found["cuts"]]}),
             "effects": (effects := raw.get("effects")) and Effects(**effects),
+            "r2": raw.get("r2"),
+            "rmse": raw.get("rmse"),
         }
         return Fit(**values)
     except (AttributeError, KeyError, TypeError, ValueError) as problem:
@@ -89,14 +92,14 @@ def _pairs(ends: dict[str, list[float]]) -> dict[str, tuple[float, ...]]:
 
 
 def read(path: Path) -> Fit:
-    """Read a fit; raises GeoladderError where there is none."""
+    """Read a fit; raises GeoladderError where there is none, or it was damaged or edited."""
     return read_with_digest(path)[0]
 
 
 def read_with_digest(path: Path) -> tuple[Fit, str]:
     """A fit and the SHA-256 of the bytes it was read from; raises as `read`."""
     try:
-        content = path.read_bytes()
+        content = intact(path).read_bytes()
         raw = json.loads(decode(content, path))
     except (OSError, ValueError, RecursionError) as problem:
         raise GeoladderError(f"{path} cannot be read as a fit: {problem}") from None
@@ -122,6 +125,8 @@ def summary(fit: Fit) -> str:
         cells = "".join(f"  {_ends(by_name.get(name)):>24}" for by_name in fit.intervals.values())
         rows.append(f"  {name:8} {value:12.6g}{cells}")
     search = f"objective {fit.objective:.10g}; {fit.reached:.0%} of {fit.starts} starts reached it"
+    if fit.rmse is not None:
+        search = f"rmse {fit.rmse:.4g}, R2 {'none' if fit.r2 is None else f'{fit.r2:.5f}'}; {search}"
     if fit.minima:
         search += f"; {len(fit.minima)} other minima within 1 %"
     if fit.variance:

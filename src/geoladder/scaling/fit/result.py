@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from geoladder.errors import GeoladderError
@@ -18,6 +19,9 @@ from geoladder.scaling.fit.resample import Kind, reach
 from geoladder.scaling.laws.curves import LEVEL_RATIO, Array
 from geoladder.scaling.laws.forms import form_of, law
 from geoladder.scaling.laws.loss import Loss
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NOISE_SEED = 0
 NOISE_DRAWS = 4000
@@ -85,6 +89,8 @@ class Fit:
         variance: how the scatter splits into cells, runs and rows; None where no cell or run has several rows.
         criticism: what speaks against the law; None for an exact fit.
         effects: how far each repeated cell lies off the law.
+        r2: share of the variance of y that the law explains, in units of y; None where y is constant.
+        rmse: root mean square of the law minus y, in units of y.
     """
 
     form: str
@@ -108,6 +114,34 @@ class Fit:
     variance: Variance | None = None
     criticism: Criticism | None = None
     effects: Effects | None = None
+    r2: float | None = None
+    rmse: float | None = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a parameter: its value, and of each kind of interval the ends (missing where open, or held)."""
+        ends = {
+            f"{kind}_{end}": [by_name.get(name, (None, None))[k] for name in self.params]
+            for kind, by_name in self.intervals.items()
+            for k, end in enumerate(("low", "high"))
+        }
+        frame = pd.DataFrame({"value": self.params.values(), **ends}, dtype=float)
+        return frame.set_axis(pd.Index(self.params, name="parameter"))
+
+    def plot(
+        self,
+        along: str | None = None,
+        *,
+        runs: pd.DataFrame | None = None,
+        axes: "Axes | None" = None,
+        **held: float,
+    ) -> "Axes":
+        """Draw the law along one size with its band; see `geoladder.scaling.plots.plot_law`.
+
+        `held` are the other sizes, such as `d=2e10`; `runs` has columns named as the law's sizes, and y.
+        """
+        from geoladder.scaling.plots import plot_law
+
+        return plot_law(self, along, held, runs, axes)
 
     def predict(self, **x: Array) -> Array:
         """The law (M,) at given sizes.

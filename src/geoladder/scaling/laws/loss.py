@@ -11,9 +11,10 @@ from scipy import special
 
 from geoladder.errors import GeoladderError
 
-Kind = Literal["log_squared", "huber", "squared", "log1p_squared"]
+Kind = Literal["log_squared", "huber", "squared", "log1p_squared", "huber_raw"]
 LOG, RAW, LOG1P = 0, 1, 2
-_SCALE = {"log_squared": LOG, "huber": LOG, "squared": RAW, "log1p_squared": LOG1P}
+_SCALE = {"log_squared": LOG, "huber": LOG, "squared": RAW, "log1p_squared": LOG1P, "huber_raw": RAW}
+ROBUST = ("huber", "huber_raw")
 HUBER_DELTA = 1e-3
 CONTINUATION = (10.0, 3.0, 1.0)
 """Multiples of delta a Huber fit passes through."""
@@ -25,8 +26,10 @@ class Loss:
 
     Attributes:
         kind: `log_squared`: r = log fit - log y, delta infinite; `huber`: the same with `delta`; `squared`: r = fit
-            - y; `log1p_squared`: r = log(1 + fit) - log(1 + y), as Caballero et al. 2023 (arXiv 2210.14891) fit.
-        delta: where the Huber loss turns linear; relative error, since r is a difference of logarithms.
+            - y; `huber_raw`: the same with `delta`; `log1p_squared`: r = log(1 + fit) - log(1 + y), as Caballero et
+            al. 2023 (arXiv 2210.14891) fit.
+        delta: where the Huber loss turns linear: of `huber` a relative error, since r is a difference of logarithms,
+            of `huber_raw` in units of y.
     """
 
     kind: Kind = "log_squared"
@@ -36,17 +39,22 @@ class Loss:
         """Raises GeoladderError: unknown kind, or a delta that does not go with it."""
         if self.kind not in _SCALE:
             raise GeoladderError(f"unknown loss '{self.kind}'; allowed are: {', '.join(_SCALE)}")
-        if (self.kind == "huber") != np.isfinite(self.delta) or self.delta <= 0:
+        if self.robust != np.isfinite(self.delta) or self.delta <= 0:
             raise GeoladderError(
-                f"loss {self.kind} with delta {self.delta}: huber takes a positive delta (such as 0.001), "
-                "the other losses take none"
+                f"loss {self.kind} with delta {self.delta}: huber takes a positive delta (such as "
+                "0.001), and so does huber_raw; the other losses take none"
             )
 
     @classmethod
     def of(cls, kind: Kind, delta: float | None) -> "Loss":
         """A loss with its usual delta where none is given: 1e-3 of a Huber loss, as most published fits take."""
-        usual = HUBER_DELTA if kind == "huber" else float("inf")
+        usual = HUBER_DELTA if kind in ROBUST else float("inf")
         return cls(kind, usual if delta is None else delta)
+
+    @property
+    def robust(self) -> bool:
+        """Whether the loss is a Huber loss."""
+        return self.kind in ROBUST
 
     @property
     def scale(self) -> int:
@@ -56,7 +64,7 @@ class Loss:
     @property
     def deltas(self) -> np.ndarray:
         """Stages of the continuation, the last one is `delta`."""
-        return np.array([c * self.delta for c in CONTINUATION] if self.kind == "huber" else [np.inf])
+        return np.array([c * self.delta for c in CONTINUATION] if self.robust else [np.inf])
 
     def target(self, y: np.ndarray) -> np.ndarray:
         """Y on the scale of the residuals."""
@@ -69,7 +77,7 @@ class Loss:
     @property
     def multiple(self) -> int:
         """What turns the objective into the number reported: a sum of squares, or of Huber losses."""
-        return 1 if self.kind == "huber" else 2
+        return 1 if self.robust else 2
 
     def ceiling(self, objective: float, residuals: np.ndarray, parameters: int, level: float) -> float:
         """Objective up to which a profile stays inside its interval of `level`.
@@ -83,7 +91,7 @@ class Loss:
         dof = len(residuals) - parameters
         sigma = float(np.sqrt((residuals**2).sum() / dof))
         kappa = sigma**2
-        if self.kind == "huber" and sigma > 0:
+        if self.robust and sigma > 0:
             z = self.delta / sigma
             inside = 1 - 2 * special.ndtr(-z)
             clipped = sigma**2 * (

@@ -38,7 +38,7 @@ def averaged(fits: Sequence[Fit], level: float = 0.95, **x: Array) -> Average:
     first = fits[0]
     if any((fit.n_points, fit.loss) != (first.n_points, first.loss) for fit in fits):
         raise GeoladderError("only laws fitted to the same runs with the same loss can be averaged")
-    if first.loss.kind == "huber":
+    if first.loss.robust:
         raise GeoladderError("weights of laws need a least-squares loss; fit them with --loss log_squared")
     criteria = {fit.form: (fit, criterion_of(fit)) for fit in fits if fit.params}
     usable = {name: (fit, value) for name, (fit, value) in criteria.items() if value is not None}

@@ -1,9 +1,9 @@
 """Which law? Akaike weights over forms, the best put to the test, and whether groups of runs share exponents."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from geoladder.scaling.fit.trend import Trend, trend
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import PowerSum, form_of
 from geoladder.scaling.laws.loss import Loss
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNDECIDED = 2.0
 """Laws whose AICc differ by less are not told apart (Burnham & Anderson 2002, section 2.6)."""
@@ -68,7 +71,7 @@ def compare(read: Points, forms: Sequence[str], settings: Settings) -> list[Cand
     Raises:
         Refusal: the loss is no likelihood AICc is defined for.
     """
-    if settings.loss.kind == "huber":
+    if settings.loss.robust:
         raise Refusal("AICc compares likelihoods of least-squares fits; compare with --loss log_squared")
     refused, usable = [], {}
     for name in dict.fromkeys(form_of(form).name for form in forms):
@@ -111,6 +114,16 @@ class Contest:
     trends: list[Trend]
     held_out: dict[str, Held]
     seeds: Variance | None
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a law, best first: form, aicc, delta, weight, reason."""
+        return pd.DataFrame([asdict(law) for law in self.laws])
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the weights of the laws."""
+        from geoladder.scaling.plots import plot_contest
+
+        return plot_contest(self, axes)
 
     def lines(self) -> list[str]:
         """For people."""

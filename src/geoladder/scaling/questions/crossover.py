@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.fit.result import Fit
 from geoladder.scaling.laws.curves import Array
 from geoladder.scaling.laws.forms import form_of, law
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GRID = 400
 
@@ -36,6 +40,19 @@ class Crossover:
     better_below: int
     searched: tuple[float, float]
     outside: bool
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row: along, sizes held, the first crossing with its interval, never, better_below, outside, verdict."""
+        low, high = self.interval or (None, None)
+        place = {"at": self.at[0] if self.at else None, "low": low, "high": high, "never": self.never}
+        end = {"better_below": self.better_below, "outside": self.outside, "verdict": self.verdict}
+        return pd.DataFrame([{"along": self.along, **self.held, **place, **end}])
+
+    def plot(self, first: Fit, second: Fit, axes: "Axes | None" = None) -> "Axes":
+        """Draw the two laws it is of, and where they cross."""
+        from geoladder.scaling.plots import plot_crossover
+
+        return plot_crossover(self, {"1": first, "2": second}, axes)
 
     @property
     def verdict(self) -> str:

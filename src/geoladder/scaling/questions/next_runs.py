@@ -149,7 +149,7 @@ def next_runs(
         budget: to spend at most; where given, nothing else is wanted.
         dearest: cost of one run at most.
         most_runs: runs of one cell at most, those made included.
-        noise: scatter; by default the fit's own, as of seeds.
+        noise: scatter; by default the fit's own, see `scatter_of`.
         count: only the first so many runs, to be made before the next are chosen.
         simulations: tables to simulate and refit, as a check of the theory.
         level: of the interval.
@@ -165,7 +165,7 @@ def next_runs(
         raise Refusal(
             f"{form.equation} was refused for these runs; fit a law they can carry, or assume values"
         )
-    noise = noise or (basis.noise if isinstance(basis, Assumed) else Noise(basis.noise or 0.0))
+    noise = noise or scatter_of(basis)
     if not noise.seed > 0:
         raise Refusal(
             "the scatter between seeds is 0: an exact law needs no more runs; give the noise expected"
@@ -178,7 +178,9 @@ def next_runs(
     free = len(form.parameters)
 
     def width(bought: Array) -> float:
-        dof = max(int((cells.runs + bought).sum()) - free, TOO_FEW)
+        total = cells.runs + bought
+        count = np.count_nonzero(total) if noise.cell > noise.seed else total.sum()
+        dof = max(int(count) - free, TOO_FEW)
         return float(stats.t.ppf((1 + level) / 2, dof) * np.sqrt(cells.variance(aim, noise, bought)))
 
     nothing = np.zeros(len(frame), dtype=np.int64)
@@ -209,6 +211,19 @@ def next_runs(
     simulated = _simulated(asked, form, problem, theta, cells, noise, final, simulations, level, rng)
     spent = float(cells.cost[picked] @ final[picked])
     return NextRuns(question, table.reset_index(drop=True), today, width(final), simulated, spent, noise)
+
+
+def scatter_of(basis: "Fit | Assumed") -> Noise:
+    """Scatter of seeds and of cells: as assumed, or as a fit tells them apart where seeds repeat cells.
+
+    A new seed is a new run: it brings what its checkpoints share. Where nothing repeats, all scatter is of seeds.
+    """
+    if isinstance(basis, Assumed):
+        return basis.noise
+    if basis.variance is None:
+        return Noise(basis.noise or 0.0)
+    split = basis.variance
+    return Noise(float(np.hypot(split.sigma_seed, split.sigma_run)), split.sigma_cell)
 
 
 def _cells(

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from geoladder.errors import GeoladderError
 from geoladder.scaling.laws import LAW_NAMES
-from geoladder.scaling.verbs import FITTING, RUNS, Fitting, LossName, Report, Runs
+from geoladder.scaling.options import FITTING, RUNS, Fitting, LossName, Report, Runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,9 @@ def next_(
         float | None, Parameter(help="scatter of log y between seeds (default: the fit's)")
     ] = None,
     cell_noise: Annotated[
-        float, Parameter(help="scatter of cells about the law, beyond that of seeds")
-    ] = 0.0,
+        float | None,
+        Parameter(help="scatter of cells about the law, beyond that of seeds (default: the fit's)"),
+    ] = None,
     candidates: Annotated[
         Path | None, Parameter(help="CSV of runs that could be made, with their sizes")
     ] = None,
@@ -68,7 +69,7 @@ def next_(
     from geoladder.scaling.fit.fit import fit_points
     from geoladder.scaling.fit.result import Fit
     from geoladder.scaling.laws.forms import form_of
-    from geoladder.scaling.questions.next_runs import Noise, next_runs
+    from geoladder.scaling.questions.next_runs import Noise, next_runs, scatter_of
 
     law = form_of(form)
     if (points is None) == (not assume):
@@ -77,15 +78,18 @@ def next_(
         )
     made = None if points is None else runs.points(runs.read(points)[0].rows, law)[1]
     if made is None:
-        basis: Fit | Assumed = _assumed(form, assume, noise, cell_noise)
+        basis: Fit | Assumed = _assumed(form, assume, noise, cell_noise or 0.0)
     else:
         basis = fit_points(law, made, fitting.settings(loss))
     levels = {"n": n_levels, "d": d_levels}
     if made is not None:
         levels = {role: given or made.x[role].tolist() for role, given in levels.items() if role in made.x}
     scatter = None
-    if isinstance(basis, Fit) and (noise is not None or cell_noise):
-        scatter = Noise(noise or basis.noise or 0.0, cell_noise)
+    if isinstance(basis, Fit):
+        usual = scatter_of(basis)
+        scatter = Noise(
+            usual.seed if noise is None else noise, usual.cell if cell_noise is None else cell_noise
+        )
     choice = next_runs(
         basis,
         question,
