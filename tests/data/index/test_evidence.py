@@ -16,6 +16,7 @@ from geoladder.data.index.build import build_index
 from geoladder.data.index.evidence import read_evidence
 from geoladder.errors import GeoladderError
 from geoladder.report.inspect import inspect
+from geoladder.runs.digest import discard
 from geoladder.study.load import parse_study
 from geoladder.study.specs import ArchiveSpec, IndexSpec
 from tiny_archives import TEN, TWENTY, product
@@ -295,6 +296,7 @@ def test_evidence_is_shown_and_garbage_is_no_evidence(archive, run, tmp_path):
         archive.folder / "images/part_00001.parquet", tmp_path / "look.png"
     )
     for garbage in ("{", "[]", json.dumps({"findings": [{}]}), '{"findings": 3}'):
+        discard(tmp_path / "evidence.json")
         (tmp_path / "evidence.json").write_text(garbage)
         with pytest.raises(GeoladderError, match=r"evidence.json holds no evidence .* index the files again"):
             inspect(tmp_path / "evidence.json")

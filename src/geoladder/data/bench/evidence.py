@@ -5,8 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from geoladder.data.index.evidence import Finding, counted
-from geoladder.data.index.findings import MANY, MOST
+from geoladder.data.index.evidence import MANY, MOST, Finding, counted
 from geoladder.data.labels.bands import BOA_OFFSET_DN, DARKEST_OFFSET_DN, IMPOSSIBLE_OFFSET_DN
 from geoladder.errors import GeoladderError
 from geoladder.registry import TASKS

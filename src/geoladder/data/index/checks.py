@@ -14,8 +14,8 @@ from rich.progress import track
 from geoladder.data.archives.columns import seem_shares
 from geoladder.data.archives.grid import FOOTPRINT_M, centre_of
 from geoladder.data.archives.tile import TileSource, UnreadableTileError, UnwantedTileError
-from geoladder.data.index.evidence import Finding
-from geoladder.data.index.findings import MANY, MOST, Harmonise
+from geoladder.data.index.evidence import MANY, MOST, Finding
+from geoladder.data.index.findings import Harmonise
 from geoladder.data.index.sample import read_sample, spread
 from geoladder.data.labels.bands import BOA_OFFSET_DN, DARKEST_OFFSET_DN, baseline, boa_offset_dn, darkest_dn
 from geoladder.data.labels.targets import great_circle_km

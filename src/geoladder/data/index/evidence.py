@@ -17,6 +17,8 @@ from geoladder.runs.atomic import write_json
 log = logging.getLogger(__name__)
 
 FILE = "evidence.json"
+MANY, MOST = 8, 0.5
+"""So many products without the offset by name, of which more than this share has no dark pixel, do carry it."""
 LIMIT = 0.1
 """Share of the compared rows that may contradict: metadata and products have single faults."""
 

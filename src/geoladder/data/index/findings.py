@@ -10,13 +10,11 @@ from typing import Literal
 import pandas as pd
 
 from geoladder.data.archives.tile_tree import timestamp_of
-from geoladder.data.index.evidence import Finding, counted
+from geoladder.data.index.evidence import MANY, MOST, Finding, counted
 from geoladder.data.index.sample import BRIGHT_DN, Sample
 from geoladder.data.labels.bands import BOA_OFFSET_DN, DARKEST_OFFSET_DN, IMPOSSIBLE_OFFSET_DN, boa_offset_dn
 
 Harmonise = Literal["baseline", "pixels", "none"]
-MANY, MOST = 8, 0.5
-"""So many products without the offset by name, of which more than this share has no dark pixel, do carry it."""
 BRIGHT_SHARE = 0.01
 """Of a band's pixels above `BRIGHT_DN` that cannot be reflectance, and of a mask's that are of no class."""
 ROUNDING = 0.01
